@@ -1,0 +1,71 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+UV := .tools/bin/uv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(UV):
+	@echo "==> installing uv into .tools"
+	@python3 -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.9,<1'
+
+# The environment is rebuilt only when the lock or the project file changes.
+$(STAMP): requirements.lock pyproject.toml | $(UV)
+	@echo "==> installing the locked environment into $(VENV) (about 6 GB, once)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.11 $(VENV)
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+.PHONY: setup
+setup: $(STAMP) ## Install everything from the lock into .venv
+
+.PHONY: lock
+lock: $(UV) ## Resolve requirements.lock again from pyproject.toml
+	$(UV) pip compile pyproject.toml --group dev --extra k8s --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
+
+.PHONY: demo
+demo: $(STAMP) ## Build a small world, run the whole graph over it, and search it
+	@$(BIN)/clip-assets demo
+
+.PHONY: ui
+ui: $(STAMP) ## Open the Dagster UI on http://127.0.0.1:3000
+	@test -n "$$CLIP_ASSETS_ROOT" -o -e data -o ! -e demo-pool || export CLIP_ASSETS_ROOT=demo-pool; \
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+.PHONY: test
+test: $(STAMP) ## Install everything and pass the tests, slow ones too
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## Only the tests that take less than ten seconds each
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+.PHONY: check
+check: $(STAMP) ## Lint, formatting, types, generated documents: what CI checks beside the tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/basedpyright
+	@$(BIN)/python docs/build.py --check
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code and fix what the linter can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: docs
+docs: $(STAMP) ## Write the generated documents again
+	@$(BIN)/python docs/build.py
+
+.PHONY: tinyclip
+tinyclip: $(STAMP) ## Train the demo's tiny CLIP again and measure it (about 20 minutes)
+	@$(BIN)/python -m clip_assets.demo.training --output clip_assets/demo/model
+	@$(BIN)/python -m clip_assets.demo.evaluation clip_assets/demo/model
+
+.PHONY: clean
+clean: ## Remove the demo's pool, its world and Dagster's state, but not the environment
+	rm -rf demo-pool demo-world .dagster build

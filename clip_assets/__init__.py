@@ -1,0 +1,1 @@
+"""A Dagster asset graph for CLIP-scale image-text pools."""

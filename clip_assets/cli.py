@@ -1,0 +1,85 @@
+"""The ``clip-assets`` command: what is common to all commands, which are in ``commands``.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 some partitions
+failed, 2 wrong usage or configuration.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from clip_assets.commands import config, demo, index, looking, making, models
+from clip_assets.errors import ClipAssetsError
+
+WRONG = 2
+INTERRUPTED = 130
+
+HANDLER = "clip-assets"
+"""Name of the handler that shows progress."""
+
+
+class Cli(click.Group):
+    """A group whose commands report our own errors in one line, with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ClipAssetsError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(WRONG)
+        except OSError as error:
+            # A file that the user named or whose permissions are theirs, so not worth a traceback.
+            if error.filename is None:
+                raise
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            ctx.exit(WRONG)
+        except KeyboardInterrupt:
+            click.echo("interrupted; the same command goes on after what is finished", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="clip-assets", prog_name="clip-assets")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def main(*, quiet: bool) -> None:
+    """From files of (url, caption) pairs to a searchable CLIP dataset, partition by partition.
+
+    \b
+    A first pool:
+      clip-assets add pairs.csv          plan partitions
+      clip-assets run                    download, embed, index
+      clip-assets search "a red circle"  look
+    """  # noqa: D301  (click's mark for "do not wrap")
+    _show_progress(logging.WARNING if quiet else logging.INFO)
+
+
+def _show_progress(level: int) -> None:
+    """Progress of our own loggers on stderr; Dagster's goes to its event log."""
+    logger = logging.getLogger("clip_assets")
+    for earlier in [handler for handler in logger.handlers if handler.name == HANDLER]:
+        logger.removeHandler(earlier)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(HANDLER)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    # Dagster gives the root logger a handler of its own, which would show every line again.
+    logger.propagate = False
+
+
+for command in (
+    making.add,
+    making.run,
+    looking.status,
+    looking.search,
+    index.index,
+    models.embed,
+    models.models,
+    config.config,
+    looking.doctor,
+    demo.demo,
+):
+    main.add_command(command)

@@ -1,0 +1,1 @@
+"""The commands of ``clip-assets``: each reads settings, calls one function and prints."""

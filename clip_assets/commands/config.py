@@ -1,0 +1,45 @@
+"""The command that prints every setting."""
+
+import json
+
+import click
+
+from clip_assets import settings
+from clip_assets.commands.options import pool_options
+from clip_assets.settings import Section, Settings
+
+
+@click.command()
+@pool_options
+def config(root: str | None, pool: str | None) -> None:
+    """Every setting with its meaning, its default, and its value in this pool.
+
+    What it prints is a valid pool.yaml.
+    """
+    click.echo(describe(settings.load(root, pool)))
+
+
+def describe(found: Settings) -> str:
+    """Every setting with meaning, default, value and variable, as commented yaml."""
+    lines = ["# pool.yaml. A setting is also a variable, such as CLIP_ASSETS_DOWNLOAD__RETRIES."]
+    for name, field in Settings.model_fields.items():
+        value = getattr(found, name)
+        if name == "root":
+            lines += ["", f"# {field.description}", f"# root: {json.dumps(value)}"]
+            continue
+        if not isinstance(value, Section):
+            lines += _described(name, field.description, field.default, value, indent="")
+            continue
+        lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
+        for inner, inner_field in type(value).model_fields.items():
+            lines += _described(
+                inner, inner_field.description, inner_field.default, getattr(value, inner), "  "
+            )
+    return "\n".join(lines)
+
+
+def _described(
+    name: str, description: str | None, default: object, value: object, indent: str
+) -> list[str]:
+    note = "" if value == default else f" [default: {default!r}]"
+    return [f"{indent}# {description}{note}", f"{indent}{name}: {json.dumps(value)}"]

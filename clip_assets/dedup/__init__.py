@@ -1,0 +1,1 @@
+"""First row wins, by exact (url, caption), over the whole pool."""

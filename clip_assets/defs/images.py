@@ -1,0 +1,73 @@
+"""Assets of the image stages: pairs to image shards to embeddings."""
+
+import functools
+from collections.abc import Iterator
+
+import dagster as dg
+
+from clip_assets import devices, layout
+from clip_assets.defs.declare import partitioned
+from clip_assets.defs.executors import GPU_POOL, needs
+from clip_assets.defs.pairs import unique_pairs
+from clip_assets.defs.ranges import Event, over_partitions
+from clip_assets.defs.resources import Pool
+from clip_assets.download import shards
+from clip_assets.inference import embed
+from clip_assets.inference.encoder import Encoder
+from clip_assets.inference.identity import expected_identity
+from clip_assets.layout import PartitionKey
+from clip_assets.settings import Inference
+from clip_assets.storage.stages import Outcome, current
+
+
+@partitioned(
+    shards.IMAGE_SHARDS,
+    group="images",
+    kinds={"webdataset", "http"},
+    schema=layout.SHARD_ROWS,
+    needs=needs(cpus=2, memory_gib=4),
+    deps=[unique_pairs],
+)
+def image_shards(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
+    """Downloaded, resized images with captions, as webdataset tars; every failure is a row."""
+    catalog, settings = pool.catalog(), pool.settings()
+    yield from over_partitions(
+        context, catalog, lambda key: shards.image_shards(catalog, key, settings.download)
+    )
+
+
+@partitioned(
+    embed.EMBEDDINGS,
+    group="embeddings",
+    kinds={"openclip", "pytorch", "numpy"},
+    schema=layout.EMBEDDING_ROWS,
+    needs=needs(cpus=4, gpus=1, memory_gib=8),
+    deps=[image_shards],
+    pool=GPU_POOL,
+)
+def embeddings(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
+    """CLIP embeddings of images and captions: unit rows of float16, one row for every sample."""
+    catalog, settings = pool.catalog(), pool.settings()
+    with devices.leased(settings.devices) as device:
+
+        def embed_partition(key: PartitionKey) -> Outcome:
+            identity = expected_identity(catalog.store, settings.inference)
+            inputs = embed.embeddings_inputs(catalog, key, settings.inference, identity)
+            # A finished partition costs no import of torch and no model.
+            return current(catalog, embed.EMBEDDINGS, key, inputs) or embed.embeddings(
+                catalog, key, settings.inference, encoder(settings.inference, device)
+            )
+
+        yield from over_partitions(context, catalog, embed_partition)
+
+
+def encoder(settings: Inference, device: str) -> Encoder:
+    """The model, loaded once in a process."""
+    return _loaded(settings.model_dump_json(), device)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(settings: str, device: str) -> Encoder:
+    from clip_assets.inference import openclip
+
+    return openclip.load_encoder(Inference.model_validate_json(settings), device)

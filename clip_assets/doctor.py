@@ -1,0 +1,90 @@
+"""What could be wrong with this machine, the store and the Dagster instance.
+
+Each finding is one sentence with what to do; nothing is changed. What killed runs left is
+removed only on request, by ``Store.sweep``.
+"""
+
+import resource
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clip_assets import devices, layout, planning
+from clip_assets.errors import ClipAssetsError
+from clip_assets.settings import Settings, dagster_home
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+LEAST_FREE_BYTES = 5 * 2**30
+LEAST_OPEN_FILES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    text: str
+    is_good: bool
+
+
+def examine(settings: Settings, store: Store) -> list[Finding]:
+    """Look at everything that has stopped people before."""
+    return [*_store(store), *_machine(settings), *_pool(settings, store), _instance(store)]
+
+
+def _store(store: Store) -> Iterator[Finding]:
+    probe = f"{layout.TEMPORARY}/probe"
+    try:
+        store.write_bytes(probe, b"probe")
+        store.delete(probe)
+        yield Finding("store", f"{store.uri()} can be written", is_good=True)
+    except (OSError, ClipAssetsError) as error:
+        yield Finding("store", f"{store.uri()} cannot be written: {error}", is_good=False)
+    if store.is_local:
+        free = shutil.disk_usage(store.base).free
+        text = f"{free / 2**30:.1f} GiB free, at least {LEAST_FREE_BYTES / 2**30:.0f} wanted"
+        yield Finding("disk", text, is_good=free >= LEAST_FREE_BYTES)
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{files} files may be open, at least {LEAST_OPEN_FILES} wanted (ulimit -n)"
+    yield Finding("open files", text, is_good=files >= LEAST_OPEN_FILES)
+    found = devices.installed(settings.devices)
+    absent = [number for number in found if number not in devices.installed()]
+    text = f"CUDA devices {', '.join(found)}" if found else "none; models run on the CPU"
+    if absent:
+        text = f"this machine has no CUDA device {', '.join(absent)}; correct the setting devices"
+    yield Finding("accelerators", text, is_good=not absent)
+
+
+def _pool(settings: Settings, store: Store) -> Iterator[Finding]:
+    catalog = Catalog(store)
+    keys = planning.partitions_of(catalog)
+    yield Finding("pool", f"{len(keys)} partitions", is_good=True)
+    nodes = planning.graph(catalog, settings)
+    broken = planning.failed(catalog, nodes, keys)
+    if broken:
+        text = f"{len(broken)} partitions failed: {', '.join(broken[:10])} (clip-assets status)"
+        yield Finding("pool", text, is_good=False)
+
+
+def _instance(store: Store) -> Finding:
+    from clip_assets.defs.instance import opened
+    from clip_assets.defs.partitions import unregistered
+
+    try:
+        with opened() as instance:
+            new = unregistered(instance, store)
+    except Exception as error:  # whatever Dagster raises is the finding
+        return Finding("dagster", f"the instance cannot be opened: {error}", is_good=False)
+    if new:
+        text = f"{len(new)} partitions are not registered yet; clip-assets run does it"
+        return Finding("dagster", text, is_good=False)
+    is_kept = dagster_home() or Path("dagster.yaml").exists()
+    lost = " (neither DAGSTER_HOME nor dagster.yaml here: events are not kept)"
+    return Finding(
+        "dagster", f"the instance knows every partition{'' if is_kept else lost}", is_good=True
+    )

@@ -1,0 +1,221 @@
+"""One shard: results in any order go in; tar, parquet and stats in input order come out.
+
+File names, keys, json fields, columns and stats are img2dataset 1.47's; its writer is not used
+because it writes in order of arrival. Encoded images wait in an unnamed temporary file, so a
+shard holds only its rows in memory, about 2 KB each.
+"""
+
+import io
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.download.fetch import Fetched
+from clip_assets.download.resize import Resized
+from clip_assets.download.tars import end_tar, write_member
+from clip_assets.layout import PartitionKey
+from clip_assets.settings import Download
+from clip_assets.storage import tables
+from clip_assets.storage.stages import StageRun
+
+Row = dict[str, Any]
+"""A row of pairs or of a shard, by column."""
+
+SUCCESS, NOT_FETCHED, NOT_RESIZED = "success", "failed_to_download", "failed_to_resize"
+"""img2dataset's statuses."""
+
+_HASHES = ("sha256", "md5")
+
+
+def sample_key(number: int, position: int, samples_per_shard: int) -> str:
+    """Key of a sample: img2dataset's ``compute_key`` for a shard of a partition.
+
+    Args:
+        number: of the shard in its partition.
+        position: of the sample in its shard.
+        samples_per_shard: decides how many digits a position has.
+    """
+    digits = math.ceil(math.log10(samples_per_shard))
+    return f"{10**digits * number + position:0{digits + layout.SHARD_DIGITS}d}"
+
+
+def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
+    """All files of a shard, in order of publication."""
+    return (
+        layout.shard_tar(partition, number),
+        layout.shard_rows(partition, number),
+        layout.shard_stats(partition, number),
+    )
+
+
+def kept_columns(settings: Download) -> list[str]:
+    """Columns of the pairs, besides uid, caption and url, that samples keep."""
+    boxes = ["face_bboxes"] if settings.blur_faces else []
+    return list(dict.fromkeys(settings.save_additional_columns + boxes))
+
+
+def pair_columns(settings: Download) -> list[str]:
+    """Columns of the pairs that a shard is made from."""
+    return list(dict.fromkeys(["uid", "url", "caption", *_HASHES, *kept_columns(settings)]))
+
+
+class Shard:
+    """Results of one shard's pairs on their way into its files.
+
+    Args:
+        number: of the shard in its partition.
+        pairs: rows with ``pair_columns``, in order.
+        columns: types of the pairs' columns.
+        settings: format and samples per shard.
+    """
+
+    def __init__(
+        self, number: int, pairs: list[Row], columns: pa.Schema, settings: Download
+    ) -> None:
+        self.number = number
+        self.pairs = pairs
+        self._settings = settings
+        self._schema = _schema(columns, settings)
+        self._rows: list[Row | None] = [None] * len(pairs)
+        self._left = len(pairs)
+        self._earlier_attempts = [0] * len(pairs)
+        self._spool = tempfile.TemporaryFile(prefix="clip-assets-")  # noqa: SIM115 (see close)
+        self._images: dict[int, tuple[int, int]] = {}
+        self._start = time.time()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every pair has its result."""
+        return not self._left
+
+    @property
+    def open_positions(self) -> list[int]:
+        """Pairs that have no result yet."""
+        return [position for position, row in enumerate(self._rows) if row is None]
+
+    def put(self, position: int, fetched: Fetched, resized: Resized | None) -> None:
+        """Take one result.
+
+        Args:
+            position: of the pair.
+            fetched: how its url ended.
+            resized: what its file became; None when there was none.
+        """
+        key = sample_key(self.number, position, self._settings.samples_per_shard)
+        pair = {name: self.pairs[position][name] for name in kept_columns(self._settings)}
+        row = pair | _row(self.pairs[position], key, fetched, resized)
+        row["attempts"] += self._earlier_attempts[position]
+        self._keep(position, row, resized.image if resized else None)
+
+    def restore(self, position: int, row: Row, image: bytes | None) -> None:
+        """Take a result of an earlier run.
+
+        Args:
+            position: of the pair.
+            row: as it was published.
+            image: as it was published, None for a failure.
+        """
+        self._keep(position, row, image)
+
+    def expect_again(self, position: int, attempts: int) -> None:
+        """Leave a pair open that earlier runs tried so many times."""
+        self._earlier_attempts[position] = attempts
+
+    def _keep(self, position: int, row: Row, image: bytes | None) -> None:
+        self._rows[position] = row
+        self._left -= 1
+        if image is not None:
+            self._images[position] = (self._spool.seek(0, io.SEEK_END), len(image))
+            self._spool.write(image)
+
+    def close(self) -> None:
+        """Let go of the images."""
+        self._spool.close()
+
+    def publish(self, run: StageRun) -> None:
+        """Publish tar, parquet and, last, stats: from now on the shard is done."""
+        rows = [row for row in self._rows if row is not None]
+        tar, table, stats = shard_files(run.partition, self.number)
+        with run.publish(tar) as part, part.open("wb") as file:
+            for position, (offset, size) in sorted(self._images.items()):
+                self._spool.seek(offset)
+                for name, content in self._members(rows[position], self._spool.read(size)):
+                    write_member(file, name, content)
+            end_tar(file)
+        with run.publish(table) as part:
+            tables.write(part, pa.Table.from_pylist(rows, schema=self._schema))
+        with run.publish(stats) as part:
+            part.write_text(json.dumps(self._stats(rows), indent=4))
+
+    def _members(self, row: Row, image: bytes) -> list[tuple[str, bytes]]:
+        """Files of one sample; webdataset's writer sorts them too."""
+        last = self._schema.get_field_index("sha256")
+        fields = {name: row[name] for name in self._schema.names[: last + 1]}
+        if not self._settings.extract_exif:
+            del fields["exif"]
+        members = {
+            self._settings.encode_format: image,
+            "json": json.dumps(fields, indent=4).encode(),
+            "txt": (row["caption"] or "").encode(),
+        }
+        return [(f"{row['key']}.{suffix}", members[suffix]) for suffix in sorted(members)]
+
+    def _stats(self, rows: list[Row]) -> Row:
+        statuses = Counter(row["status"] for row in rows)
+        end = time.time()
+        return {
+            "count": len(rows),
+            "successes": statuses[SUCCESS],
+            "failed_to_download": statuses[NOT_FETCHED],
+            "failed_to_resize": statuses[NOT_RESIZED],
+            "duration": end - self._start,
+            "start_time": self._start,
+            "end_time": end,
+            "status_dict": Counter(row["error_message"] or SUCCESS for row in rows),
+        }
+
+
+def _schema(columns: pa.Schema, settings: Download) -> pa.Schema:
+    """Columns of a shard's rows: img2dataset's order has additional columns before the caption."""
+    kept = [columns.field(name) for name in kept_columns(settings)]
+    uid, *others = layout.SHARD_ROWS
+    return pa.schema([uid, *kept, *others])
+
+
+def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
+    """A row of ``layout.SHARD_ROWS``."""
+    error = fetched if resized is None else resized
+    if error.error_class is None:
+        status = SUCCESS
+    else:
+        is_image_wrong = resized is not None and error.error_class != "hash_mismatch"
+        status = NOT_RESIZED if is_image_wrong else NOT_FETCHED
+    return {
+        "uid": pair["uid"],
+        "caption": pair["caption"],
+        "url": pair["url"],
+        "key": key,
+        "status": status,
+        "error_message": error.error_message,
+        "width": resized.width if resized else None,
+        "height": resized.height if resized else None,
+        "original_width": resized.original_width if resized else None,
+        "original_height": resized.original_height if resized else None,
+        "exif": resized.exif if resized else None,
+        "sha256": resized.sha256 if resized and status == SUCCESS else None,
+        "error_class": error.error_class,
+        "http_status": fetched.http_status,
+        "attempts": fetched.attempts,
+        "final_url": fetched.final_url,
+        "size_bytes": None if fetched.body is None else len(fetched.body),
+        "fetch_s": fetched.seconds,
+        "fetched_at": fetched.fetched_at,
+        "source_sha256": pair["sha256"],
+        "hash_matches": resized.hash_matches if resized else None,
+    }

@@ -1,0 +1,133 @@
+"""Every exception the package raises on purpose.
+
+* ClipAssetsError
+  + ConfigurationError        a setting or an argument is wrong
+  + StoreError
+    - LayoutVersionError      another version of the package wrote this store
+    - MissingArtifactError    run the stage that writes it
+    - SchemaError             a file does not hold what the layout says
+    - StorageFullError        no space left while publishing
+    - BusyError               another process is writing the same thing
+  + SourceError
+    - SourceMissingError      a planned source file is gone
+    - SourceChangedError      a planned source file is not the one that was planned
+    - SourceFormatError       a source file cannot be read as pairs
+  + DownloadError             the network of this machine is at fault, not the urls
+  + ModelError
+    - ModelMismatchError      two models would meet in one store or index
+    - ModelLoadError          weights, configuration or tokenizer cannot be loaded
+  + ImageError                bytes are no image that can be embedded
+  + AlignmentError            arrays that must be row-aligned are not
+  + DeviceBusyError           more steps want an accelerator than there are
+  + NotReadyError             an upstream partition has not been tried yet; waiting helps
+  + CheckFailedError          a stage's own figures contradict each other
+
+A bad row (dead link, undecodable image, malformed line) is data, not an exception:
+it becomes a row with a status and a count in the stage's report. Exceptions are for
+faults that must stop a partition. Everything except ``NotReadyError`` is permanent:
+running the same thing again gives the same error.
+"""
+
+
+class ClipAssetsError(Exception):
+    """A fault that stops a partition: where it is, what was found and expected, what to do.
+
+    Args:
+        where: the file, url, column, setting or partition at fault.
+        found: what is there.
+        expected: what should be there.
+        advice: the next step for the person who reads this.
+    """
+
+    def __init__(self, where: str, found: str, expected: str, advice: str) -> None:
+        # The constructor's own arguments stay in `args`, so the error survives the
+        # pickling that Dagster's multiprocess executor and Ray do.
+        super().__init__(where, found, expected, advice)
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.advice = advice
+
+    def __str__(self) -> str:
+        """One sentence of facts, one of advice."""
+        return f"{self.where}: found {self.found}, expected {self.expected}. {self.advice}"
+
+
+class ConfigurationError(ClipAssetsError):
+    """A setting or an argument is wrong."""
+
+
+class StoreError(ClipAssetsError):
+    """The store does not hold what it should."""
+
+
+class LayoutVersionError(StoreError):
+    """Another version of the package wrote this store."""
+
+
+class MissingArtifactError(StoreError):
+    """A stage asked for a file that no stage has written."""
+
+
+class SchemaError(StoreError):
+    """A file's columns or types are not the layout's."""
+
+
+class StorageFullError(StoreError):
+    """The disk filled up while a file was being published; nothing was published."""
+
+
+class BusyError(StoreError):
+    """Another process holds the lock of the thing to be written."""
+
+
+class SourceError(ClipAssetsError):
+    """A source of pairs cannot be used."""
+
+
+class SourceMissingError(SourceError):
+    """A planned source file is gone."""
+
+
+class SourceChangedError(SourceError):
+    """A planned source file is not the one that was planned."""
+
+
+class SourceFormatError(SourceError):
+    """A source file cannot be read as pairs."""
+
+
+class DownloadError(ClipAssetsError):
+    """The network of this machine is at fault, not the urls."""
+
+
+class ModelError(ClipAssetsError):
+    """A model cannot be used."""
+
+
+class ModelMismatchError(ModelError):
+    """Two models would meet in one store or index."""
+
+
+class ModelLoadError(ModelError):
+    """Weights, configuration or tokenizer cannot be loaded."""
+
+
+class ImageError(ClipAssetsError):
+    """Bytes are no image that can be embedded; ``found`` is a reason to count by."""
+
+
+class AlignmentError(ClipAssetsError):
+    """Arrays or tables that must be row-aligned are not."""
+
+
+class DeviceBusyError(ClipAssetsError):
+    """More steps want an accelerator than there are."""
+
+
+class NotReadyError(ClipAssetsError):
+    """An upstream partition has not been tried yet; the same call can work later."""
+
+
+class CheckFailedError(ClipAssetsError):
+    """A stage's own figures contradict each other."""

@@ -1,0 +1,1 @@
+"""From embeddings to a served faiss index whose vector ids are stable."""

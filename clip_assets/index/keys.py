@@ -1,0 +1,99 @@
+"""Which kind of faiss index holds a number of vectors: arithmetic only.
+
+Only kinds that can be merged and removed from are considered: exact (Flat), and inverted files
+(IVF) whose vectors are whole, one byte a dimension (SQ8) or a product code (PQ). HNSW graphs
+can do neither. Building them is the matter of ``index.ann``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.settings import Index
+
+FLAT = "IDMap2,Flat"
+
+GROWTH = 4
+"""A trained index serves until the pool has this many times the vectors it was trained for."""
+
+HEADROOM = 2
+"""It must have room for this many times the vectors, so that renewals stay rare."""
+
+ID_BYTES = 8
+
+TRAINING_POINTS = 39
+"""Of each list at least; with fewer, faiss calls its clusters unreliable."""
+
+PRODUCT_CODES = (256, 128, 64, 32, 16, 8)
+"""Bytes of a product code, largest first; autofaiss tries the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A kind of index.
+
+    Args:
+        key: of faiss' index factory.
+        why: in words.
+        bytes_per_vector: in memory and in the file, id included.
+        fits_up_to: vectors for which it stays the right kind.
+    """
+
+    key: str
+    why: str
+    bytes_per_vector: int
+    fits_up_to: int
+
+
+def choose(vectors: int, dim: int, lists: int, settings: Index) -> Choice:
+    """The most exact kind that fits into memory.
+
+    Args:
+        vectors: to be indexed today.
+        dim: of each.
+        lists: inverted lists that suit so many vectors.
+        settings: exact up to ``flat_limit`` vectors, and at most ``max_memory_bytes``.
+
+    Raises:
+        ConfigurationError: not even the smallest code fits.
+    """
+    flat_bytes = 4 * dim + ID_BYTES
+    if vectors <= settings.flat_limit and vectors * flat_bytes <= settings.max_memory_bytes:
+        room = settings.max_memory_bytes // flat_bytes
+        why = f"exact: {vectors:,} vectors are at most flat_limit ({settings.flat_limit:,})"
+        return Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))
+    room_bytes = settings.max_memory_bytes - 4 * dim * lists
+    for key, size, words in _inverted(dim, lists):
+        holds = room_bytes // size
+        if holds >= HEADROOM * vectors:
+            why = (
+                f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each leave "
+                f"room to double in max_memory_bytes ({settings.max_memory_bytes:,})"
+            )
+            return Choice(key, why, size, min(GROWTH * vectors, holds))
+    raise ConfigurationError(
+        "index.max_memory_bytes",
+        f"{settings.max_memory_bytes:,}",
+        f"room for {HEADROOM * vectors:,} vectors of {dim} dimensions",
+        "Give the index more memory.",
+    )
+
+
+def lists_for(vectors: int, suited: int, train_limit: int) -> int:
+    """Inverted lists that can be trained well.
+
+    Args:
+        vectors: of the pool.
+        suited: lists that would suit so many vectors.
+        train_limit: vectors that training may use.
+    """
+    return max(1, min(suited, min(vectors, train_limit) // TRAINING_POINTS))
+
+
+def _inverted(dim: int, lists: int) -> Iterator[tuple[str, int, str]]:
+    """Keys of inverted files with bytes per vector and words, most exact first."""
+    yield f"IVF{lists},Flat", 4 * dim + ID_BYTES, "whole vectors"
+    yield f"IVF{lists},SQ8", dim + ID_BYTES, "one byte a dimension"
+    for code in PRODUCT_CODES:
+        if dim % code == 0 and code < dim:
+            yield f"IVF{lists},PQ{code}", code + ID_BYTES, f"product codes of {code} bytes"

@@ -1,0 +1,120 @@
+"""Finished chunks of an unfinished partition: the rows and vectors of one tar in one file.
+
+A chunk names what it was made from, so that after a kill, a change of a shard or a change of
+the model exactly the chunks that still hold are used again. Which tars a partition has and
+what becomes of its chunks is said by ``inference.embed``.
+"""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import MissingArtifactError
+from clip_assets.inference.encoder import Vectors
+from clip_assets.storage.store import Store
+
+_RECORD = b"chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a chunk is made from; two equal sources give the same bytes.
+
+    Args:
+        tar: path of the tar.
+        sha256: of the tar.
+        model: digest of the model's identity.
+        precision: what the model computed in.
+        version: of the stage.
+    """
+
+    tar: str
+    sha256: str
+    model: str
+    precision: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Embeddings of one tar.
+
+    Args:
+        rows: the tar's usable samples, ``layout.EMBEDDING_ROWS``.
+        image: (n, dim) float16 unit rows; row i belongs to row i of ``rows``.
+        text: likewise, of the captions.
+        dropped: the other samples, by reason.
+    """
+
+    rows: pa.Table
+    image: Vectors
+    text: Vectors
+    dropped: dict[str, int]
+
+
+def write(store: Store, path: str, source: Source, chunk: Chunk) -> None:
+    """Publish a chunk."""
+    record = {"source": asdict(source), "dropped": chunk.dropped}
+    dim = chunk.image.shape[1]
+    table = chunk.rows.append_column("image", _packed(chunk.image, dim)).append_column(
+        "text", _packed(chunk.text, dim)
+    )
+    table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
+    with store.publish(path) as part, pa.ipc.new_file(str(part), table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+
+
+def holds(store: Store, path: str, source: Source) -> bool:
+    """Whether a chunk was published there that was made from this source."""
+    try:
+        with _opened(store, path) as reader:
+            return bool(_record(reader.schema)["source"] == asdict(source))
+    except MissingArtifactError:
+        return False
+
+
+@contextmanager
+def opened(store: Store, path: str) -> Generator[Chunk]:
+    """A published chunk, for the time of the block."""
+    with _opened(store, path) as reader:
+        table = reader.read_all()
+        yield Chunk(
+            table.select(layout.EMBEDDING_ROWS.names).cast(layout.EMBEDDING_ROWS),
+            _unpacked(table["image"]),
+            _unpacked(table["text"]),
+            _record(reader.schema)["dropped"],
+        )
+
+
+@contextmanager
+def _opened(store: Store, path: str) -> Generator[pa.ipc.RecordBatchFileReader]:
+    with store.local(path) as local, pa.memory_map(str(local)) as file:
+        yield pa.ipc.open_file(file)
+
+
+def _record(schema: pa.Schema) -> dict[str, Any]:
+    return json.loads((schema.metadata or {})[_RECORD])
+
+
+def _packed(vectors: Vectors, dim: int) -> pa.Array:
+    values = np.ascontiguousarray(vectors, dtype=layout.EMBEDDING).tobytes()
+    width = pa.binary(dim * layout.EMBEDDING.itemsize)
+    return pa.Array.from_buffers(width, len(vectors), [None, pa.py_buffer(values)])
+
+
+def _unpacked(column: pa.ChunkedArray) -> Vectors:
+    """(n, dim) float16 of a column of packed rows; a chunk has one record batch or none."""
+    width = column.type.byte_width // layout.EMBEDDING.itemsize
+    if not column.num_chunks:
+        return np.empty((0, width), layout.EMBEDDING)
+    packed = cast("pa.Array", column.chunk(0))
+    content = packed.buffers()[1]
+    assert content is not None
+    values = np.frombuffer(memoryview(content), layout.EMBEDDING)
+    return values[packed.offset * width :][: len(packed) * width].reshape(-1, width)

@@ -1,0 +1,201 @@
+"""open_clip models as encoders: loading, identity and precision.
+
+This module and ``inference.towers`` are the only ones of the stage that need torch and
+open_clip, and both import them when a function is called. What comes from open_clip is taken as
+it is: the model's own preprocessing and its own tokenizer, always.
+"""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip_assets.errors import ModelLoadError
+from clip_assets.inference.encoder import Encoder, ModelIdentity
+from clip_assets.inference.identity import DEMO, model_name
+from clip_assets.settings import Inference
+
+if TYPE_CHECKING:
+    import torch
+
+DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "model"
+
+BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+"""A processor with one of these multiplies bf16 matrices faster than fp32 ones."""
+
+BF16_PARAMETERS = 20_000_000
+"""Smaller models are fast enough to be exact."""
+
+RECORD = "clip_assets.json"
+"""What was pulled into a model folder, see ``inference.models``."""
+
+PROBE = "A photo of 3 naïve <cats> & dogs, isn't it?"
+"""What it becomes tells one tokenizer from another."""
+
+
+def load_encoder(settings: Inference, device: str | None = None) -> Encoder:
+    """Load a model with its weights, its preprocessing and its tokenizer.
+
+    Args:
+        settings: which model; ``demo`` is the one that the package ships.
+        device: of torch, ``cpu``, ``cuda`` or ``cuda:1``; default: the first GPU if there is
+            one.
+
+    Raises:
+        ModelLoadError: no such model or weights, or weights of another shape.
+    """
+    import torch
+
+    from clip_assets.inference.towers import OpenClipEncoder
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name, pretrained = model_name(settings)
+    source = f"local-dir:{DEMO_FOLDER}" if name == DEMO else name
+    model, tokenizer = load_model(source, pretrained)
+    precision = _precision(settings.precision, model, place)
+    identity = identify(model, tokenizer, (name, pretrained), precision)
+    _check_record(source, identity.sha256)
+    return OpenClipEncoder(model, tokenizer, identity, place, settings.batch_size)
+
+
+def identify(
+    model: Any, tokenizer: Any, name: tuple[str, str | None], precision: str
+) -> ModelIdentity:
+    """The identity of a loaded model.
+
+    Args:
+        model: as ``load_model`` gives it.
+        tokenizer: likewise.
+        name: see ``identity.model_name``.
+        precision: what it is going to compute in.
+    """
+    preprocessing = {
+        "image": model.visual.preprocess_cfg,
+        # By its tokens and not its class: a pulled folder may bring another class.
+        "probe_tokens": tokenizer([PROBE])[0].tolist(),
+        # Weights do not tell one activation from the other.
+        "quick_gelu": any(type(part).__name__ == "QuickGELU" for part in model.modules()),
+    }
+    return ModelIdentity(
+        name=name[0],
+        pretrained=name[1],
+        sha256=weights_sha256(model),
+        preprocessing=json.dumps(preprocessing, sort_keys=True),
+        dim=_dim(model, tokenizer),
+        precision=precision,
+    )
+
+
+def weights_sha256(model: Any) -> str:
+    """sha256 of all parameters and buffers, whatever file they came from.
+
+    Args:
+        model: in the precision it was loaded in.
+    """
+    import torch
+
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(memoryview(flat.view(torch.uint8).numpy()))
+    return total.hexdigest()
+
+
+def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
+    """Load open_clip's model in fp32 with its weights, and its tokenizer.
+
+    Raises:
+        ModelLoadError: no such model or weights, or weights of another shape.
+    """
+    import open_clip
+    from safetensors import SafetensorError
+
+    where = f"{name}/{pretrained}" if pretrained else name
+    schema = name.startswith(("local-dir:", "hf-hub:"))
+    if not schema and not pretrained:
+        raise _unloadable(where, "no pretrained weights named", "a tag or a checkpoint path")
+    try:
+        model = open_clip.create_model(
+            name,
+            pretrained,
+            force_quick_gelu=needs_quick_gelu(name, pretrained),
+            pretrained_text=False,
+            require_pretrained=True,
+        )
+        tokenizer = open_clip.get_tokenizer(name)
+    except (
+        # What open_clip, torch and safetensors raise on wrong names, files and shapes.
+        RuntimeError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        expected = "a model that open_clip loads, with weights of its shape"
+        raise _unloadable(where, f"{type(error).__name__}: {_short(error)}", expected) from error
+    return model.eval().requires_grad_(requires_grad=False), tokenizer
+
+
+def needs_quick_gelu(name: str, pretrained: str | None) -> bool:
+    """Whether a tag was trained with another activation than its model's configuration says."""
+    import open_clip
+
+    return bool(open_clip.get_pretrained_cfg(name, pretrained or "").get("quick_gelu"))
+
+
+def _check_record(name: str, sha256: str) -> None:
+    """Refuse a pulled folder whose weights are not those that were pulled."""
+    record = Path(name.removeprefix("local-dir:"), RECORD)
+    if not record.is_file():
+        return
+    expected = json.loads(record.read_text())["weights_sha256"]
+    if sha256 != expected:
+        raise _unloadable(name, f"weights {sha256[:12]}", f"weights {expected[:12]} of {RECORD}")
+
+
+def _dim(model: Any, tokenizer: Any) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return int(model.encode_text(tokenizer([""])).shape[-1])
+
+
+def _precision(asked: str, model: Any, device: "torch.device") -> str:
+    """What to compute in: the fastest that keeps the cosine promise on this machine."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "fp16"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pays = parameters >= BF16_PARAMETERS and BF16_FLAGS & _cpu_flags()
+    return "bf16" if pays else "fp32"
+
+
+def _cpu_flags() -> set[str]:
+    """What the processor can do, by Linux's names; nothing where that cannot be asked."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def _unloadable(where: str, found: str, expected: str) -> ModelLoadError:
+    advice = (
+        "Check inference.model and inference.pretrained; without a network use a folder made "
+        "by: clip-assets models pull"
+    )
+    return ModelLoadError(where, found, expected, advice)

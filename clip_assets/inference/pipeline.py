@@ -1,0 +1,197 @@
+"""Samples to embeddings: decode, batch and model, each brick working while the others do.
+
+Knows no store and no tar: it takes samples part by part (a tar, a stretch of a folder) and
+gives the vectors of each part. Threads decode ahead of the model; several batches are in the
+model at once, as many as the encoder asks for; the captions of a part are sorted by length, so
+that a batch holds none much longer than the others.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from clip_assets import layout
+from clip_assets.errors import ImageError
+from clip_assets.inference import bricks
+from clip_assets.inference.encoder import Encoder, Pixels, Vectors
+from clip_assets.inference.samples import NO_IMAGE, Sample
+from clip_assets.settings import Inference
+
+T = TypeVar("T")
+
+BATCHES_AHEAD = 2
+"""Decoded batches that wait for the model."""
+
+END = None
+"""Follows the last sample of every part; checked for as ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Embeddings of one part.
+
+    Args:
+        samples: the usable ones, without their images.
+        image: (n, dim) float16 unit rows; row i belongs to sample i.
+        text: likewise, of the captions; a sample without one has the empty caption's.
+        dropped: the other samples, by reason.
+    """
+
+    samples: list[Sample]
+    image: Vectors
+    text: Vectors
+    dropped: Counter[str]
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast a pipeline ran.
+
+    Args:
+        workers: calls of the model at once.
+        samples: of finished parts, unusable ones too.
+        model_s: seconds in the model, over all workers.
+        started: when it began, by the monotonic clock.
+    """
+
+    workers: int
+    samples: int = 0
+    model_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def figures(self) -> dict[str, float | None]:
+        """Rate and share of the time that the model was busy; null when nothing was done."""
+        seconds = (time.monotonic() - self.started) or 1e-9
+        done = bool(self.samples)
+        return {
+            "images_per_s": round(self.samples / seconds, 1) if done else None,
+            "model_utilisation": round(self.model_s / seconds / self.workers, 3) if done else None,
+        }
+
+
+def embedded(
+    samples: Iterable[Sample | None],
+    encoder: Encoder,
+    settings: Inference,
+    pace: Pace,
+    sides: Sequence[str] = layout.SIDES,
+) -> Generator[Part]:
+    """Embed samples, part by part.
+
+    Memory: samples (without images) and vectors of two parts, and ``BATCHES_AHEAD`` batches of
+    images and one more for each of the encoder's workers, as files and as pixels at the
+    model's size.
+
+    Args:
+        samples: in order, ``END`` after the last of each part.
+        encoder: the model.
+        settings: batch size and threads.
+        pace: counts along.
+        sides: ``image`` and ``text`` or one of them; the other's vectors have no rows.
+    """
+    window = BATCHES_AHEAD * settings.batch_size
+    threads = settings.decode_threads or os.cpu_count() or 1
+    read = bricks.ahead(samples, window)
+    decode, begin = partial(_decoded, encoder, sides), encoder.begin_work
+    decoded = bricks.mapped(decode, read, threads, window, begin)
+    jobs = _jobs(decoded, encoder, settings.batch_size, sides)
+    workers = encoder.workers
+    done = bricks.mapped(lambda job: job(), jobs, workers, workers + 1, begin)
+    try:
+        yield from _parts(done, encoder.dim, pace)
+    finally:
+        done.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A sample without its file; pixels unless it has a fault or no image is wanted."""
+
+    sample: Sample
+    pixels: Pixels | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Vectors of one call of the model."""
+
+    side: str
+    vectors: Vectors
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """All batches of a part were given; ``order`` is that of the captions."""
+
+    samples: list[Sample]
+    dropped: Counter[str]
+    order: list[int]
+
+
+def _decoded(encoder: Encoder, sides: Sequence[str], sample: Sample | None) -> _Decoded | None:
+    if sample is None:
+        return None
+    pixels, fault = None, sample.fault
+    if "image" in sides and not fault:
+        try:
+            if sample.image is None:
+                fault = NO_IMAGE
+            else:
+                pixels = encoder.preprocess(sample.image)
+        except ImageError as error:
+            fault = error.found
+    return _Decoded(replace(sample, image=None, fault=fault), pixels)
+
+
+def _jobs(
+    decoded: Iterable[_Decoded | None], encoder: Encoder, size: int, sides: Sequence[str]
+) -> Generator[Callable[[], _Batch | _End]]:
+    """What the model's workers do: images as they come, captions at the end of each part."""
+    samples: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    batch: list[Pixels] = []
+    for item in decoded:
+        if item is not None and item.sample.fault:
+            dropped[item.sample.fault] += 1
+        elif item is not None:
+            samples.append(item.sample)
+            batch += [] if item.pixels is None else [item.pixels]
+        if batch and (item is None or len(batch) == size):
+            yield partial(_timed, "image", encoder.encode_images, batch)
+            batch = []
+        if item is None:
+            captions = [sample.caption or "" for sample in samples] if "text" in sides else []
+            order = sorted(range(len(captions)), key=lambda row: len(captions[row]))
+            for rows in bricks.batched(order, size):
+                texts = [captions[row] for row in rows]
+                yield partial(_timed, "text", encoder.encode_text, texts)
+            yield partial(_End, samples, dropped, order)
+            samples, dropped = [], Counter()
+
+
+def _timed(side: str, encode: Callable[[Sequence[T]], Vectors], items: list[T]) -> _Batch:
+    start = time.monotonic()
+    return _Batch(side, encode(items), time.monotonic() - start)
+
+
+def _parts(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Part]:
+    empty = np.empty((0, dim), np.float16)
+    sides: dict[str, list[Vectors]] = {"image": [empty], "text": [empty]}
+    for item in done:
+        if isinstance(item, _Batch):
+            sides[item.side].append(item.vectors)
+            pace.model_s += item.seconds
+            continue
+        by_length = np.concatenate(sides["text"])
+        text = np.empty_like(by_length)
+        text[item.order] = by_length
+        pace.samples += len(item.samples) + item.dropped.total()
+        yield Part(item.samples, np.concatenate(sides["image"]), text, item.dropped)
+        sides = {"image": [empty], "text": [empty]}

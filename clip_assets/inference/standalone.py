@@ -1,0 +1,180 @@
+"""Embeddings of anything: webdatasets and folders of images, in clip-retrieval's layout.
+
+What ``clip-assets embed INPUT OUTPUT`` does. Each part of the input (a tar, or 10,000 files of a
+folder) becomes one numbered set of files; a set counts as done by its stats, written last, so a
+killed run goes on after it. Pools and their partitions are the matter of ``inference.embed``.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError, MissingArtifactError
+from clip_assets.inference import pipeline, samples
+from clip_assets.inference.encoder import Encoder
+from clip_assets.inference.identity import claim_model
+from clip_assets.inference.pipeline import END, Pace
+from clip_assets.inference.samples import Sample
+from clip_assets.inference.sources import Keys, Part, parts_of
+from clip_assets.inference.summary import check_unit_rows, cosines
+from clip_assets.settings import Inference
+from clip_assets.storage import tables, vectors
+from clip_assets.storage.manifests import Report
+from clip_assets.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to write.
+
+    Args:
+        image: embeddings of the images; without them, images are not decoded.
+        text: embeddings of the captions.
+        metadata: a row for each sample.
+        keys: where image and caption are in a sample.
+    """
+
+    image: bool = True
+    text: bool = True
+    metadata: bool = True
+    keys: Keys = field(default_factory=Keys)
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """``image`` and ``text``, as far as wanted."""
+        return tuple(side for side in layout.SIDES if getattr(self, side))
+
+
+def embed_folder_or_webdataset(
+    source: str,
+    output: str,
+    settings: Inference,
+    encoder: Encoder,
+    wanted: Wanted | None = None,
+) -> Report:
+    """Embed every sample of an input; what an earlier run finished is not done again.
+
+    Memory: that of ``pipeline.embedded`` for one part, and the listing of a folder.
+
+    Args:
+        source: tars as path, url, glob or brace pattern, or a folder of tars or of images;
+            captions stand beside images (``a.jpg`` and ``a.txt`` or ``a.json``).
+        output: a path or url; gets ``img_emb``, ``text_emb``, ``metadata`` and ``stats``.
+        settings: batch size and threads.
+        encoder: the model.
+        wanted: what to write; default everything.
+
+    Raises:
+        SourceMissingError: there is neither a tar nor an image, or a named tar is gone.
+        SchemaError: a tar is damaged.
+        ModelMismatchError: the output holds another model's embeddings.
+    """
+    wanted = wanted or Wanted()
+    if not wanted.sides:
+        raise ConfigurationError(
+            "embed", "neither images nor captions wanted", "one of them", "Want one of them."
+        )
+    store, parts = Store(output), parts_of(source, wanted.keys)
+    claim_model(store, encoder.identity)
+    digits = len(str(len(parts) - 1))
+    made_from = {
+        f"{number:0{digits}d}": _made_from(part, encoder, wanted)
+        for number, part in enumerate(parts)
+    }
+    missing = [
+        (name, part)
+        for (name, expected), part in zip(made_from.items(), parts, strict=True)
+        if _stats(store, name).get("made_from") != expected
+    ]
+    pace = Pace(encoder.workers)
+    read = _read([part for _, part in missing])
+    with closing(pipeline.embedded(read, encoder, settings, pace, wanted.sides)) as embedded:
+        for (name, part), result in zip(missing, embedded, strict=True):
+            _write(store, name, result, wanted, made_from[name])
+            logger.info(
+                "%s: %d embedded, dropped %s", part.where, len(result.samples), result.dropped
+            )
+    return _report(store, list(made_from), pace, len(parts) - len(missing))
+
+
+def _made_from(part: Part, encoder: Encoder, wanted: Wanted) -> dict[str, Any]:
+    return {
+        "source": part.where,
+        "version": part.version(),
+        "model": encoder.identity.digest(),
+        "wanted": asdict(wanted),
+    }
+
+
+def _read(parts: Sequence[Part]) -> Generator[Sample | None]:
+    for part in parts:
+        yield from part.samples()
+        yield END
+
+
+def _stats(store: Store, name: str) -> dict[str, Any]:
+    try:
+        return json.loads(store.read_bytes(layout.embedded_stats(name)))
+    except MissingArtifactError:
+        return {}
+
+
+def _write(
+    store: Store, name: str, part: pipeline.Part, wanted: Wanted, made_from: dict[str, Any]
+) -> None:
+    by_side = {"image": part.image, "text": part.text}
+    for side in wanted.sides:
+        check_unit_rows(by_side[side], f"{made_from['source']}: {side} embeddings")
+        with store.publish(layout.embedded_vectors(side, name)) as file:
+            vectors.write(file, [by_side[side]], *by_side[side].shape)
+    if wanted.metadata:
+        both = len(part.image) == len(part.text)
+        similarity = cosines(part.image, part.text).tolist() if both else []
+        rows = [_row(sample) for sample in part.samples]
+        for row, cosine in zip(rows, similarity, strict=False):
+            row["similarity"] = cosine
+        table = pa.Table.from_pylist(rows, layout.EMBEDDED_ROWS)
+        with store.publish(layout.embedded_rows(name)) as file:
+            tables.write(file, table)
+    stats = {
+        "sample_count": len(part.samples),
+        "dropped": dict(part.dropped),
+        "made_from": made_from,
+    }
+    store.write_bytes(layout.embedded_stats(name), json.dumps(stats, indent=1).encode())
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    known = samples.known_fields(sample.fields)
+    said = samples.text(json.dumps(sample.fields, ensure_ascii=False)) if sample.fields else None
+    return known | {
+        "uid": samples.text(sample.fields.get("uid")),
+        "caption": sample.caption,
+        "image_path": sample.key,
+        "key": sample.key,
+        "json": said,
+    }
+
+
+def _report(store: Store, names: list[str], pace: Pace, resumed: int) -> Report:
+    dropped: Counter[str] = Counter()
+    rows = 0
+    for name in names:
+        stats = _stats(store, name)
+        rows += stats["sample_count"]
+        dropped.update(stats["dropped"])
+    return Report(
+        rows_in=rows + dropped.total(),
+        rows_out=rows,
+        dropped=dict(dropped),
+        figures=pace.figures() | {"parts": len(names), "parts_resumed": resumed},
+    )

@@ -1,0 +1,142 @@
+"""Figures and a picture of a partition's embeddings, and the checks that they must pass.
+
+Sees one chunk after the other, keeps sums and counts only.
+"""
+
+import io
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.errors import CheckFailedError
+from clip_assets.inference.chunks import Chunk
+from clip_assets.inference.encoder import Vectors
+
+NORM_TOLERANCE = 5e-3
+"""A unit row rounded to float16 is off by 5e-4 at most; what is further off was never unit."""
+
+COLLAPSED = 0.9999
+"""Mean cosine between different images (or captions) from which a model tells nothing apart;
+an untrained ViT-B-32 has 0.93 between images of noise."""
+
+COLLAPSED_ROWS = 16
+"""Fewer rows say nothing about a collapse."""
+
+BINS = np.linspace(-1, 1, 201)
+
+
+def cosines(image: Vectors, text: Vectors) -> npt.NDArray[np.float32]:
+    """Cosine of each image with its caption, (n,) float32, of the rows as they are stored."""
+    return np.einsum("nd,nd->n", image.astype(np.float32), text.astype(np.float32))
+
+
+class Summary:
+    """What is known of a partition's vectors after all its chunks were seen."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.rows = 0
+        self.dropped: Counter[str] = Counter()
+        self._similarity = 0.0
+        self._histogram = np.zeros(len(BINS) - 1, np.int64)
+        self._spreads = {"image": _Spread(), "text": _Spread()}
+
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk.
+
+        Raises:
+            CheckFailedError: a vector is NaN or no unit vector.
+        """
+        check_unit_rows(chunk.image, f"{self._where}: image embeddings")
+        check_unit_rows(chunk.text, f"{self._where}: text embeddings")
+        similarity = chunk.rows["similarity"].to_numpy()
+        self.dropped.update(chunk.dropped)
+        self.rows += len(similarity)
+        self._similarity += float(similarity.sum(dtype=np.float64))
+        self._histogram += np.histogram(similarity, BINS)[0]
+        self._spreads["image"].add(chunk.image)
+        self._spreads["text"].add(chunk.text[_firsts(chunk)])
+
+    def check(self) -> None:
+        """Refuse a partition whose vectors are all the same.
+
+        Raises:
+            CheckFailedError: they are, on either side.
+        """
+        for side, spread in self._spreads.items():
+            if spread.rows >= COLLAPSED_ROWS and spread.mean_cosine > COLLAPSED:
+                raise CheckFailedError(
+                    f"{self._where}: {side} embeddings",
+                    f"a mean cosine of {spread.mean_cosine:.6f} between {spread.rows:,} rows",
+                    f"at most {COLLAPSED}",
+                    "The model tells nothing apart; check its weights and inference.precision.",
+                )
+
+    def figures(self) -> dict[str, float | None]:
+        """Means for people: of the similarity, and between rows of each side."""
+        return {
+            "mean_similarity": round(self._similarity / self.rows, 6) if self.rows else None,
+            "mean_cosine_between_images": round(self._spreads["image"].mean_cosine, 6),
+            "mean_cosine_between_captions": round(self._spreads["text"].mean_cosine, 6),
+        }
+
+    def picture(self) -> bytes:
+        """Histogram of the similarities as png."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
+        axes = figure.add_subplot()
+        used = np.flatnonzero(self._histogram)
+        shown = slice(max(used[0] - 2, 0), used[-1] + 3) if len(used) else slice(None)
+        edges = BINS[:-1][shown]
+        axes.bar(edges, self._histogram[shown], width=BINS[1] - BINS[0], align="edge")
+        axes.set(xlabel="cosine of image and caption", ylabel="pairs", title=self._where)
+        content = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(content)
+        return content.getvalue()
+
+
+class _Spread:
+    """Mean cosine between unit rows: the squared length of their mean."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum: npt.NDArray[np.float64] | None = None
+
+    def add(self, vectors: Vectors) -> None:
+        total = vectors.sum(axis=0, dtype=np.float64)
+        self._sum = total if self._sum is None else self._sum + total
+        self.rows += len(vectors)
+
+    @property
+    def mean_cosine(self) -> float:
+        if self._sum is None or self.rows < 2:
+            return 0.0
+        # Without each row's cosine with itself.
+        return float((self._sum @ self._sum - self.rows) / (self.rows * (self.rows - 1)))
+
+
+def check_unit_rows(vectors: Vectors, where: str) -> None:
+    """Refuse rows that are no unit vectors.
+
+    Raises:
+        CheckFailedError: a row is NaN, infinite, zero or otherwise not of length 1.
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) < NORM_TOLERANCE))
+    if len(wrong):
+        raise CheckFailedError(
+            where,
+            f"{len(wrong):,} of {len(vectors):,} rows of another length, first row {wrong[0]} "
+            f"of {lengths[wrong[0]]}",
+            "rows of length 1",
+            "The model's weights or its precision are at fault; try inference.precision fp32.",
+        )
+
+
+def _firsts(chunk: Chunk) -> npt.NDArray[np.int64]:
+    """One row for every distinct caption: equal captions have equal vectors and prove nothing."""
+    captions = [caption or "" for caption in chunk.rows["caption"].to_pylist()]
+    return np.unique(np.array(captions, dtype=object), return_index=True)[1]

@@ -1,0 +1,1 @@
+"""Source files of any shape to canonical (url, caption) rows."""

@@ -1,0 +1,230 @@
+"""What source columns are called, and how their values become canonical ones.
+
+One table of names for every source, and one rule per canonical type for values that do not
+fit. Both are written as DuckDB expressions over any relation of text or typed columns; which
+relation that is depends on the file, see ``relations``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError, SourceFormatError
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "uid": ("uid",),
+    "url": ("url", "image_url", "img_url", "image_link", "link"),
+    "caption": (
+        "caption", "text", "alt_text", "alttext", "alt", "top_caption", "title", "description",
+    ),
+    # img2dataset's width and height are those of its resized image.
+    "width": ("original_width", "width", "image_width"),
+    "height": ("original_height", "height", "image_height"),
+    "similarity": ("similarity", "clip_similarity"),
+    "nsfw": ("nsfw",),
+    "punsafe": ("punsafe",),
+    "pwatermark": ("pwatermark", "watermark_score"),
+    "aesthetic": ("aesthetic", "aesthetic_score", "aesthetic_score_laion_v2"),
+    "license": ("license",),
+    "language": ("language", "lang"),
+    "sha256": ("sha256",),
+    "md5": ("md5",),
+    "clip_b32_similarity_score": ("clip_b32_similarity_score", "clip_similarity_vitb32"),
+    "clip_l14_similarity_score": ("clip_l14_similarity_score", "clip_similarity_vitl14"),
+    "face_bboxes": ("face_bboxes",),
+}  # fmt: skip
+"""Source names of each canonical column in lower case, the preferred one first: LAION-400M and
+-5B, DataComp, COYO, CC3M and CC12M, and img2dataset's own outputs."""
+
+MAX_URL_BYTES = 8192
+"""A longer url is no address that a server answers; the row is rejected."""
+
+MAX_VALUE_BYTES = 1 << 16
+"""A longer value of any other column does not fit."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "width": (0, 2**31 - 1),
+    "height": (0, 2**31 - 1),
+    # Cosines, with room for half precision.
+    "similarity": (-1.01, 1.01),
+    "clip_b32_similarity_score": (-1.01, 1.01),
+    "clip_l14_similarity_score": (-1.01, 1.01),
+    "punsafe": (0, 1),
+    "pwatermark": (0, 1),
+}
+"""Values outside do not fit: LAION-400M's own files hold similarities of 6016."""
+
+_SHORT = 64
+# Bytes of the longest number or digest.
+
+PAIR_KEY = f"md5(concat(url, chr({ord(layout.UID_SEPARATOR)}), coalesce(caption, '')))"
+"""The uid of a row whose source brings none."""
+
+KEYS = {"pair": PAIR_KEY, "url": "md5(url)"}
+"""What deduplication compares, by what makes rows duplicates."""
+
+_DIGESTS = {"uid": 32, "sha256": 64, "md5": 32}
+_EMPTY = r"(?i)[\s\x00]*(nan|none|null|na|n/a)?[\s\x00]*"
+# How writers of tables spell "no value".
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """Where the columns of one source file go.
+
+    Args:
+        canonical: canonical column to source column.
+        extras: column that is kept as text, under this name, to source column.
+    """
+
+    canonical: dict[str, str]
+    extras: dict[str, str]
+
+
+def understood(further: Mapping[str, str]) -> frozenset[str]:
+    """Every column name that means something, in lower case."""
+    return frozenset(name for names in _names(further).values() for name in names)
+
+
+def column_map(found: Sequence[str], further: Mapping[str, str], where: str) -> ColumnMap:
+    """Match a file's column names, ignoring case, with the canonical ones.
+
+    Args:
+        found: the file's column names, in order.
+        further: source names that the pool's settings add, each with a canonical name.
+        where: the file, for the error.
+
+    Raises:
+        SourceFormatError: no column holds urls.
+        ConfigurationError: the settings name a canonical column that there is not.
+    """
+    names = _names(further)
+    canonical: dict[str, str] = {}
+    for column, understood in names.items():
+        by_name = {name.strip().casefold(): name for name in reversed(found)}
+        match = next((by_name[name] for name in understood if name in by_name), None)
+        if match is not None:
+            canonical[column] = match
+    if "url" not in canonical:
+        raise SourceFormatError(
+            where,
+            f"columns {', '.join(found[:20]) or '(none)'}",
+            f"one of {', '.join(names['url'])}",
+            "Rename the column, or name it in pool.yaml: sources.columns: {<name>: url}.",
+        )
+    used = set(canonical.values())
+    extras: dict[str, str] = {}
+    for name in found:
+        if name not in used:
+            extras[_free(name, extras)] = name
+    return ColumnMap(canonical, extras)
+
+
+def _names(further: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    names = dict(NAMES)
+    for name, column in further.items():
+        if column not in names:
+            raise ConfigurationError(
+                f"sources.columns.{name}", column, f"one of {', '.join(names)}", "Correct it."
+            )
+        names[column] = (name.strip().casefold(), *names[column])
+    return names
+
+
+def _free(name: str, taken: Mapping[str, str]) -> str:
+    """A name for an extra column; DuckDB and datasets tools ignore case, so we do too."""
+    low = {*layout.PAIRS.names, *(other.casefold() for other in taken)}
+    while name.casefold() in low:
+        name = f"source_{name}"
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A column of a relation.
+
+    Args:
+        name: of the column, as SQL knows it.
+        is_text: whether its values are text, and may be of any length.
+    """
+
+    name: str
+    is_text: bool = True
+
+    @property
+    def text(self) -> str:
+        """Its values as text."""
+        return self.name if self.is_text else f"{self.name}::VARCHAR"
+
+    def short(self, limit: int) -> str:
+        """Its values, null where they are longer than ``limit`` bytes.
+
+        A value of gigabytes costs nothing until somebody looks into it.
+        """
+        if not self.is_text:
+            return self.name
+        return f"CASE WHEN strlen({self.name}) <= {limit} THEN {self.name} END"
+
+
+def value(column: str, given: Given) -> str:
+    """The canonical value of a source column as SQL, null where it does not fit."""
+    if column == "url":
+        return _url(given)
+    if column in RANGES:
+        low, high = RANGES[column]
+        number = f"try_cast({given.short(_SHORT)} AS DOUBLE)"
+        fits = f"CASE WHEN {number} BETWEEN {low} AND {high} THEN {number} END"
+        return f"({fits})::{sql_type(column)}"
+    if column in _DIGESTS:
+        text = f"lower({given.short(_SHORT)}::VARCHAR)"
+        digits = f"[0-9a-f]{{{_DIGESTS[column]}}}"
+        return f"CASE WHEN regexp_full_match({text}, '{digits}') THEN {text} END"
+    if column == "aesthetic":
+        number = f"try_cast({given.short(_SHORT)} AS DOUBLE)"
+        return f"CASE WHEN isfinite({number}) THEN {number} END"
+    if column == "face_bboxes":
+        return f"try_cast({given.short(MAX_VALUE_BYTES)} AS DOUBLE[][])"
+    return text_value(given)
+
+
+def _url(given: Given) -> str:
+    # Of a longer one so much is kept that it is still too long.
+    cut = f"CASE WHEN strlen({given.text}) > {MAX_URL_BYTES}"
+    cut += f" THEN left({given.text}, {MAX_URL_BYTES + 1}) ELSE {_without_nul(given.text)} END"
+    # Trimming every value costs as much as parsing it.
+    spaced = f"starts_with({given.text}, ' ') OR ends_with({given.text}, ' ')"
+    return f"nullif(CASE WHEN {spaced} THEN trim({cut}) ELSE {cut} END, '')"
+
+
+def text_value(given: Given) -> str:
+    """Text without NUL characters; null when it is empty or too long."""
+    text = given.text
+    fits = f"CASE WHEN strlen({text}) > {MAX_VALUE_BYTES} THEN NULL ELSE {_without_nul(text)} END"
+    return f"nullif({fits}, '')"
+
+
+def _without_nul(text: str) -> str:
+    return f"CASE WHEN contains({text}, chr(0)) THEN replace({text}, chr(0), '') ELSE {text} END"
+
+
+def is_misfit(column: str, given: Given) -> str:
+    """Whether a source column holds something that the canonical one cannot, as SQL."""
+    # Only the few values that became null are looked at; an IN list would be a join over all.
+    says_something = (
+        f"CASE WHEN strlen({given.text}) > {_SHORT} THEN true"
+        f" ELSE NOT regexp_full_match({given.text}, '{_EMPTY}') END"
+    )
+    return (
+        f"CASE WHEN {given.name} IS NOT NULL AND {value(column, given)} IS NULL"
+        f" THEN {says_something} ELSE false END"
+    )
+
+
+def sql_type(column: str) -> str:
+    """DuckDB's type of a canonical column."""
+    kind = layout.PAIRS.field(column).type
+    if pa.types.is_list(kind):
+        return "DOUBLE[][]"
+    return {pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.float64(): "DOUBLE"}[kind]

@@ -1,0 +1,179 @@
+"""Sources as DuckDB relations whose columns have been given their canonical meaning.
+
+Names are matched and queries written here; the rules of single values are in ``columns``, and
+``staging`` runs the queries.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.pairs import columns
+from clip_assets.pairs.columns import Given
+from clip_assets.pairs.dialect import Dialect
+from clip_assets.pairs.records import MAX_RECORD_BYTES
+from clip_assets.pairs.tables import Batch, RowGroups
+from clip_assets.storage.sql import files, identifier, literal
+
+_TEXTS = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}
+_BINARY = {pa.binary(), pa.large_binary()}
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Rows of sources, before their values are looked at.
+
+    Args:
+        sql: what follows FROM.
+        canonical: canonical column to the relation's column.
+        extras: further column to the relation's column.
+        line: the column that has the rows' lines, or NULL.
+    """
+
+    sql: str
+    canonical: dict[str, Given]
+    extras: dict[str, Given]
+    line: str = "NULL"
+
+    @property
+    def text_columns(self) -> list[Given]:
+        """Columns whose values may be of any length."""
+        every = (*self.canonical.values(), *self.extras.values())
+        return [given for given in every if given.is_text]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A local csv file.
+
+    Args:
+        number: of the source in the partition.
+        where: the source, for errors.
+        path: the file, decompressed.
+        dialect: how it is written.
+    """
+
+    number: int
+    where: str
+    path: Path
+    dialect: Dialect
+
+
+def of_csv(found: Sequence[CsvFile], further: Mapping[str, str]) -> Relation:
+    """Rows of csv files one after the other, aligned by name.
+
+    Raises:
+        SourceFormatError: one has no urls.
+    """
+    parts: list[str] = []
+    canonical: dict[str, Given] = {}
+    extras: dict[str, Given] = {}
+    for dialect, alike in groupby(found, key=lambda file: file.dialect):
+        paths = list(alike)
+        given = {name: Given(f"c{i}") for i, name in enumerate(dialect.columns)}
+        part = _matched(
+            _read_csv([file.path for file in paths], dialect), given, further, paths[0].where
+        )
+        renamed = [f'{place.name} AS "={name}"' for name, place in part.canonical.items()]
+        renamed += [f"{place.name} AS {extra(name)}" for name, place in part.extras.items()]
+        parts.append(f"SELECT {', '.join(renamed)} FROM {part.sql}")
+        canonical |= {name: Given(f'"={name}"') for name in part.canonical}
+        extras |= {name: Given(extra(name)) for name in part.extras}
+    # Expressions stand once above the union; in every part they would take longer to plan
+    # than a small file takes to read.
+    return Relation(f"({' UNION ALL BY NAME '.join(parts)})", canonical, extras)
+
+
+def _read_csv(paths: Sequence[Path], dialect: Dialect) -> str:
+    names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(dialect.columns)))
+    quote = "'\"'" if dialect.quoted else "''"
+    return (
+        f"read_csv({files(paths)}, auto_detect=false, columns={{{names}}},"
+        f" delim={literal(dialect.delimiter)}, quote={quote}, escape={quote},"
+        f" header={str(dialect.has_header).lower()}, max_line_size={MAX_RECORD_BYTES},"
+        " hive_partitioning=false)"
+    )
+
+
+def of_parquet(path: Path, found: RowGroups, further: Mapping[str, str], where: str) -> Relation:
+    """Rows of a local parquet file's row groups.
+
+    Raises:
+        SourceFormatError: it has no urls.
+    """
+    places = ", ".join(f"c{i}" for i in range(len(found.schema)))
+    relation = (
+        f"(SELECT * FROM read_parquet({files([path])}, hive_partitioning=false)"
+        f" WHERE file_row_number BETWEEN {found.first} AND {found.first + found.count - 1})"
+        f" AS file({places})"
+    )
+    return _matched(relation, _given(found.schema.names, found.schema), further, where)
+
+
+def of_batch(name: str, batch: Batch, further: Mapping[str, str], where: str) -> Relation:
+    """Rows of a batch that is registered under a name.
+
+    Raises:
+        SourceFormatError: it has no urls.
+    """
+    given = _given(batch.names, batch.table.schema)
+    return _matched(name, given, further, where, line="line")
+
+
+def _matched(
+    sql: str, given: Mapping[str, Given], further: Mapping[str, str], where: str, line: str = "NULL"
+) -> Relation:
+    mapping = columns.column_map(list(given), further, where)
+    canonical = {column: given[name] for column, name in mapping.canonical.items()}
+    extras = {kept: given[name] for kept, name in mapping.extras.items()}
+    return Relation(sql, canonical, extras, line)
+
+
+def _given(names: Sequence[str], schema: pa.Schema) -> dict[str, Given]:
+    """Columns of a relation that calls them ``c0``, ``c1`` and so on, by the source's names.
+
+    Images and other binary columns are no metadata and are left out.
+    """
+    return {
+        name: Given(f"c{i}", is_text=field.type in _TEXTS)
+        for i, (name, field) in enumerate(zip(names, schema, strict=False))
+        if field.type not in _BINARY
+    }
+
+
+def extra(name: str) -> str:
+    """SQL name of a further column; two that differ only in case are one."""
+    return identifier(f"+{name.casefold()}")
+
+
+def rows_of(relation: Relation, number: int, key: str) -> str:
+    """The query for canonical rows, with what is wrong with each.
+
+    Args:
+        relation: what to read.
+        number: of its first source in the partition.
+        key: what deduplication compares, see ``columns.KEYS``.
+    """
+    chosen = relation.canonical
+    values = [f"{columns.value(column, given)} AS {column}" for column, given in chosen.items()]
+    values += [
+        f"{columns.text_value(given)} AS {extra(name)}" for name, given in relation.extras.items()
+    ]
+    if "caption" not in chosen:
+        values.append("NULL::VARCHAR AS caption")
+    misfits = " | ".join(
+        f"({columns.is_misfit(column, given)}::BIGINT << {layout.PAIRS.names.index(column)})"
+        for column, given in chosen.items()
+        if column != "url"
+    )
+    return (
+        f"SELECT *, {number} AS source, {key} AS key, CASE WHEN url IS NULL THEN 'no url'"
+        f" WHEN strlen(url) > {columns.MAX_URL_BYTES}"
+        f" THEN 'url of more than {columns.MAX_URL_BYTES:,} bytes' END AS reason"
+        f" FROM (SELECT {', '.join(values)}, {misfits or 0} AS misfits,"
+        f" {relation.line} AS line FROM {relation.sql})"
+    )

@@ -1,0 +1,185 @@
+"""One partition's rows between sources and store: a DuckDB table that spills to disk.
+
+Rows of any source are appended in canonical columns, with the reason where a row is no pair.
+Reading sources is for ``dialect``, ``records`` and ``tables``, the queries for ``relations``;
+``outputs`` writes the partition's files.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import SourceFormatError
+from clip_assets.pairs import columns, relations
+from clip_assets.pairs.columns import MAX_VALUE_BYTES
+from clip_assets.pairs.relations import CsvFile, Relation, extra
+from clip_assets.pairs.tables import Batch, RowGroups
+from clip_assets.settings import Sources
+
+TEXT_BYTES = 500
+"""Of a rejected row that are kept."""
+
+MAX_TEXT_BYTES = 1 << 30
+MAX_EXPANSION = 20
+"""Bounds on the text in a parquet file: this much, and this much for each byte of the file.
+Pairs have 2 to 4 bytes for each; a file that has more repeats few values over and over."""
+
+
+class Staging:
+    """The rows of one partition, in source order.
+
+    Args:
+        database: an empty one of its own, which bounds memory.
+        settings: further source column names, and what makes rows duplicates.
+    """
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, settings: Sources) -> None:
+        self.database = database
+        self.settings = settings
+        self.extras: dict[str, str] = {}
+        self.repaired = 0
+        typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in layout.PAIRS.names)
+        database.execute(
+            f"CREATE TEMP TABLE rows ({typed}, key VARCHAR, source INTEGER, line BIGINT,"
+            " reason VARCHAR, misfits BIGINT)"
+        )
+        database.execute(
+            "CREATE TEMP TABLE rejects (source INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)"
+        )
+
+    def add_clean_csv(self, found: Sequence[CsvFile]) -> bool:
+        """Append csv files, in order, unless anything is wrong with any of them.
+
+        One statement appends them all: each would copy a part of a row group otherwise.
+
+        Returns:
+            Whether they were appended.
+
+        Raises:
+            SourceFormatError: one has no urls.
+        """
+        first = found[0].number
+        relation = relations.of_csv(found, self.settings.columns)
+        return self._try(relation, first, f"source >= {first} AND reason IS NOT NULL")
+
+    def add_parquet(self, number: int, path: Path, found: RowGroups, where: str) -> bool:
+        """Append rows of a parquet file unless some text is too long or no UTF-8.
+
+        Returns:
+            Whether they were appended; False when they need the reader that copes with it.
+
+        Raises:
+            SourceFormatError: it has no urls, or too much in it for its size.
+        """
+        if found.has_long_values:
+            return False
+        relation = relations.of_parquet(path, found, self.settings.columns, where)
+        try:
+            self._refuse_bomb(relation, path.stat().st_size, where)
+            return self._try(relation, number, "false")
+        except duckdb.InvalidInputException:
+            return False
+        except duckdb.OutOfMemoryException as error:
+            raise _too_large(where, f"values that do not fit: {error}") from error
+
+    def add_batch(self, number: int, batch: Batch, where: str) -> None:
+        """Append rows of any other source.
+
+        Raises:
+            SourceFormatError: it has no urls.
+        """
+        self.repaired += batch.repaired
+        if batch.rejects:
+            self._add_rejects(number, batch)
+        if batch.table.num_rows:
+            self.database.register("batch", batch.table)
+            relation = relations.of_batch("batch", batch, self.settings.columns, where)
+            self._insert(relation, number)
+            self.database.unregister("batch")
+
+    def _insert(self, relation: Relation, number: int) -> None:
+        for name in relation.extras:
+            if name.casefold() not in self.extras:
+                self.extras[name.casefold()] = name
+                self.database.execute(f"ALTER TABLE rows ADD COLUMN {extra(name)} VARCHAR")
+        query = relations.rows_of(relation, number, columns.KEYS[self.settings.duplicates])
+        self.database.execute(f"INSERT INTO rows BY NAME {query}")
+
+    def _try(self, relation: Relation, number: int, unwanted: str) -> bool:
+        """Append rows unless DuckDB refuses the file or some row is unwanted."""
+        self.database.execute("BEGIN")
+        try:
+            self._insert(relation, number)
+            if self._count(f"rows WHERE {unwanted}") == 0:
+                self.database.execute("COMMIT")
+                return True
+        except duckdb.InvalidInputException:
+            pass
+        self.database.execute("ROLLBACK")
+        # The columns that were added with the rows went with them.
+        self.extras = {
+            low: name for low, name in self.extras.items() if f"+{low}" in self._columns()
+        }
+        return False
+
+    def _columns(self) -> set[str]:
+        return {row[0] for row in self.database.execute("DESCRIBE rows").fetchall()}
+
+    def _refuse_bomb(self, relation: Relation, size_bytes: int, where: str) -> None:
+        """Stop before text that is stored once and stands in every row is spelled out."""
+        lengths = [f"strlen({given.short(MAX_VALUE_BYTES)})" for given in relation.text_columns]
+        total = " + ".join(f"coalesce(sum({length}), 0)" for length in lengths) or "0"
+        decoded = self.database.execute(f"SELECT {total} FROM {relation.sql}").fetchall()[0][0]
+        if decoded > MAX_TEXT_BYTES + MAX_EXPANSION * size_bytes:
+            raise _too_large(where, f"{decoded:,} bytes of text in {size_bytes:,}")
+
+    def _add_rejects(self, number: int, batch: Batch) -> None:
+        table = pa.table(
+            {
+                "line": [reject.line for reject in batch.rejects],
+                "reason": [reject.reason for reject in batch.rejects],
+                "text": [reject.text[:TEXT_BYTES] for reject in batch.rejects],
+            }
+        )
+        self.database.register("rejected", table)
+        self.database.execute(
+            f"INSERT INTO rejects SELECT {number}, line, reason, text FROM rejected"
+        )
+        self.database.unregister("rejected")
+
+    def kept(self) -> int:
+        """Rows that are pairs."""
+        return self._count("rows WHERE reason IS NULL")
+
+    def dropped(self) -> dict[str, int]:
+        """Rejected rows by reason."""
+        found = self.database.execute(
+            "SELECT reason, count(*) FROM (SELECT reason FROM rejects UNION ALL"
+            " SELECT reason FROM rows WHERE reason IS NOT NULL) GROUP BY reason ORDER BY reason"
+        ).fetchall()
+        return dict(found)
+
+    def misfits(self) -> dict[str, int]:
+        """Values that became null because they do not fit, by canonical column."""
+        counts = ", ".join(
+            f"coalesce(sum((misfits >> {bit}) & 1), 0)::BIGINT"
+            for bit in range(len(layout.PAIRS.names))
+        )
+        found = self.database.execute(f"SELECT {counts} FROM rows").fetchall()[0]
+        pairs = zip(layout.PAIRS.names, found, strict=True)
+        return {name: count for name, count in pairs if count}
+
+    def _count(self, what: str) -> int:
+        return int(self.database.execute(f"SELECT count(*) FROM {what}").fetchall()[0][0])
+
+
+def _too_large(where: str, found: str) -> SourceFormatError:
+    return SourceFormatError(
+        where,
+        found,
+        f"at most {MAX_TEXT_BYTES:,} bytes, and {MAX_EXPANSION} for each byte of the file",
+        "Look at what it holds; this is no table of pairs.",
+    )

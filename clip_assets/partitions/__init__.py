@@ -1,0 +1,1 @@
+"""Listing source files, planning partitions, and the ledger of plans."""

@@ -1,0 +1,270 @@
+"""The ledger: which source rows belong to which partition.
+
+One small file per partition, written once, in order of arrival; keys are never reused. It is
+the truth about partitions: Dagster's list of keys is made from it. Which files there are
+is found by ``listing``, how many rows they have by ``sampling``.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+
+from clip_assets import layout
+from clip_assets.errors import MissingArtifactError
+from clip_assets.layout import PartitionKey
+from clip_assets.partitions import sampling
+from clip_assets.partitions.listing import SourceFile, list_sources, named
+from clip_assets.settings import Sources
+from clip_assets.storage import locks
+from clip_assets.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRange:
+    """Rows of one source file.
+
+    Args:
+        uri: absolute path or url.
+        size_bytes: of the whole file.
+        etag: identity of the whole file's content when it was planned.
+        first_row_group: of a parquet file; None for a file that is read whole.
+        row_groups: how many from there on.
+        file_row_groups: how many the whole file has.
+        rows: in the range, where the format tells.
+        estimated_rows: the same, or from the length of the first lines; None where the file
+            could not be opened.
+    """
+
+    uri: str
+    size_bytes: int
+    etag: str
+    first_row_group: int | None = None
+    row_groups: int | None = None
+    file_row_groups: int | None = None
+    rows: int | None = None
+    estimated_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionPlan:
+    """The source rows of one partition, in the order in which they are read."""
+
+    partition: PartitionKey
+    ranges: tuple[SourceRange, ...]
+
+    def content(self) -> bytes:
+        """The plan as it is stored."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @property
+    def rows_text(self) -> str:
+        """How many rows, for people."""
+        rows = sum(item.estimated_rows or 0 for item in self.ranges)
+        exact = all(item.rows is not None for item in self.ranges)
+        return f"{rows:,} rows" if exact else f"about {rows:,} rows"
+
+    def digest(self) -> str:
+        """Changes when another row, file or version of a file is planned."""
+        return hashlib.sha256(self.content()).hexdigest()
+
+
+def plans(store: Store) -> list[PartitionPlan]:
+    """Every plan, in order of arrival."""
+    return [_parsed(content) for content in store.read_many(store.list(layout.PLANS)).values()]
+
+
+def read_plan(store: Store, partition: PartitionKey) -> PartitionPlan:
+    """The plan of one partition.
+
+    Raises:
+        MissingArtifactError: no such partition was planned.
+    """
+    path = layout.plan(partition)
+    try:
+        return _parsed(store.read_bytes(path))
+    except MissingArtifactError:
+        raise MissingArtifactError(
+            store.uri(path), "no plan", "one of a planned partition", "See: clip-assets status"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What ``add_sources`` found and did.
+
+    Args:
+        plans: of new partitions.
+        refreshed: plans that were rewritten for changed files.
+        unchanged: files that were planned before.
+        changed: uris of files that are no longer what was planned; ``refresh`` plans them anew.
+        missing: uris of planned files that the same patterns no longer find.
+    """
+
+    plans: tuple[PartitionPlan, ...]
+    refreshed: tuple[PartitionPlan, ...]
+    unchanged: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def add_sources(
+    store: Store,
+    patterns: Sequence[str],
+    settings: Sources,
+    *,
+    found: Sequence[SourceFile] | None = None,
+    dry_run: bool = False,
+    refresh: bool = False,
+) -> Added:
+    """Plan partitions for files that no plan holds yet.
+
+    A kill between two plans loses nothing: the next call plans what is not planned.
+
+    Args:
+        store: the pool.
+        patterns: see ``listing.list_sources``.
+        settings: how many rows a partition aims at.
+        found: those of the files to consider, by default all that the patterns find.
+        dry_run: plan, but write nothing.
+        refresh: plan changed files anew, in the partitions that have them.
+
+    Raises:
+        BusyError: another process is adding sources.
+        SourceError: a file or folder is not there or cannot be listed.
+    """
+    sources = list_sources(patterns) if found is None else found
+    with nullcontext() if dry_run else locks.exclusive(store, "ledger"):
+        before = plans(store)
+        planned = _planned(before)
+        changed = [source for source in sources if _is_changed(planned.get(source.uri, []), source)]
+        open_ones = [
+            source
+            for source in sources
+            if not _is_complete(planned.get(source.uri, [])) and source not in set(changed)
+        ]
+        after, pieces = before, list[SourceRange]()
+        if refresh:
+            for source in changed:
+                fresh = _pieces(source, 0, settings.rows_per_partition)
+                after, surplus = _replaced(after, source.uri, fresh)
+                pieces += surplus
+        for source in open_ones:
+            start = sum(found.row_groups or 0 for found in planned.get(source.uri, []))
+            pieces += _pieces(source, start, settings.rows_per_partition)
+        first = int(before[-1].partition) + 1 if before else 0
+        new = _packed(pieces, first, settings.rows_per_partition)
+        refreshed = [plan for plan, old in zip(after, before, strict=True) if plan != old]
+        if not dry_run:
+            for plan in (*refreshed, *new):
+                _write_plan(store, plan)
+    uris = {source.uri for source in sources}
+    return Added(
+        plans=tuple(new),
+        refreshed=tuple(refreshed),
+        unchanged=len(sources) - len(changed) - len(open_ones),
+        changed=() if refresh else tuple(source.uri for source in changed),
+        missing=tuple(sorted(uri for uri in planned.keys() - uris if named(patterns, uri))),
+    )
+
+
+def _parsed(content: bytes) -> PartitionPlan:
+    found = json.loads(content)
+    ranges = tuple(SourceRange(**item) for item in found["ranges"])
+    return PartitionPlan(PartitionKey(found["partition"]), ranges)
+
+
+def _write_plan(store: Store, plan: PartitionPlan) -> None:
+    store.write_bytes(layout.plan(plan.partition), plan.content())
+
+
+def _planned(found: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:
+    """Every range by its file."""
+    by_uri: dict[str, list[SourceRange]] = {}
+    for plan in found:
+        for item in plan.ranges:
+            by_uri.setdefault(item.uri, []).append(item)
+    return by_uri
+
+
+def _is_changed(ranges: Sequence[SourceRange], source: SourceFile) -> bool:
+    return any((item.etag, item.size_bytes) != (source.etag, source.size_bytes) for item in ranges)
+
+
+def _is_complete(ranges: Sequence[SourceRange]) -> bool:
+    """Whether a file's ranges are all of it; a kill can leave the end of it unplanned."""
+    if not ranges or ranges[0].row_groups is None:
+        return bool(ranges)
+    return sum(item.row_groups or 0 for item in ranges) == ranges[0].file_row_groups
+
+
+def _pieces(source: SourceFile, first_row_group: int, rows: int) -> list[SourceRange]:
+    """The file from a row group on, in ranges of at most ``rows`` rows or one row group."""
+    whole = SourceRange(source.uri, source.size_bytes, source.etag)
+    size = sampling.size(source)
+    if size is None:
+        # It goes to a partition of its own, which fails and says why when it is read.
+        return [whole]
+    if len(size.row_groups) <= 1:
+        return [replace(whole, rows=size.rows, estimated_rows=size.estimated_rows)]
+    found: list[SourceRange] = []
+    start = first_row_group
+    while start < len(size.row_groups):
+        stop, total = start + 1, size.row_groups[start]
+        while stop < len(size.row_groups) and total + size.row_groups[stop] <= rows:
+            total += size.row_groups[stop]
+            stop += 1
+        found.append(
+            replace(
+                whole,
+                first_row_group=start,
+                row_groups=stop - start,
+                file_row_groups=len(size.row_groups),
+                rows=total,
+                estimated_rows=total,
+            )
+        )
+        start = stop
+    return found
+
+
+def _packed(pieces: Sequence[SourceRange], first: int, rows: int) -> list[PartitionPlan]:
+    """Pieces in their order as plans with keys from ``first`` on.
+
+    A plan takes a piece when at least half of it has room, so it holds at most half as much
+    again as ``rows``, or one piece.
+    """
+    groups: list[list[SourceRange]] = []
+    room = 0
+    for piece in pieces:
+        if piece.estimated_rows is None:
+            groups.append([piece])
+            room = 0
+            continue
+        if not groups or piece.estimated_rows > 2 * room:
+            groups.append([])
+            room = rows
+        groups[-1].append(piece)
+        room -= piece.estimated_rows
+    return [
+        PartitionPlan(layout.partition_key(first + number), tuple(group))
+        for number, group in enumerate(groups)
+    ]
+
+
+def _replaced(
+    found: Sequence[PartitionPlan], uri: str, pieces: Sequence[SourceRange]
+) -> tuple[list[PartitionPlan], list[SourceRange]]:
+    """The plans with a file's ranges taken from ``pieces`` in order, and the pieces left over."""
+    left = list(pieces)
+    plans_after: list[PartitionPlan] = []
+    for plan in found:
+        ranges: list[SourceRange] = []
+        for item in plan.ranges:
+            if item.uri != uri:
+                ranges.append(item)
+            elif left:
+                ranges.append(left.pop(0))
+        plans_after.append(replace(plan, ranges=tuple(ranges)))
+    return plans_after, left

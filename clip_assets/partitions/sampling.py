@@ -1,0 +1,75 @@
+"""How many rows a source file has, without reading it: parquet footers and text samples."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets.errors import SourceError
+from clip_assets.partitions.listing import SourceFile, file_format
+from clip_assets.partitions.remote import opened
+
+SAMPLE_BYTES = 256 * 1024
+"""Of a text file that are read; one small read of a remote file."""
+
+_TEXT_BYTES = 16 * SAMPLE_BYTES
+_READ_BYTES = 4096
+
+CODECS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+"""Arrow's names of the compressions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Rows of a file.
+
+    Args:
+        rows: the exact number, where the format tells.
+        estimated_rows: the same, or from the length of the first lines.
+        row_groups: rows of each row group; empty for a file that is read whole.
+    """
+
+    rows: int | None
+    estimated_rows: int
+    row_groups: tuple[int, ...] = ()
+
+
+def size(source: SourceFile) -> Size | None:
+    """Rows of a file, or None when it cannot be opened or is not what its name says.
+
+    That is told when its partition is read, so that one broken file does not keep others
+    from being planned.
+    """
+    suffix, compression = file_format(source.uri)
+    try:
+        with opened(source.uri) as file:
+            if suffix == ".parquet":
+                return _footer(file)
+            return Size(None, _lines(file, source.size_bytes, compression))
+    except (SourceError, EOFError, pa.ArrowException):
+        return None
+
+
+def _footer(file: IO[bytes]) -> Size:
+    found = pq.ParquetFile(file).metadata
+    groups = tuple(found.row_group(i).num_rows for i in range(found.num_row_groups))
+    return Size(found.num_rows, found.num_rows, groups)
+
+
+def _lines(file: IO[bytes], size_bytes: int, compression: str) -> int:
+    read = file.read(SAMPLE_BYTES)
+    text = _decompressed(read, CODECS[compression]) if compression else read
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    return max(1, round(lines * max(1.0, size_bytes / len(read)))) if text else 0
+
+
+def _decompressed(start: bytes, codec: Literal["gzip", "zstd"]) -> bytes:
+    """The text at the start of a compressed file, as much as there is in the bytes at hand."""
+    text = bytearray()
+    with pa.input_stream(pa.py_buffer(start), compression=codec) as stream, suppress(OSError):
+        # Small reads, because the one that meets the end of the bytes yields nothing.
+        while len(text) < _TEXT_BYTES and (chunk := stream.read(_READ_BYTES)):
+            text += chunk
+    return bytes(text)

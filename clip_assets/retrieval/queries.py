@@ -1,0 +1,83 @@
+"""What can be searched by, and the vector that it means.
+
+Finding neighbours of the vector is ``retrieval.search``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.inference.encoder import Encoder
+
+Vector = npt.NDArray[np.float32]
+"""(dim,) float32, of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uid:
+    """A pair of the pool, searched by its image."""
+
+    value: str
+
+
+Query = str | Path | bytes | npt.NDArray[np.floating] | Uid
+"""A text, an image file, its content, an embedding (dim,) of any length, or a pair."""
+
+
+def unit(embedding: npt.NDArray[np.floating], dim: int) -> Vector:
+    """An embedding scaled to length 1.
+
+    Args:
+        embedding: (dim,) or (1, dim).
+        dim: of the index.
+
+    Raises:
+        ConfigurationError: it has another shape, is zero, or is not finite.
+    """
+    if embedding.shape not in ((dim,), (1, dim)):
+        raise _wrong(f"shape {embedding.shape}", f"({dim},), as the index")
+    vector = embedding.reshape(dim).astype(np.float64)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length):
+        raise _wrong("numbers that are not finite", "finite ones")
+    if length == 0:
+        raise _wrong("only zeros", "a direction")
+    return (vector / length).astype(np.float32)
+
+
+def encode(query: str | Path | bytes, encoder: Encoder | None) -> npt.NDArray[np.float16]:
+    """The embedding of a text or an image.
+
+    Returns:
+        (1, dim) float16.
+
+    Raises:
+        ConfigurationError: the text is empty, there is no such file, or no model at hand.
+        ImageError: it is no image.
+    """
+    if encoder is None:
+        kind = "text" if isinstance(query, str) else "image"
+        raise ConfigurationError(
+            f"search by {kind}", "no model", "an encoder", "Open the searcher with an encoder."
+        )
+    if isinstance(query, str):
+        if not query.strip():
+            raise _wrong("an empty text", "some words")
+        return encoder.encode_text([query])
+    return encoder.encode_images([encoder.preprocess(_content(query))])
+
+
+def _content(image: Path | bytes) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise _wrong(f"{image}: {error.strerror}", "a readable image file") from error
+
+
+def _wrong(found: str, expected: str) -> ConfigurationError:
+    return ConfigurationError("query", found, expected, "Correct the query.")

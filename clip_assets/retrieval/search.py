@@ -1,0 +1,214 @@
+"""From a query to ranked pairs of the pool, by the served index version.
+
+What a query may be is said by ``retrieval.queries``; rows come from ``retrieval.rows``. The
+versions themselves are made in ``index``.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
+from clip_assets.index import versions
+from clip_assets.index.versions import Version
+from clip_assets.inference.encoder import Encoder
+from clip_assets.layout import PartitionKey
+from clip_assets.retrieval import queries
+from clip_assets.retrieval.queries import Query, Uid, Vector
+from clip_assets.retrieval.rows import Rows
+from clip_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    from clip_assets.index.ann import Index
+
+WIDER = 4
+"""Each further look goes through so many times the lists, and asks for so many more ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A pair that was found.
+
+    Args:
+        uid: the pair.
+        id: of its vector in this index version.
+        similarity: cosine of query and vector.
+        url: of the image.
+        caption: of the image.
+        partition: where the pair is.
+        key: of the sample in its partition.
+        image_path: ``<partition>/<shard>/<key>``.
+        width: of the image in the shard, pixels.
+        height: of the image in the shard, pixels.
+        original_width: of the image as it was downloaded, pixels.
+        original_height: of the image as it was downloaded, pixels.
+        sha256: of the image as it was downloaded.
+        pair_similarity: cosine of the pair's own image and caption.
+    """
+
+    uid: str
+    id: int
+    similarity: float
+    url: str | None
+    caption: str | None
+    partition: PartitionKey
+    key: str
+    image_path: str
+    width: int | None
+    height: int | None
+    original_width: int | None
+    original_height: int | None
+    sha256: str | None
+    pair_similarity: float | None
+
+
+class Searcher:
+    """One index version, opened for searching; close it, or use it as a context.
+
+    Indices stay on the disk and are read as they are needed; an exact index is loaded.
+    """
+
+    def __init__(self, store: Store, version: Version, encoder: Encoder | None = None) -> None:
+        self.version = version
+        self._store = store
+        self._encoder = encoder
+        self._stack = ExitStack()
+        self._rows = Rows(store, version, self._stack)
+        self._indices: dict[str, Index] = {}
+
+    @classmethod
+    def open(cls, store: Store, encoder: Encoder | None = None) -> Self:
+        """Open the version that is served.
+
+        Args:
+            store: the pool's files.
+            encoder: for searching by text or image; the model of the index.
+
+        Raises:
+            MissingArtifactError: no version is served yet.
+            ModelMismatchError: the encoder is another model.
+        """
+        name = versions.current(store)
+        if name is None:
+            raise MissingArtifactError(
+                store.uri(layout.CURRENT), "no index", "a served version", "Run: clip-assets run"
+            )
+        version = versions.read(store, name)
+        if encoder is not None and encoder.identity.digest() != version.model:
+            raise ModelMismatchError(
+                f"index version {name}",
+                f"vectors of {version.model_name}",
+                f"vectors of {encoder.identity.describe()}, the model of the query",
+                "Search with the model of the index.",
+            )
+        return cls(store, version, encoder)
+
+    def close(self) -> None:
+        """Close files, and remove copies of remote ones."""
+        self._indices.clear()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def search(
+        self, query: Query, k: int = 10, threshold: float | None = None, modality: str = "image"
+    ) -> list[Hit]:
+        """The pairs nearest to a query, best first.
+
+        Args:
+            query: a text, image, embedding or pair, see ``retrieval.queries.Query``.
+            k: how many at most; fewer if the index has no more.
+            threshold: least similarity.
+            modality: ``image`` to compare with images, ``text`` to compare with captions.
+
+        Raises:
+            ConfigurationError: one of these cannot be, or the pair is not in the index.
+        """
+        if k < 1:
+            raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
+        if modality not in layout.SIDES:
+            raise ConfigurationError("modality", repr(modality), "image or text", "Choose one.")
+        found = self._nearest(self._vector(query), k, modality)
+        close = [(i, s) for i, s in found if threshold is None or s >= threshold]
+        rows = self._rows.read([vector_id for vector_id, _ in close])
+        return [
+            _hit(vector_id, similarity, self._rows.partition(vector_id), row)
+            for (vector_id, similarity), row in zip(close, rows, strict=True)
+        ]
+
+    def _vector(self, query: Query) -> Vector:
+        match query:
+            case Uid():
+                embedding = self._image_vector(query)
+            case np.ndarray():
+                embedding = query
+            case _:
+                embedding = queries.encode(query, self._encoder)
+        return queries.unit(embedding, self.version.dim)
+
+    def _image_vector(self, pair: Uid) -> Vector:
+        from clip_assets.index import ann
+
+        vector_id = self._rows.find(pair.value)
+        if vector_id is None:
+            raise ConfigurationError(
+                "query",
+                f"uid {pair.value!r}",
+                f"a pair of index version {self.version.name}",
+                "A pair without an image has no vector; see its status in the pool's metadata.",
+            )
+        return ann.vectors(self._index("image"), np.array([vector_id]))[0]
+
+    def _nearest(self, vector: Vector, k: int, side: str) -> list[tuple[int, float]]:
+        """Ids in use and their similarities, best first, k of them or all there are."""
+        from clip_assets.index import ann
+
+        index = self._index(side)
+        if not index.ntotal:
+            return []
+        wanted, (probes, lists) = k, ann.probes(index)
+        while True:
+            size = min(wanted, index.ntotal)
+            similarities, ids = ann.search(index, vector[None], size, probes)
+            found = [
+                (vector_id, similarity)
+                for vector_id, similarity in zip(
+                    ids[0].tolist(), similarities[0].tolist(), strict=True
+                )
+                if vector_id >= 0 and self._rows.partition(vector_id) is not None
+            ]
+            if len(found) >= k or (size == index.ntotal and probes == lists):
+                return found[:k]
+            # Unused ids, or lists with too few vectors: look further.
+            wanted, probes = wanted * WIDER, min(probes * WIDER, lists)
+
+    def _index(self, side: str) -> "Index":
+        from clip_assets.index import ann
+
+        if side not in self._indices:
+            path = layout.index(self.version.name, side)
+            file = self._stack.enter_context(self._store.local(path, "faiss_index"))
+            self._indices[side] = ann.read(file, self._store.uri(path), mapped=True)
+        return self._indices[side]
+
+
+def _hit(
+    vector_id: int, similarity: float, partition: PartitionKey | None, row: dict[str, Any]
+) -> Hit:
+    assert partition is not None
+    names = (field.name for field in fields(Hit) if field.name in row)
+    columns = {name: row[name] for name in names if name != "similarity"}
+    return Hit(
+        id=vector_id,
+        similarity=similarity,
+        partition=partition,
+        pair_similarity=row["similarity"],
+        **columns,
+    )

@@ -1,0 +1,1 @@
+"""Whole-file publishing, tables, vectors, manifests and locks over one store."""

@@ -1,0 +1,55 @@
+"""DuckDB connections with a declared bound, and literals for their queries.
+
+DuckDB has no parameters for identifiers, file lists and options; whatever is written into a
+query goes through ``literal`` or ``identifier``. What is asked belongs to the stages.
+"""
+
+import re
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+_PATTERN = re.compile(r"[\[*?]")
+
+
+@contextmanager
+def connection(memory_bytes: int) -> Generator[duckdb.DuckDBPyConnection]:
+    """An in-memory database for the time of the block.
+
+    Args:
+        memory_bytes: bound on its memory; beyond it intermediate data goes to a temporary
+            folder, which is removed with the block.
+    """
+    with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_bytes} bytes",
+            "temp_directory": folder,
+            # Nothing is fetched at run time, whatever a query names.
+            "autoinstall_known_extensions": False,
+            "preserve_insertion_order": True,
+        }
+        with duckdb.connect(":memory:", config=config) as database:
+            yield database
+
+
+def literal(value: str | Path) -> str:
+    """A string as SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def literals(values: Sequence[str] | Sequence[Path]) -> str:
+    """A list of strings as SQL."""
+    return "[" + ", ".join(map(literal, values)) + "]"
+
+
+def files(paths: Sequence[str] | Sequence[Path]) -> str:
+    """Files as SQL, each by its exact name, where DuckDB would take signs for patterns."""
+    return literals([_PATTERN.sub(r"[\g<0>]", str(path)) for path in paths])
+
+
+def identifier(name: str) -> str:
+    """A column's name as SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,272 @@
+"""The store: files that appear whole or not at all, on a local disk or an object store.
+
+Everything that reads or writes the pool goes through a ``Store``; where a file belongs is
+said by ``layout``, what it means by the stage that writes it. Tables, vectors and manifests
+have modules of their own beside this one.
+
+A file is written under ``.tmp`` and renamed (local) or uploaded as one object (remote), so
+a reader never sees half of it and a process killed at any moment leaves nothing under a
+published name.
+"""
+
+import errno
+import json
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from clip_assets import layout
+from clip_assets.errors import (
+    ConfigurationError,
+    LayoutVersionError,
+    MissingArtifactError,
+    StorageFullError,
+    StoreError,
+)
+
+
+class Store:
+    """A folder of the pool's files behind any fsspec url.
+
+    Args:
+        root: a path or url (``file``, ``memory``, ``gs``, ``s3``, ...).
+    """
+
+    def __init__(self, root: str) -> None:
+        try:
+            # A listing kept from earlier would hide what other processes publish meanwhile.
+            fs, base = fsspec.url_to_fs(root, use_listings_cache=False)  # pyright: ignore[reportUnknownMemberType]
+        except (ValueError, ImportError) as error:
+            raise ConfigurationError(
+                root, str(error), "a path or url that fsspec opens", "Correct it, or install that."
+            ) from error
+        self.fs: fsspec.AbstractFileSystem = fs
+        self.base = str(base).rstrip("/")
+        self.is_local = isinstance(fs, LocalFileSystem)
+
+    @classmethod
+    def open(cls, root: str, *, create: bool = True) -> "Store":
+        """Open a store.
+
+        Args:
+            root: a path or url.
+            create: whether to make it if there is none; only looking at one makes none.
+
+        Raises:
+            ConfigurationError: the url's protocol is unknown or needs a package.
+            StoreError: there is none and it cannot or shall not be made, or it is damaged.
+            LayoutVersionError: another version of the package wrote it.
+        """
+        store = cls(root)
+        try:
+            found = store._version()
+            if found is None and create:
+                store.write_bytes(layout.STORE, json.dumps({"layout": layout.VERSION}).encode())
+                return store
+        except OSError as error:
+            raise StoreError(
+                store.uri(),
+                f"{type(error).__name__}: {error.strerror or error}",
+                "a folder that can be made, read and written",
+                "Check --root and CLIP_ASSETS_ROOT, permissions and credentials.",
+            ) from error
+        if found is None:
+            raise StoreError(
+                store.uri(),
+                "no pool",
+                f"a folder with {layout.STORE}",
+                "Check --root and CLIP_ASSETS_ROOT, or make a pool: clip-assets add SOURCE...",
+            )
+        if found != layout.VERSION:
+            raise LayoutVersionError(
+                store.uri(layout.STORE),
+                f"layout version {found}",
+                f"layout version {layout.VERSION}",
+                "Use the release of clip_assets that wrote this store, or start a new root.",
+            )
+        return store
+
+    def _version(self) -> str | int | None:
+        """Layout version of what is there, None where nothing is."""
+        try:
+            return json.loads(self.read_bytes(layout.STORE))["layout"]
+        except MissingArtifactError:
+            return None
+        except (ValueError, LookupError, TypeError) as error:
+            raise StoreError(
+                self.uri(layout.STORE),
+                "a damaged file",
+                json.dumps({"layout": layout.VERSION}),
+                "Write that into the file if the root is a pool, or name another root.",
+            ) from error
+
+    def uri(self, path: str = "") -> str:
+        """Full url of a file, as other tools take it."""
+        return str(self.fs.unstrip_protocol(self._full(path)))
+
+    def exists(self, path: str) -> bool:
+        """Whether a file was published."""
+        return bool(self.fs.isfile(self._full(path)))
+
+    def list(self, folder: str) -> list[str]:
+        """Published files below a folder, sorted, relative to the root."""
+        try:
+            found = self.fs.find(self._full(folder))
+        except FileNotFoundError:
+            return []
+        return sorted(str(path)[len(self.base) + 1 :] for path in found)
+
+    def size(self, path: str) -> int:
+        """Bytes of a published file."""
+        return int(self.fs.size(self._full(path)) or 0)
+
+    def read_bytes(self, path: str, producer: str = "") -> bytes:
+        """A small file, whole.
+
+        Args:
+            path: the file.
+            producer: the asset that writes it, for the error.
+
+        Raises:
+            MissingArtifactError: no stage has written it.
+        """
+        try:
+            content: bytes = self.fs.cat_file(self._full(path))  # pyright: ignore[reportAssignmentType]
+        except (FileNotFoundError, IsADirectoryError):
+            raise self._missing(path, producer) from None
+        return content
+
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Small files, whole, by path; side by side where the file system can.
+
+        A path that no stage has written is left out.
+        """
+        full = [self._full(path) for path in paths]
+        # Unlike `cat`, this takes no character of a path for a pattern.
+        found = self.fs.cat_ranges(full, None, None, on_error="return")  # pyright: ignore[reportUnknownMemberType]
+        contents: dict[str, bytes] = {}
+        for path, content in zip(paths, found, strict=True):
+            if isinstance(content, bytes):
+                contents[path] = content
+            elif not isinstance(content, FileNotFoundError | IsADirectoryError):
+                raise content
+        return contents
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Publish a small file."""
+        with self.publish(path) as part:
+            part.write_bytes(content)
+
+    def delete(self, path: str) -> None:
+        """Remove a file or a folder, if it is there."""
+        if self.fs.exists(self._full(path)):
+            self.fs.rm(self._full(path), recursive=True)
+
+    @contextmanager
+    def local(self, path: str, producer: str = "") -> Generator[Path]:
+        """A published file as a local path, copied for the time of the block if it is remote.
+
+        Raises:
+            MissingArtifactError: no stage has written it.
+        """
+        if not self.exists(path):
+            raise self._missing(path, producer)
+        if self.is_local:
+            yield Path(self._full(path))
+            return
+        with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
+            copy = Path(folder, Path(path).name)
+            self.fs.get_file(self._full(path), str(copy))
+            yield copy
+
+    @contextmanager
+    def publish(self, path: str) -> Generator[Path]:
+        """A local path to write to; the file appears as ``path`` when the block ends well.
+
+        Raises:
+            StorageFullError: the disk filled up; ``path`` is as it was before.
+        """
+        try:
+            with self._part(path) as part:
+                yield part
+                if self.is_local:
+                    self._rename(part, Path(self._full(path)))
+                else:
+                    self._upload(part, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise self._full_disk(path) from error
+
+    @contextmanager
+    def _part(self, path: str) -> Generator[Path]:
+        """An unpublished file's place; its name says who writes it, see ``sweep``."""
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{Path(path).name}"
+        folder = Path(self._full(layout.TEMPORARY)) if self.is_local else Path(tempfile.mkdtemp())
+        part = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+            if not self.is_local:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def _rename(part: Path, target: Path) -> None:
+        """Publish on a local disk, durable before it is visible."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(target)
+        # The rename itself survives a power loss only when its folder is on disk.
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _upload(self, part: Path, path: str) -> None:
+        """Publish on an object store, where an upload appears only when complete."""
+        if isinstance(self.fs, MemoryFileSystem):
+            # put_file shows an empty file first; pipe_file does not.
+            self.fs.pipe_file(self._full(path), part.read_bytes())
+        else:
+            self.fs.put_file(str(part), self._full(path))
+
+    def sweep(self) -> int:
+        """Remove what dead processes of this machine left unpublished; returns the count."""
+        if not self.is_local:
+            return 0
+        swept = 0
+        for part in Path(self._full(layout.TEMPORARY)).glob(f"{socket.gethostname()}-*"):
+            pid = part.name.removeprefix(f"{socket.gethostname()}-").partition("-")[0]
+            if not Path("/proc", pid).exists():
+                part.unlink(missing_ok=True)
+                swept += 1
+        return swept
+
+    def _full(self, path: str) -> str:
+        return f"{self.base}/{path}" if path else self.base
+
+    def _missing(self, path: str, producer: str) -> MissingArtifactError:
+        advice = f"Materialize {producer} first." if producer else "Check the store's root."
+        return MissingArtifactError(self.uri(path), "no file", "a published file", advice)
+
+    def _full_disk(self, path: str) -> StorageFullError:
+        free = shutil.disk_usage(self.base).free if self.is_local else 0
+        return StorageFullError(
+            self.uri(path),
+            f"a full disk ({free:,} bytes free)",
+            "room for the whole file",
+            "Nothing was published; make room or move the root, then run the same again.",
+        )

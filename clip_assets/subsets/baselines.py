@@ -1,0 +1,150 @@
+"""DataComp's baselines as sorted files of uids.
+
+A subset lists samples that can be had: pairs whose image was downloaded. The rules are those of
+``baselines/apply_filter.py`` of mlfoundations/datacomp; joining the metadata that they read is
+``subsets.metadata``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError
+from clip_assets.layout import PartitionKey
+from clip_assets.storage import fans
+from clip_assets.storage.fans import Upstream
+from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.subsets import uids
+from clip_assets.subsets.metadata import POOL_METADATA, pool_metadata_inputs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = "1"
+
+MORE_WORDS_THAN = 2
+MORE_CHARACTERS_THAN = 5
+LEAST_SIDE = 200
+GREATEST_ASPECT = 3.0
+
+COLUMNS = ["uid", "text", "original_width", "original_height", "status"]
+
+WORD = r"[^\s\x1c-\x1f]+"
+"""What Python's ``str.split`` leaves, which DataComp counts; \\s alone keeps \\x1c to \\x1f."""
+
+
+def no_filter() -> "dict[str, pl.Expr]":
+    """Every pair that has an image."""
+    import polars as pl
+
+    return {"no_image": pl.col("status") == "success"}
+
+
+def basic_filter() -> "dict[str, pl.Expr]":
+    """DataComp's basic filter on captions and image sizes, without its language rule."""
+    import polars as pl
+
+    text = pl.col("text").fill_null("")
+    sides = pl.col("original_width"), pl.col("original_height")
+    least, greatest = pl.min_horizontal(*sides), pl.max_horizontal(*sides)
+    return no_filter() | {
+        "few_words": text.str.count_matches(WORD) > MORE_WORDS_THAN,
+        "few_characters": text.str.len_chars() > MORE_CHARACTERS_THAN,
+        "small_image": least >= LEAST_SIDE,
+        "long_image": greatest / least <= GREATEST_ASPECT,
+    }
+
+
+RULES: "dict[str, Callable[[], dict[str, pl.Expr]]]" = {
+    "no_filter": no_filter,
+    "basic_filter": basic_filter,
+}
+"""For each subset the rules that a row must pass, by the reason for which it is dropped."""
+
+NAMES = tuple(RULES)
+
+
+def subset(catalog: Catalog, name: str, partitions: Sequence[PartitionKey]) -> Outcome:
+    """Write the uids of a subset, sorted, as DataComp's tools read them.
+
+    A uid that the pool repeats is listed as often as it passes. Partitions whose metadata is
+    stale are used as they are.
+
+    Memory: one partition's captions and sizes, and 48 bytes for every uid listed.
+
+    Raises:
+        ConfigurationError: there is no subset of that name.
+    """
+    if name not in RULES:
+        raise ConfigurationError("subset", repr(name), f"one of {', '.join(NAMES)}", "Choose one.")
+    found = _upstream(catalog, partitions)
+    inputs = subset_inputs(catalog, name, partitions)
+    return materialize(catalog, stage(name), None, inputs, partial(_write, name=name, found=found))
+
+
+def stage(name: str) -> Stage:
+    """What makes a subset."""
+    return Stage(f"subsets/{name}", VERSION)
+
+
+def subset_inputs(
+    catalog: Catalog, name: str, partitions: Sequence[PartitionKey]
+) -> dict[str, str]:
+    """What a subset depends on: the metadata of every partition that has some."""
+    found = _upstream(catalog, partitions)
+    used = {f"pool_metadata/{p}": catalog.digest(POOL_METADATA.asset, p) for p in found.done}
+    return {"name": name} | used
+
+
+def _upstream(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
+    return fans.look(catalog, POOL_METADATA, partitions, partial(pool_metadata_inputs, catalog))
+
+
+def _write(run: StageRun, *, name: str, found: Upstream) -> Report:
+    rows, dropped = 0, Counter[str]()
+    kept: list[uids.UidPairs] = []
+    for table in _tables(run, found.done):
+        rows += len(table)
+        kept.append(_select(table, RULES[name](), dropped))
+    listed = uids.in_order(np.concatenate([np.empty(0, layout.UID_PAIR), *kept]))
+    with run.publish(layout.subset(name)) as part, part.open("wb") as file:
+        np.save(file, listed, allow_pickle=False)
+    return Report(
+        rows_in=rows,
+        rows_out=len(listed),
+        dropped={rule: dropped[rule] for rule in RULES[name]()},
+        figures={
+            "partitions_used": found.done,
+            "partitions_missing": found.missing,
+            "partitions_stale": found.stale,
+            "distinct_uids": len(listed) - int(np.count_nonzero(listed[1:] == listed[:-1])),
+        },
+    )
+
+
+def _tables(run: StageRun, partitions: Sequence[PartitionKey]) -> Iterator[pa.Table]:
+    from clip_assets.storage import tables
+
+    for number, partition in enumerate(partitions):
+        path = layout.pool_rows(partition)
+        yield tables.read(run.store, path, layout.POOL_ROWS, POOL_METADATA.asset, COLUMNS)
+        run.progress(number + 1, len(partitions), "partitions")
+
+
+def _select(table: pa.Table, rules: "dict[str, pl.Expr]", dropped: Counter[str]) -> uids.UidPairs:
+    """Uids of rows that pass every rule; the others count for the first rule they fail."""
+    import polars as pl
+
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    for rule, passes in rules.items():
+        passed = frame.filter(passes.fill_null(value=False))
+        dropped[rule] += len(frame) - len(passed)
+        frame = passed
+    return uids.pairs(pa.chunked_array([frame["uid"].to_arrow()]))

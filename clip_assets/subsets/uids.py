@@ -1,0 +1,68 @@
+"""Uids as text and as the pairs of integers that subset files hold.
+
+Nothing here knows a file; ``subsets.baselines`` writes what these functions make.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from clip_assets import layout
+from clip_assets.errors import SchemaError
+
+UidPairs = npt.NDArray[np.void]
+"""(n,) of ``layout.UID_PAIR``."""
+
+DIGITS = 32
+"""Hex digits of a uid."""
+
+
+def pairs(uids: pa.ChunkedArray) -> UidPairs:
+    """Uids of 32 hex digits as pairs of integers, in the same order.
+
+    Raises:
+        SchemaError: one of them is null or anything else.
+    """
+    try:
+        content = b"".join(_bytes(chunk) for chunk in uids.chunks)
+    except ValueError as error:
+        raise _no_uid(str(error)) from error
+    if len(content) * 2 != len(uids) * DIGITS:  # fromhex skips white space
+        raise _no_uid("white space or null")
+    # The big-endian halves of the 16 bytes are the halves of the number.
+    halves = np.frombuffer(content, dtype=">u8").reshape(-1, 2)
+    found = np.empty(len(halves), dtype=layout.UID_PAIR)
+    found["f0"], found["f1"] = halves[:, 0], halves[:, 1]
+    return found
+
+
+def texts(uids: UidPairs) -> list[str]:
+    """Pairs of integers as uids of 32 lowercase hex digits, in the same order."""
+    halves = np.empty((len(uids), 2), dtype=">u8")
+    halves[:, 0], halves[:, 1] = uids["f0"], uids["f1"]
+    digits = halves.tobytes().hex()
+    return [digits[start : start + DIGITS] for start in range(0, len(digits), DIGITS)]
+
+
+def in_order(uids: UidPairs) -> UidPairs:
+    """The same uids in ascending order of the 128-bit number, repeated ones kept."""
+    # Comparing structured rows is far slower than sorting by two plain columns.
+    return uids[np.lexsort((uids["f1"], uids["f0"]))]
+
+
+def _bytes(uids: pa.Array) -> bytes:
+    """16 bytes for each uid."""
+    if uids.null_count:
+        raise ValueError("null")
+    fixed = uids.cast(pa.binary()).cast(pa.binary(DIGITS))
+    content = fixed.buffers()[1]
+    assert content is not None
+    start = fixed.offset * DIGITS
+    digits = memoryview(content)[start : start + len(fixed) * DIGITS]
+    return bytes.fromhex(str(digits, "ascii"))
+
+
+def _no_uid(found: str) -> SchemaError:
+    return SchemaError(
+        "uid", found, f"{DIGITS} hex digits", "Give the pool's rows uids of 128 bits, or none."
+    )

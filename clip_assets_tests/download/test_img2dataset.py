@@ -1,0 +1,140 @@
+"""img2dataset itself, on the same web, must write the same samples."""
+
+import json
+import subprocess
+import sys
+import tarfile
+
+import pyarrow.parquet as pq
+import pytest
+
+from clip_assets import layout
+from clip_assets.download.shards import image_shards
+from clip_assets.layout import PartitionKey
+from clip_assets.storage.store import Store
+
+P = PartitionKey("00000")
+
+
+def peer(source, output, **options):
+    """Run img2dataset in a process of its own."""
+    arguments = {
+        "url_list": str(source),
+        "input_format": "parquet",
+        "output_format": "webdataset",
+        "output_folder": str(output),
+        "caption_col": "caption",
+        "save_additional_columns": ["uid"],
+        "number_sample_per_shard": 10,
+        "thread_count": 8,
+        "resize_mode": "keep_ratio",
+        "resize_only_if_bigger": True,
+    } | options
+    code = f"if __name__ == '__main__':\n import img2dataset; img2dataset.download(**{arguments!r})"
+    script = output.parent / "peer.py"
+    script.write_text(code)
+    environment = {
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "WANDB_MODE": "disabled",
+        "PATH": "/usr/bin:/bin",
+    }
+    subprocess.run([sys.executable, str(script)], check=True, env=environment, capture_output=True)
+
+
+def members(tar):
+    with tarfile.open(tar) as content:
+        return {member.name: content.extractfile(member).read() for member in content}
+
+
+def order(tar):
+    with tarfile.open(tar) as content:
+        return [(member.name, member.mode, member.uname, member.gname) for member in content]
+
+
+@pytest.fixture
+def urls(site, image):
+    """Good images of every kind, and every kind of failure."""
+    exif = __import__("PIL.Image").Image.Exif()
+    exif[0x010F] = "Maker of cameras"
+    exif[0x0112] = 6
+    jpeg = image(size=(640, 480))
+    pages = {
+        "big.jpg": jpeg,
+        "small.jpg": image(size=(100, 80)),
+        "tall.png": image("PNG", (20, 900)),
+        "dot.png": image("PNG", (3, 3)),
+        "photo.webp": image("WEBP", (400, 300)),
+        "gray.jpg": image(mode="L", size=(300, 300)),
+        "print.jpg": image(mode="CMYK", size=(300, 300)),
+        "clear.png": image("PNG", (300, 300), mode="RGBA"),
+        "exif.jpg": image(size=(320, 400), exif=exif),
+        "large.png": image("PNG", (3000, 2000)),
+        "moving.gif": image("GIF"),
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "page.jpg": b"<html><body>Not found</body></html>",
+        "cut.jpg": jpeg[: len(jpeg) // 2],
+        "corrupt.jpg": jpeg[:2000] + bytes(2000) + jpeg[4000:],
+        "bitmap.bmp": image("BMP"),
+        "scan.tiff": image("TIFF"),
+        "\u00e9t\u00e9.jpg": jpeg,
+    }
+    found = [site.serve(f"/{name}", body) for name, body in pages.items()]
+    found[-1] = site.url("/%C3%A9t%C3%A9.jpg")
+    found += [site.serve(f"/{status}.jpg", status=status) for status in (403, 404, 410, 500)]
+    found.append(site.serve("/noai.jpg", jpeg, X_Robots_Tag="noai"))
+    found.append(site.serve("/moved.jpg", status=301, Location="/big.jpg"))
+    found.append(site.serve("/lie.jpg", jpeg, Content_Type="text/html"))
+    found.append("http://127.0.0.1:1/refused.jpg")
+    found.append("no url at all")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "of_peer"),
+    [
+        ({}, {}),
+        (
+            {"resize_mode": "center_crop", "resize_only_if_bigger": False, "image_size": 128}
+            | {"encode_format": "png", "encode_quality": 3},
+            {},
+        ),
+        (
+            {"resize_mode": "border", "encode_format": "webp", "encode_quality": 80}
+            | {"min_image_size": 50, "max_aspect_ratio": 3.0, "blur_faces": True},
+            {"bbox_col": "face_bboxes"},
+        ),
+        ({"resize_mode": "keep_ratio_largest", "skip_reencode": True, "image_size": 350}, {}),
+    ],
+    ids=["default", "center_crop png", "border webp with faces", "skip_reencode"],
+)
+def test_shards_are_those_of_img2dataset(pool, settings, urls, tmp_path, options, of_peer):
+    store = Store.open(str(tmp_path / "ours"))
+    captions = [None, "", "tab\tand \u2603 snow", *(f"caption {i}" for i in range(len(urls) - 3))]
+    boxes = [[[0.1, 0.2, 0.5, 0.6], [0.7, 0.7, 0.9, 0.8]], [], *[None] * (len(urls) - 2)]
+    catalog = pool(store, urls, caption=captions, face_bboxes=boxes)
+    image_shards(catalog, P, settings.model_copy(update=options))
+    theirs = tmp_path / "theirs"
+    same = {name: value for name, value in options.items() if name != "blur_faces"}
+    peer(tmp_path / "ours" / layout.unique(P), theirs, **same | of_peer)
+
+    successes = 0
+    for number in range(3):
+        ours_tar = tmp_path / "ours" / layout.shard_tar(P, number)
+        theirs_tar = theirs / f"{number:05d}.tar"
+        assert members(ours_tar) == members(theirs_tar)
+        assert order(ours_tar) == sorted(order(theirs_tar))
+        ours = pq.read_table(tmp_path / "ours" / layout.shard_rows(P, number))
+        peers = pq.read_table(theirs / f"{number:05d}.parquet").sort_by("key")
+        common = peers.column_names
+        assert ours.column_names[: len(common)] == common
+        assert ours.select(common).schema.types == peers.schema.types
+        told = [name for name in common if name != "error_message"]
+        assert ours.select(told).to_pylist() == peers.select(told).to_pylist()
+        stats = json.loads((tmp_path / "ours" / layout.shard_stats(P, number)).read_text())
+        peer_stats = json.loads((theirs / f"{number:05d}_stats.json").read_text())
+        assert list(stats) == list(peer_stats)
+        successes += stats["successes"]
+        counts = ("count", "successes", "failed_to_download", "failed_to_resize")
+        assert [stats[name] for name in counts] == [peer_stats[name] for name in counts]
+    assert successes >= 8

@@ -1,0 +1,193 @@
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_assets.download.resize import ImageResizer
+from clip_assets.errors import ConfigurationError
+from clip_assets.settings import Download
+
+PAIR = {"sha256": None, "md5": None, "face_bboxes": None}
+
+
+def decoded(content):
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def test_the_longer_side_follows_the_shorter(image):
+    made = ImageResizer(Download(image_size=100))(image(size=(400, 200)), PAIR)
+
+    assert (made.width, made.height, made.original_width, made.original_height) == (
+        200,
+        100,
+        400,
+        200,
+    )
+    assert Image.open(io.BytesIO(made.image)).size == (200, 100)
+    assert made.sha256 == hashlib.sha256(image(size=(400, 200))).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [
+        ("center_crop", (100, 100)),
+        ("border", (100, 100)),
+        ("keep_ratio_largest", (100, 50)),
+        ("no", (400, 200)),
+    ],
+)
+def test_modes_are_those_of_img2dataset(image, mode, size):
+    made = ImageResizer(Download(image_size=100, resize_mode=mode))(image(size=(400, 200)), PAIR)
+
+    assert (made.width, made.height) == size
+
+
+@pytest.mark.parametrize(
+    ("body", "error_class", "message"),
+    [
+        (b"", "not_an_image", "Image decoding error"),
+        (b"<html></html>", "not_an_image", "Image decoding error"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image", "Image decoding error"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "not_an_image", "Image decoding error"),
+    ],
+    ids=["empty", "html", "svg", "jpeg head"],
+)
+def test_files_that_are_no_images_are_told_apart(body, error_class, message):
+    made = ImageResizer(Download())(body, PAIR)
+
+    assert (made.image, made.error_class, made.error_message) == (None, error_class, message)
+
+
+def test_moving_images_are_not_decoded(image):
+    assert ImageResizer(Download())(image("GIF"), PAIR).error_class == "decode"
+
+
+@pytest.mark.parametrize(
+    ("form", "error_class"), [("JPEG", "decode"), ("PNG", "decode"), ("WEBP", "not_an_image")]
+)
+def test_truncated_files_are_not_decoded(image, form, error_class):
+    body = image(form, (600, 500))
+
+    assert ImageResizer(Download())(body[: len(body) // 2], PAIR).error_class == error_class
+
+
+def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting(image):
+    bomb = io.BytesIO()
+    Image.new("L", (9000, 9000)).save(bomb, "PNG")
+
+    made = ImageResizer(Download())(bomb.getvalue(), PAIR)
+    limited = ImageResizer(Download(max_pixels=10_000_000))(bomb.getvalue(), PAIR)
+
+    assert (made.width, made.original_width) == (256, 9000)
+    assert limited.error_class == "too_many_pixels"
+
+
+@pytest.mark.parametrize("side", [9600, 15_000, 60_000, 2**31 - 1])
+def test_larger_bombs_are_refused_by_their_header(side):
+    def chunk(name, content):
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(1000))
+
+    assert ImageResizer(Download())(bomb, PAIR).error_class == "too_many_pixels"
+
+
+def test_transparency_costs_pixels(image):
+    clear = image("PNG", (300, 300), mode="RGBA")
+
+    assert (
+        ImageResizer(Download(max_pixels=300 * 300))(clear, PAIR).error_class == "too_many_pixels"
+    )
+    assert ImageResizer(Download(max_pixels=4 * 300 * 300))(clear, PAIR).image
+
+
+def test_small_and_narrow_images_can_be_refused(image):
+    picky = ImageResizer(Download(min_image_size=50, max_aspect_ratio=2))
+
+    assert picky(image(size=(49, 49)), PAIR).error_class == "too_small"
+    assert picky(image(size=(300, 100)), PAIR).error_class == "aspect_ratio"
+    assert picky(image(size=(200, 100)), PAIR).image
+
+
+def test_a_file_that_is_not_resized_can_keep_its_bytes(image):
+    body = image(size=(100, 80))
+
+    assert ImageResizer(Download(skip_reencode=True))(body, PAIR).image == body
+    assert ImageResizer(Download())(body, PAIR).image != body
+
+
+def test_exif_is_written_unless_not_wanted(image):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    body = image(exif=exif)
+
+    assert '"Image Make": "Maker"' in ImageResizer(Download())(body, PAIR).exif
+    assert ImageResizer(Download(extract_exif=False))(body, PAIR).exif is None
+
+
+def test_hashes_of_the_source_are_compared(image):
+    body = image()
+    sha256 = PAIR | {"sha256": hashlib.sha256(body).hexdigest().upper()}
+    md5 = PAIR | {"md5": hashlib.md5(body).hexdigest()}
+    other = PAIR | {"sha256": "0" * 64}
+    resize = ImageResizer(Download())
+
+    assert [resize(body, pair).hash_matches for pair in (PAIR, sha256, md5, other)] == [
+        None,
+        True,
+        True,
+        False,
+    ]
+    assert resize(body, other).image
+    assert ImageResizer(Download(verify_hash="fail"))(body, other).error_class == "hash_mismatch"
+
+
+def test_faces_are_blurred_where_they_are_and_nowhere_else():
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    body = io.BytesIO()
+    Image.fromarray(noise).save(body, "PNG")
+    settings = Download(blur_faces=True, encode_format="png", encode_quality=1)
+    made = ImageResizer(settings)(body.getvalue(), PAIR | {"face_bboxes": [[0.5, 0.5, 0.8, 0.8]]})
+
+    found = decoded(made.image)
+    assert found[110:150, 110:150].std() < noise[110:150, 110:150].std() / 2
+    assert (found[:80, :80] == noise[:80, :80]).all()
+    unblurred = ImageResizer(settings)(body.getvalue(), PAIR | {"face_bboxes": []})
+    assert (decoded(unblurred.image) == noise).all()
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    with pytest.raises(ConfigurationError, match="encode_quality"):
+        ImageResizer(Download(encode_format="png", encode_quality=95))
+
+
+def test_threads_get_the_same_images_and_leave_the_process_its_output(image):
+    resize = ImageResizer(Download())
+    bodies = [image(size=(300 + i, 260)) for i in range(20)]
+    alone = [resize(body, PAIR).image for body in bodies]
+    descriptors = [os.fstat(1), os.fstat(2)]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda body: resize(body, PAIR).image, bodies * 5))
+
+    assert together == alone * 5
+    assert [os.fstat(1), os.fstat(2)] == descriptors
+
+
+def test_img2dataset_is_loaded_without_its_package():
+    code = (
+        "import sys; from clip_assets.download.resize import ImageResizer;"
+        "assert 'cv2' not in sys.modules;"
+        "from clip_assets.settings import Download; ImageResizer(Download());"
+        "assert not {'torch', 'wandb', 'img2dataset'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

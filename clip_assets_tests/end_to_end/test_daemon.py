@@ -1,0 +1,192 @@
+"""What happens without a hand, with the real daemon, web server and code server."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+
+from clip_assets import layout
+from clip_assets.index import versions
+from clip_assets_tests.pools import BIN, PoolAt
+
+LOCATION = ("-m", "clip_assets.definitions")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 400) -> Any:
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := what():
+            return answer
+        time.sleep(0.5)
+    pytest.fail(f"not within {seconds} s")
+
+
+@contextmanager
+def running(pool: PoolAt, command: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server with all its child processes, ended with the block."""
+    with (pool.folder / f"{command}.log").open("a") as log:
+        process = subprocess.Popen(
+            [BIN / command, *arguments],
+            env=pool.environment,
+            cwd=pool.folder,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            kill_tree(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def kill_tree(pid: int, how: signal.Signals) -> None:
+    """Signal a process and all of its descendants."""
+    try:
+        root = psutil.Process(pid)
+        family = [*root.children(recursive=True), root]
+    except psutil.NoSuchProcess:
+        return
+    # All at once, as a power loss does: nobody sees another die and writes it down.
+    signals = [signal.SIGSTOP, how] if how == signal.SIGKILL else [how]
+    for each in signals:
+        for member in family:
+            with suppress(ProcessLookupError):
+                os.kill(member.pid, each)
+    psutil.wait_procs(family, timeout=30)
+
+
+def served_partitions(pool: PoolAt) -> list[str]:
+    name = versions.current(pool.store)
+    return list(versions.read(pool.store, name).partitions_used) if name else []
+
+
+def materializations(pool: PoolAt, asset: str) -> list[str | None]:
+    """Partition of every materialization, oldest first."""
+    with dg.DagsterInstance.from_config(str(pool.home)) as instance:
+        records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+        return [record.partition_key for record in reversed(records)]
+
+
+def test_new_file_flows_into_the_index_without_a_hand(pool: PoolAt) -> None:
+    watched = pool.folder / "sources"
+    later = sorted(watched.iterdir())[-1]
+    shutil.move(later, pool.folder / later.name)
+    with running(pool, "dagster-daemon", "run", *LOCATION):
+        wait_for(lambda: served_partitions(pool))
+        first = served_partitions(pool)
+        assert materializations(pool, "faiss_index") == [None]
+        shutil.move(pool.folder / later.name, later)
+        wait_for(lambda: len(served_partitions(pool)) > len(first))
+        # Two more looks of the automation: nothing else may happen.
+        time.sleep(75)
+    (new,) = set(served_partitions(pool)) - set(first)
+    for asset in ("raw_pairs", "image_shards", "embeddings", "index_segments", "pool_metadata"):
+        assert sorted(str(key) for key in materializations(pool, asset)) == [*first, new]
+    assert materializations(pool, "faiss_index") == [None, None], "refreshed once for each"
+    assert materializations(pool, "id_mapping") == [None, None]
+    assert len(versions.versions(pool.store)) == 2
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def post(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """What the UI does."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql",
+        json.dumps({"query": query, "variables": variables}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.loads(response.read())
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+LAUNCH = """
+mutation Launch($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+STATE = """
+query State($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status }
+  }
+}
+"""
+NODES = "{ assetNodes { assetKey { path } dependencyKeys { path } description } }"
+
+
+def is_up(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def backfill(port: int, assets: list[str], keys: list[str]) -> str:
+    params = {
+        "assetSelection": [{"path": asset.split("/")} for asset in assets],
+        "partitionNames": keys,
+        "fromFailure": False,
+    }
+    launched = post(port, LAUNCH, {"params": params})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return launched["backfillId"]
+
+
+def test_backfill_of_the_ui_survives_the_death_of_everything(pool: PoolAt) -> None:
+    pool.variables["CLIP_ASSETS_SOURCES__WATCH"] = "[]"
+    pool.add_world()
+    keys = list(pool.status()["partitions"])
+    _stop_automation(pool)
+    port = free_port()
+    server = ("dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *LOCATION)
+    assets = ["raw_pairs", "unique_pairs", "image_shards", "embeddings"]
+    with running(pool, *server):
+        wait_for(lambda: is_up(port), 90)
+        nodes = post(port, NODES, {})["assetNodes"]
+        shown = {"/".join(node["assetKey"]["path"]): node for node in nodes}
+        assert "subsets/no_filter" in shown
+        assert shown["embeddings"]["dependencyKeys"] == [{"path": ["image_shards"]}]
+        started = backfill(port, assets, keys)
+        with running(pool, "dagster-daemon", "run", *LOCATION) as daemon:
+            wait_for(lambda: list((pool.root / "work").rglob("*.tar")) or pool.store.list("shards"))
+            kill_tree(daemon.pid, signal.SIGKILL)
+        with running(pool, "dagster-daemon", "run", *LOCATION):
+            status = wait_for(lambda: _ended(port, started), 600)
+    assert status == "COMPLETED_SUCCESS"
+    states = pool.status()["partitions"]
+    assert {states[key][asset] for key in keys for asset in assets} == {"done"}
+    assert pool.store.list(f"{layout.EMBEDDINGS}/img_emb")
+
+
+def _ended(port: int, backfill_id: str) -> str:
+    found = post(port, STATE, {"id": backfill_id})["partitionBackfillOrError"]["status"]
+    return found if found.startswith("COMPLETED") else ""
+
+
+def _stop_automation(pool: PoolAt) -> None:
+    """Only the backfill is to act."""
+    for sensor in ("automation", "new_sources"):
+        pool.run("dagster", "sensor", "stop", sensor, *LOCATION)

@@ -1,0 +1,106 @@
+"""kill -9 at random moments: nothing half is ever seen, and the end is the same to the byte."""
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_assets import layout
+from clip_assets.layout import PartitionKey
+from clip_assets.settings import Inference
+from clip_assets.storage.store import Store
+
+P = PartitionKey("00000")
+OUTPUTS = (layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P))
+
+# Loads the model once and forks before every attempt, so that 20 attempts cost one import.
+ATTEMPTS = """
+import os, signal, sys, time
+from clip_assets.inference.embed import embeddings
+from clip_assets.inference.openclip import load_encoder
+from clip_assets.settings import Inference
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+settings = Inference.model_validate_json(sys.argv[1])
+encoder = load_encoder(settings, "cpu")
+for line in sys.stdin:
+    root, after = line.split()
+    start = time.monotonic()
+    child = os.fork()
+    if not child:
+        embeddings(Catalog(Store(root)), "00000", settings, encoder)
+        os._exit(0)
+    if float(after) >= 0:
+        time.sleep(float(after))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    print(status, time.monotonic() - start, flush=True)
+"""
+
+
+def sha256(store: Store, path: str) -> str:
+    return hashlib.sha256(store.read_bytes(path)).hexdigest()
+
+
+def chunks(store: Store) -> dict[str, int]:
+    """Chunk files and their inodes."""
+    folder = Path(store.base, layout.work("embeddings", P))
+    return {file.name: file.stat().st_ino for file in folder.glob("*.arrow")}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
+    tmp_path: Path, inference: Inference, write_shards: Callable[..., None], pair: Any
+) -> None:
+    stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
+    shards = [[pair(10 * tar + n) for n in range(10)] for tar in range(40)]
+    for store in stores:
+        write_shards(store, P, shards)
+    calm, killed = stores
+    one_core = os.environ | {"OMP_NUM_THREADS": "1"}
+    attempts = subprocess.Popen(
+        [sys.executable, "-c", ATTEMPTS, inference.model_dump_json()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=one_core,
+        bufsize=1,
+    )
+    assert attempts.stdin is not None
+    assert attempts.stdout is not None
+
+    def attempt(store: Store, kill_after_s: float) -> tuple[int, float]:
+        attempts.stdin.write(f"{store.base} {kill_after_s}\n")  # type: ignore[union-attr]
+        status, seconds = attempts.stdout.readline().split()  # type: ignore[union-attr]
+        return int(status), float(seconds)
+
+    status, calm_s = attempt(calm, -1)
+    assert status == 0
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(20):
+        before = chunks(killed)
+        status, _ = attempt(killed, moments.uniform(0, calm_s / 4))
+        kills += status == 9
+        after = chunks(killed)
+        if status == 9:
+            assert before.items() <= after.items()
+        for path in OUTPUTS:
+            assert not killed.exists(path) or sha256(killed, path) == sha256(calm, path)
+    assert kills > 10
+    assert attempt(killed, -1)[0] == 0
+    attempts.stdin.close()
+    attempts.wait()
+    attempts.stdout.close()
+    for path in OUTPUTS:
+        assert sha256(killed, path) == sha256(calm, path)
+    assert killed.list("work") == []
+    killed.sweep()
+    assert killed.list(layout.TEMPORARY) == []

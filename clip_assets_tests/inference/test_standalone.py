@@ -1,0 +1,213 @@
+"""Webdatasets and folders of images to clip-retrieval's layout."""
+
+import http.server
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from clip_assets.errors import (
+    ConfigurationError,
+    ModelMismatchError,
+    SchemaError,
+    SourceMissingError,
+)
+from clip_assets.inference.encoder import Encoder
+from clip_assets.inference.sources import Keys, expand_braces
+from clip_assets.inference.standalone import Wanted, embed_folder_or_webdataset
+from clip_assets.settings import Inference
+from clip_assets.storage.manifests import Report
+
+Embed = Callable[..., Report]
+
+
+@pytest.fixture
+def embed(inference: Inference, encoder: Encoder) -> Embed:
+    def run(source: object, output: object, **wanted: Any) -> Report:
+        chosen = Wanted(**wanted) if wanted else None
+        return embed_folder_or_webdataset(str(source), str(output), inference, encoder, chosen)
+
+    return run
+
+
+@pytest.fixture
+def tars(tmp_path: Path, pair: Any, make_tar: Callable[..., bytes]) -> Path:
+    """Three tars of ten samples."""
+    folder = tmp_path / "tars"
+    folder.mkdir()
+    for number in range(3):
+        pairs = [pair(10 * number + n) for n in range(10)]
+        (folder / f"{number:05d}.tar").write_bytes(make_tar(pairs, f"{number:05d}"))
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, images: Callable[..., bytes]) -> Path:
+    """A folder with captions as txt, as json and not at all, some of it below."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(images(1))
+    (folder / "a.txt").write_text("first")
+    (folder / "b.PNG").write_bytes(images(2, form="PNG"))
+    (folder / "b.json").write_text(json.dumps({"caption": "second", "uid": "u", "width": 7}))
+    (folder / "below" / "c.webp").write_bytes(images(3, form="WEBP"))
+    (folder / "broken.jpg").write_bytes(b"")
+    (folder / "notes.md").write_text("no image")
+    return folder
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    files = sorted((output / "metadata").iterdir())
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def test_a_folder_of_tars_is_embedded_in_order(
+    tars: Path, tmp_path: Path, embed: Embed, encoder: Encoder, pair: Any
+) -> None:
+    output = tmp_path / "out"
+    report = embed(tars, output)
+    assert (report.rows_in, report.rows_out, report.dropped) == (30, 30, {})
+    rows = rows_of(output)
+    assert [row["uid"] for row in rows] == [pair(n).uid for n in range(30)]
+    assert sorted(path.name for path in (output / "img_emb").iterdir()) == [
+        f"img_emb_{n}.npy" for n in range(3)
+    ]
+    text = np.concatenate([np.load(output / "text_emb" / f"text_emb_{n}.npy") for n in range(3)])
+    expected = encoder.encode_text([row["caption"] for row in rows])
+    np.testing.assert_allclose(text, expected, atol=1e-3)
+    assert json.loads(rows[3]["json"])["url"] == "https://images.example/3.jpg"
+
+
+@pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "0000{0,1,2}.tar"])
+def test_patterns_name_the_same_tars(
+    tars: Path, tmp_path: Path, embed: Embed, pattern: str
+) -> None:
+    assert embed(tars / pattern, tmp_path / "out").rows_out == 30
+
+
+def test_a_folder_of_images_is_embedded_with_the_captions_beside_them(
+    pictures: Path, tmp_path: Path, embed: Embed, encoder: Encoder
+) -> None:
+    output = tmp_path / "out"
+    report = embed(pictures, output)
+    assert report.dropped == {"empty image": 1}
+    rows = rows_of(output)
+    assert [(row["image_path"], row["caption"]) for row in rows] == [
+        ("a.jpg", "first"),
+        ("b.PNG", "second"),
+        ("below/c.webp", None),
+    ]
+    assert (rows[1]["uid"], rows[1]["width"]) == ("u", 7)
+    image = np.load(output / "img_emb" / "img_emb_0.npy")
+    expected = encoder.encode_images([encoder.preprocess((pictures / "a.jpg").read_bytes())])
+    np.testing.assert_allclose(image[:1], expected, atol=1e-3)
+
+
+def test_what_is_not_wanted_is_not_written(tars: Path, tmp_path: Path, embed: Embed) -> None:
+    embed(tars, tmp_path / "images", text=False, metadata=False)
+    assert {path.name for path in (tmp_path / "images").iterdir()} >= {"img_emb", "stats"}
+    assert not (tmp_path / "images" / "text_emb").exists()
+    assert not (tmp_path / "images" / "metadata").exists()
+    embed(tars, tmp_path / "texts", image=False)
+    assert not (tmp_path / "texts" / "img_emb").exists()
+    assert {row["similarity"] for row in rows_of(tmp_path / "texts")} == {None}
+    with pytest.raises(ConfigurationError, match="neither"):
+        embed(tars, tmp_path / "nothing", image=False, text=False)
+
+
+def test_other_members_and_fields_can_be_named(
+    tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
+) -> None:
+    pairs = [
+        pair(1, extension="picture", fields={"title": "one"}),
+        pair(2, extension="jpg", fields={"title": "two"}),
+    ]
+    (tmp_path / "a.tar").write_bytes(make_tar(pairs))
+    report = embed(tmp_path / "a.tar", tmp_path / "out", keys=Keys("picture", "title"))
+    assert report.dropped == {"missing image": 1}
+    assert [row["caption"] for row in rows_of(tmp_path / "out")] == ["one"]
+
+
+def test_a_second_run_does_only_what_changed(
+    tars: Path, tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
+) -> None:
+    output = tmp_path / "out"
+    embed(tars, output)
+    assert embed(tars, output).figures["parts_resumed"] == 3
+    (tars / "00001.tar").write_bytes(make_tar([pair(77)]))
+    report = embed(tars, output)
+    assert (report.figures["parts_resumed"], report.rows_out) == (2, 21)
+    assert embed(tars, output, text=False).figures["parts_resumed"] == 0
+
+
+def test_a_truncated_tar_stops_it_and_what_came_before_stays(
+    tars: Path, tmp_path: Path, embed: Embed
+) -> None:
+    with (tars / "00002.tar").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(SchemaError, match=r"00002\.tar"):
+        embed(tars, tmp_path / "out")
+    assert len(rows_of(tmp_path / "out")) == 20
+
+
+def test_another_model_into_the_same_output_is_refused(
+    tars: Path, tmp_path: Path, embed: Embed, make_model: Callable[..., Path]
+) -> None:
+    from clip_assets.inference.openclip import load_encoder
+
+    embed(tars, tmp_path / "out")
+    other = Inference(model=f"local-dir:{make_model(seed=1)}")
+    stranger = load_encoder(other, "cpu")
+    with pytest.raises(ModelMismatchError):
+        embed_folder_or_webdataset(str(tars), str(tmp_path / "out"), other, stranger)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.tar", "no*.tar"])
+def test_an_input_that_is_not_there_says_so(tmp_path: Path, embed: Embed, name: str) -> None:
+    with pytest.raises(SourceMissingError, match=re.escape(name)):
+        embed(tmp_path / name, tmp_path / "out")
+
+
+@pytest.fixture
+def server(tars: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tars))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+def test_tars_and_outputs_may_be_remote(server: str, embed: Embed) -> None:
+    output = f"memory://{uuid.uuid4().hex}"
+    assert embed(f"{server}/0000{{0..2}}.tar", output).rows_out == 30
+    assert embed(f"{server}/0000{{0..2}}.tar", output).figures["parts_resumed"] == 3
+    with pytest.raises(SourceMissingError, match=r"00009\.tar"):
+        embed(f"{server}/00009.tar", f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a", ["a"]),
+        ("a{1..3}", ["a1", "a2", "a3"]),
+        ("{08..11}.tar", ["08.tar", "09.tar", "10.tar", "11.tar"]),
+        ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
+        ("{x}", ["x"]),
+    ],
+)
+def test_braces_mean_what_they_mean_in_a_shell(pattern: str, names: list[str]) -> None:
+    assert expand_braces(pattern) == names

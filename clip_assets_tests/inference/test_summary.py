@@ -1,0 +1,81 @@
+"""Vectors that are no embeddings stop a partition."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clip_assets import layout
+from clip_assets.errors import CheckFailedError
+from clip_assets.inference.chunks import Chunk
+from clip_assets.inference.summary import Summary, check_unit_rows, cosines
+
+
+def unit(count: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def chunk(image: np.ndarray, text: np.ndarray, captions: list[str | None]) -> Chunk:
+    similarity = cosines(image, text)
+    rows = [
+        {
+            "uid": f"{number:032x}",
+            "image_path": "00000/00000/0",
+            "key": "0",
+            "caption": caption,
+            "similarity": float(similarity[number]),
+        }
+        for number, caption in enumerate(captions)
+    ]
+    return Chunk(pa.Table.from_pylist(rows, layout.EMBEDDING_ROWS), image, text, {"gone": 1})
+
+
+def test_figures_are_means_over_all_chunks() -> None:
+    summary = Summary("embeddings 00000")
+    image, text = unit(40), unit(40, 1)
+    captions = [str(number) for number in range(40)]
+    summary.add(chunk(image[:25], text[:25], captions[:25]))
+    summary.add(chunk(image[25:], text[25:], captions[25:]))
+    summary.check()
+    wide = image.astype(np.float64)
+    between = wide @ wide.T
+    assert summary.rows == 40
+    assert summary.dropped == {"gone": 2}
+    assert summary.figures()["mean_similarity"] == pytest.approx(
+        cosines(image, text).mean(), abs=1e-5
+    )
+    expected = between[~np.eye(40, dtype=bool)].mean()
+    assert summary.figures()["mean_cosine_between_images"] == pytest.approx(expected, abs=1e-3)
+    assert summary.picture().startswith(b"\x89PNG")
+    assert len(summary.picture()) < 150_000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 0.5])
+def test_a_row_that_is_no_unit_row_is_refused(value: float) -> None:
+    rows = unit(5)
+    rows[3] = value
+    with pytest.raises(CheckFailedError, match=r"1 of 5 rows.*first row 3"):
+        check_unit_rows(rows, "image embeddings")
+
+
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_a_model_that_tells_nothing_apart_is_refused(side: str) -> None:
+    same, varied = np.tile(unit(1), (20, 1)), unit(20)
+    captions: list[str | None] = [str(number) for number in range(20)]
+    summary = Summary("embeddings 00000")
+    summary.add(chunk(*((same, varied) if side == "image" else (varied, same)), captions))
+    with pytest.raises(CheckFailedError, match=f"{side} embeddings.*tells nothing apart"):
+        summary.check()
+
+
+def test_equal_captions_are_no_collapse() -> None:
+    summary = Summary("embeddings 00000")
+    summary.add(chunk(unit(20), np.tile(unit(1), (20, 1)), ["same"] * 19 + [None]))
+    summary.check()
+
+
+def test_an_empty_partition_has_no_mean() -> None:
+    summary = Summary("embeddings 00000")
+    summary.check()
+    assert summary.figures()["mean_similarity"] is None
+    assert summary.picture()

@@ -1,0 +1,236 @@
+"""Sources from strangers: each fault has one clear outcome."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clip_assets.errors import SourceError, SourceFormatError
+from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
+from clip_assets.pairs.records import MAX_RECORD_BYTES
+
+Ingest = Callable[..., Any]
+
+GOOD = "http://x/{},caption {}\n"
+
+
+def good(*numbers: int) -> str:
+    return "".join(GOOD.format(number, number) for number in numbers)
+
+
+def captions(found: Any) -> list[str | None]:
+    return [caption for _, caption in found.rows]
+
+
+def test_a_line_without_end_is_one_rejected_row(ingest: Ingest) -> None:
+    # DuckDB loses lines of more than its buffer of 32 MB without a word.
+    content = f"url,caption\n{good(1)}http://x/2,{'y' * 40_000_000}\n{good(3)}"
+    found = ingest({"a.csv": content})
+    assert captions(found) == ["caption 1", "caption 3"]
+    assert [(line, reason) for line, reason, _ in found.rejects] == [
+        (3, f"line of more than {MAX_RECORD_BYTES:,} bytes")
+    ]
+    assert len(found.rejects[0][2]) <= 500
+
+
+@pytest.mark.slow
+def test_a_line_of_two_gigabytes_is_read_in_bounded_memory(
+    ingest: Ingest, write_source: Callable[..., Path]
+) -> None:
+    path = write_source("a.csv", f"url,caption\n{good(1)}http://x/2,")
+    with path.open("ab") as file:
+        for _ in range(2048):
+            file.write(b"y" * (1 << 20))
+        file.write(f"\n{good(3)}".encode())
+    found = ingest({"a.csv": path})
+    assert captions(found) == ["caption 1", "caption 3"]
+    assert list(found.report.dropped.values()) == [1]
+    assert found.peak_memory_bytes < 1 << 30
+
+
+def test_a_first_line_without_end_is_no_csv(ingest: Ingest) -> None:
+    with pytest.raises(SourceFormatError, match="no line end in the first 1,048,576 bytes"):
+        ingest({"a.csv": "x" * 2_000_000})
+
+
+def test_ten_thousand_columns_are_refused(ingest: Ingest) -> None:
+    names = [f"column_{number}" for number in range(10_000)]
+    with pytest.raises(SourceFormatError, match="10,001 columns, expected at most 1,000"):
+        ingest({"a.csv": ",".join(["url", *names]) + "\n" + "," * 10_000 + "\n"})
+    with pytest.raises(SourceFormatError, match="10,001 columns"):
+        ingest({"a.parquet": pa.table({name: ["x"] for name in ["url", *names]})})
+
+
+def test_nul_characters_are_removed(ingest: Ingest) -> None:
+    found = ingest({"a.csv": b"url,caption\nhttp://x/1,a\x00b\nhttp://x/2,\x00\n"})
+    assert captions(found) == ["ab", None]
+
+
+def test_a_url_of_a_megabyte_is_a_rejected_row(ingest: Ingest) -> None:
+    found = ingest({"a.csv": f"url,caption\n{good(1)}http://x/{'y' * 1_000_000},c\n{good(3)}"})
+    assert captions(found) == ["caption 1", "caption 3"]
+    assert found.report.dropped == {f"url of more than {MAX_URL_BYTES:,} bytes": 1}
+    assert found.rejects[0][0] == 3
+
+
+def test_a_value_that_is_too_long_becomes_null_and_is_counted(ingest: Ingest) -> None:
+    found = ingest({"a.csv": f"url,caption\nhttp://x/1,{'y' * (MAX_VALUE_BYTES + 1)}\n"})
+    assert captions(found) == [None]
+    assert found.report.figures["values_that_do_not_fit"] == {"caption": 1}
+
+
+@pytest.mark.parametrize(
+    "ends", [("\r\n", "\r\n"), ("\r", "\r"), ("\n", "\r\n"), ("\r\n", "\n"), ("\r", "\r\n")]
+)
+def test_line_ends_of_any_kind_and_mixed(ingest: Ingest, ends: tuple[str, str]) -> None:
+    first, second = ends
+    lines = ["url,caption", first, "http://x/1,a", second, 'http://x/2,"b', first, 'c"', second]
+    found = ingest({"a.csv": "".join([*lines, "http://x/3,d", first])})
+    assert captions(found) == ["a", f"b{first}c", "d"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(ingest: Ingest) -> None:
+    found = ingest({"a.csv": "\ufeffurl,caption\n" + good(1), "b.csv": '\ufeff"url"\nhttp://x/2\n'})
+    assert captions(found) == ["caption 1", None]
+
+
+def test_sixteen_bit_text_with_a_mark_is_read(ingest: Ingest) -> None:
+    found = ingest({"a.csv": "url,caption\nhttp://x/1,é\nhttp://x/2,猫\n".encode("utf-16")})
+    assert captions(found) == ["é", "猫"]
+
+
+def test_captions_in_another_encoding_become_utf8_and_are_counted(ingest: Ingest) -> None:
+    lines = [
+        b"url,caption",
+        "http://x/1,café ö ok".encode(),
+        "http://x/2,café “x”".encode("cp1252"),
+    ]
+    found = ingest({"a.csv": b"\n".join(lines)})
+    assert captions(found) == ["café ö ok", "café “x”"]
+    assert found.report.figures["rows_repaired_to_utf8"] == 1
+
+
+def test_parquet_text_that_is_no_utf8_becomes_utf8_and_is_counted(ingest: Ingest) -> None:
+    raw = pa.array([b"caf\xe9", "ok é".encode(), None, b"caf\xe9"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 4, raw.buffers())
+    urls = [f"http://x/{number}" for number in range(4)]
+    found = ingest({"a.parquet": pa.table({"url": urls, "caption": texts})})
+    assert captions(found) == ["café", "ok é", None, "café"]
+    assert found.report.figures["rows_repaired_to_utf8"] == 2
+
+
+def test_halves_of_surrogate_pairs_in_json_become_valid(ingest: Ingest) -> None:
+    found = ingest({"a.jsonl": '{"url": "http://x/1", "caption": "a\\ud800b"}\n'})
+    assert captions(found) == ["a?b"]
+
+
+def test_rows_after_an_unterminated_quote_are_not_lost(ingest: Ingest) -> None:
+    content = "url,caption\n" + good(1) + 'http://x/2,"open\n' + good(*range(3, 60_000))
+    found = ingest({"a.csv": content})
+    assert found.report.dropped == {"broken quoting": 1}
+    assert found.report.rows_out == 59_998
+    assert found.rejects == [(3, "broken quoting", 'http://x/2,"open\n')]
+
+
+def test_quotes_inside_plain_tsv_are_characters(ingest: Ingest) -> None:
+    content = 'a "red" car\thttp://x/1\n"Hello" she said\thttp://x/2\n"x" and "y"\thttp://x/3\n'
+    assert captions(ingest({"a.tsv": content})) == [
+        'a "red" car',
+        '"Hello" she said',
+        '"x" and "y"',
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(
+    ingest: Ingest, write_source: Callable[..., Path]
+) -> None:
+    path = write_source("a.csv", "url\nhttp://x/1\n")
+    path.chmod(0)
+    with pytest.raises(SourceError, match="PermissionError"):
+        ingest({})
+
+
+def test_a_broken_archive_is_told(ingest: Ingest) -> None:
+    with pytest.raises(SourceFormatError, match=r"a\.csv\.gz"):
+        ingest({"a.csv.gz": b"\x1f\x8b\x08\x00 this is no deflate stream"})
+    with pytest.raises(SourceFormatError, match=r"a\.csv\.zst"):
+        ingest({"a.csv.zst": b"no zstd"})
+
+
+def test_a_truncated_archive_is_told(ingest: Ingest) -> None:
+    import gzip
+
+    whole = gzip.compress(("url,caption\n" + good(*range(1000))).encode())
+    with pytest.raises(SourceFormatError, match=r"a\.csv\.gz"):
+        ingest({"a.csv.gz": whole[: len(whole) // 2]})
+
+
+def test_an_archive_that_explodes_is_told(ingest: Ingest) -> None:
+    import gzip
+
+    bomb = gzip.compress(b"url,caption\n" + b"http://x/1,a\n" * 3_000_000)
+    with pytest.raises(SourceFormatError, match="more than 200 times its size"):
+        ingest({"a.csv.gz": bomb})
+
+
+def test_one_huge_value_in_a_small_parquet_file_stays_small(ingest: Ingest) -> None:
+    rows = 50_000
+    index = pa.array(np.zeros(rows, np.int32))
+    table = pa.table(
+        {
+            "url": [f"http://x/{number}" for number in range(rows)],
+            "caption": pa.DictionaryArray.from_arrays(index, pa.array(["x" * (50 << 20)])),
+        }
+    )
+    found = ingest({"a.parquet": table})
+    assert found.report.rows_out == rows
+    assert found.report.figures["values_that_do_not_fit"] == {"caption": rows}
+
+
+def test_a_parquet_file_that_explodes_is_told(ingest: Ingest) -> None:
+    rows = 40_000
+    index = pa.array(np.zeros(rows, np.int32))
+    table = pa.table(
+        {
+            "url": [f"http://x/{number}" for number in range(rows)],
+            "caption": pa.DictionaryArray.from_arrays(index, pa.array(["x" * 50_000])),
+        }
+    )
+    with pytest.raises(SourceFormatError, match=r"a\.parquet.* bytes of text in"):
+        ingest({"a.parquet": table})
+
+
+def test_a_truncated_parquet_file_is_told(
+    ingest: Ingest, write_source: Callable[..., Path]
+) -> None:
+    path = write_source("a.parquet", pa.table({"url": ["http://x/1"] * 1000}))
+    content = path.read_bytes()
+    with pytest.raises(SourceFormatError, match=r"b\.parquet"):
+        ingest({"b.parquet": content[: len(content) // 2]})
+
+
+def test_parquet_columns_whose_names_differ_only_in_case(ingest: Ingest, tmp_path: Path) -> None:
+    table = pa.table({"URL": ["http://x/1"], "url": ["http://x/2"], "Url": ["http://x/3"]})
+    found = ingest({"a.parquet": table})
+    assert [url for url, _ in found.rows] == ["http://x/1"]
+    assert found.column("source_url") == ["http://x/2"]
+    assert found.column("source_source_Url") == ["http://x/3"]
+
+
+def test_formulas_and_markup_are_just_text(ingest: Ingest) -> None:
+    texts = [
+        "=cmd|' /C calc'!A0",
+        "<script>alert(1)</script>",
+        "'; DROP TABLE rows; --",
+        '{"a": 1}',
+    ]
+    rows = [
+        f'http://x/{number},"{text.replace(chr(34), chr(34) * 2)}"'
+        for number, text in enumerate(texts)
+    ]
+    assert captions(ingest({"it's a 'file'.csv": "\n".join(["url,caption", *rows])})) == texts

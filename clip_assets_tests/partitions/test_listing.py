@@ -1,0 +1,137 @@
+"""What counts as a source file, and what identifies its content."""
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from clip_assets.errors import ConfigurationError, SourceMissingError
+from clip_assets.partitions.listing import file_format, list_sources, named, source_file
+
+
+def write(path: Path, content: str = "url\nhttp://a/1\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def names(patterns: list[str], base: Path) -> list[str]:
+    return [str(Path(file.uri).relative_to(base)) for file in list_sources(patterns)]
+
+
+def test_a_folder_is_searched_to_the_bottom_in_order(tmp_path: Path) -> None:
+    for name in ["b.csv", "a/z.parquet", "a/b/c.jsonl.gz", "d.txt.zst", "e.tsv", "README.md"]:
+        write(tmp_path / name)
+    assert names([str(tmp_path)], tmp_path) == [
+        "a/b/c.jsonl.gz", "a/z.parquet", "b.csv", "d.txt.zst", "e.tsv",
+    ]  # fmt: skip
+
+
+def test_hidden_and_unfinished_files_are_left_out(tmp_path: Path) -> None:
+    for name in ["a.csv", ".b.csv", "_temporary/c.csv", ".git/d.csv"]:
+        write(tmp_path / name)
+    assert names([str(tmp_path)], tmp_path) == ["a.csv"]
+
+
+def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv" / "part-0.csv")
+    assert names([str(tmp_path / "x.csv")], tmp_path) == ["x.csv/part-0.csv"]
+    assert names([str(tmp_path)], tmp_path) == ["x.csv/part-0.csv"]
+    assert names([str(tmp_path / "*.csv")], tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("*.csv", ["a.csv", "b.csv"]), ("?.csv", ["a.csv", "b.csv"]), ("[a].csv", ["a.csv"])],
+)
+def test_globs(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    for name in ["a.csv", "b.csv", "c.parquet"]:
+        write(tmp_path / name)
+    assert names([str(tmp_path / pattern)], tmp_path) == expected
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_itself(tmp_path: Path) -> None:
+    write(tmp_path / "a[1].csv")
+    write(tmp_path / "a1.csv")
+    assert names([str(tmp_path / "a[1].csv")], tmp_path) == ["a[1].csv"]
+
+
+def test_a_file_that_two_patterns_name_is_listed_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    assert len(list_sources([str(path), str(tmp_path), str(tmp_path / "*")])) == 1
+
+
+def test_a_glob_may_match_nothing_but_a_name_may_not(tmp_path: Path) -> None:
+    assert list_sources([str(tmp_path / "*.csv")]) == []
+    with pytest.raises(SourceMissingError, match=r"nothing\.csv"):
+        list_sources([str(tmp_path / "nothing.csv")])
+
+
+def test_a_named_file_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xlsx")
+    with pytest.raises(ConfigurationError, match=r"\.csv"):
+        list_sources([str(path)])
+
+
+def test_an_unknown_protocol_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="nosuch"):
+        list_sources(["nosuch://bucket/a.csv"])
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.csv")
+    monkeypatch.chdir(tmp_path)
+    assert [file.uri for file in list_sources(["a.csv"])] == [str(tmp_path / "a.csv")]
+
+
+def test_the_etag_changes_with_content_and_with_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    first = source_file(str(path))
+    os.utime(path, ns=(1, 1))
+    touched = source_file(str(path))
+    write(path, "url\n")
+    os.utime(path, ns=(1, 1))
+    shorter = source_file(str(path))
+    assert len({first.etag, touched.etag, shorter.etag}) == 3
+    assert shorter.size_bytes == 4
+
+
+def test_other_file_systems_are_listed_by_url() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/listing/b.csv", b"url\n")
+    memory.pipe_file("/listing/a.parquet", b"x")
+    found = list_sources(["memory://listing"])
+    assert [file.uri for file in found] == [
+        "memory:///listing/a.parquet", "memory:///listing/b.csv",
+    ]  # fmt: skip
+    before = found[1]
+    memory.pipe_file("/listing/b.csv", b"uri\n")
+    assert source_file(before.uri).etag != before.etag
+    memory.rm("/listing", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.CSV", (".csv", "")),
+        ("a.csv.gz", (".csv", ".gz")),
+        ("https://h/a.jsonl.zst?download=true", (".jsonl", ".zst")),
+        ("a.parquet.gz", ("", "")),
+        ("a.gz", ("", "")),
+        ("a", ("", "")),
+    ],
+)
+def test_the_format_is_in_the_name(name: str, expected: tuple[str, str]) -> None:
+    assert file_format(name) == expected
+
+
+def test_a_pattern_names_files_that_are_gone(tmp_path: Path) -> None:
+    gone = str(tmp_path / "a" / "gone.csv")
+    assert named([str(tmp_path)], gone)
+    assert named([str(tmp_path / "*" / "*.csv")], gone)
+    assert not named([str(tmp_path / "b")], gone)
+
+
+def test_published_pools_have_names() -> None:
+    assert named(["datacomp:small"], "hf://datasets/mlfoundations/datacomp_small/a.parquet")

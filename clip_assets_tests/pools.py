@@ -1,0 +1,101 @@
+"""A pool that tests work on by the real commands."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clip_assets.demo.truth import World
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+CHECKOUT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class PoolAt:
+    """A pool in a folder, worked on by the real commands.
+
+    Args:
+        folder: holds the pool, the Dagster instance and the sources.
+        world: what the sources hold.
+    """
+
+    folder: Path
+    world: World
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "dagster"
+
+    @property
+    def store(self) -> Store:
+        return Store.open(str(self.root))
+
+    @property
+    def catalog(self) -> Catalog:
+        return Catalog(self.store)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        named = {
+            "CLIP_ASSETS_ROOT": str(self.root),
+            "DAGSTER_HOME": str(self.home),
+            "DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": "clip_assets.definitions",
+        }
+        return os.environ | named | self.variables
+
+    def start(self, command: str, *arguments: str) -> "subprocess.Popen[str]":
+        """One of the environment's commands, running."""
+        return subprocess.Popen(
+            [BIN / command, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: str, *arguments: str, code: int = 0) -> str:
+        """Run a command that must end with ``code``; returns what it printed."""
+        process = self.start(command, *arguments)
+        try:
+            output, errors = process.communicate(timeout=280)
+        finally:
+            process.kill()
+        assert process.returncode == code, f"{output}\n{errors}"
+        return output if code == 0 else output + errors
+
+    def cli(self, *arguments: str, code: int = 0) -> str:
+        """``clip-assets ...``."""
+        return self.run("clip-assets", "-q", *arguments, code=code)
+
+    def status(self) -> dict[str, Any]:
+        """``clip-assets status --json``."""
+        return json.loads(self.cli("status", "--json"))
+
+    def add_world(self) -> None:
+        """Plan partitions of every source of the world."""
+        self.cli("add", str(self.folder / "sources"))
+
+    def new_instance(self) -> None:
+        """Start with an empty Dagster instance."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir()
+        config = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
+        # The embedded instance keeps its state in the working directory; this one at home.
+        for name in ("storage", "local_artifact_storage", "compute_logs"):
+            del config[name]
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,188 @@
+"""Texts, images, embeddings and pairs find their neighbours, ranked, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
+from clip_assets.index import versions
+from clip_assets.retrieval.queries import Uid
+from clip_assets.retrieval.search import Searcher
+
+ANIMALS = ["cat", "dog", "cow", "hen", "fox"]
+
+
+@pytest.fixture
+def animals(pool) -> Searcher:
+    pool.add(0, ANIMALS[:3])
+    pool.add(1, ANIMALS[3:])
+    pool.index()
+    with Searcher.open(pool.store, pool.encoder) as searcher:
+        yield searcher
+
+
+def captions(hits: list) -> list[str]:
+    return [hit.caption for hit in hits]
+
+
+@pytest.mark.parametrize("caption", ANIMALS)
+def test_a_text_finds_its_image_first(animals, caption: str) -> None:
+    hits = animals.search(caption, k=3)
+    assert hits[0].caption == caption
+    assert [hit.similarity for hit in hits] == sorted(
+        (hit.similarity for hit in hits), reverse=True
+    )
+
+
+def test_a_hit_says_what_it_is(animals) -> None:
+    hit = animals.search(b"hen", k=1)[0]
+    assert (hit.id, hit.partition, hit.key) == (3, "00001", "00000000")
+    assert (hit.url, hit.image_path) == ("http://h/00001/0", "00001/00000/00000000")
+    assert hit.similarity == pytest.approx(1, abs=1e-3)
+    assert (hit.width, hit.height, hit.pair_similarity) == (256, None, 0.25)
+    assert len(hit.uid) == 32
+
+
+def test_image_files_contents_and_embeddings_mean_the_same(animals, pool, tmp_path: Path) -> None:
+    file = tmp_path / "fox.jpg"
+    file.write_bytes(b"fox")
+    embedding = pool.encoder.encode_images([pool.encoder.preprocess(b"fox")])
+    expected = animals.search(b"fox")
+    assert animals.search(file) == expected
+    assert animals.search(embedding) == expected
+    assert captions(animals.search(embedding[0].astype(np.float64) * 50)) == captions(expected)
+
+
+@pytest.mark.parametrize("flat_limit", [50_000, 1])
+def test_a_pair_is_found_by_its_uid(pool, flat_limit: int) -> None:
+    pool.add(0, ANIMALS)
+    pool.add(1, [f"thing {n}" for n in range(90)])
+    pool.index(flat_limit=flat_limit)
+    with Searcher.open(pool.store) as searcher:
+        cow = next(hit for hit in searcher.search(np.ones(24), k=95) if hit.caption == "cow")
+        assert captions(searcher.search(Uid(cow.uid), k=1)) == ["cow"]
+        with pytest.raises(ConfigurationError, match="a pair of index version"):
+            searcher.search(Uid("f" * 32))
+
+
+def test_the_text_side_is_searched_when_asked_for(animals) -> None:
+    exact = animals.search("dog", k=1, modality="text")[0]
+    across = animals.search("dog", k=1, modality="image")[0]
+    assert (exact.caption, across.caption) == ("dog", "dog")
+    assert exact.similarity == pytest.approx(1, abs=1e-3)
+    assert across.similarity < 0.99
+
+
+def test_fewer_pairs_than_asked_for_are_a_short_list(animals) -> None:
+    hits = animals.search("cat", k=1000)
+    assert sorted(captions(hits)) == sorted(ANIMALS)
+
+
+def test_the_threshold_is_inclusive(animals) -> None:
+    third = animals.search("cat", k=3)[2].similarity
+    assert len(animals.search("cat", threshold=third)) == 3
+    assert len(animals.search("cat", threshold=third + 1e-4)) == 2
+    assert animals.search("cat", threshold=1.1) == []
+
+
+@pytest.mark.parametrize("flat_limit", [50_000, 1])
+def test_every_vector_can_be_reached_through_lists_that_are_probed_in_part(
+    pool, flat_limit
+) -> None:
+    pool.add(0, [f"thing {n}" for n in range(400)])
+    pool.index(flat_limit=flat_limit)
+    with Searcher.open(pool.store, pool.encoder) as searcher:
+        assert len(searcher.search("thing 1", k=400)) == 400
+
+
+@pytest.mark.parametrize("flat_limit", [50_000, 1])
+def test_gone_pairs_are_never_found_and_others_fill_the_list(pool, flat_limit: int) -> None:
+    pool.add(0, [f"thing {n}" for n in range(100)])
+    pool.add(1, ["lion", "bear"])
+    pool.index(flat_limit=flat_limit)
+    pool.add(1, ["bear"])
+    pool.index()
+    with Searcher.open(pool.store, pool.encoder) as searcher:
+        hits = searcher.search("lion", k=101)
+        assert "lion" not in captions(hits)
+        assert len(hits) == 101
+        assert searcher.search("bear", k=1)[0].id == 102
+        assert searcher.version.unused_ids == 2
+
+
+def test_an_open_searcher_keeps_its_version_when_a_new_one_is_served(pool) -> None:
+    pool.add(0, ANIMALS)
+    pool.index()
+    with Searcher.open(pool.store, pool.encoder) as old:
+        pool.add(1, ["lion"])
+        pool.index()
+        assert "lion" not in captions(old.search("lion"))
+        with Searcher.open(pool.store, pool.encoder) as new:
+            assert captions(new.search("lion", k=1)) == ["lion"]
+        versions.use(pool.store, old.version.name)
+        with Searcher.open(pool.store, pool.encoder) as back:
+            assert back.search("lion") == old.search("lion")
+
+
+def test_a_store_on_an_object_store_is_searched_alike(any_pool) -> None:
+    any_pool.add(0, ANIMALS)
+    any_pool.index()
+    with Searcher.open(any_pool.store, any_pool.encoder) as searcher:
+        assert captions(searcher.search("hen", k=1)) == ["hen"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (np.full(24, np.nan), "not finite"),
+        (np.full(24, np.inf), "not finite"),
+        (np.zeros(24), "only zeros"),
+        (np.ones(23), r"shape \(23,\)"),
+        (np.ones((2, 24)), r"shape \(2, 24\)"),
+        ("", "empty text"),
+        (" \n", "empty text"),
+        (Path("/no/such.jpg"), "No such file"),
+    ],
+)
+def test_a_query_without_direction_is_refused(animals, query, found: str) -> None:
+    with pytest.raises(ConfigurationError, match=found):
+        animals.search(query)
+
+
+@pytest.mark.parametrize(
+    ("option", "found"), [({"k": 0}, "k"), ({"modality": "sound"}, "modality")]
+)
+def test_wrong_options_are_refused(animals, option: dict, found: str) -> None:
+    with pytest.raises(ConfigurationError, match=found):
+        animals.search("cat", **option)
+
+
+def test_without_a_model_only_vectors_and_pairs_can_be_searched(pool) -> None:
+    pool.add(0, ANIMALS)
+    pool.index()
+    with Searcher.open(pool.store) as searcher:
+        assert len(searcher.search(np.ones(24))) == 5
+        with pytest.raises(ConfigurationError, match="search by text: found no model"):
+            searcher.search("cat")
+        with pytest.raises(ConfigurationError, match="search by image: found no model"):
+            searcher.search(b"cat")
+
+
+def test_another_model_is_refused_with_both_named(pool, other_encoder) -> None:
+    pool.add(0, ANIMALS)
+    pool.index()
+    with pytest.raises(ModelMismatchError, match=r"vectors of words .*vectors of letters"):
+        Searcher.open(pool.store, other_encoder)
+
+
+def test_a_pool_without_an_index_says_so(pool) -> None:
+    with pytest.raises(MissingArtifactError, match="a served version"):
+        Searcher.open(pool.store)
+
+
+def test_an_empty_index_finds_nothing(pool) -> None:
+    pool.add(0, [])
+    pool.index()
+    with Searcher.open(pool.store, pool.encoder) as searcher:
+        assert searcher.search("cat") == []

@@ -1,0 +1,34 @@
+"""Pool metadata of known content."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from clip_assets import layout
+from clip_assets.storage import tables
+from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.stages import Stage, materialize
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@pytest.fixture
+def publish_rows(catalog: Catalog) -> Callable[[int, Rows], None]:
+    """``publish_rows(number, rows)``: the pool metadata of one partition, as done."""
+
+    def publish(number: int, rows: Rows) -> None:
+        key = layout.partition_key(number)
+        blank = dict.fromkeys(layout.POOL_ROWS.names) | {"uid": "00", "status": "success"}
+        table = pa.Table.from_pylist([blank | dict(row) for row in rows], layout.POOL_ROWS)
+
+        def work(run: Any) -> Report:
+            with run.publish(layout.pool_rows(key)) as part:
+                tables.write(part, table, layout.POOL_ROWS)
+            return Report(len(rows), len(rows))
+
+        inputs = {"rows": str(rows)}
+        materialize(Catalog(catalog.store), Stage("pool_metadata", "1"), key, inputs, work)
+
+    return publish

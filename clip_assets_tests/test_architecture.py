@@ -1,0 +1,118 @@
+"""The rules of docs/architecture.md, executed."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import clip_assets
+
+PACKAGE = Path(clip_assets.__file__).parent
+STAGES = {
+    "pairs", "dedup", "download", "inference", "subsets", "stats", "index",
+}  # fmt: skip
+LAYERS = [
+    {"layout", "errors"},
+    {"settings", "devices"},
+    {"storage"},
+    {"partitions"},
+    STAGES,
+    {"retrieval"},
+    {"planning", "searching", "status"},
+    {"defs"},
+    {"definitions", "doctor", "demo", "cli", "commands"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+HEAVY = ["torch", "open_clip", "faiss", "autofaiss", "img2dataset", "matplotlib", "pandas"]
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def part_of(path: Path) -> str:
+    """The package's part that a module belongs to: its folder, or itself."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "clip_assets":
+            yield from (f"clip_assets.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downwards(path: Path) -> None:
+    own = part_of(path)
+    for module in imports(path):
+        if module.startswith("clip_assets."):
+            other = module.split(".")[1]
+            assert LEVEL[other] <= LEVEL[own], f"{own} imports {other}"
+            assert not (other != own and {own, other} <= STAGES), f"{own} imports {other}"
+
+
+def test_only_the_dagster_layer_imports_dagster() -> None:
+    users = {
+        part_of(path)
+        for path in MODULES
+        if any(module.split(".")[0].startswith("dagster") for module in imports(path))
+    }
+    assert users == {"defs", "definitions"}
+
+
+def test_only_settings_and_few_named_places_read_the_environment() -> None:
+    readers = {
+        str(path.relative_to(PACKAGE)) for path in MODULES if "os.environ" in path.read_text()
+    }
+    assert readers <= {
+        "defs/executors.py",  # which executor
+        "defs/partitions.py",  # whether assets are partitioned in this process
+        "devices.py",  # CUDA's own variable
+        "download/resize.py",  # a library's switch against look-ups
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_are_small(path: Path) -> None:
+    # The layout is one contract, read from top to bottom.
+    limit = 450 if path.name == "layout.py" else 300
+    assert len(path.read_text().splitlines()) <= limit
+
+
+LOAD = """
+import resource, sys
+import clip_assets.definitions
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(usage.ru_utime + usage.ru_stime, *sorted(set(sys.argv[1:]) & set(sys.modules)))
+"""
+
+
+def test_loading_the_code_location_is_cheap() -> None:
+    command = [sys.executable, "-c", LOAD, *HEAVY]
+    # The best of three: other processes of the machine only add to it.
+    answers = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(3)
+    ]
+    assert answers[0][1:] == [], "heavy libraries are imported by steps, not by the location"
+    assert min(float(answer[0]) for answer in answers) < 3, "seconds of CPU"
+
+
+def test_stages_do_not_load_dagster() -> None:
+    probe = "import sys; from clip_assets import status; sys.exit('dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_every_part_has_its_tests() -> None:
+    tests = Path(__file__).parent
+    missing = {
+        name
+        for name in {part_of(path) for path in MODULES}
+        if not (tests / name).is_dir() and not (tests / f"test_{name}.py").is_file()
+    }
+    assert missing == set()

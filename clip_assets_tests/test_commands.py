@@ -1,0 +1,186 @@
+"""What single commands print and refuse, as far as that needs no model and no network."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from clip_assets import cli, layout
+from clip_assets.commands import models
+from clip_assets.storage.store import Store
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """Run a command in an empty folder with a Dagster instance of its own."""
+    for name in [name for name in os.environ if name.startswith("CLIP_ASSETS_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("clip_assets")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    yield lambda *words: CliRunner().invoke(
+        cli.main, [str(word) for word in words], catch_exceptions=False
+    )
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def write(name: str, *urls: str) -> Path:
+    file = Path(name)
+    file.write_text("url\n" + "".join(f"{url}\n" for url in urls))
+    return file
+
+
+def test_adding_tells_what_is_new_known_changed_and_gone(run: Cli) -> None:
+    write("a.csv", "http://h/1")
+    write("b.csv", "http://h/2")
+    first = run("add", "a.csv", "b.csv")
+    assert first.exit_code == 0
+    assert "1 new partitions, 0 files known already\nnext: clip-assets run" in first.stdout
+    assert "0 new partitions, 2 files known already" in run("add", "*.csv").stdout
+    write("a.csv", "http://h/1", "http://h/3")
+    Path("b.csv").unlink()
+    seen = run("add", "*.csv")
+    assert f"changed since it was planned: {Path('a.csv').absolute()}" in seen.stderr
+    assert f"no longer there: {Path('b.csv').absolute()}" in seen.stderr
+    refreshed = run("add", "*.csv", "--refresh").stdout
+    assert "00000" in refreshed
+    assert "0 new partitions, 1 planned anew" in refreshed
+    assert "next: clip-assets run" in refreshed
+
+
+def test_sources_that_match_nothing_are_an_error(run: Cli) -> None:
+    result = run("add", "*.zzz")
+    assert result.exit_code == 2
+    assert "*.zzz: found no source file" in result.stderr
+    assert ".parquet" in result.stderr
+
+
+def test_dry_run_makes_no_pool(run: Cli) -> None:
+    write("a.csv", "http://h/1")
+    result = run("add", "a.csv", "--dry-run")
+    assert "1 new partitions" in result.stdout
+    assert "next" not in result.stdout
+    assert not Path("data").exists()
+
+
+def test_json_is_one_document(run: Cli) -> None:
+    write("a.csv", "http://h/1")
+    plans = json.loads(run("add", "a.csv", "--json").stdout)["plans"]
+    assert [plan["partition"] for plan in plans] == ["00000"]
+    assert json.loads(run("status", "--json").stdout)["partitions"]["00000"]
+
+
+def test_running_an_empty_pool_says_how_to_fill_it(run: Cli) -> None:
+    Store.open("data")
+    result = run("run")
+    assert result.exit_code == 2
+    assert "no partitions" in result.stderr
+    assert "clip-assets add" in result.stderr
+
+
+@pytest.mark.parametrize("select", ["", " ", "raw_pairs,"])
+def test_selection_of_nothing_is_an_error(run: Cli, select: str) -> None:
+    result = run("run", "--select", select)
+    assert result.exit_code == 2
+    assert "--select" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("", "--uid", "x"), ("a cat", "--uid", "x")],
+    ids=["none", "empty text and uid", "text and uid"],
+)
+def test_search_wants_one_query(run: Cli, words: tuple[str, ...]) -> None:
+    result = run("search", *words)
+    assert result.exit_code == 2
+    assert "give one of" in result.stderr
+
+
+def test_empty_text_is_refused(run: Cli) -> None:
+    Store.open("data")
+    assert "an empty text" in run("search", "").stderr
+
+
+def test_sweeping_is_asked_for(run: Cli) -> None:
+    store = Store.open("data")
+    path = f"{layout.TEMPORARY}/{os.uname().nodename}-4194999-x-a.bin"
+    left = Path(store.base, path)
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 10**6,) * 2)
+    assert "removed" not in run("doctor").stdout
+    assert left.exists()
+    assert "removed 1 unpublished files" in run("doctor", "--sweep").stdout
+    assert not left.exists()
+
+
+def test_index_of_a_new_pool_has_no_versions(run: Cli) -> None:
+    Store.open("data")
+    assert run("index", "list").stdout == ""
+    assert "clip-assets index list" in run("index", "use", "00001").stderr
+
+
+@pytest.mark.parametrize("option", [("--pairs", "0"), ("--port", "0")])
+def test_demo_of_nothing_is_refused(run: Cli, option: tuple[str, str]) -> None:
+    result = run("demo", *option)
+    assert result.exit_code == 2
+    assert not Path("demo-pool").exists()
+
+
+def test_demo_leaves_folders_of_others_alone(run: Cli) -> None:
+    Path("mine").mkdir()
+    Path("mine", "a.txt").write_text("mine")
+    result = run("demo", "--folder", "mine", "--pairs", "5", "--port", "18911")
+    assert result.exit_code == 2
+    assert "files that no demo wrote" in result.stderr
+    assert [path.name for path in Path("mine").iterdir()] == ["a.txt"]
+
+
+def test_embedding_nothing_is_refused(run: Cli) -> None:
+    result = run("embed", "in", "out", "--no-image", "--no-text")
+    assert result.exit_code == 2
+    assert "nothing to embed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ViT-B-32/laion2b_s34b_b79k", ("ViT-B-32", "laion2b_s34b_b79k")),
+        ("ViT-B-32", ("ViT-B-32", None)),
+        ("ViT-B-32//models/b32.pt", ("ViT-B-32", "/models/b32.pt")),
+        ("hf-hub:laion/CLIP-ViT-B-32", ("hf-hub:laion/CLIP-ViT-B-32", None)),
+        ("local-dir:models/b32", ("local-dir:models/b32", None)),
+        ("demo", ("demo", None)),
+    ],
+)
+def test_model_is_named_with_its_tag(given: str, meant: tuple[str, str | None]) -> None:
+    assert models.named(given) == meant
+
+
+@pytest.mark.slow
+def test_images_are_embedded_and_models_become_folders(run: Cli) -> None:
+    from PIL import Image
+
+    Path("images").mkdir()
+    Image.new("RGB", (32, 32), "red").save("images/a.png")
+    Path("images/a.txt").write_text("a red picture")
+    Path("images/b.jpg").write_bytes(b"no image")
+    first = run("embed", "images", "out", "--model", "demo", "--json")
+    report = json.loads(first.stdout)
+    assert (report["rows_in"], report["rows_out"]) == (2, 1)
+    assert Path("out/img_emb/img_emb_0.npy").exists()
+    assert "1 of 2 samples" in run("embed", "images", "out", "--model", "demo").stdout
+    Path("full").mkdir()
+    Path("full/x").write_text("")
+    assert "a folder with files" in run("models", "pull", "ViT-B-32/x", "full").stderr

@@ -1,0 +1,67 @@
+"""Each finding is told, and nothing is changed."""
+
+from pathlib import Path
+
+import pytest
+
+from clip_assets import devices, doctor, layout
+from clip_assets.doctor import Finding
+from clip_assets.settings import Settings
+from clip_assets.storage.store import Store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster instance of the test's own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def found(store: Store, settings: Settings, subject: str) -> Finding:
+    (finding,) = (f for f in doctor.examine(settings, store) if f.subject == subject)
+    return finding
+
+
+def test_new_pool_is_good_and_stays_as_it_is(local_store: Store) -> None:
+    findings = doctor.examine(Settings(devices="none"), local_store)
+    assert {f.subject for f in findings} >= {"store", "pool", "dagster", "accelerators"}
+    assert [f for f in findings if not f.is_good and f.subject != "disk"] == []
+    assert local_store.list("") == [layout.STORE]
+
+
+def test_instance_of_dagster_home_keeps_events(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not kept" not in found(local_store, Settings(), "dagster").text
+    monkeypatch.delenv("DAGSTER_HOME")
+    assert "not kept" in found(local_store, Settings(), "dagster").text
+
+
+def test_devices_that_are_not_there_are_named(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices.shutil, "which", lambda _: None)
+    finding = found(local_store, Settings(devices="0,9"), "accelerators")
+    assert not finding.is_good
+    assert "0, 9" in finding.text
+
+
+def test_store_that_cannot_be_written_is_bad(local_store: Store) -> None:
+    Path(local_store.base, layout.TEMPORARY).rmdir()
+    Path(local_store.base, layout.TEMPORARY).write_text("a file where a folder belongs")
+    finding = found(local_store, Settings(), "store")
+    assert not finding.is_good
+    assert "cannot be written" in finding.text
+
+
+def test_unregistered_partitions_are_told(local_store: Store) -> None:
+    local_store.write_bytes(
+        layout.plan(layout.partition_key(0)), b'{"partition":"00000","ranges":[]}'
+    )
+    finding = found(local_store, Settings(), "dagster")
+    assert not finding.is_good
+    assert "clip-assets run" in finding.text

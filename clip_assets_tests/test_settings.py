@@ -1,0 +1,121 @@
+"""File, environment and arguments make one set of settings; the later wins."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clip_assets import layout, settings
+from clip_assets.commands.config import describe
+from clip_assets.errors import ConfigurationError
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CLIP_ASSETS_ROOT", "CLIP_ASSETS_POOL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def write(root: Path, content: object) -> None:
+    (root / layout.POOL).write_text(yaml.safe_dump(content))
+
+
+def test_defaults_hold_without_a_file(root: Path) -> None:
+    found = settings.load(str(root))
+    assert found.root == str(root)
+    assert found.download == settings.Download()
+
+
+def test_environment_wins_over_the_file_setting_by_setting(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, {"download": {"image_size": 128, "retries": 3}})
+    monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__RETRIES", "5")
+    found = settings.load(str(root)).download
+    assert (found.image_size, found.retries) == (128, 5)
+
+
+def test_root_is_found_in_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_ASSETS_ROOT", str(root))
+    write(root, {"index": {"flat_limit": 7}})
+    assert settings.load().index.flat_limit == 7
+    assert settings.load().root == str(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"downlod": {}}, "downlod: Extra inputs are not permitted"),
+        ({"download": {"image_size": "big"}}, "download.image_size: .*integer"),
+        ({"download": {"image_size": 0}}, "download.image_size: .*greater than or equal to 1"),
+        (["a"], "no mapping"),
+    ],
+)
+def test_wrong_setting_is_named(root: Path, content: object, message: str) -> None:
+    write(root, content)
+    with pytest.raises(ConfigurationError, match=message):
+        settings.load(str(root))
+
+
+def test_broken_yaml_is_a_configuration_error(root: Path) -> None:
+    (root / layout.POOL).write_text("download: [")
+    with pytest.raises(ConfigurationError, match="valid yaml"):
+        settings.load(str(root))
+
+
+def test_root_in_the_file_is_refused(root: Path) -> None:
+    write(root, {"root": "/elsewhere"})
+    with pytest.raises(ConfigurationError, match="CLIP_ASSETS_ROOT"):
+        settings.load(str(root))
+
+
+def test_wrong_variable_is_blamed_and_not_the_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, {"download": {"retries": -1}})
+    monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE", "big")
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(str(root))
+    assert caught.value.where == f"{root}/{layout.POOL}, CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE"
+    write(root, {"download": {"retries": 1}})
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(str(root))
+    assert caught.value.where == "CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE"
+
+
+def test_variable_that_is_no_json_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIP_ASSETS_SOURCES__WATCH", "foo")
+    with pytest.raises(ConfigurationError, match="CLIP_ASSETS_SOURCES__WATCH"):
+        settings.load(str(root))
+
+
+@pytest.mark.parametrize("named", ["foo://x/pool.yaml", "folder"])
+def test_file_that_cannot_be_read_is_a_configuration_error(root: Path, named: str) -> None:
+    (root / "folder").mkdir()
+    with pytest.raises(ConfigurationError, match="--pool"):
+        settings.load(str(root), named if "://" in named else str(root / named))
+
+
+def test_named_file_must_exist(root: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no\.yaml: found no file"):
+        settings.load(str(root), str(root / "no.yaml"))
+
+
+def test_description_is_a_valid_pool_file(root: Path) -> None:
+    write(root, {"download": {"image_size": 128}})
+    text = describe(settings.load(str(root)))
+    assert "[default: 256]" in text
+    described = yaml.safe_load(text)
+    write(root, described)
+    assert settings.load(str(root)).download.image_size == 128
+
+
+def test_every_setting_is_documented() -> None:
+    for name, field in settings.Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, settings.Section):
+            for inner, inner_field in section.model_fields.items():
+                assert inner_field.description, f"{name}.{inner}"
+        else:
+            assert field.description, name
