@@ -89,6 +89,17 @@ def test_running_an_empty_pool_says_how_to_fill_it(run: Cli) -> None:
     assert "clip-assets add" in result.stderr
 
 
+@pytest.mark.slow
+def test_what_lacks_input_is_no_failure_beside_its_cause(run: Cli) -> None:
+    Path("a.csv").write_text("a,b\n1,2\n")
+    run("add", "a.csv")
+    found = run("run", "--json")
+    assert found.exit_code == 1
+    assert list(json.loads(found.stdout)["failures"]) == ["raw_pairs 00000"]
+    alone = run("run", "--select", "index_recipe", "--json")
+    assert list(json.loads(alone.stdout)["failures"]) == ["index_recipe"]
+
+
 @pytest.mark.parametrize("select", ["", " ", "raw_pairs,"])
 def test_selection_of_nothing_is_an_error(run: Cli, select: str) -> None:
     result = run("run", "--select", select)

@@ -16,12 +16,14 @@ from clip_assets.defs import orphans
 from clip_assets.defs.partitions import sync
 from clip_assets.defs.planning import asset_key, range_tags
 from clip_assets.defs.resources import Pool
-from clip_assets.errors import ConfigurationError
+from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.layout import PartitionKey
 from clip_assets.planning import Node
 from clip_assets.storage.manifests import Catalog
 
 logger = logging.getLogger(__name__)
+
+_NOT_READY = f"{NotReadyError.__module__}.{NotReadyError.__qualname__}: "
 
 
 @dataclass(slots=True)
@@ -156,8 +158,11 @@ class PoolRun:
         self._summary.runs.append(result.run_id)
         if _was_interrupted(result):
             raise KeyboardInterrupt
+        # What lacks its input because that failed is no failure of its own.
+        causes = bool(self._summary.failures)
         for asset, partition, message in _failures(result):
-            self._summary.failures[f"{asset} {partition}".strip()] = message
+            if not (causes and message.startswith(_NOT_READY)):
+                self._summary.failures[f"{asset} {partition}".strip()] = message
             self._failed.add(partition)
 
 
