@@ -1,43 +1,78 @@
 """Our ingest and deduplication against Spark's and DuckDB's, and their cost as a pool grows.
 
 Contestants read the same ``|`` csv files in LAION's form (50 files, three header layouts,
-15 % duplicates) and write every row, then the unique ones, as parquet:
+15 % duplicates) and write every row, then the unique ones, as parquet with zstd:
 
-* ``ours``: ``raw_pairs`` and ``unique_pairs`` over partitions of a million rows;
+* ``ours``: ``raw_pairs`` and ``unique_pairs`` over partitions of a million rows, the functions
+  that the assets call, one process for each core;
+* ``duckdb``: the same two files by ``read_csv`` and ``SELECT DISTINCT ON (url, text)``, with its
+  defaults for memory and threads;
 * ``spark``: pyspark, the steps of LAION's cah_stats_spark.py: align the columns of each header
-  layout by name, cast, union, write, ``dropDuplicates(["URL", "TEXT"])``, write;
-* ``duckdb``: the same two files by ``read_csv`` and ``SELECT DISTINCT ON (url, text)``.
+  layout by name, cast, union, write, ``dropDuplicates(["URL", "TEXT"])``, write.
 
-Peak memory is the largest sum of resident memory over a contestant's processes, sampled five
-times a second. pyspark comes from an environment of its own, made on first use.
+Rounds go through the contestants one after the other; the sources are read once before each, so
+that they come from memory. A contestant that keeps another number of rows than there are unique
+ones stops the benchmark. Wall time includes the start of the processes. Peak memory is the
+largest sum over a contestant's processes, sampled five times a second, with pages of files and
+libraries counted once. Every run is a line of a file beside the folder of sources, and the table is
+made from all of them, so that contestants can be measured one by one:
+
+    python benchmarks/dedup.py generate build/dedup-5M --rows 5000000
+    python benchmarks/dedup.py compare build/dedup-5M --rounds 3
+    python benchmarks/dedup.py compare build/dedup-50M --contestants spark --rounds 1
 
 ``trend`` measures ``unique_pairs`` alone on synthetic keys for pools of more and more
 partitions: the whole pool, and one new partition.
 
-    python benchmarks/dedup.py compare --rows 5000000
-    python benchmarks/dedup.py compare --rows 50000000 --only ours duckdb
     python benchmarks/dedup.py trend --partitions 10 50 200 --rows 100000
 """
 
 import argparse
-import csv
+import json
 import os
-import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 FILES = 50
 DUPLICATES = 0.15
+CONTESTANTS = ("ours", "duckdb", "spark")
 LAYOUTS = (
     ("SAMPLE_ID", "URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity"),
     ("SAMPLE_ID", "URL", "TEXT", "LICENSE", "similarity"),
     ("URL", "TEXT", "WIDTH", "HEIGHT", "similarity", "hash"),
 )
-PYSPARK = "pyspark==4.0.1"
+WORDS = """
+a photo of the red blue car house dog cat sunset beach city vintage old new poster print
+canvas wall art for sale men women shoes dress kids toy handmade wooden table lamp
+""".split()  # noqa: SIM905
+
+VALUES = {
+    "SAMPLE_ID": "hash(row, 4) >> 24",
+    "URL": "format('https://cdn{}.example.com/img/{:016x}.jpg',"
+    " hash(pair, 5) % 5000, hash(pair, 6))",
+    "TEXT": "array_to_string(list_transform(range(3 + (hash(pair, 7) % 12)::BIGINT), lambda x:"
+    f" {WORDS}[1 + (hash(pair, x) % {len(WORDS)})::BIGINT]), ' ')"
+    " || CASE WHEN pair % 1000 = 0 THEN chr(10) || 'said \"so\"' ELSE '' END",
+    "HEIGHT": "50 + hash(row, 8) % 1950",
+    "WIDTH": "50 + hash(row, 9) % 1950",
+    "LICENSE": "'?'",
+    "NSFW": "'UNLIKELY'",
+    "hash": "hash(row, 10) >> 4",
+    "similarity": "round(0.2 + (hash(row, 11) % 300000)::DOUBLE / 1e6, 6)",
+}
+"""Columns of a source file from a row's number and that of its pair."""
+
+PAIR = """CASE WHEN row >= 20 AND row % 20 IN (7, 13, 19)
+    THEN (hash(row, 1) % (row // 20)::UBIGINT)::BIGINT * 20
+        + place + (place >= 7)::INT + (place >= 12)::INT
+    ELSE row END"""
+"""Three rows of every twenty repeat a pair of any row before."""
 
 OURS = """
 import sys
@@ -60,7 +95,6 @@ if __name__ == "__main__":
     keys = [p.partition for p in add_sources(store, [sys.argv[1]], Sources()).plans]
     with ProcessPoolExecutor(int(sys.argv[3])) as pool:
         list(pool.map(raw, keys))
-    with ProcessPoolExecutor(int(sys.argv[3])) as pool:
         list(pool.map(unique, range(len(keys))))
 """
 
@@ -68,7 +102,6 @@ DUCKDB = """
 import glob, sys
 import duckdb
 database = duckdb.connect(f"{sys.argv[2]}.db")
-database.execute("SET temp_directory = '" + sys.argv[2] + ".tmp'")
 files = sorted(glob.glob(sys.argv[1] + "/*.csv"))
 source = f"read_csv({files}, delim='|', quote='\\"', escape='\\"', header=true, union_by_name=true)"
 compressed = "(FORMAT parquet, COMPRESSION zstd)"
@@ -83,6 +116,8 @@ from collections import defaultdict
 from pyspark.sql import SparkSession, functions as F
 spark = (SparkSession.builder.master("local[*]").config("spark.driver.memory", "12g")
     .config("spark.ui.enabled", "false").config("spark.sql.ansi.enabled", "false")
+    .config("spark.sql.parquet.compression.codec", "zstd")
+    .config("spark.local.dir", sys.argv[2] + ".tmp")
     .config("spark.driver.host", "127.0.0.1").getOrCreate())
 spark.sparkContext.setLogLevel("ERROR")
 types = {"SAMPLE_ID": "long", "URL": "string", "TEXT": "string", "HEIGHT": "int", "WIDTH": "int",
@@ -106,44 +141,112 @@ rows.dropDuplicates(["URL", "TEXT"]).repartition(32).write.mode("overwrite").par
     sys.argv[2] + "-unique")
 """
 
-WORDS = """
-a photo of the red blue car house dog cat sunset beach city vintage old new poster print
-canvas wall art for sale men women shoes dress kids toy handmade wooden table lamp
-""".split()  # noqa: SIM905
+SCRIPTS = {"ours": OURS, "duckdb": DUCKDB, "spark": SPARK}
+FOUND = {
+    "ours": ("/raw/*.parquet", "/unique/*.parquet"),
+    "duckdb": ("-all.parquet", "-unique.parquet"),
+    "spark": ("-all/*.parquet", "-unique/*.parquet"),
+}
+"""All rows and unique rows, after the output's name."""
+
+PYSPARK = "pyspark==4.0.1"
+SPARK_ENVIRONMENT = Path("build/spark")
 
 
-def generate(folder: Path, rows: int) -> None:
+def generate(arguments: argparse.Namespace) -> None:
     """Write the csv files; one row in 1,000 has a newline and quotes in its caption."""
-    seeded = random.Random(0)
-    recent: list[tuple[str, str]] = []
-    for number in range(FILES):
-        names = LAYOUTS[number % len(LAYOUTS)]
-        with (folder / f"{number:03d}.csv").open("w", newline="") as file:
-            writer = csv.writer(file, delimiter="|", lineterminator="\n")
-            writer.writerow(names)
-            for row in range(rows // FILES):
-                if recent and seeded.random() < DUPLICATES:
-                    url, text = recent[seeded.randrange(len(recent))]
-                else:
-                    url = f"https://cdn{seeded.randrange(5000)}.example.com/img/"
-                    url += f"{seeded.getrandbits(64):016x}.jpg"
-                    text = " ".join(seeded.choices(WORDS, k=seeded.randint(3, 14)))
-                    text += '\nsaid "so"' if row % 1000 == 0 else ""
-                    if len(recent) < 200_000:
-                        recent.append((url, text))
-                    else:
-                        recent[seeded.randrange(len(recent))] = (url, text)
-                values = {
-                    "SAMPLE_ID": seeded.getrandbits(40), "URL": url, "TEXT": text,
-                    "HEIGHT": seeded.randint(50, 2000), "WIDTH": seeded.randint(50, 2000),
-                    "LICENSE": "?", "NSFW": "UNLIKELY", "hash": seeded.getrandbits(60),
-                    "similarity": f"{seeded.uniform(0.2, 0.5):.6f}",
-                }  # fmt: skip
-                writer.writerow([values[name] for name in names])
+    import duckdb
+
+    arguments.folder.mkdir(parents=True)
+    rows = arguments.rows // FILES
+    with duckdb.connect() as database:
+        for number in range(FILES):
+            values = [f'{VALUES[name]} AS "{name}"' for name in LAYOUTS[number % len(LAYOUTS)]]
+            numbers = f"range({number * rows}, {(number + 1) * rows})"
+            database.execute(
+                f"COPY (SELECT {', '.join(values)} FROM (SELECT row, {PAIR} AS pair FROM"
+                f" (SELECT range AS row, (hash(range, 2) % 17)::BIGINT AS place FROM {numbers})))"
+                f" TO '{arguments.folder}/{number:03d}.csv' (DELIMITER '|', HEADER true)"
+            )
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Run the contestants, and print a table of all runs there were."""
+    results = arguments.folder.with_suffix(".jsonl")
+    for number in range(arguments.rounds):
+        for kind in arguments.contestants:
+            for path in arguments.folder.iterdir():
+                path.read_bytes()
+            with tempfile.TemporaryDirectory(dir=arguments.folder.parent) as folder:
+                found = run(kind, arguments, Path(folder, "output"))
+            print(f"round {number + 1}: {found}", file=sys.stderr, flush=True)
+            with results.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+    print_table([json.loads(line) for line in results.read_text().splitlines()])
+
+
+def run(kind: str, arguments: argparse.Namespace, output: Path) -> dict:
+    """One run of a contestant."""
+    import duckdb
+
+    python = str(spark_python()) if kind == "spark" else sys.executable
+    script = output.with_name("contestant.py")
+    script.write_text(SCRIPTS[kind])
+    command = [python, str(script), str(arguments.folder), str(output), str(os.cpu_count())]
+    wall_s, peak = measured(command)
+    rows, kept = (
+        duckdb.execute(f"SELECT count(*) FROM '{output}{files}'").fetchall()[0][0]
+        for files in FOUND[kind]
+    )
+    if kept != rows - 3 * (rows // 20 - 1):
+        sys.exit(f"{kind} kept {kept:,} of {rows:,} rows")
+    return {
+        "contestant": kind,
+        "versions": versions(kind, python),
+        "rows": rows,
+        "wall_s": round(wall_s, 1),
+        "peak_bytes": peak,
+    }
+
+
+def versions(kind: str, python: str) -> str:
+    """Of what a contestant is made of."""
+    packages = {"ours": ["duckdb", "pyarrow"], "duckdb": ["duckdb"], "spark": ["pyspark"]}[kind]
+    script = f"from importlib.metadata import version; print(*map(version, {packages}))"
+    found = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True)
+    pairs = zip(packages, found.stdout.split(), strict=True)
+    return ", ".join(f"{name} {number}" for name, number in pairs)
+
+
+def print_table(runs: list[dict]) -> None:
+    """Medians of all runs of each contestant, and ratios to ours."""
+    by_kind = {kind: [run for run in runs if run["contestant"] == kind] for kind in CONTESTANTS}
+    print(f"{runs[0]['rows']:,} rows, {os.cpu_count()} cores\n")
+    print("| | rounds | wall | rows/s | peak memory | wall of ours | memory of ours |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    medians = {
+        kind: [statistics.median(run[name] for run in found) for name in ("wall_s", "peak_bytes")]
+        for kind, found in by_kind.items()
+        if found
+    }
+    for kind, (wall_s, peak) in medians.items():
+        ratios = [
+            f"{value / ours:.1f} times"
+            for value, ours in zip((wall_s, peak), medians.get("ours", []), strict=False)
+        ]
+        cells = [
+            f"{kind} ({by_kind[kind][-1]['versions']})",
+            str(len(by_kind[kind])),
+            f"{wall_s:.1f} s",
+            f"{runs[0]['rows'] / wall_s:,.0f}",
+            f"{peak / 2**30:.2f} GiB",
+            *(ratios or ["", ""]),
+        ]
+        print(f"| {' | '.join(cells)} |")
 
 
 def measured(command: list[str]) -> tuple[float, int]:
-    """Run a command; wall seconds, and peak bytes of resident memory of all its processes."""
+    """Run a command; wall seconds, and peak bytes of memory of all its processes."""
     begin, peak = time.monotonic(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -155,76 +258,62 @@ def measured(command: list[str]) -> tuple[float, int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants."""
+    """Memory of a process and its descendants; pages of files count once."""
+    found = list(statm(pid))
+    own = sum(resident - shared for resident, shared in found)
+    return own + max((shared for _, shared in found), default=0)
+
+
+def statm(pid: int) -> Iterator[tuple[int, int]]:
+    """Resident bytes, and those of them that are pages of files, of each process."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident_bytes(int(c)) for c in children)
+    except OSError:
+        return
+    size = os.sysconf("SC_PAGE_SIZE")
+    yield int(pages[1]) * size, int(pages[2]) * size
+    for child in children:
+        yield from statm(int(child))
 
 
-def spark_python(folder: Path) -> str:
+def spark_python() -> Path:
     """The interpreter of an environment with pyspark, made on first use."""
-    python = folder / "bin" / "python"
+    python = SPARK_ENVIRONMENT / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([sys.executable, "-m", "venv", SPARK_ENVIRONMENT], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", PYSPARK], check=True)
-    return str(python)
+    return python
 
 
-def unique_rows(kind: str, output: Path) -> int:
-    """Rows that a contestant kept."""
-    import duckdb
-
-    pattern = {
-        "ours": f"{output}/unique/*.parquet",
-        "duckdb": f"{output}-unique.parquet",
-        "spark": f"{output}-unique/*.parquet",
-    }[kind]
-    return duckdb.execute(f"SELECT count(*) FROM '{pattern}'").fetchall()[0][0]
-
-
-def compare(arguments: argparse.Namespace, folder: Path) -> None:
-    sources = folder / "sources"
-    sources.mkdir()
-    generate(sources, arguments.rows)
-    size = sum(path.stat().st_size for path in sources.iterdir())
-    print(f"{arguments.rows:,} rows, {size / 1e6:,.0f} MB of csv, {os.cpu_count()} cores")
-    scripts: dict[str, Callable[[], tuple[str, str]]] = {
-        "ours": lambda: (sys.executable, OURS),
-        "duckdb": lambda: (sys.executable, DUCKDB),
-        "spark": lambda: (spark_python(arguments.spark_environment), SPARK),
-    }
-    for kind in arguments.only:
-        python, script = scripts[kind]()
-        path, output = folder / f"run_{kind}.py", folder / kind
-        path.write_text(script)
-        command = [python, str(path), str(sources), str(output), str(arguments.workers)]
-        wall_s, peak = measured(command)
-        kept = unique_rows(kind, output)
-        print(
-            f"{kind:8} {wall_s:8.1f} s {arguments.rows / wall_s:12,.0f} rows/s"
-            f" {peak / 2**30:6.2f} GiB {kept:,} unique rows",
-            flush=True,
-        )
-
-
-def trend(arguments: argparse.Namespace, folder: Path) -> None:
-    print(f"{arguments.rows:,} keys for each partition, {DUPLICATES:.0%} of them seen before")
+def trend(arguments: argparse.Namespace) -> None:
+    """Measure pools of synthetic keys."""
+    rows = arguments.rows
+    print(f"{rows:,} keys for each partition, {DUPLICATES:.0%} of them seen before\n")
+    print("| partitions | whole pool | keys a second | keys read | one further one | keys read |")
+    print("|---:|---:|---:|---:|---:|---:|")
     for partitions in arguments.partitions:
-        pool_s, new_s, read = one_pool(folder / str(partitions), partitions, arguments.rows)
+        with tempfile.TemporaryDirectory() as folder:
+            pool, new = one_pool(Path(folder), partitions, rows)
         print(
-            f"{partitions:5} partitions: whole pool {pool_s:8.1f} s"
-            f" ({partitions * arguments.rows / pool_s:11,.0f} rows/s,"
-            f" key files read {read / partitions:.2f} times),"
-            f" one new partition {new_s:6.2f} s",
+            f"| {partitions} | {pool.wall_s:.1f} s | {partitions * rows / pool.wall_s:,.0f}"
+            f" | {pool.read_bytes / 1e6:,.0f} MB, {pool.read_files / partitions:.1f} times"
+            f" | {new.wall_s:.2f} s | {new.read_bytes / 1e6:,.0f} MB |",
             flush=True,
         )
 
 
-def one_pool(root: Path, partitions: int, rows: int) -> tuple[float, float, int]:
-    """Seconds for a pool, seconds for a further partition, and key files that the pool opened."""
+@dataclass
+class Cost:
+    """What deduplication took: seconds, key files opened, and their bytes."""
+
+    wall_s: float = 0
+    read_files: int = 0
+    read_bytes: int = 0
+
+
+def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
+    """The cost of a whole pool, and of one further partition."""
     import numpy as np
 
     from clip_assets import layout
@@ -241,26 +330,29 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[float, float, int]
         fresh[:again] = seen[:again]
         seen = generator.permutation(fresh)[: rows // 2]
         write_raw(store, key, fresh)
-    opened = 0
     compare_keys = passes.first_owners
+    cost = Cost()
 
     def counting(run, earlier, targets):
-        nonlocal opened
-        opened += len(earlier) + 2 * len(targets) - 1
+        before = [*earlier, *targets[:-1]]
+        for key in [*before, *targets] if before else []:
+            cost.read_files += 1
+            cost.read_bytes += store.size(layout.pair_keys(key))
         return compare_keys(run, earlier, targets)
 
     passes.first_owners = counting
-    seconds = []
+    found = []
     for chosen in (range(partitions), [partitions]):
-        begin = time.monotonic()
+        begin, cost = time.monotonic(), Cost()
         for number in chosen:
             store.write_bytes(layout.plan(keys[number]), b"")
         catalog = Catalog(store)
         for number in chosen:
             unique.unique_pairs(catalog, keys[number], keys[:number])
-        seconds.append(time.monotonic() - begin)
+        cost.wall_s = time.monotonic() - begin
+        found.append(cost)
     passes.first_owners = compare_keys
-    return seconds[0], seconds[1], opened - partitions - 1
+    return found[0], found[1]
 
 
 def write_raw(store, key, digests) -> None:
@@ -285,7 +377,7 @@ def write_raw(store, key, digests) -> None:
             tables.write_batches(part, rows.schema, rows.to_batches())
         with run.publish(layout.pair_keys(key)) as part:
             batches = key_table.to_batches(max_chunksize=16_384)
-            tables.write_batches(part, layout.PAIR_KEYS, batches, "none")
+            tables.write_numbers(part, layout.PAIR_KEYS, batches)
         return Report(len(digests), len(digests))
 
     materialize(Catalog(store), RAW_PAIRS, key, {}, work)
@@ -293,21 +385,22 @@ def write_raw(store, key, digests) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     actions = parser.add_subparsers(required=True)
+    generating = actions.add_parser("generate")
+    generating.add_argument("folder", type=Path)
+    generating.add_argument("--rows", type=int, default=5_000_000)
+    generating.set_defaults(action=generate)
     comparing = actions.add_parser("compare")
-    comparing.add_argument("--rows", type=int, default=5_000_000)
-    comparing.add_argument("--only", nargs="+", default=["ours", "duckdb", "spark"])
-    comparing.add_argument("--workers", type=int, default=os.cpu_count())
-    comparing.add_argument("--spark-environment", type=Path, default=Path(".tools/spark"))
+    comparing.add_argument("folder", type=Path)
+    comparing.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    comparing.add_argument("--rounds", type=int, default=3)
     comparing.set_defaults(action=compare)
     trending = actions.add_parser("trend")
     trending.add_argument("--partitions", type=int, nargs="+", default=[10, 50, 200])
     trending.add_argument("--rows", type=int, default=100_000)
     trending.set_defaults(action=trend)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dedup-", dir=arguments.folder) as folder:
-        arguments.action(arguments, Path(folder))
+    arguments.action(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Accelerators of this machine, one process each.
+"""Accelerators of this machine, each for one process.
 
 A file lock per device, held for the time of a lease and freed by the kernel whatever ends
 the process. It stands outside the orchestrator on purpose: should a concurrency limit there
@@ -25,7 +25,7 @@ NONE_VISIBLE = ("", "-1")
 """Values of the variable that hide every device."""
 
 _kept: list[str] = []
-"""The device this process was given first: CUDA cannot move once it has started."""
+"""The devices this process was given first: CUDA cannot move once it has started."""
 
 
 def installed(setting: str = "auto") -> list[str]:
@@ -55,39 +55,51 @@ def installed(setting: str = "auto") -> list[str]:
 
 
 @contextmanager
-def leased(setting: str = "auto", folder: Path | None = None) -> Generator[str]:
-    """Hold one device for the time of the block.
+def leased(
+    setting: str = "auto", count: int = 1, folder: Path | None = None
+) -> Generator[list[str]]:
+    """Hold devices for the time of the block.
 
     Args:
         setting: see ``installed``.
+        count: how many.
         folder: where the locks are; by default one place for the machine.
 
     Yields:
-        ``cuda`` with ``CUDA_VISIBLE_DEVICES`` naming the leased device, or ``cpu`` on a
-        machine without one. Where somebody else has set ``CUDA_VISIBLE_DEVICES`` (Ray,
-        Kubernetes), that choice stands and no lock is taken.
+        Names for torch, ``cuda:0`` and so on, with ``CUDA_VISIBLE_DEVICES`` naming the leased
+        devices, or ``cpu`` alone on a machine without one. Where somebody else has set
+        ``CUDA_VISIBLE_DEVICES`` (Ray, Kubernetes), that choice stands, no lock is taken, and
+        all that it names are given up to ``count``.
 
     Raises:
-        DeviceBusyError: every device is leased already.
+        DeviceBusyError: fewer devices are free.
     """
     chosen = os.environ.get(VISIBLE)  # noqa: TID251  (CUDA's own variable)
     if chosen is not None and setting != "none" and not _kept:
-        yield "cpu" if chosen.strip() in NONE_VISIBLE else "cuda"
+        yield ["cpu"] if chosen.strip() in NONE_VISIBLE else _names(chosen.split(",")[:count])
         return
     devices = installed(setting)
     if not devices:
-        yield "cpu"
+        yield ["cpu"]
         return
-    device, lock = _take(_kept or devices, folder or Path(tempfile.gettempdir()))
+    locks: dict[str, int] = {}
     try:
-        _kept[:] = [device]
-        os.environ[VISIBLE] = device  # noqa: TID251
-        yield "cuda"
+        _take(_kept or devices, count, folder or Path(tempfile.gettempdir()), locks)
+        _kept[:] = locks
+        os.environ[VISIBLE] = ",".join(locks)  # noqa: TID251
+        yield _names(list(locks))
     finally:
-        os.close(lock)
+        for lock in locks.values():
+            os.close(lock)
 
 
-def _take(devices: list[str], folder: Path) -> tuple[str, int]:
+def _names(devices: list[str]) -> list[str]:
+    """What torch calls the visible devices: their places, not their numbers."""
+    return [f"cuda:{place}" for place in range(len(devices))]
+
+
+def _take(devices: list[str], count: int, folder: Path, locks: dict[str, int]) -> None:
+    """Add the locks of ``count`` devices."""
     found: list[str] = []
     for device in devices:
         path = folder / f"clip-assets-device-{device}.lock"
@@ -102,12 +114,16 @@ def _take(devices: list[str], folder: Path) -> tuple[str, int]:
             os.close(lock)
             found.append("a running process")
             continue
-        return device, lock
+        locks[device] = lock
+        if len(locks) == count:
+            return
     raise DeviceBusyError(
         f"devices {', '.join(devices)}",
-        " and ".join(dict.fromkeys(found)) + " on each",
-        "a free one",
-        f"Limit Dagster's pool: dagster instance concurrency set gpu {len(devices)}",
+        " and ".join(dict.fromkeys(found)) + f" on {len(found)} of {len(devices)}",
+        f"{count} free",
+        f"Limit Dagster's pool: dagster instance concurrency set gpu {len(devices) // count}"
+        if len(devices) >= count
+        else f"Set devices_per_step to {len(devices)} at most.",
     )
 
 

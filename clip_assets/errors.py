@@ -19,6 +19,7 @@
   + ImageError                bytes are no image that can be embedded
   + AlignmentError            arrays that must be row-aligned are not
   + DeviceBusyError           more steps want an accelerator than there are
+  + DeviceLostError           an accelerator stopped working
   + NotReadyError             an upstream partition has not been tried yet; waiting helps
   + CheckFailedError          a stage's own figures contradict each other
 
@@ -123,6 +124,10 @@ class AlignmentError(ClipAssetsError):
 
 class DeviceBusyError(ClipAssetsError):
     """More steps want an accelerator than there are."""
+
+
+class DeviceLostError(ClipAssetsError):
+    """An accelerator stopped working in the middle of a step."""
 
 
 class NotReadyError(ClipAssetsError):

@@ -195,9 +195,14 @@ SHARD_ROWS = pa.schema(
         pa.field("fetched_at", pa.timestamp("ms", tz="UTC")),
         pa.field("source_sha256", pa.string()),
         pa.field("hash_matches", pa.bool_()),
+        pa.field("perceptual_hash", pa.string()),
+        pa.field("is_placeholder", pa.bool_(), nullable=False),
     ]
 )
-"""One row for every pair of a shard, failed ones too; ``sha256`` is of the original bytes."""
+"""One row for every pair of a shard, failed ones too; ``sha256`` is of the original bytes, and
+``is_placeholder`` says that many urls of the partition gave these same bytes. With another
+``compute_hash`` its column stands in the place of ``sha256``, which moves to ours; so does
+``exif`` when it is not extracted."""
 
 
 def shard_name(number: int) -> str:
@@ -308,12 +313,17 @@ POOL_ROWS = pa.schema(
         pa.field("nsfw", pa.string()),
         pa.field("license", pa.string()),
         pa.field("language", pa.string()),
+        pa.field("similarity", pa.float32()),
+        pa.field("punsafe", pa.float32()),
+        pa.field("pwatermark", pa.float32()),
+        pa.field("aesthetic", pa.float32()),
         pa.field("shard", pa.string()),
         pa.field("key", pa.string()),
     ]
 )
 """One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
-null where there is no image. Sizes and hash are of the original image."""
+null where there is no image; ``similarity`` and the three scores after it are the source's.
+Sizes and hash are of the original image."""
 
 
 def pool_rows(partition: PartitionKey) -> str:
@@ -331,8 +341,8 @@ def partition_stats(partition: PartitionKey) -> str:
     return f"stats/partitions/{partition}.json"
 
 
-STATS_REPORT = "stats/report.md"
-"""Counts and distributions of the pool, for reading."""
+STATS_REPORT = "stats/report.html"
+"""Counts and distributions of the pool, for reading: one page with its pictures in it."""
 
 STATS = "stats/stats.json"
 """Counts and distributions of the pool, for programs."""

@@ -67,11 +67,12 @@ def partitions_of(catalog: Catalog) -> list[PartitionKey]:
 
 def graph(catalog: Catalog, settings: Settings) -> list[Node]:
     """Every asset, upstream first."""
-    keys = partitions_of(catalog)
+    plans = {plan.partition: plan for plan in ledger.plans(catalog.store)}
+    keys = list(plans)
     earlier = {key: keys[:number] for number, key in enumerate(keys)}
     identity = expected_identity(catalog.store, settings.inference)
     return [
-        Node(ingest.RAW_PAIRS, lambda p: ingest.raw_pairs_inputs(catalog, p, settings.sources)),
+        Node(ingest.RAW_PAIRS, lambda p: ingest.raw_pairs_inputs(plans[p], settings.sources)),
         Node(unique.UNIQUE_PAIRS, lambda p: unique.unique_pairs_inputs(catalog, p, earlier[p])),
         Node(
             shards.IMAGE_SHARDS, lambda p: shards.image_shards_inputs(catalog, p, settings.download)
@@ -100,7 +101,9 @@ def graph(catalog: Catalog, settings: Settings) -> list[Node]:
         ),
         Node(
             pool_stats.METADATA_STATS,
-            pool_inputs=lambda: pool_stats.metadata_stats_inputs(catalog, keys),
+            pool_inputs=lambda: pool_stats.metadata_stats_inputs(
+                catalog, metadata.look(catalog, keys)
+            ),
         ),
     ]
 

@@ -64,8 +64,8 @@ def searcher(store: Store, settings: Settings, *, needs_model: bool = True) -> S
     without_model.close()
     from clip_assets.inference import openclip
 
-    device = "cpu" if settings.devices == "none" else None
-    return Searcher.open(store, openclip.load_encoder(settings.inference, device))
+    devices = ("cpu",) if settings.devices == "none" else ()
+    return Searcher.open(store, openclip.load_encoder(settings.inference, *devices))
 
 
 def _vector(file: str) -> npt.NDArray[np.floating]:

@@ -8,6 +8,8 @@ import pytest
 
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
+from clip_assets_tests import servers
+from clip_assets_tests.servers import Bucket, Relay
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -30,6 +32,30 @@ def local_store(tmp_path: Path) -> Store:
 def catalog(store: Store) -> Catalog:
     """The manifests of an empty store, on a disk and on an object store."""
     return Catalog(store)
+
+
+@pytest.fixture(scope="session")
+def relays() -> Iterator[dict[str, Relay]]:
+    """The servers of buckets, by protocol; started once."""
+    with servers.google_storage() as gs, servers.s3() as s3:
+        yield {"gs": gs, "s3": s3}
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(
+    request: pytest.FixtureRequest,
+    relays: dict[str, Relay],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Bucket:
+    """A folder of a bucket, on Google's storage and on S3."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", relays["gs"].url)
+    # The emulator lacks the second interface that the client asks for the kind of a bucket.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", relays["s3"].url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return Bucket(f"{request.param}://{servers.BUCKET}/{uuid4().hex}", relays[request.param])
 
 
 @pytest.hookimpl(trylast=True)

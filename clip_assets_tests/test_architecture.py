@@ -15,7 +15,7 @@ STAGES = {
     "pairs", "dedup", "download", "inference", "subsets", "stats", "index",
 }  # fmt: skip
 LAYERS = [
-    {"layout", "errors"},
+    {"layout", "errors", "backends"},
     {"settings", "devices"},
     {"storage"},
     {"partitions"},

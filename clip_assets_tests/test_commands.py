@@ -1,17 +1,23 @@
 """What single commands print and refuse, as far as that needs no model and no network."""
 
+import io
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from clip_assets import cli, layout
 from clip_assets.commands import models
+from clip_assets.layout import PartitionKey
+from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 Cli = Callable[..., Result]
@@ -72,6 +78,49 @@ def test_dry_run_makes_no_pool(run: Cli) -> None:
     assert "1 new partitions" in result.stdout
     assert "next" not in result.stdout
     assert not Path("data").exists()
+
+
+@pytest.fixture
+def images() -> Iterator[tuple[str, set[str]]]:
+    """A web server: its url, and the paths that it is too busy to answer."""
+    busy: set[str] = set()
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(picture, "JPEG")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503 if self.path in busy else 200)
+            self.end_headers()
+            self.wfile.write(picture.getvalue())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", busy
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_what_failed_is_fetched_again_when_asked_for(
+    run: Cli, images: tuple[str, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, busy = images
+    monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__ALLOW_HOSTS", '["127.0.0.1"]')
+    busy |= {"/1.jpg", "/3.jpg"}
+    run("add", write("a.csv", *(f"{url}/{i}.jpg" for i in range(5))))
+    select = ("run", "--select", "image_shards,*image_shards", "--json")
+    first = run(*select)
+    assert (first.exit_code, json.loads(first.stdout)["retried"]) == (0, {})
+    busy.remove("/3.jpg")
+
+    again = json.loads(run(*select, "--retry-failed").stdout)
+
+    assert again["retried"] == {"00000": {"retried": 2, "recovered": 1}}
+    assert again["failures"] == {}
+    report = Catalog(Store.open("data")).require("image_shards", PartitionKey("00000")).report
+    assert (report.rows_out, report.dropped) == (4, {"http_503": 1})
 
 
 def test_json_is_one_document(run: Cli) -> None:

@@ -15,16 +15,16 @@ HOLDER = """
 import os, sys, time
 from pathlib import Path
 from clip_assets import devices
-with devices.leased(sys.argv[1], Path(sys.argv[2])) as device:
-    print(device, os.environ.get("CUDA_VISIBLE_DEVICES", ""), flush=True)
+with devices.leased(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])) as places:
+    print(*places, os.environ.get("CUDA_VISIBLE_DEVICES", ""), flush=True)
     time.sleep(60)
 """
 
 
-def holder(setting: str, folder: Path, **variables: str) -> "subprocess.Popen[str]":
+def holder(setting: str, folder: Path, count: int = 1, **variables: str) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if name != devices.VISIBLE}
     return subprocess.Popen(
-        [sys.executable, "-c", HOLDER, setting, str(folder)],
+        [sys.executable, "-c", HOLDER, setting, str(count), str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -46,14 +46,27 @@ def stop(*processes: "subprocess.Popen[str]") -> None:
 def test_each_process_sees_its_own_device(tmp_path: Path) -> None:
     first, second = holder("0,1", tmp_path), holder("0,1", tmp_path)
     try:
-        assert {answer(first), answer(second)} == {"cuda 0", "cuda 1"}
+        assert {answer(first), answer(second)} == {"cuda:0 0", "cuda:0 1"}
     finally:
         stop(first, second)
 
 
+def test_a_process_may_have_several_devices(tmp_path: Path) -> None:
+    first = holder("0,1,2,3", tmp_path, 3)
+    assert answer(first) == "cuda:0 cuda:1 cuda:2 0,1,2"
+    second, third = holder("0,1,2,3", tmp_path, 2), holder("0,1,2,3", tmp_path)
+    try:
+        _, errors = second.communicate(timeout=30)
+        assert "expected 2 free" in errors
+        assert "concurrency set gpu 2" in errors
+        assert answer(third) == "cuda:0 3", "what was not enough was given back"
+    finally:
+        stop(first, second, third)
+
+
 def test_one_process_too_many_is_an_error_that_names_the_limit(tmp_path: Path) -> None:
     first = holder("0", tmp_path)
-    assert answer(first) == "cuda 0"
+    assert answer(first) == "cuda:0 0"
     second = holder("0", tmp_path)
     try:
         _, errors = second.communicate(timeout=30)
@@ -65,12 +78,12 @@ def test_one_process_too_many_is_an_error_that_names_the_limit(tmp_path: Path) -
 
 def test_killed_process_frees_its_device(tmp_path: Path) -> None:
     first = holder("0", tmp_path)
-    assert answer(first) == "cuda 0"
+    assert answer(first) == "cuda:0 0"
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     second = holder("0", tmp_path)
     try:
-        assert answer(second) == "cuda 0"
+        assert answer(second) == "cuda:0 0"
     finally:
         stop(second)
 
@@ -78,7 +91,7 @@ def test_killed_process_frees_its_device(tmp_path: Path) -> None:
 def test_choice_of_a_cluster_stands(tmp_path: Path) -> None:
     first, second = (holder("0", tmp_path, CUDA_VISIBLE_DEVICES="3") for _ in range(2))
     try:
-        assert [answer(first), answer(second)] == ["cuda 3", "cuda 3"]
+        assert [answer(first), answer(second)] == ["cuda:0 3", "cuda:0 3"]
         assert list(tmp_path.iterdir()) == []
     finally:
         stop(first, second)
@@ -88,8 +101,8 @@ def test_machine_without_devices_computes_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(devices.VISIBLE, raising=False)
-    with devices.leased("none", tmp_path) as first, devices.leased("none", tmp_path) as second:
-        assert (first, second) == ("cpu", "cpu")
+    with devices.leased("none", 2, tmp_path) as first, devices.leased("none") as second:
+        assert first == second == ["cpu"]
 
 
 def test_driver_is_asked_which_devices_there_are(
@@ -107,21 +120,32 @@ def test_driver_is_asked_which_devices_there_are(
 
 
 @pytest.mark.parametrize(
-    ("setting", "visible", "device"),
-    [("none", "0", "cpu"), ("auto", "", "cpu"), ("auto", "-1", "cpu"), ("auto", "0,1", "cuda")],
+    ("setting", "visible", "count", "places"),
+    [
+        ("none", "0", 1, ["cpu"]),
+        ("auto", "", 1, ["cpu"]),
+        ("auto", "-1", 2, ["cpu"]),
+        ("auto", "3,4", 1, ["cuda:0"]),
+        ("auto", "3,4", 4, ["cuda:0", "cuda:1"]),
+    ],
 )
 def test_exported_variable_is_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, visible: str, device: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    visible: str,
+    count: int,
+    places: list[str],
 ) -> None:
     monkeypatch.setenv(devices.VISIBLE, visible)
-    with devices.leased(setting, tmp_path) as leased:
-        assert leased == device
+    with devices.leased(setting, count, tmp_path) as leased:
+        assert leased == places
 
 
 def test_lock_is_for_every_user_whatever_the_umask(tmp_path: Path) -> None:
     first = holder("0", tmp_path)
     try:
-        assert answer(first) == "cuda 0"
+        assert answer(first) == "cuda:0 0"
         (lock,) = tmp_path.iterdir()
         assert lock.stat().st_mode & 0o777 == 0o666
     finally:
@@ -129,7 +153,7 @@ def test_lock_is_for_every_user_whatever_the_umask(tmp_path: Path) -> None:
     lock.chmod(0o444)
     second = holder("0", tmp_path)
     try:
-        assert answer(second) == "cuda 0", "a file of another user is locked without writing"
+        assert answer(second) == "cuda:0 0", "a file of another user is locked without writing"
     finally:
         stop(second)
 
@@ -144,6 +168,6 @@ def test_lock_that_may_not_be_read_is_named(
     monkeypatch.setattr(devices, "_opened", refuse)
     with (
         pytest.raises(DeviceBusyError, match=r"device-0\.lock, which this user may not"),
-        devices.leased("0", tmp_path),
+        devices.leased("0", 1, tmp_path),
     ):
         pass

@@ -130,13 +130,13 @@ def run(
         raise ConfigurationError(
             store.uri(), "no partitions", "at least one", "Plan some: clip-assets add SOURCE..."
         )
-    failures = _retried(store, found, partitions) if retry_failed else {}
+    retried, failures = _retry(store, found, partitions) if retry_failed else ({}, {})
     resource = Pool(root=found.root, pool=pool or "")
     with opened() as instance:
         summary = PoolRun(build_defs(resource), resource, instance).run(select, partitions)
     summary.failures |= {k: text for k, text in failures.items() if k not in summary.failures}
     if json_output:
-        click.echo(json.dumps(asdict(summary), indent=1))
+        click.echo(json.dumps(asdict(summary) | {"retried": retried}, indent=1))
     elif summary.runs:
         click.echo(f"{len(summary.partitions)} partitions worked on in {len(summary.runs)} runs")
     elif not summary.failures:
@@ -147,8 +147,14 @@ def run(
         sys.exit(FAILED)
 
 
-def _retried(store: Store, found: Settings, partitions: str) -> dict[str, str]:
-    """Fetch again in every chosen partition that is downloaded; failure messages by partition."""
+def _retry(
+    store: Store, found: Settings, partitions: str
+) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Fetch again in every chosen partition that is downloaded.
+
+    Returns:
+        Urls ``retried`` and images ``recovered`` by partition, and failure messages.
+    """
     from clip_assets import planning
     from clip_assets.download.retry import retry_failed
     from clip_assets.download.shards import IMAGE_SHARDS
@@ -157,6 +163,7 @@ def _retried(store: Store, found: Settings, partitions: str) -> dict[str, str]:
     nodes = planning.graph(catalog, found)
     # A partition that has failed urls is done all the same, so "missing" would leave it out.
     chosen = planning.chosen("all" if partitions == "missing" else partitions, catalog, nodes)
+    retried: dict[str, dict[str, int]] = {}
     failures: dict[str, str] = {}
     (node,) = (node for node in nodes if node.asset == IMAGE_SHARDS.asset)
     states = node.states(catalog, chosen)
@@ -170,10 +177,6 @@ def _retried(store: Store, found: Settings, partitions: str) -> dict[str, str]:
             continue
         if not outcome.reused:
             figures = outcome.manifest.report.figures
-            logger.info(
-                "%s: %s urls fetched again, %s images gained",
-                key,
-                figures.get("retried", "all"),
-                figures.get("recovered", "unknown"),
-            )
-    return failures
+            retried[key] = {name: figures[name] for name in ("retried", "recovered")}
+            logger.info("%s: %s urls fetched again, %s images gained", key, *retried[key].values())
+    return retried, failures

@@ -71,14 +71,15 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
         raise click.UsageError("--no-image and --no-text leave nothing to embed")
     from clip_assets import devices
     from clip_assets.inference import openclip, standalone
-    from clip_assets.inference.sources import Keys
+    from clip_assets.inference.sources import Keys, parts_of
 
     found = settings.load(root, pool)
     inference = _chosen(found.inference, model, batch_size)
     wanted = standalone.Wanted(image, text, metadata, Keys(image_key, caption_key))
-    with devices.leased(found.devices) as device:
-        encoder = openclip.load_encoder(inference, device)
-        report = standalone.embed_folder_or_webdataset(source, output, inference, encoder, wanted)
+    parts = parts_of(source, wanted.keys)
+    with devices.leased(found.devices, found.devices_per_step) as places:
+        encoder = openclip.load_encoder(inference, *places)
+        report = standalone.embed_parts(parts, output, inference, encoder, wanted)
     if json_output:
         click.echo(json.dumps(asdict(report), indent=1))
         return

@@ -37,6 +37,7 @@ def link(before: str, digest: str) -> str:
 def chain(catalog: Catalog, earlier: Sequence[PartitionKey]) -> str:
     """Digest of the keys of all earlier partitions, in order."""
     links = _known.setdefault(catalog, [])
+    catalog.preload("raw_pairs", earlier[len(links) :])
     for number, partition in enumerate(earlier):
         digest = keys_digest(catalog, partition)
         if number < len(links) and links[number][:2] == (partition, digest):

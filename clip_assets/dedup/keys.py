@@ -21,6 +21,9 @@ keys that streams past it."""
 SLICE_KEYS = 4_000_000
 """Keys of targets that are in the hash table at once; a key takes about 60 bytes there."""
 
+_KEY_BYTES = 16
+# Of a key in its file, about.
+
 Owned = tuple[PartitionKey, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """A target, row numbers of its ``raw``, and for each row the number of the first partition
 that has its key; both (n,), rows ascending."""
@@ -78,8 +81,7 @@ def _keys(run: StageRun, partitions: Sequence[PartitionKey], columns: str, where
 
 def _slices(size_bytes: int) -> list[str]:
     """Conditions that cut the keys of files of this size into slices of ``SLICE_KEYS``."""
-    rows = size_bytes // 24
-    count = max(1, -(-rows // SLICE_KEYS))
+    count = max(1, -(-size_bytes // (SLICE_KEYS * _KEY_BYTES)))
     ends = [(number << 64) // count for number in range(1, count)]
     lower = ["true", *(f"hi >= {end}" for end in ends)]
     upper = [*(f"hi < {end}" for end in ends), "true"]

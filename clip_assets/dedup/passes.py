@@ -67,7 +67,10 @@ def _companions(
     """Later partitions that can be compared now and have not been, each with its chain."""
     found: dict[PartitionKey, str] = {}
     before = link(chain(catalog, earlier), keys_digest(catalog, partition))
-    for key in _after(run.store, partition):
+    after = _after(run.store, partition)
+    for asset in ("raw_pairs", run.stage.asset):
+        catalog.preload(asset, after[: len(earlier)])
+    for key in after:
         if len(found) + 1 >= len(earlier):
             break
         digest = keys_digest(catalog, key)
@@ -75,9 +78,11 @@ def _companions(
             break
         manifest = catalog.get(run.stage.asset, key)
         now = (inputs(catalog, key, before), run.stage.version)
-        is_current = manifest and (manifest.inputs, manifest.code_version) == now
+        if manifest and (manifest.inputs, manifest.code_version) == now:
+            # It needs no comparing, but those after it have to be compared with it too.
+            break
         before = link(before, digest)
-        if digest != ABSENT and not is_current:
+        if digest != ABSENT:
             found[key] = before
     return found
 

@@ -24,7 +24,6 @@ from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
 
 UNIQUE_PAIRS = Stage("unique_pairs", "1", rows_from="raw_pairs")
 
-_BATCH_ROWS = 131_072
 _NAMED_PARTITIONS = 20
 
 
@@ -54,12 +53,13 @@ def unique_pairs(
         NotReadyError: the ``raw_pairs`` of an earlier partition was not tried yet.
     """
     catalog.require("raw_pairs", partition)
+    made_from = unique_pairs_inputs(catalog, partition, earlier)
     missing = _missing(catalog, earlier)
     return materialize(
         catalog,
         UNIQUE_PAIRS,
         partition,
-        unique_pairs_inputs(catalog, partition, earlier),
+        made_from,
         lambda run: _deduplicate(run, catalog, earlier, missing),
     )
 
@@ -113,7 +113,7 @@ def _deduplicate(
 
 def _kept(source: pq.ParquetFile, keep: npt.NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in source.iter_batches(_BATCH_ROWS):
+    for batch in source.iter_batches(tables.ROW_GROUP_ROWS):
         stop = start + batch.num_rows
         yield batch.filter(pa.array(keep[start:stop]))
         start = stop

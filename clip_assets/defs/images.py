@@ -48,26 +48,26 @@ def image_shards(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Even
 def embeddings(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
     """CLIP embeddings of images and captions: unit rows of float16, one row for every sample."""
     catalog, settings = pool.catalog(), pool.settings()
-    with devices.leased(settings.devices) as device:
+    with devices.leased(settings.devices, settings.devices_per_step) as places:
 
         def embed_partition(key: PartitionKey) -> Outcome:
             identity = expected_identity(catalog.store, settings.inference)
             inputs = embed.embeddings_inputs(catalog, key, settings.inference, identity)
             # A finished partition costs no import of torch and no model.
             return current(catalog, embed.EMBEDDINGS, key, inputs) or embed.embeddings(
-                catalog, key, settings.inference, encoder(settings.inference, device)
+                catalog, key, settings.inference, encoder(settings.inference, *places)
             )
 
         yield from over_partitions(context, catalog, embed_partition)
 
 
-def encoder(settings: Inference, device: str) -> Encoder:
+def encoder(settings: Inference, *places: str) -> Encoder:
     """The model, loaded once in a process."""
-    return _loaded(settings.model_dump_json(), device)
+    return _loaded(settings.model_dump_json(), places)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(settings: str, device: str) -> Encoder:
+def _loaded(settings: str, places: tuple[str, ...]) -> Encoder:
     from clip_assets.inference import openclip
 
-    return openclip.load_encoder(Inference.model_validate_json(settings), device)
+    return openclip.load_encoder(Inference.model_validate_json(settings), *places)

@@ -72,4 +72,6 @@ SUBSETS = [
 def metadata_stats(pool: Pool) -> Iterator[Event]:
     """Counts and distributions of the pool: sizes, captions, domains, scores, outcomes."""
     catalog = pool.catalog()
-    yield from over_pool(catalog, lambda keys: pool_stats.metadata_stats(catalog, keys))
+    yield from over_pool(
+        catalog, lambda keys: pool_stats.metadata_stats(catalog, metadata.look(catalog, keys))
+    )

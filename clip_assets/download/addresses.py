@@ -1,30 +1,19 @@
 """Which addresses may be connected to, checked on the address itself, after resolution.
 
-A url's host name says nothing about where it leads, so names are resolved here and every
-address is judged before a socket is opened; the answers are what the client connects to.
-Literal addresses take the same judgement without a resolver.
+A url's host name says nothing about where it leads, so ``resolvers`` has every address of a name
+judged here before a socket is opened, and the client connects to no others. Literal addresses take
+the same judgement without a resolver.
 """
 
-import asyncio
 import ipaddress
-import socket
-import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from clip_assets.download.faults import FetchError
 from clip_assets.errors import ConfigurationError
-
-NAME_TTL_S = 300.0
-"""For this long a resolver's answer, good or bad, is used again."""
-
-NAMES_KEPT = 10_000
-"""Names without an address that are remembered at most."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -81,80 +70,6 @@ class AddressGuard:
         except ValueError:
             return
         self.check(host, url.port or 0, host)
-
-
-class GuardedResolver(AbstractResolver):
-    """The system's resolver, in threads of its own, behind an ``AddressGuard``.
-
-    Args:
-        guard: judges every address.
-        threads: names resolved at once.
-    """
-
-    def __init__(self, guard: AddressGuard, threads: int) -> None:
-        self._guard = guard
-        self._threads = ThreadPoolExecutor(threads, "clip-assets-dns")
-        self._unknown: dict[str, tuple[float, socket.gaierror]] = {}
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The public (or allowed) addresses of a name.
-
-        Raises:
-            OSError: there are none; its cause is a ``FetchError`` when addresses were refused.
-        """
-        self._raise_if_unknown(host)
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(
-                self._threads, _getaddrinfo, host, port, family
-            )
-        except socket.gaierror as error:
-            if len(self._unknown) < NAMES_KEPT:
-                self._unknown[host] = (time.monotonic() + NAME_TTL_S, error)
-            raise
-        except UnicodeError as error:
-            raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from None
-        return self._admitted(host, port, found)
-
-    def _raise_if_unknown(self, host: str) -> None:
-        until, error = self._unknown.get(host, (0.0, None))
-        if error is not None and time.monotonic() < until:
-            raise socket.gaierror(error.errno, error.strerror)
-
-    def _admitted(self, host: str, port: int, found: list[ResolveResult]) -> list[ResolveResult]:
-        admitted: list[ResolveResult] = []
-        refusal: FetchError | None = None
-        for result in found:
-            try:
-                self._guard.check(host, port, result["host"])
-                admitted.append(result)
-            except FetchError as fault:
-                refusal = fault
-        if not admitted:
-            raise OSError(None, f"no address of {host} may be connected to") from refusal
-        return admitted
-
-    async def close(self) -> None:
-        """Let the threads go; a name that is being resolved ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _getaddrinfo(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    found = socket.getaddrinfo(
-        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
-    return [
-        ResolveResult(
-            hostname=host,
-            host=str(address[0]),
-            port=port,
-            family=found_family,
-            proto=proto,
-            flags=socket.AI_NUMERICHOST,
-        )
-        for found_family, _, proto, _, address in found
-    ]
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -5,7 +5,8 @@ import ssl
 import aiohttp
 
 from clip_assets.download import policy
-from clip_assets.download.addresses import NAME_TTL_S, AddressGuard, GuardedResolver
+from clip_assets.download.addresses import AddressGuard
+from clip_assets.download.resolvers import NAME_TTL_S, GuardedResolver
 from clip_assets.settings import Download
 
 KEEP_ALIVE_S = 5.0
@@ -25,7 +26,7 @@ def open_client(settings: Download, guard: AddressGuard) -> aiohttp.ClientSessio
     connector = aiohttp.TCPConnector(
         limit=0,
         ssl=ssl.create_default_context(),
-        resolver=GuardedResolver(guard, min(settings.concurrency, RESOLVER_THREADS)),
+        resolver=GuardedResolver(guard, settings.nameservers, RESOLVER_THREADS),
         ttl_dns_cache=int(NAME_TTL_S),
         keepalive_timeout=KEEP_ALIVE_S,
     )

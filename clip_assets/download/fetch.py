@@ -5,7 +5,7 @@ the line (of the new host), so nobody waits in a slot. Which turns there are is 
 ``hosts``, which addresses may be reached in ``addresses``, what faults mean in ``faults``.
 Nothing here looks at what the bytes are.
 
-Memory: at most ``concurrency`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of ``max_bytes``
+Memory: at most ``requests_at_once`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of ``max_bytes``
 are being read.
 """
 
@@ -120,7 +120,7 @@ class Fetcher(Generic[T]):
         self._session = session
         self._guard = guard
         self._settings = settings
-        self._queue: HostQueue[_Job[T]] = HostQueue(settings.concurrency, settings.per_host)
+        self._queue: HostQueue[_Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self._robots = Robots(session, guard, settings.deadline_s)
         # By host: failures in a row, and when the last one was.

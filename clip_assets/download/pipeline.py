@@ -5,8 +5,8 @@ itself. The next shard is begun before the last one is complete: a straggler cos
 worker that waits for it. Fetching is one thread, resizing is one for each core; machines with
 many cores work on several partitions at once, in processes that share nothing.
 
-Memory: ``OPEN_SHARDS`` shards of rows, and one body and one image for each of ``concurrency``
-workers, see ``fetch`` and ``resize``.
+Memory: ``OPEN_SHARDS`` shards of rows, and one body and one image for each of
+``requests_at_once`` workers, see ``fetch`` and ``resize``.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 
 from clip_assets.download.faults import LOCAL
 from clip_assets.download.fetch import Fetched, Fetcher, open_fetcher
+from clip_assets.download.quiet import quiet_decoders
 from clip_assets.download.resize import ImageResizer
 from clip_assets.download.samples import Shard
 from clip_assets.download.urls import host_of
@@ -62,7 +63,8 @@ def download(shards: Iterable[Shard], settings: Download, publish: Callable[[Sha
         DownloadError: the network of this machine is at fault.
     """
     try:
-        asyncio.run(_Pipeline(settings, publish).run(shards))
+        with quiet_decoders:
+            asyncio.run(_Pipeline(settings, publish).run(shards))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
@@ -83,7 +85,7 @@ class _Pipeline:
             async with _open(self._settings) as fetcher, asyncio.TaskGroup() as group:
                 workers = [
                     group.create_task(self._work(fetcher, threads))
-                    for _ in range(self._settings.concurrency)
+                    for _ in range(self._settings.requests_at_once)
                 ]
                 await self._submit(fetcher, shards)
                 for _ in range(OPEN_SHARDS):

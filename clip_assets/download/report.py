@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
-from clip_assets.download import pictures
+from clip_assets.download import pictures, placeholders
 from clip_assets.download.urls import host_of
 from clip_assets.layout import PartitionKey
 from clip_assets.storage import tables
@@ -24,9 +24,6 @@ from clip_assets.storage.store import Store
 
 HOSTS_TOLD = 10
 """Failing hosts that are named."""
-
-PLACEHOLDER_URLS = 10
-"""A file that so many different urls give is no picture of what their captions say."""
 
 PLACEHOLDERS_TOLD = 10
 """Such files that are named."""
@@ -54,8 +51,7 @@ class Tally:
         self._failing_hosts: Counter[str] = Counter()
         self._requests = 0
         self._fetched_bytes = 0
-        # (n, 2) uint64: the first 16 digits of a file's sha256, and a hash of its url.
-        self._files: list[npt.NDArray[np.uint64]] = []
+        self._files = placeholders.Files()
         self._hash_matches: Counter[bool | None] = Counter()
         self._seconds: list[npt.NDArray[np.float32]] = []
 
@@ -78,12 +74,7 @@ class Tally:
             host_of(url) for url, name in zip(rows["url"], rows["error_class"], strict=True) if name
         )
         self._hash_matches.update(table["hash_matches"].to_pylist())
-        files = [
-            (int(sha256[:16], 16), hash(url) & 0xFFFFFFFFFFFFFFFF)
-            for sha256, url in zip(rows["sha256"], rows["url"], strict=True)
-            if sha256
-        ]
-        self._files.append(np.array(files, np.uint64).reshape(-1, 2))
+        self._files.add(rows["url"], rows["sha256"])
         attempts = table["attempts"].to_numpy()
         self._requests += int(attempts.sum())
         self._fetched_bytes += int(table["size_bytes"].drop_null().to_numpy().sum())
@@ -100,16 +91,13 @@ class Tally:
         return self.statuses["success"]
 
     def placeholders(self) -> dict[str, int]:
-        """Files that many different urls give: start of their sha256, and the urls."""
-        found = np.unique(np.concatenate([*self._files, np.zeros((0, 2), np.uint64)]), axis=0)
-        files, counts = np.unique(found[:, 0], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return {f"{files[i]:016x}": int(counts[i]) for i in order if counts[i] >= PLACEHOLDER_URLS}
+        """See ``placeholders.Files``."""
+        return self._files.placeholders()
 
     def figures(self) -> dict[str, Any]:
         """What is told to people, as json values."""
         seconds = np.concatenate([*self._seconds, np.zeros(0, np.float32)])
-        placeholders = self.placeholders()
+        found = self.placeholders()
         p50, p95 = np.quantile(seconds, [0.5, 0.95]) if len(seconds) else (0.0, 0.0)
         return {
             "success_rate": round(self.successes / self.rows, 4) if self.rows else None,
@@ -119,9 +107,9 @@ class Tally:
             "top_failing_hosts": dict(self._failing_hosts.most_common(HOSTS_TOLD)),
             "attempts": self._requests,
             "fetched_bytes": self._fetched_bytes,
-            "placeholder_files": len(placeholders),
-            "placeholder_urls": sum(placeholders.values()),
-            "top_placeholders": dict(itertools.islice(placeholders.items(), PLACEHOLDERS_TOLD)),
+            "placeholder_files": len(found),
+            "placeholder_urls": sum(found.values()),
+            "top_placeholders": dict(itertools.islice(found.items(), PLACEHOLDERS_TOLD)),
             "hash_matches": self._hash_matches[True],
             "hash_mismatches": self._hash_matches[False],
             "fetch_p50_s": round(float(p50), 3),
@@ -132,14 +120,15 @@ class Tally:
 def partition_report(
     run: StageRun, numbers: range, figures: Mapping[str, Any] = MappingProxyType({})
 ) -> Report:
-    """Report of a partition whose shards are all published.
+    """Report of a partition whose shards are all published; placeholders are marked by it.
 
     Args:
-        run: its run; pictures are published through it.
+        run: its run; pictures and rows with marks are published through it.
         numbers: of its shards.
         figures: further ones, of this run.
     """
     tally = Tally.of(run.store, run.partition, numbers)
+    placeholders.mark(run, numbers, tally.placeholders())
     return Report(
         rows_in=tally.rows,
         rows_out=tally.successes,

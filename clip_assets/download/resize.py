@@ -1,8 +1,9 @@
-"""Bytes of a stranger's file to an image for the tar, by img2dataset's own resizer.
+"""Bytes of a stranger's file to an image for the tar.
 
-The only module that imports img2dataset. It loads the resizer's file alone: the package
-would bring pandas, wandb and torch with it (9 s and hundreds of MB; the file alone takes 2 s).
-Which rows an outcome becomes is decided in ``samples``.
+What is refused before a file is decoded, hashes and EXIF are here; pixels are in ``scaling``.
+The only module that imports img2dataset: the blurrer of boxes, and that file alone, as the
+package would bring pandas, wandb and torch with it. Which rows an outcome becomes is decided in
+``samples``.
 
 Memory: a decoded image is ``max_pixels`` x 3 bytes; one with transparency is matted in float64
 and counts ``ALPHA_COST`` times. Images above ``BIG_PIXELS`` are decoded one at a time.
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -27,13 +28,20 @@ from clip_assets.download.faults import one_line
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings import Download
 
+if TYPE_CHECKING:
+    from clip_assets.download.scaling import Blur, Scaled
+
+SOURCE_HASHES = ("sha512", "sha256", "md5")
+"""Columns of pairs that may hold a source's hash of the file, the strongest first."""
+
+PNG_LEVELS = 9
+"""Highest ``encode_quality`` of a png."""
+
 BIG_PIXELS = 16 * 2**20
 """Images above this are decoded one at a time."""
 
 ALPHA_COST = 4
 """Memory of a pixel with transparency against one without: matting makes float64 copies."""
-
-_CLASSES = {"image too small": "too_small", "aspect ratio too large": "aspect_ratio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +49,20 @@ class Resized:
     """What became of one file.
 
     Args:
-        sha256: of the file.
+        hashes: of the file, by algorithm: ``sha256`` and ``compute_hash``.
         hash_matches: whether the file is the one that the source hashed, None without a hash.
         error_class: ``not_an_image``, ``too_many_pixels``, ``too_small``, ``aspect_ratio``,
             ``decode`` or ``hash_mismatch``; None for an image.
         error_message: img2dataset's message; None for an image.
-        image: encoded, None when there is an error, as all that follow.
-        width: of ``image`` in pixels.
-        height: of ``image`` in pixels.
-        original_width: of the file's image in pixels.
-        original_height: of the file's image in pixels.
+        scaled: the image, None when there is an error.
         exif: the file's EXIF tags as one json object, ``{}`` when it has none.
     """
 
-    sha256: str
+    hashes: dict[str, str]
     hash_matches: bool | None
     error_class: str | None
     error_message: str | None
-    image: bytes | None = None
-    width: int | None = None
-    height: int | None = None
-    original_width: int | None = None
-    original_height: int | None = None
+    scaled: "Scaled | None" = None
     exif: str | None = None
 
 
@@ -77,37 +77,33 @@ class ImageResizer:
     """
 
     def __init__(self, settings: Download) -> None:
+        # cv2 takes a second to import, which whoever only loads the code location is spared.
+        from clip_assets.download import scaling
+
+        if settings.encode_format == "png" and settings.encode_quality > PNG_LEVELS:
+            raise ConfigurationError(
+                "download.encode_quality",
+                str(settings.encode_quality),
+                f"0 to {PNG_LEVELS}, as it is the level of compression of a png",
+                "Set it, for example to 3.",
+            )
         self._settings = settings
         self._big = threading.Lock()
-        try:
-            self._resize = _load("resizer").Resizer(
-                image_size=settings.image_size,
-                resize_mode=settings.resize_mode,
-                resize_only_if_bigger=settings.resize_only_if_bigger,
-                encode_quality=settings.encode_quality,
-                encode_format=settings.encode_format,
-                skip_reencode=settings.skip_reencode,
-                min_image_size=settings.min_image_size,
-                max_aspect_ratio=settings.max_aspect_ratio or float("inf"),
-                blurrer=_load("blurrer").BoundingBoxBlurrer() if settings.blur_faces else None,
-            )
-        except ValueError as error:
-            raise ConfigurationError(
-                "download.encode_quality", str(error), "one for the format", "Set it."
-            ) from None
+        self._refused = scaling.RefusedError
+        self._scale = scaling.Scaler(settings, _blurrer() if settings.blur_faces else None)
 
     def __call__(self, body: bytes, pair: Mapping[str, Any]) -> Resized:
         """Resize one file.
 
         Args:
             body: the file.
-            pair: its row of pairs, for ``sha256``, ``md5`` and ``face_bboxes``.
+            pair: its row of pairs, for its hashes and ``face_bboxes``.
         """
-        sha256 = hashlib.sha256(body).hexdigest()
-        matches = _matches(body, sha256, pair)
+        hashes = self._hashes(body)
+        matches = _matches(body, hashes, pair)
 
         def failed(error_class: str, message: str) -> Resized:
-            return Resized(sha256, matches, error_class, message)
+            return Resized(hashes, matches, error_class, message)
 
         if matches is False and self._settings.verify_hash == "fail":
             return failed("hash_mismatch", "hash mismatch")
@@ -120,19 +116,28 @@ class ImageResizer:
         if pixels > self._settings.max_pixels:
             return failed("too_many_pixels", "image area too large")
         boxes = pair["face_bboxes"] if self._settings.blur_faces else None
-        with self._big if pixels > BIG_PIXELS else contextlib.nullcontext():
-            *made, error = self._resize(io.BytesIO(body), boxes)
-        if error is not None:
-            return failed(_CLASSES.get(error, "decode"), one_line(error))
+        try:
+            with self._big if pixels > BIG_PIXELS else contextlib.nullcontext():
+                scaled = self._scale(body, boxes)
+        except self._refused as refusal:
+            return failed(refusal.error_class, one_line(refusal.message))
         exif = _exif(body) if self._settings.extract_exif else None
-        return Resized(sha256, matches, None, None, *made, exif=exif)
+        return Resized(hashes, matches, None, None, scaled, exif)
+
+    def _hashes(self, body: bytes) -> dict[str, str]:
+        names = {"sha256", self._settings.compute_hash} - {"none"}
+        return {name: _hash(name, body) for name in names}
 
 
-def _matches(body: bytes, sha256: str, pair: Mapping[str, Any]) -> bool | None:
-    if pair["sha256"]:
-        return sha256 == pair["sha256"].lower()
-    if pair["md5"]:
-        return hashlib.md5(body, usedforsecurity=False).hexdigest() == pair["md5"].lower()
+def _hash(name: str, body: bytes) -> str:
+    return hashlib.new(name, body, usedforsecurity=False).hexdigest()
+
+
+def _matches(body: bytes, hashes: Mapping[str, str], pair: Mapping[str, Any]) -> bool | None:
+    """Whether the file is the one that the source hashed; its strongest hash counts."""
+    for name in SOURCE_HASHES:
+        if expected := pair.get(name):
+            return (hashes.get(name) or _hash(name, body)) == expected.lower()
     return None
 
 
@@ -147,6 +152,7 @@ def _exif(body: bytes) -> str | None:
     """EXIF tags as img2dataset writes them, None when they cannot be read."""
     import exifread
 
+    logging.getLogger("exifread").setLevel(logging.CRITICAL)
     try:
         tags = exifread.process_file(io.BytesIO(body), details=False)
     except Exception:
@@ -154,22 +160,18 @@ def _exif(body: bytes) -> str | None:
     return json.dumps({name: str(tag).strip() for name, tag in tags.items() if tag is not None})
 
 
-def _load(name: str) -> Any:
-    """One module of img2dataset, without its package."""
+def _blurrer() -> "Blur":
+    """img2dataset's, without its package."""
     # albumentations looks for updates over the network unless told not to.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # noqa: TID251 (not our setting)
     package = importlib.util.find_spec("img2dataset")
     assert package is not None
     assert package.origin is not None
     spec = importlib.util.spec_from_file_location(
-        f"img2dataset_{name}", Path(package.origin).with_name(f"{name}.py")
+        "img2dataset_blurrer", Path(package.origin).with_name("blurrer.py")
     )
     assert spec is not None
     assert spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # It silences the decoders by pointing the process's stdout and stderr at /dev/null, which
-    # two threads at once would leave there for good.
-    module.SuppressStdoutStderr = contextlib.nullcontext
-    logging.getLogger("exifread").setLevel(logging.CRITICAL)
-    return module
+    return module.BoundingBoxBlurrer()

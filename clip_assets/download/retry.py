@@ -2,42 +2,35 @@
 
 Only rows with a transient error class are fetched again; shards with such rows are written
 anew around the images they have, whose bytes do not change, and all other shards are left
-alone. A kill leaves every shard as it was or as it will be.
+alone. A retry that was killed goes on where it was, with the next one or the next download.
 """
 
-import tarfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-import pyarrow.parquet as pq
-
 from clip_assets import layout
+from clip_assets.download import plans
 from clip_assets.download.faults import TRANSIENT
-from clip_assets.download.pipeline import download
-from clip_assets.download.report import partition_report
-from clip_assets.download.samples import SUCCESS, Row, Shard, shard_files
+from clip_assets.download.plans import Due, Plan
 from clip_assets.download.shards import (
     IMAGE_SHARDS,
+    fetch_shards,
     image_shards,
     image_shards_inputs,
-    read_shards,
 )
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Download
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog, Manifest, Report
+from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
 from clip_assets.storage.stages import Outcome, StageRun, materialize
 from clip_assets.storage.store import Store
-
-Due = dict[int, list[int]]
-"""Positions to fetch again, by shard."""
 
 
 def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) -> Outcome:
     """Fetch again what failed transiently in a finished partition.
 
-    A partition whose inputs have changed since is downloaded anew instead.
+    A partition whose inputs have changed since is downloaded anew instead, and one whose retry
+    was killed is finished as that retry set out.
 
     Returns:
         The new manifest; ``reused`` when there is nothing to retry. Its digest changes only
@@ -54,25 +47,25 @@ def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) 
     if not _due(catalog.store, partition, before, settings):
         return Outcome(before, reused=True)
     return materialize(
-        catalog, IMAGE_SHARDS, partition, inputs, lambda run: _work(run, settings), again=True
+        catalog,
+        IMAGE_SHARDS,
+        partition,
+        inputs,
+        lambda run: _work(run, settings, inputs),
+        again=True,
     )
 
 
-def _work(run: StageRun, settings: Download) -> Report:
-    # Read under the lock: another process may have retried meanwhile.
-    before = Catalog(run.store).require(IMAGE_SHARDS.asset, run.partition)
-    due = _due(run.store, run.partition, before, settings)
-    for output in before.outputs:
-        run.keep(output)
-    with run.store.local(layout.unique(run.partition), "unique_pairs") as file:
-        shards = (
-            _restored(run, shard, due[shard.number]) for shard in read_shards(file, due, settings)
-        )
-        download(shards, settings, lambda shard: shard.publish(run))
-    report = partition_report(run, range(_shards(before)))
-    retried = sum(len(positions) for positions in due.values())
-    recovered = report.rows_out - before.report.rows_out
-    return replace(report, figures=report.figures | {"retried": retried, "recovered": recovered})
+def _work(run: StageRun, settings: Download, inputs: dict[str, str]) -> Report:
+    unchanged: Mapping[str, Artifact] = {}
+    # Under the lock: another process may have retried meanwhile, and may have been killed.
+    plan = plans.read(run)
+    if plan is None or plan.inputs != inputs:
+        before = Catalog(run.store).require(IMAGE_SHARDS.asset, run.partition)
+        due = _due(run.store, run.partition, before, settings)
+        plans.write(run, Plan(inputs, due, before.report.rows_out))
+        unchanged = {output.path: output for output in before.outputs}
+    return fetch_shards(run, settings, inputs, unchanged)
 
 
 def _shards(manifest: Manifest) -> int:
@@ -86,40 +79,14 @@ def _due(store: Store, partition: PartitionKey, manifest: Manifest, settings: Do
     due: Due = {}
     for number in range(_shards(manifest)):
         path = layout.shard_rows(partition, number)
-        rows = tables.read(store, path, layout.SHARD_ROWS, IMAGE_SHARDS.asset, columns)
-        positions = [
-            position
-            for position, row in enumerate(rows.to_pylist())
+        table = tables.read(store, path, layout.SHARD_ROWS, IMAGE_SHARDS.asset, columns)
+        rows = {
+            position: row["attempts"]
+            for position, row in enumerate(table.to_pylist())
             if row["error_class"] in TRANSIENT
             and row["attempts"] < settings.retry_limit
             and row["fetched_at"] <= latest
-        ]
-        if positions:
-            due[number] = positions
+        }
+        if rows:
+            due[number] = rows
     return due
-
-
-def _restored(run: StageRun, shard: Shard, due: list[int]) -> Shard:
-    """A shard with all its published results but those that are due."""
-    tar, table, _ = shard_files(run.partition, shard.number)
-    with run.store.local(table) as file:
-        rows: list[Row] = pq.read_table(file).to_pylist()
-    for position in due:
-        shard.expect_again(position, rows[position]["attempts"])
-    for position in set(range(len(rows))) - set(due):
-        if rows[position]["status"] != SUCCESS:
-            shard.restore(position, rows[position], None)
-    for position, image in _images(run.store, tar, {row["key"]: i for i, row in enumerate(rows)}):
-        if rows[position]["status"] == SUCCESS:
-            shard.restore(position, rows[position], image)
-    return shard
-
-
-def _images(store: Store, path: str, positions: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """Every image of a published tar with its sample's position."""
-    with store.local(path) as file, tarfile.open(file) as tar:
-        for member in tar:
-            key, _, suffix = member.name.partition(".")
-            content = tar.extractfile(member)
-            if suffix not in ("json", "txt") and content is not None:
-                yield positions[key], content.read()

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from clip_assets import layout
 from clip_assets.download.fetch import Fetched
-from clip_assets.download.resize import Resized
+from clip_assets.download.resize import SOURCE_HASHES, Resized
 from clip_assets.download.tars import end_tar, write_member
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Download
@@ -29,8 +29,6 @@ Row = dict[str, Any]
 
 SUCCESS, NOT_FETCHED, NOT_RESIZED = "success", "failed_to_download", "failed_to_resize"
 """img2dataset's statuses."""
-
-_HASHES = ("sha256", "md5")
 
 
 def sample_key(number: int, position: int, samples_per_shard: int) -> str:
@@ -60,9 +58,15 @@ def kept_columns(settings: Download) -> list[str]:
     return list(dict.fromkeys(settings.save_additional_columns + boxes))
 
 
-def pair_columns(settings: Download) -> list[str]:
-    """Columns of the pairs that a shard is made from."""
-    return list(dict.fromkeys(["uid", "url", "caption", *_HASHES, *kept_columns(settings)]))
+def pair_columns(settings: Download, found: list[str]) -> list[str]:
+    """Columns of the pairs that a shard is made from.
+
+    Args:
+        settings: which further columns are kept.
+        found: columns that the pairs have; of hashes of the source only those are asked for.
+    """
+    hashes = [name for name in SOURCE_HASHES if name in found]
+    return list(dict.fromkeys(["uid", "url", "caption", *hashes, *kept_columns(settings)]))
 
 
 class Shard:
@@ -81,7 +85,9 @@ class Shard:
         self.number = number
         self.pairs = pairs
         self._settings = settings
-        self._schema = _schema(columns, settings)
+        theirs, ours = _columns(columns, settings)
+        self._json_fields = theirs.names
+        self._schema = pa.schema([*theirs, *ours])
         self._rows: list[Row | None] = [None] * len(pairs)
         self._left = len(pairs)
         self._earlier_attempts = [0] * len(pairs)
@@ -111,7 +117,7 @@ class Shard:
         pair = {name: self.pairs[position][name] for name in kept_columns(self._settings)}
         row = pair | _row(self.pairs[position], key, fetched, resized)
         row["attempts"] += self._earlier_attempts[position]
-        self._keep(position, row, resized.image if resized else None)
+        self._keep(position, row, resized.scaled.image if resized and resized.scaled else None)
 
     def restore(self, position: int, row: Row, image: bytes | None) -> None:
         """Take a result of an earlier run.
@@ -138,27 +144,39 @@ class Shard:
         """Let go of the images."""
         self._spool.close()
 
-    def publish(self, run: StageRun) -> None:
-        """Publish tar, parquet and, last, stats: from now on the shard is done."""
+    def publish(self, run: StageRun, *, again: bool = False) -> None:
+        """Publish the shard's files, the one by which it counts as done last.
+
+        Args:
+            run: of the partition.
+            again: the shard has been published before. Then stats exist already, and it is by its
+                rows that they and the tar are known to be the new ones.
+        """
         rows = [row for row in self._rows if row is not None]
         tar, table, stats = shard_files(run.partition, self.number)
-        with run.publish(tar) as part, part.open("wb") as file:
+        self._publish_tar(run, tar, rows)
+        if again:
+            self._publish_stats(run, stats, rows)
+        with run.publish(table) as part:
+            tables.write(part, pa.Table.from_pylist(rows, schema=self._schema))
+        if not again:
+            self._publish_stats(run, stats, rows)
+
+    def _publish_tar(self, run: StageRun, path: str, rows: list[Row]) -> None:
+        with run.publish(path) as part, part.open("wb") as file:
             for position, (offset, size) in sorted(self._images.items()):
                 self._spool.seek(offset)
                 for name, content in self._members(rows[position], self._spool.read(size)):
                     write_member(file, name, content)
             end_tar(file)
-        with run.publish(table) as part:
-            tables.write(part, pa.Table.from_pylist(rows, schema=self._schema))
-        with run.publish(stats) as part:
+
+    def _publish_stats(self, run: StageRun, path: str, rows: list[Row]) -> None:
+        with run.publish(path) as part:
             part.write_text(json.dumps(self._stats(rows), indent=4))
 
     def _members(self, row: Row, image: bytes) -> list[tuple[str, bytes]]:
         """Files of one sample; webdataset's writer sorts them too."""
-        last = self._schema.get_field_index("sha256")
-        fields = {name: row[name] for name in self._schema.names[: last + 1]}
-        if not self._settings.extract_exif:
-            del fields["exif"]
+        fields = {name: row[name] for name in self._json_fields}
         members = {
             self._settings.encode_format: image,
             "json": json.dumps(fields, indent=4).encode(),
@@ -181,21 +199,32 @@ class Shard:
         }
 
 
-def _schema(columns: pa.Schema, settings: Download) -> pa.Schema:
-    """Columns of a shard's rows: img2dataset's order has additional columns before the caption."""
-    kept = [columns.field(name) for name in kept_columns(settings)]
+def _columns(pairs: pa.Schema, settings: Download) -> tuple[pa.Schema, pa.Schema]:
+    """Columns of a shard's rows: img2dataset's in its order, then those of ours.
+
+    Its order has additional columns before the caption, and EXIF and hash at the end if wanted.
+    """
     uid, *others = layout.SHARD_ROWS
-    return pa.schema([uid, *kept, *others])
+    end = layout.SHARD_ROWS.get_field_index("exif") - 1
+    theirs = [uid, *(pairs.field(name) for name in kept_columns(settings)), *others[:end]]
+    if settings.extract_exif:
+        theirs.append(layout.SHARD_ROWS.field("exif"))
+    if settings.compute_hash != "none":
+        theirs.append(pa.field(settings.compute_hash, pa.string()))
+    names = {field.name for field in theirs}
+    return pa.schema(theirs), pa.schema([field for field in others if field.name not in names])
 
 
 def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
-    """A row of ``layout.SHARD_ROWS``."""
+    """A row of ``layout.SHARD_ROWS``, and the file's hash in its column."""
     error = fetched if resized is None else resized
     if error.error_class is None:
         status = SUCCESS
     else:
         is_image_wrong = resized is not None and error.error_class != "hash_mismatch"
         status = NOT_RESIZED if is_image_wrong else NOT_FETCHED
+    scaled = resized.scaled if resized else None
+    hashes = resized.hashes if resized and scaled else {}
     return {
         "uid": pair["uid"],
         "caption": pair["caption"],
@@ -203,12 +232,12 @@ def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
         "key": key,
         "status": status,
         "error_message": error.error_message,
-        "width": resized.width if resized else None,
-        "height": resized.height if resized else None,
-        "original_width": resized.original_width if resized else None,
-        "original_height": resized.original_height if resized else None,
+        "width": scaled.width if scaled else None,
+        "height": scaled.height if scaled else None,
+        "original_width": scaled.original_width if scaled else None,
+        "original_height": scaled.original_height if scaled else None,
         "exif": resized.exif if resized else None,
-        "sha256": resized.sha256 if resized and status == SUCCESS else None,
+        **hashes,
         "error_class": error.error_class,
         "http_status": fetched.http_status,
         "attempts": fetched.attempts,
@@ -216,6 +245,9 @@ def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
         "size_bytes": None if fetched.body is None else len(fetched.body),
         "fetch_s": fetched.seconds,
         "fetched_at": fetched.fetched_at,
-        "source_sha256": pair["sha256"],
+        "source_sha256": pair.get("sha256"),
         "hash_matches": resized.hash_matches if resized else None,
+        "perceptual_hash": scaled.perceptual_hash if scaled else None,
+        # Which files are placeholders shows when all shards are done.
+        "is_placeholder": False,
     }

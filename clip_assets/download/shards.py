@@ -5,26 +5,28 @@ reported. How urls become rows is told in ``pipeline``, what a shard's files hol
 ``samples``.
 """
 
-import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout
+from clip_assets.download import plans
 from clip_assets.download.pipeline import download
+from clip_assets.download.plans import Plan
 from clip_assets.download.report import partition_report
 from clip_assets.download.samples import Row, Shard, pair_columns, shard_files
-from clip_assets.errors import MissingArtifactError
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Download
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.manifests import Artifact, Catalog, Report
 from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
 
-IMAGE_SHARDS = Stage("image_shards", "1", rows_from="unique_pairs")
+IMAGE_SHARDS = Stage("image_shards", "2", rows_from="unique_pairs")
 
 OUTPUT_SETTINGS = {
     "image_size",
@@ -36,6 +38,8 @@ OUTPUT_SETTINGS = {
     "min_image_size",
     "max_aspect_ratio",
     "extract_exif",
+    "compute_hash",
+    "perceptual_hash",
     "verify_hash",
     "blur_faces",
     "save_additional_columns",
@@ -57,7 +61,7 @@ def image_shards(catalog: Catalog, partition: PartitionKey, settings: Download) 
     catalog.require("unique_pairs", partition)
     inputs = image_shards_inputs(catalog, partition, settings)
     return materialize(
-        catalog, IMAGE_SHARDS, partition, inputs, lambda run: _work(run, settings, inputs)
+        catalog, IMAGE_SHARDS, partition, inputs, lambda run: fetch_shards(run, settings, inputs)
     )
 
 
@@ -71,39 +75,64 @@ def image_shards_inputs(
     }
 
 
-def _work(run: StageRun, settings: Download, inputs: dict[str, str]) -> Report:
-    _forget_other_inputs(run, inputs)
+def fetch_shards(
+    run: StageRun,
+    settings: Download,
+    inputs: dict[str, str],
+    unchanged: Mapping[str, Artifact] = MappingProxyType({}),
+) -> Report:
+    """Fetch what a partition lacks of its plan: missing shards, or rows of a retry.
+
+    Args:
+        run: of the partition; its plan, if it has one for these inputs, is followed.
+        settings: limits and manners.
+        inputs: what the partition is made from.
+        unchanged: files that need not be read to know what they hold.
+    """
+    plan = _plan(run, inputs)
     start = time.monotonic()
     with run.store.local(layout.unique(run.partition), "unique_pairs") as file:
         pairs = int(pq.read_metadata(file).num_rows)
-        numbers = range(math.ceil(pairs / settings.samples_per_shard))
-        kept = {number for number in numbers if _adopt(run, number)}
-        done = sum(
-            min(settings.samples_per_shard, pairs - number * settings.samples_per_shard)
-            for number in kept
-        )
-        fetched = pairs - done
+        size = settings.samples_per_shard
+        numbers = range(math.ceil(pairs / size))
+        kept = {number for number in numbers if _adopt(run, number, unchanged)}
+        due = plans.left_over(run, plan)
+        open_rows = {number: min(size, pairs - number * size) for number in numbers}
+        open_rows |= {number: len(due.get(number, ())) for number in kept}
+        to_fetch = sum(open_rows.values())
+        left = to_fetch
 
         def publish(shard: Shard) -> None:
-            nonlocal done
-            shard.publish(run)
-            done += len(shard.pairs)
-            run.progress(done, pairs, "pairs")
+            nonlocal left
+            shard.publish(run, again=shard.number in due)
+            left -= open_rows[shard.number]
+            run.progress(pairs - left, pairs, "pairs")
 
-        missing = [number for number in numbers if number not in kept]
-        download(read_shards(file, missing, settings), settings, publish)
+        wanted = [number for number in numbers if open_rows[number]]
+        shards = read_shards(file, wanted, settings)
+        begun = (
+            plans.restore(run, shard, due[shard.number]) if shard.number in due else shard
+            for shard in shards
+        )
+        download(begun, settings, publish)
     _remove_strays(run)
-    rate = round(fetched / (time.monotonic() - start), 1)
-    return partition_report(run, numbers, {"shards_kept": len(kept), "pairs_per_s": rate})
+    rate = round(to_fetch / (time.monotonic() - start), 1)
+    figures = {"shards_kept": len(kept - set(due)), "pairs_per_s": rate, "retried": plan.retried}
+    report = partition_report(run, numbers, figures)
+    recovered = report.rows_out - plan.successes if plan.retried else 0
+    return replace(report, figures=report.figures | {"recovered": recovered})
 
 
-def _adopt(run: StageRun, number: int) -> bool:
-    """Keep a shard that an earlier, killed run finished."""
+def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Artifact]) -> bool:
+    """Keep a shard that an earlier run finished."""
     files = shard_files(run.partition, number)
     if not run.store.exists(layout.shard_stats(run.partition, number)):
         return False
     for path in files:
-        run.adopt(path)
+        if path in unchanged:
+            run.keep(unchanged[path])
+        else:
+            run.adopt(path)
     return True
 
 
@@ -118,7 +147,8 @@ def read_shards(file: Path, numbers: Iterable[int], settings: Download) -> Itera
     wanted = set(numbers)
     size = settings.samples_per_shard
     with pq.ParquetFile(file) as pairs:
-        batches = pairs.iter_batches(size, columns=pair_columns(settings))
+        columns = pair_columns(settings, pairs.schema_arrow.names)
+        batches = pairs.iter_batches(size, columns=columns)
         for number, rows in enumerate(_cut(batches, size)):
             if number in wanted:
                 yield Shard(number, rows, pairs.schema_arrow, settings)
@@ -144,16 +174,14 @@ def _remove_strays(run: StageRun) -> None:
             run.store.delete(path)
 
 
-def _forget_other_inputs(run: StageRun, inputs: dict[str, str]) -> None:
-    """Let shards that were made from other inputs no longer count as done."""
-    marker = f"{run.work_folder}/inputs.json"
-    content = json.dumps(inputs, sort_keys=True).encode()
-    try:
-        if run.store.read_bytes(marker) == content:
-            return
-    except MissingArtifactError:
-        pass
+def _plan(run: StageRun, inputs: dict[str, str]) -> Plan:
+    """What the run sets out to do; shards made from other inputs no longer count as done."""
+    plan = plans.read(run)
+    if plan is not None and plan.inputs == inputs:
+        return plan
     for path in run.store.list(layout.shard_folder(run.partition)):
         if path.endswith("_stats.json"):
             run.store.delete(path)
-    run.store.write_bytes(marker, content)
+    plan = Plan(inputs)
+    plans.write(run, plan)
+    return plan

@@ -38,6 +38,7 @@ class Pool:
 
 def look(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Pool:
     """The embedded ones among partitions, by their manifests."""
+    catalog.preload(EMBEDDINGS, partitions)
     done = [found for key in partitions if (found := catalog.get(EMBEDDINGS, key))]
     models = sorted({manifest.inputs["model"] for manifest in done})
     return Pool(done, sum(manifest.report.rows_out for manifest in done), models)

@@ -118,7 +118,7 @@ def _read(store: Store, sources: list[Source]) -> Generator[Sample | None]:
                 yield samples.parse(members)
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise samples.damaged(store.uri(source.tar), "a tar that changed while it was read")
+                raise samples.damaged(store.uri(source.tar), samples.CHANGED)
         yield END
 
 

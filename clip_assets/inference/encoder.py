@@ -69,6 +69,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Samples that one call of ``encode_images`` and ``encode_text`` should have."""
+        ...
+
+    @property
     def workers(self) -> int:
         """How many calls of ``encode_images`` and ``encode_text`` should run at once."""
         ...

@@ -2,7 +2,7 @@
 
 What strangers put into a file ends here: sizes are checked before pixels are allocated, and
 every fault of a decoder becomes an ``ImageError`` whose ``found`` is one of the reasons below.
-How a model resizes is said by ``inference.towers``.
+How a model resizes is said by ``inference.preprocessing``.
 
 An EXIF rotation is not applied: open_clip and the peers embed the stored pixels, and so do
 we. Alpha is dropped, not blended, as they do too. Only 16-bit grayscale differs: they clip
@@ -28,8 +28,7 @@ UNDECODABLE = "undecodable image"
 TOO_LARGE = "too large image"
 UNRESIZABLE = "image of impossible shape"
 
-_FAULTS = (
-    # Pillow's decoders raise all of these on files that are damaged or hostile.
+FAULTS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -42,6 +41,7 @@ _FAULTS = (
     struct.error,
     zlib.error,
 )
+"""What Pillow's decoders raise on files that are damaged or hostile."""
 
 
 def decode(content: bytes, resize: Callable[[Image.Image], Pixels]) -> Pixels:
@@ -64,7 +64,7 @@ def decode(content: bytes, resize: Callable[[Image.Image], Pixels]) -> Pixels:
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _error(TOO_LARGE, str(error)) from error
-    except _FAULTS as error:
+    except FAULTS as error:
         raise _error(UNDECODABLE, f"{type(error).__name__}: {error}") from error
     try:
         return resize(_plain(image))

@@ -10,7 +10,7 @@ import shutil
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from clip_assets.errors import ConfigurationError, ModelLoadError
 from clip_assets.inference import openclip
@@ -18,7 +18,6 @@ from clip_assets.inference.encoder import ModelIdentity
 from clip_assets.inference.identity import model_name
 from clip_assets.settings import Inference
 
-CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 
 
@@ -51,7 +50,7 @@ def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity
     try:
         original = openclip.identify(model, tokenizer, (name, tag), "fp32")
         _write_weights(model, part / WEIGHTS)
-        (part / CONFIG).write_text(json.dumps(_config(name, tag, model), indent=1))
+        (part / openclip.CONFIG).write_text(json.dumps(_config(name, tag, model), indent=1))
         if hasattr(tokenizer, "tokenizer"):
             tokenizer.tokenizer.save_pretrained(part)
         _write_record(part, original)
@@ -84,17 +83,15 @@ def _write_weights(model: Any, file: Path) -> None:
 
 def _config(name: str, pretrained: str | None, model: Any) -> dict[str, Any]:
     """open_clip's configuration of a folder."""
-    import open_clip
-    from open_clip.pretrained import download_pretrained_from_hf
-
-    if name.startswith("hf-hub:"):
-        file = download_pretrained_from_hf(name.removeprefix("hf-hub:"), CONFIG)
-        config = json.loads(Path(file).read_text())["model_cfg"]
-    elif name.startswith("local-dir:"):
-        file = Path(name.removeprefix("local-dir:"), CONFIG)
-        config = json.loads(file.read_text())["model_cfg"]
-    else:
-        config = cast("dict[str, Any]", open_clip.get_model_config(name))
+    config = openclip.model_config(name)
+    tower = config["text_cfg"].get("hf_model_name")
+    if tower:
+        raise ModelLoadError(
+            name,
+            f"a text tower that transformers looks up as {tower!r}",
+            "a text tower that a folder can hold",
+            "For machines without a network copy the cache of the Hugging Face hub, HF_HOME.",
+        )
     if openclip.needs_quick_gelu(name, pretrained):
         config["quick_gelu"] = True
     return {"model_cfg": config, "preprocess_cfg": model.visual.preprocess_cfg}

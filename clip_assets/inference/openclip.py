@@ -5,7 +5,9 @@ open_clip, and both import them when a function is called. What comes from open_
 it is: the model's own preprocessing and its own tokenizer, always.
 """
 
+import copy
 import hashlib
+import importlib.util
 import json
 import pickle
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clip_assets.errors import ModelLoadError
 from clip_assets.inference.encoder import Encoder, ModelIdentity
 from clip_assets.inference.identity import DEMO, model_name
+from clip_assets.inference.replicas import Replicas
 from clip_assets.settings import Inference
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 BF16_PARAMETERS = 20_000_000
 """Smaller models are fast enough to be exact."""
 
+CONFIG = "open_clip_config.json"
+
 RECORD = "clip_assets.json"
 """What was pulled into a model folder, see ``inference.models``."""
 
@@ -34,13 +39,13 @@ PROBE = "A photo of 3 naïve <cats> & dogs, isn't it?"
 """What it becomes tells one tokenizer from another."""
 
 
-def load_encoder(settings: Inference, device: str | None = None) -> Encoder:
+def load_encoder(settings: Inference, *devices: str) -> Encoder:
     """Load a model with its weights, its preprocessing and its tokenizer.
 
     Args:
         settings: which model; ``demo`` is the one that the package ships.
-        device: of torch, ``cpu``, ``cuda`` or ``cuda:1``; default: the first GPU if there is
-            one.
+        devices: of torch, ``cpu``, ``cuda`` or ``cuda:1``; several share the batches. Default:
+            the first GPU if there is one.
 
     Raises:
         ModelLoadError: no such model or weights, or weights of another shape.
@@ -49,14 +54,23 @@ def load_encoder(settings: Inference, device: str | None = None) -> Encoder:
 
     from clip_assets.inference.towers import OpenClipEncoder
 
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    places = [torch.device(device) for device in devices or (default,)]
     name, pretrained = model_name(settings)
     source = f"local-dir:{DEMO_FOLDER}" if name == DEMO else name
     model, tokenizer = load_model(source, pretrained)
-    precision = _precision(settings.precision, model, place)
+    precision = _precision(settings.precision, model, places[0])
     identity = identify(model, tokenizer, (name, pretrained), precision)
     _check_record(source, identity.sha256)
-    return OpenClipEncoder(model, tokenizer, identity, place, settings.batch_size)
+    # Each encoder rebuilds its model in place.
+    copies = [copy.deepcopy(model) for _ in places[1:]]
+    encoders = [
+        OpenClipEncoder(
+            replica, tokenizer, identity, place, settings.batch_size, decodes=settings.device_jpegs
+        )
+        for replica, place in zip([model, *copies], places, strict=True)
+    ]
+    return encoders[0] if len(encoders) == 1 else Replicas(encoders)
 
 
 def identify(
@@ -113,10 +127,12 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
     from safetensors import SafetensorError
 
     where = f"{name}/{pretrained}" if pretrained else name
+    expected = "a model that open_clip loads, with weights of its shape"
     schema = name.startswith(("local-dir:", "hf-hub:"))
     if not schema and not pretrained:
         raise _unloadable(where, "no pretrained weights named", "a tag or a checkpoint path")
     try:
+        _check_transformers(where, model_config(name))
         model = open_clip.create_model(
             name,
             pretrained,
@@ -139,9 +155,37 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
         pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        expected = "a model that open_clip loads, with weights of its shape"
         raise _unloadable(where, f"{type(error).__name__}: {_short(error)}", expected) from error
     return model.eval().requires_grad_(requires_grad=False), tokenizer
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """open_clip's configuration of a model."""
+    import open_clip
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    if name.startswith("hf-hub:"):
+        file = Path(download_pretrained_from_hf(name.removeprefix("hf-hub:"), CONFIG))
+    elif name.startswith("local-dir:"):
+        file = Path(name.removeprefix("local-dir:"), CONFIG)
+    else:
+        config = open_clip.get_model_config(name)
+        if config is None:
+            raise LookupError(f"no model {name}")
+        return config
+    return json.loads(file.read_text())["model_cfg"]
+
+
+def _check_transformers(where: str, config: dict[str, Any]) -> None:
+    """Refuse a model whose captions need a package that is not installed."""
+    wanted = {"hf_model_name", "hf_tokenizer_name"} & config["text_cfg"].keys()
+    if wanted and importlib.util.find_spec("transformers") is None:
+        raise ModelLoadError(
+            where,
+            f"captions for {config['text_cfg'][min(wanted)]!r} and no package transformers",
+            "the package that reads them",
+            "Run: pip install transformers",
+        )
 
 
 def needs_quick_gelu(name: str, pretrained: str | None) -> bool:

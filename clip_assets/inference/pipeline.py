@@ -91,16 +91,17 @@ def embedded(
     Args:
         samples: in order, ``END`` after the last of each part.
         encoder: the model.
-        settings: batch size and threads.
+        settings: threads.
         pace: counts along.
         sides: ``image`` and ``text`` or one of them; the other's vectors have no rows.
     """
-    window = BATCHES_AHEAD * settings.batch_size
+    size = encoder.batch_size
+    window = BATCHES_AHEAD * size
     threads = settings.decode_threads or os.cpu_count() or 1
     read = bricks.ahead(samples, window)
     decode, begin = partial(_decoded, encoder, sides), encoder.begin_work
     decoded = bricks.mapped(decode, read, threads, window, begin)
-    jobs = _jobs(decoded, encoder, settings.batch_size, sides)
+    jobs = _jobs(decoded, encoder, size, sides)
     workers = encoder.workers
     done = bricks.mapped(lambda job: job(), jobs, workers, workers + 1, begin)
     try:

@@ -22,6 +22,8 @@ NO_JSON = "missing json"
 BAD_JSON = "malformed json"
 NO_UID = "json without uid"
 
+CHANGED = "a tar that changed while it was read"
+
 _UID = re.compile(r"[0-9a-f]{32}")
 _BLOCK = 512
 

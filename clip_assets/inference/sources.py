@@ -50,12 +50,17 @@ class Part(Protocol):
         """What to call it."""
         ...
 
+    @property
     def version(self) -> str:
-        """Changes when the content does."""
+        """Of the content as it was listed; changes when the content does."""
         ...
 
     def samples(self) -> Generator[Sample]:
-        """Its samples, in an order that is always the same."""
+        """Its samples, in an order that is always the same.
+
+        Raises:
+            SchemaError: it is damaged, or not what was listed.
+        """
         ...
 
 
@@ -67,11 +72,11 @@ def parts_of(source: str, keys: Keys) -> list[Part]:
         keys: where image and caption are.
 
     Raises:
-        SourceMissingError: nothing is there.
+        SourceMissingError: nothing is there, or a named tar is not.
     """
     urls = [url for pattern in expand_braces(source) for url in _tars(pattern)]
     if urls:
-        return [_Tar(url, keys) for url in urls]
+        return [_Tar(url, keys, _tar_version(url)) for url in urls]
     pictures = _pictures(source, keys)
     if not pictures:
         raise SourceMissingError(
@@ -111,16 +116,7 @@ def _tars(pattern: str) -> list[str]:
 class _Tar:
     where: str
     keys: Keys
-
-    def version(self) -> str:
-        fs, path = fsspec.url_to_fs(self.where)
-        try:
-            info = fs.info(path)
-        except FileNotFoundError:
-            raise SourceMissingError(
-                self.where, "no such tar", "a tar to embed", "Correct the input's name."
-            ) from None
-        return _version(info)
+    version: str
 
     def samples(self) -> Generator[Sample]:
         fs, path = fsspec.url_to_fs(self.where)
@@ -133,6 +129,18 @@ class _Tar:
             with local.open("rb") as file:
                 for members in samples.read_tar(file, self.where):
                     yield samples.parse_any(members, self.keys.image, self.keys.caption)
+        if _tar_version(self.where) != self.version:
+            raise samples.damaged(self.where, samples.CHANGED)
+
+
+def _tar_version(url: str) -> str:
+    fs, path = fsspec.url_to_fs(url)
+    try:
+        return _version(fs.info(path))
+    except FileNotFoundError:
+        raise SourceMissingError(
+            url, "no such tar", "a tar to embed", "Correct the input's name."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,7 @@ class _Files:
     def where(self) -> str:
         return f"{self.folder}: {self.pictures[0].path} to {self.pictures[-1].path}"
 
+    @property
     def version(self) -> str:
         total = hashlib.sha256()
         for picture in self.pictures:

@@ -22,7 +22,7 @@ from clip_assets.inference.encoder import Encoder
 from clip_assets.inference.identity import claim_model
 from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
-from clip_assets.inference.sources import Keys, Part, parts_of
+from clip_assets.inference.sources import Keys, Part
 from clip_assets.inference.summary import check_unit_rows, cosines
 from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
@@ -54,8 +54,8 @@ class Wanted:
         return tuple(side for side in layout.SIDES if getattr(self, side))
 
 
-def embed_folder_or_webdataset(
-    source: str,
+def embed_parts(
+    parts: Sequence[Part],
     output: str,
     settings: Inference,
     encoder: Encoder,
@@ -66,16 +66,16 @@ def embed_folder_or_webdataset(
     Memory: that of ``pipeline.embedded`` for one part, and the listing of a folder.
 
     Args:
-        source: tars as path, url, glob or brace pattern, or a folder of tars or of images;
-            captions stand beside images (``a.jpg`` and ``a.txt`` or ``a.json``).
+        parts: of the input, by ``sources.parts_of``; listed before a model is loaded, so that
+            a misspelt name costs nothing.
         output: a path or url; gets ``img_emb``, ``text_emb``, ``metadata`` and ``stats``.
-        settings: batch size and threads.
+        settings: threads.
         encoder: the model.
         wanted: what to write; default everything.
 
     Raises:
-        SourceMissingError: there is neither a tar nor an image, or a named tar is gone.
-        SchemaError: a tar is damaged.
+        SourceMissingError: a tar is gone.
+        SchemaError: a tar is damaged, or changed since it was listed.
         ModelMismatchError: the output holds another model's embeddings.
     """
     wanted = wanted or Wanted()
@@ -83,7 +83,7 @@ def embed_folder_or_webdataset(
         raise ConfigurationError(
             "embed", "neither images nor captions wanted", "one of them", "Want one of them."
         )
-    store, parts = Store(output), parts_of(source, wanted.keys)
+    store = Store(output)
     claim_model(store, encoder.identity)
     digits = len(str(len(parts) - 1))
     made_from = {
@@ -109,7 +109,7 @@ def embed_folder_or_webdataset(
 def _made_from(part: Part, encoder: Encoder, wanted: Wanted) -> dict[str, Any]:
     return {
         "source": part.where,
-        "version": part.version(),
+        "version": part.version,
         "model": encoder.identity.digest(),
         "wanted": asdict(wanted),
     }

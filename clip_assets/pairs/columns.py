@@ -59,11 +59,11 @@ RANGES: dict[str, tuple[float, float]] = {
 _SHORT = 64
 # Bytes of the longest number or digest.
 
-PAIR_KEY = f"md5(concat(url, chr({ord(layout.UID_SEPARATOR)}), coalesce(caption, '')))"
-"""The uid of a row whose source brings none."""
+PAIR = f"concat(url, chr({ord(layout.UID_SEPARATOR)}), coalesce(caption, ''))"
+"""What the uid of a row whose source brings none is the md5 of."""
 
-KEYS = {"pair": PAIR_KEY, "url": "md5(url)"}
-"""What deduplication compares, by what makes rows duplicates."""
+DIGESTED = {"pair": PAIR, "url": "url"}
+"""What deduplication compares the md5 of, by what makes rows duplicates."""
 
 _DIGESTS = {"uid": 32, "sha256": 64, "md5": 32}
 _EMPTY = r"(?i)[\s\x00]*(nan|none|null|na|n/a)?[\s\x00]*"
@@ -209,16 +209,12 @@ def _without_nul(text: str) -> str:
     return f"CASE WHEN contains({text}, chr(0)) THEN replace({text}, chr(0), '') ELSE {text} END"
 
 
-def is_misfit(column: str, given: Given) -> str:
-    """Whether a source column holds something that the canonical one cannot, as SQL."""
-    # Only the few values that became null are looked at; an IN list would be a join over all.
-    says_something = (
+def says_something(given: Given) -> str:
+    """Whether a value is more than a spelling of "no value", as SQL."""
+    # An IN list would be a join over all rows.
+    return (
         f"CASE WHEN strlen({given.text}) > {_SHORT} THEN true"
         f" ELSE NOT regexp_full_match({given.text}, '{_EMPTY}') END"
-    )
-    return (
-        f"CASE WHEN {given.name} IS NOT NULL AND {value(column, given)} IS NULL"
-        f" THEN {says_something} ELSE false END"
     )
 
 

@@ -61,7 +61,7 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
     Raises:
         SourceFormatError: there is no end of the first line, or there are too many columns.
     """
-    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    encoding = encoding_of(head)
     text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = _LINE_END.split(text, 2 * _SAMPLE_RECORDS)
     if len(head) == HEAD_BYTES and len(lines) < 2:
@@ -89,6 +89,12 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
     first_end = _LINE_END.search(text)
     ends_with_cr = first_end is not None and first_end[0] == "\r"
     return Dialect(delimiter, quoted, _distinct(names), has_header, encoding, ends_with_cr)
+
+
+def encoding_of(start: bytes) -> str:
+    """``utf-16`` where a byte order mark says so, else ``utf-8``."""
+    is_wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_wide else "utf-8"
 
 
 def has_plain_lines(path: Path) -> bool:

@@ -1,24 +1,29 @@
 """Remote files to a local disk, block by block.
 
-A fetch that was cut off goes on with the next block; a server that sends less or more than it
-announced, or nothing, is an error and never a short file. Whether the file is the planned one
-is checked by ``opening``.
+A fetch that was cut off goes on with the next block, unless the server knows no ranges: such a
+file is sent once, whole. A server that sends less or more than it announced, or nothing, is an
+error and never a short file. Whether the file is the planned one is checked by ``opening``.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 
+from clip_assets.backends import faults
 from clip_assets.errors import SourceError
 from clip_assets.partitions.ledger import SourceRange
-from clip_assets.partitions.remote import faults, filesystem, translated
+from clip_assets.partitions.remote import filesystem, has_ranges, translated
+
+T = TypeVar("T")
 
 BLOCK_BYTES = 16 << 20
 """Of one request, and what a kill can lose."""
 
 ATTEMPTS = 3
-"""At each block."""
+"""At each block, or at a file that is sent whole."""
 
 
 def fetched(source: SourceRange, folder: Path) -> Path:
@@ -38,14 +43,20 @@ def fetched(source: SourceRange, folder: Path) -> Path:
         return whole
     with translated(source.uri):
         fs, path = filesystem(source.uri)
-        if source.size_bytes:
-            _fetch(fs, path, source, part)
-        else:  # the server does not tell
-            fs.get_file(path, str(part))
+        # Where the server does not tell the size, nothing says where the last block ends.
+        if source.size_bytes and has_ranges(source.uri):
+            _fetch_blocks(fs, path, source, part)
+        else:
+            _tried(lambda: fs.get_file(path, str(part)))
+            found = part.stat().st_size
+            if source.size_bytes not in (0, found):
+                raise _other_length(source, f"{found:,} bytes")
     return part.rename(whole)
 
 
-def _fetch(fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, part: Path) -> None:
+def _fetch_blocks(
+    fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, part: Path
+) -> None:
     with part.open("ab") as target:
         # What a kill left of a block is fetched again.
         target.truncate(target.tell() // BLOCK_BYTES * BLOCK_BYTES)
@@ -59,24 +70,29 @@ def _fetch(fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, part: 
 def _block(
     fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, start: int, stop: int
 ) -> bytes:
-    content = b""
-    for attempt in range(1, ATTEMPTS + 1):
+    content = _tried(lambda: bytes(fs.cat_file(path, start=start, end=stop)))  # pyright: ignore[reportArgumentType]
+    if len(content) != stop - start:
+        found = f"{len(content):,} bytes where {start:,} to {stop:,} were asked for"
+        raise _other_length(source, found)
+    return content
+
+
+def _tried(request: Callable[[], T]) -> T:
+    """What a request gives, sent again when the server or the network fails."""
+    for _ in range(1, ATTEMPTS):
         try:
-            content = bytes(fs.cat_file(path, start=start, end=stop))  # pyright: ignore[reportArgumentType]
+            return request()
         except FileNotFoundError:
             raise
         except faults():
-            if attempt == ATTEMPTS:
-                raise
             continue
-        if len(content) == source.size_bytes:
-            # The server knows no ranges and sent everything.
-            return content[start:stop]
-        if len(content) == stop - start:
-            return content
-    raise SourceError(
+    return request()
+
+
+def _other_length(source: SourceRange, found: str) -> SourceError:
+    return SourceError(
         source.uri,
-        f"{len(content):,} bytes where {start:,} to {stop:,} were asked for",
+        found,
         f"a file of {source.size_bytes:,} bytes",
         "The server lies about the length or cuts off; fetch the file by other means and add it.",
     )

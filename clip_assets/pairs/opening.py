@@ -45,8 +45,8 @@ def verify(source: SourceRange) -> None:
 
 
 @contextmanager
-def local_text(source: SourceRange, folder: Path) -> Generator[Path]:
-    """A text file as a local, decompressed one; a copy is removed with the block.
+def local(source: SourceRange, folder: Path) -> Generator[Path]:
+    """A file as a local, decompressed one; a copy is removed with the block.
 
     Args:
         source: the file.

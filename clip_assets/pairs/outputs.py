@@ -1,91 +1,195 @@
-"""A partition's files, written from its staged rows.
+"""A partition's files, written in one pass over its rows.
 
-What is staged, and how it came there, is the business of ``staging``.
+Where the rows come from is the business of ``direct`` and ``staging``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clip_assets import layout
-from clip_assets.pairs.columns import PAIR_KEY
-from clip_assets.pairs.relations import extra
-from clip_assets.pairs.staging import TEXT_BYTES, Staging
+from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
+from clip_assets.pairs.relations import extra_column
 from clip_assets.storage import tables
-from clip_assets.storage.sql import identifier, literal
 
-_ROW_GROUP_ROWS = 122_880
 _KEYS_ROW_GROUP_ROWS = 16_384
 # So that a slice of the keys of many partitions reads little beyond itself.
 
-
-_WITH_CAPTIONS = """
-rows LEFT JOIN (
-    SELECT min(rowid) AS first,
-        list(DISTINCT caption ORDER BY caption) FILTER (caption IS NOT NULL) AS captions
-    FROM rows WHERE reason IS NULL GROUP BY key
-) ON rows.rowid = first
-"""
-
-
-def write_rows(staging: Staging, part: Path) -> None:
-    """Every pair in canonical columns, then the extra ones."""
-    extras = "".join(f", {extra(name)} AS {identifier(name)}" for name in staging.extras.values())
-    names = ", ".join(layout.PAIRS.names[1:])
-    by_pair = staging.settings.duplicates == "pair"
-    query = (
-        f"SELECT coalesce(uid, {'key' if by_pair else PAIR_KEY}) AS uid, {names}{extras}"
-        f"{'' if by_pair else ', captions'} FROM {'rows' if by_pair else _WITH_CAPTIONS}"
-        f" WHERE reason IS NULL {'' if by_pair else 'ORDER BY rows.rowid'}"
-    )
-    reader = staging.database.sql(query).to_arrow_reader(_ROW_GROUP_ROWS)
-    kept = [pa.field(name, pa.string()) for name in staging.extras.values()]
-    captions = [] if by_pair else [layout.CAPTIONS]
-    schema = pa.schema([*layout.PAIRS, *kept, *captions])
-    tables.write_batches(part, schema, (batch.cast(schema) for batch in reader))
+_HALF = 64
+_LOW_HALF = (1 << _HALF) - 1
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+_HEX = np.stack(
+    [_DIGITS[(np.arange(1 << 16) >> shift) & 15] for shift in (12, 8, 4, 0)], axis=1
+).view(np.uint32)[:, 0]
+# The four digits of two bytes, as they stand in memory.
 
 
-def write_keys(staging: Staging, part: Path) -> None:
-    """The distinct keys, sorted, each with the first row that has it."""
-    reader = staging.database.sql(
-        "SELECT unhex(key) AS digest, row FROM (SELECT key, row_number() OVER () - 1 AS row"
-        " FROM rows WHERE reason IS NULL) ORDER BY key, row"
-    ).to_arrow_reader(_KEYS_ROW_GROUP_ROWS)
-    # Digests do not compress.
-    tables.write_batches(part, layout.PAIR_KEYS, _distinct(reader), "none")
+class NotCleanError(Exception):
+    """Some row is no pair, or cannot be read, where all should be pairs."""
 
 
-def write_rejects(staging: Staging, part: Path, uris: Sequence[str]) -> None:
-    """Every rejected row, by source and line."""
-    names = ", ".join(f"({number}, {literal(uri)})" for number, uri in enumerate((*uris, "")))
-    reader = staging.database.sql(
-        "SELECT uri AS source, line, reason, text FROM ("
-        " SELECT source AS number, line, reason, text, row_number() OVER () AS place"
-        " FROM rejects UNION ALL SELECT source, line, reason,"
-        f" concat(url[:{TEXT_BYTES}], ' ', caption[:{TEXT_BYTES}]), row_number() OVER ()"
-        " FROM rows WHERE reason IS NOT NULL)"
-        f" JOIN (VALUES {names}) AS uris(number, uri) USING (number)"
-        " ORDER BY number, line, place"
-    ).to_arrow_reader(_ROW_GROUP_ROWS)
-    schema = layout.REJECTS
-    tables.write_batches(part, schema, (batch.cast(schema) for batch in reader))
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What to read a partition's rows from.
+
+    Args:
+        queries: one after the other, each with columns of ``relations.rows_of``.
+        extras: names of further columns, in order.
+        captions: whether there is a column of all captions of a url.
+        all_pairs: whether anything else among them, or an error, means that the sources
+            have to be read with more care.
+    """
+
+    queries: Sequence[str]
+    extras: Sequence[str]
+    captions: bool = False
+    all_pairs: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the partition's ``raw``."""
+        kept = [pa.field(name, pa.string()) for name in self.extras]
+        return pa.schema([*layout.PAIRS, *kept, *([layout.CAPTIONS] if self.captions else [])])
+
+    @property
+    def names(self) -> list[str]:
+        """What the queries call the columns of ``schema``."""
+        captions = [layout.CAPTIONS.name] if self.captions else []
+        return [*layout.PAIRS.names, *map(extra_column, self.extras), *captions]
+
+
+class Outputs:
+    """Takes a partition's rows apart: into pairs, keys, rejects and counts.
+
+    Args:
+        database: an empty one of the partition, which bounds memory.
+    """
+
+    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+        self.rejects = Rejects(database)
+        self.kept = 0
+        self._database = database
+        self._keys = database.cursor()
+        self._keys.execute("CREATE TABLE keys (hi UBIGINT, lo UBIGINT, row BIGINT)")
+        self._misfits = np.zeros(len(layout.PAIRS), np.int64)
+
+    def write_rows(self, part: Path, rows: Rows) -> None:
+        """Every pair in canonical columns, then the extra ones.
+
+        Raises:
+            NotCleanError: see ``Rows.all_pairs``.
+        """
+        pairs = (batch for query in rows.queries for batch in self._pairs(query, rows))
+        groups = tables.regrouped(pairs, tables.ROW_GROUP_ROWS)
+        tables.write_batches(part, rows.schema, groups)
+
+    def write_keys(self, part: Path) -> None:
+        """The distinct keys, sorted, each with the first row that has it."""
+        reader = self._keys.sql("SELECT * FROM keys ORDER BY hi, lo, row").to_arrow_reader(
+            _KEYS_ROW_GROUP_ROWS
+        )
+        groups = tables.regrouped(_distinct(reader), _KEYS_ROW_GROUP_ROWS)
+        tables.write_numbers(part, layout.PAIR_KEYS, groups)
+
+    @property
+    def misfits(self) -> dict[str, int]:
+        """Values that became null because they do not fit, by canonical column."""
+        pairs = zip(layout.PAIRS.names, self._misfits.tolist(), strict=True)
+        return {name: count for name, count in pairs if count}
+
+    def _pairs(self, query: str, rows: Rows) -> Iterator[pa.RecordBatch]:
+        """The pairs among the rows of a query; everything else of them is noted."""
+        for batch in self._read(query, rows):
+            self._count_misfits(batch.column("misfits"))
+            reasons = batch.column("reason")
+            kept = batch
+            if reasons.null_count < batch.num_rows:
+                self._reject(batch.filter(reasons.is_valid()), rows)
+                kept = batch.filter(reasons.is_null())
+            digests = _digests(kept)
+            self._add_keys(digests)
+            yield _canonical(kept, rows, digests)
+
+    def _read(self, query: str, rows: Rows) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._database.sql(
+                f"SELECT * EXCLUDE (digest), (digest & {_LOW_HALF}::UHUGEINT)::UBIGINT AS head,"
+                f" (digest >> {_HALF})::UBIGINT AS tail FROM ({query})"
+            ).to_arrow_reader(tables.ROW_GROUP_ROWS)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if rows.all_pairs:
+                raise NotCleanError from error
+            raise
+
+    def _count_misfits(self, found: pa.Array) -> None:
+        bits = found.to_numpy()
+        bits = bits[bits != 0]
+        if len(bits):
+            places = np.arange(len(self._misfits))
+            self._misfits += ((bits[:, np.newaxis] >> places) & 1).sum(axis=0)
+
+    def _reject(self, batch: pa.RecordBatch, rows: Rows) -> None:
+        if rows.all_pairs:
+            raise NotCleanError
+        text = f"concat(url[:{TEXT_BYTES}], ' ', caption[:{TEXT_BYTES}])"
+        self.rejects.add(pa.Table.from_batches([batch]), text)
+
+    def _add_keys(self, digests: npt.NDArray[np.uint64]) -> None:
+        hi, lo = digests.byteswap().T
+        rows = np.arange(self.kept, self.kept + len(digests))
+        table = pa.table([pa.array(hi), pa.array(lo), pa.array(rows)], schema=layout.PAIR_KEYS)
+        self._keys.register("batch", table)
+        self._keys.execute("INSERT INTO keys SELECT * FROM batch")
+        self._keys.unregister("batch")
+        self.kept += len(digests)
+
+
+def _digests(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
+    """(n, 2); the bytes of row i are its md5."""
+    halves = [batch.column(name).to_numpy() for name in ("head", "tail")]
+    return np.stack(halves, axis=1).astype("<u8")
+
+
+def _canonical(
+    batch: pa.RecordBatch, rows: Rows, digests: npt.NDArray[np.uint64]
+) -> pa.RecordBatch:
+    """The batch in the columns of ``raw``; those that no source has are null."""
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    uids = found.get("uid")
+    if uids is None:
+        found["uid"] = _hex(digests)
+    elif uids.null_count:
+        found["uid"] = pc.coalesce(uids, _hex(digests))
+    columns = [
+        found[name] if name in found else pa.nulls(batch.num_rows, field.type)
+        for name, field in zip(rows.names, rows.schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=rows.schema)
+
+
+def _hex(digests: npt.NDArray[np.uint64]) -> pa.Array:
+    """Digests as text of 32 lowercase hexadecimal digits."""
+    texts = _HEX[digests.view(">u2")]
+    offsets = np.arange(0, 32 * (len(digests) + 1), 32, dtype=np.int32)
+    content = pa.py_buffer(texts.tobytes())
+    return pa.StringArray.from_buffers(len(digests), pa.py_buffer(offsets.tobytes()), content)
 
 
 def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Sorted digests as pairs of integers; of equal ones the first is left."""
-    last = np.zeros((0, 2), np.uint64)
+    """Sorted keys; of equal ones the first is left."""
+    last = np.zeros((2, 0), np.uint64)
     for batch in batches:
-        # The buffer of a binary column without nulls: 16 bytes for every row.
-        content = batch.column("digest").buffers()[2]
-        assert content is not None
-        keys = np.frombuffer(memoryview(content), ">u8", 2 * batch.num_rows)
-        keys = keys.astype(np.uint64).reshape(-1, 2)
-        joined = np.concatenate([last, keys])
-        fresh = np.ones(len(keys), np.bool_)
-        fresh[len(keys) - len(joined) + 1 :] = (joined[1:] != joined[:-1]).any(axis=1)
-        last = keys[-1:]
-        rows = batch.column("row").to_numpy()
-        kept = [keys[fresh, 0], keys[fresh, 1], rows[fresh]]
-        yield pa.RecordBatch.from_arrays(list(map(pa.array, kept)), schema=layout.PAIR_KEYS)
+        keys = np.stack([batch.column(name).to_numpy() for name in ("hi", "lo")])
+        joined = np.concatenate([last, keys], axis=1)
+        fresh = np.ones(batch.num_rows, np.bool_)
+        fresh[batch.num_rows - joined.shape[1] + 1 :] = (joined[:, 1:] != joined[:, :-1]).any(
+            axis=0
+        )
+        last = keys[:, -1:]
+        yield batch.cast(layout.PAIR_KEYS).filter(pa.array(fresh))

@@ -5,6 +5,7 @@ Clean csv and parquet files are read by DuckDB; what it refuses, or would misrea
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from clip_assets.pairs import dialect, opening, records, tables
@@ -12,7 +13,7 @@ from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.partitions.listing import file_format
-from clip_assets.partitions.remote import opened
+from clip_assets.partitions.remote import has_ranges, opened
 
 TOGETHER = 64
 """Csv files that are read at once; one that is not clean has all of them read again."""
@@ -27,18 +28,19 @@ def stage(
         staging: takes the rows.
         ranges: what to read.
         understood: column names in lower case that mean something.
-        folder: where remote text files are fetched to, one at a time.
+        folder: where remote files are fetched to, one at a time. Parquet files are read where
+            they are, unless their server only sends them whole.
 
     Yields:
         Every source, once its rows are there.
     """
     waiting: list[CsvFile] = []
     for number, source in enumerate(ranges):
-        suffix, compression = file_format(source.uri)
+        suffix, _ = file_format(source.uri)
         is_csv = suffix in {".csv", ".tsv"}
-        is_plain = is_csv and not compression and "://" not in source.uri
+        is_plain = is_plain_csv(source)
         if is_plain:
-            waiting.append(_detected(number, source.uri, Path(source.uri), understood))
+            waiting.append(detected(number, source.uri, Path(source.uri), understood))
             if len(waiting) < TOGETHER:
                 continue
         yield from _add_all(staging, waiting, ranges)
@@ -46,11 +48,11 @@ def stage(
         if is_plain:
             continue
         if suffix == ".parquet":
-            _add_parquet(staging, number, source)
+            _add_parquet(staging, number, source, folder)
         else:
-            with opening.local_text(source, folder) as path:
+            with opening.local(source, folder) as path:
                 if is_csv:
-                    file = _detected(number, source.uri, path, understood)
+                    file = detected(number, source.uri, path, understood)
                     list(_add_all(staging, [file], ranges))
                 else:
                     _add_lines(staging, number, source, path)
@@ -58,7 +60,14 @@ def stage(
     yield from _add_all(staging, waiting, ranges)
 
 
-def _detected(number: int, where: str, path: Path, understood: Collection[str]) -> CsvFile:
+def is_plain_csv(source: SourceRange) -> bool:
+    """Whether a source is a local csv file that is not compressed."""
+    suffix, compression = file_format(source.uri)
+    return suffix in {".csv", ".tsv"} and not compression and "://" not in source.uri
+
+
+def detected(number: int, where: str, path: Path, understood: Collection[str]) -> CsvFile:
+    """A csv file and how it is written."""
     with opened(str(path)) as file:
         found = dialect.detect(file.read(dialect.HEAD_BYTES), understood, where)
     return CsvFile(number, where, path, found)
@@ -87,12 +96,15 @@ def _add_clean(staging: Staging, files: Sequence[CsvFile]) -> bool:
     return not with_content or (are_plain and staging.add_clean_csv(with_content))
 
 
-def _add_parquet(staging: Staging, number: int, source: SourceRange) -> None:
-    part = (source.first_row_group, source.row_groups)
-    with opened(source.uri) as file:
+def _add_parquet(staging: Staging, number: int, source: SourceRange, folder: Path) -> None:
+    part, place = (source.first_row_group, source.row_groups), source.uri
+    with ExitStack() as stack:
+        if not has_ranges(source.uri):
+            place = str(stack.enter_context(opening.local(source, folder)))
+        file = stack.enter_context(opened(place))
         found = tables.row_groups_of(file, *part, source.uri)
-        is_local = "://" not in source.uri
-        if is_local and staging.add_parquet(number, Path(source.uri), found, source.uri):
+        is_local = "://" not in place
+        if is_local and staging.add_parquet(number, Path(place), found, source.uri):
             return
         for batch in tables.from_parquet(file, *part, source.uri):
             staging.add_batch(number, batch, source.uri)

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
 
-from clip_assets.pairs.dialect import Dialect
+from clip_assets.pairs.dialect import Dialect, encoding_of
 
 MAX_RECORD_BYTES = 2_000_000
 """Of one row with its line ends, DuckDB's own default; a longer one is rejected."""
@@ -90,7 +90,7 @@ def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
 
 def jsonl_records(file: IO[bytes]) -> Iterator[Record | Reject]:
     """Rows of a jsonl file; nested values are kept as json."""
-    for line in _lines(file, ends_with_cr=True):
+    for line in _marked_lines(file):
         if line.is_too_long:
             yield _too_long(line)
         elif line.text.strip():
@@ -107,7 +107,7 @@ def jsonl_records(file: IO[bytes]) -> Iterator[Record | Reject]:
 
 def txt_records(file: IO[bytes]) -> Iterator[Record | Reject]:
     """Rows of a file with one url per line."""
-    for line in _lines(file, ends_with_cr=True):
+    for line in _marked_lines(file):
         if line.is_too_long:
             yield _too_long(line)
         elif line.text.strip():
@@ -149,7 +149,14 @@ def _with_pushed_back(lines: Iterator[_Line], waiting: deque[_Line]) -> Iterator
             return
 
 
-def _lines(file: IO[bytes], encoding: str = "utf-8", *, ends_with_cr: bool) -> Iterator[_Line]:
+def _marked_lines(file: IO[bytes]) -> Iterator[_Line]:
+    """Lines of a file whose byte order mark, if it has one, says its encoding."""
+    encoding = encoding_of(file.read(2))
+    file.seek(0)
+    return _lines(file, encoding, ends_with_cr=True)
+
+
+def _lines(file: IO[bytes], encoding: str, *, ends_with_cr: bool) -> Iterator[_Line]:
     """Lines with their ends, in bounded memory."""
     number, rest, skipping = 0, b"", False
     for chunk in _utf8(file, encoding):

@@ -82,7 +82,9 @@ def of_csv(found: Sequence[CsvFile], further: Mapping[str, str]) -> Relation:
         renamed += [f"{place.name} AS {extra(name)}" for name, place in part.extras.items()]
         parts.append(f"SELECT {', '.join(renamed)} FROM {part.sql}")
         canonical |= {name: Given(f'"={name}"') for name in part.canonical}
-        extras |= {name: Given(extra(name)) for name in part.extras}
+        # Names that differ only in case are one column, called as it was first.
+        known = {extra(name) for name in extras}
+        extras |= {name: Given(extra(name)) for name in part.extras if extra(name) not in known}
     # Expressions stand once above the union; in every part they would take longer to plan
     # than a small file takes to read.
     return Relation(f"({' UNION ALL BY NAME '.join(parts)})", canonical, extras)
@@ -146,17 +148,26 @@ def _given(names: Sequence[str], schema: pa.Schema) -> dict[str, Given]:
 
 
 def extra(name: str) -> str:
-    """SQL name of a further column; two that differ only in case are one."""
-    return identifier(f"+{name.casefold()}")
+    """SQL name of a further column."""
+    return identifier(extra_column(name))
 
 
-def rows_of(relation: Relation, number: int, key: str) -> str:
+def extra_column(name: str) -> str:
+    """What relations call a further column; two that differ only in case are one."""
+    return f"+{name.casefold()}"
+
+
+def rows_of(relation: Relation, number: int, duplicates: str) -> str:
     """The query for canonical rows, with what is wrong with each.
 
     Args:
         relation: what to read.
         number: of its first source in the partition.
-        key: what deduplication compares, see ``columns.KEYS``.
+        duplicates: what makes rows duplicates, see ``columns.DIGESTED``.
+
+    Its columns are those canonical and further ones that the relation has, ``caption``, and
+    ``line``, ``source``, ``digest`` (the md5, first byte lowest), ``misfits`` (a bit for each
+    canonical column) and ``reason`` (null for a pair).
     """
     chosen = relation.canonical
     values = [f"{columns.value(column, given)} AS {column}" for column, given in chosen.items()]
@@ -165,15 +176,37 @@ def rows_of(relation: Relation, number: int, key: str) -> str:
     ]
     if "caption" not in chosen:
         values.append("NULL::VARCHAR AS caption")
-    misfits = " | ".join(
-        f"({columns.is_misfit(column, given)}::BIGINT << {layout.PAIRS.names.index(column)})"
+    found = {
+        column: Given(f'"?{column}"', given.is_text)
         for column, given in chosen.items()
         if column != "url"
-    )
+    }
+    values += [f"{chosen[column].name} AS {given.name}" for column, given in found.items()]
+    hidden = f" EXCLUDE ({', '.join(given.name for given in found.values())})" if found else ""
     return (
-        f"SELECT *, {number} AS source, {key} AS key, CASE WHEN url IS NULL THEN 'no url'"
+        f"SELECT *{hidden}, {number} AS source, {_misfits(found)} AS misfits,"
+        f" md5_number({columns.DIGESTED[duplicates]}) AS digest,"
+        " CASE WHEN url IS NULL THEN 'no url'"
         f" WHEN strlen(url) > {columns.MAX_URL_BYTES}"
         f" THEN 'url of more than {columns.MAX_URL_BYTES:,} bytes' END AS reason"
-        f" FROM (SELECT {', '.join(values)}, {misfits or 0} AS misfits,"
-        f" {relation.line} AS line FROM {relation.sql})"
+        f" FROM (SELECT {', '.join(values)}, {relation.line} AS line FROM {relation.sql})"
+    )
+
+
+def _misfits(found: Mapping[str, Given]) -> str:
+    """A bit for each canonical column whose source holds something that it cannot, as SQL."""
+    lost = {
+        column: f"({given.name} IS NOT NULL AND {column} IS NULL)"
+        for column, given in found.items()
+    }
+    bits = [
+        f"CASE WHEN {lost[column]} AND {columns.says_something(given)}"
+        f" THEN {1 << layout.PAIRS.names.index(column)} ELSE 0 END"
+        for column, given in found.items()
+    ]
+    # Only the few rows that lost a value are looked at.
+    return (
+        f"(CASE WHEN {' OR '.join(lost.values())} THEN {' | '.join(bits)} ELSE 0 END)::BIGINT"
+        if found
+        else "0::BIGINT"
     )

@@ -1,8 +1,9 @@
 """One partition's rows between sources and store: a DuckDB table that spills to disk.
 
-Rows of any source are appended in canonical columns, with the reason where a row is no pair.
-Reading sources is for ``dialect``, ``records`` and ``tables``, the queries for ``relations``;
-``outputs`` writes the partition's files.
+Rows of any source are appended in canonical columns, with the reason where a row is no pair;
+a source that turns out to be another than it seemed can be taken back. Reading sources is for
+``dialect``, ``records`` and ``tables``, the queries for ``relations``; ``outputs`` writes the
+partition's files.
 """
 
 from collections.abc import Sequence
@@ -15,17 +16,26 @@ from clip_assets import layout
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import columns, relations
 from clip_assets.pairs.columns import MAX_VALUE_BYTES
+from clip_assets.pairs.outputs import Rows
+from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import CsvFile, Relation, extra
 from clip_assets.pairs.tables import Batch, RowGroups
 from clip_assets.settings import Sources
-
-TEXT_BYTES = 500
-"""Of a rejected row that are kept."""
 
 MAX_TEXT_BYTES = 1 << 30
 MAX_EXPANSION = 20
 """Bounds on the text in a parquet file: this much, and this much for each byte of the file.
 Pairs have 2 to 4 bytes for each; a file that has more repeats few values over and over."""
+
+
+_WITH_CAPTIONS = f"""
+SELECT rows.* REPLACE (coalesce(uid, md5({columns.PAIR})) AS uid), captions
+FROM rows LEFT JOIN (
+    SELECT min(rowid) AS first,
+        list(DISTINCT caption ORDER BY caption) FILTER (caption IS NOT NULL) AS captions
+    FROM rows WHERE reason IS NULL GROUP BY digest
+) ON rows.rowid = first ORDER BY rows.rowid
+"""
 
 
 class Staging:
@@ -34,21 +44,29 @@ class Staging:
     Args:
         database: an empty one of its own, which bounds memory.
         settings: further source column names, and what makes rows duplicates.
+        rejects: takes what cannot be read as a row.
     """
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, settings: Sources) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, settings: Sources, rejects: Rejects
+    ) -> None:
         self.database = database
         self.settings = settings
+        self.rejects = rejects
         self.extras: dict[str, str] = {}
         self.repaired = 0
         typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in layout.PAIRS.names)
         database.execute(
-            f"CREATE TEMP TABLE rows ({typed}, key VARCHAR, source INTEGER, line BIGINT,"
+            f"CREATE TEMP TABLE rows ({typed}, digest UHUGEINT, source INTEGER, line BIGINT,"
             " reason VARCHAR, misfits BIGINT)"
         )
-        database.execute(
-            "CREATE TEMP TABLE rejects (source INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)"
-        )
+
+    def rows(self) -> Rows:
+        """What was appended."""
+        extras = list(self.extras.values())
+        if self.settings.duplicates == "url":
+            return Rows([_WITH_CAPTIONS], extras, captions=True)
+        return Rows(["SELECT * FROM rows"], extras)
 
     def add_clean_csv(self, found: Sequence[CsvFile]) -> bool:
         """Append csv files, in order, unless anything is wrong with any of them.
@@ -105,7 +123,7 @@ class Staging:
             if name.casefold() not in self.extras:
                 self.extras[name.casefold()] = name
                 self.database.execute(f"ALTER TABLE rows ADD COLUMN {extra(name)} VARCHAR")
-        query = relations.rows_of(relation, number, columns.KEYS[self.settings.duplicates])
+        query = relations.rows_of(relation, number, self.settings.duplicates)
         self.database.execute(f"INSERT INTO rows BY NAME {query}")
 
     def _try(self, relation: Relation, number: int, unwanted: str) -> bool:
@@ -139,38 +157,13 @@ class Staging:
     def _add_rejects(self, number: int, batch: Batch) -> None:
         table = pa.table(
             {
+                "source": [number] * len(batch.rejects),
                 "line": [reject.line for reject in batch.rejects],
                 "reason": [reject.reason for reject in batch.rejects],
                 "text": [reject.text[:TEXT_BYTES] for reject in batch.rejects],
             }
         )
-        self.database.register("rejected", table)
-        self.database.execute(
-            f"INSERT INTO rejects SELECT {number}, line, reason, text FROM rejected"
-        )
-        self.database.unregister("rejected")
-
-    def kept(self) -> int:
-        """Rows that are pairs."""
-        return self._count("rows WHERE reason IS NULL")
-
-    def dropped(self) -> dict[str, int]:
-        """Rejected rows by reason."""
-        found = self.database.execute(
-            "SELECT reason, count(*) FROM (SELECT reason FROM rejects UNION ALL"
-            " SELECT reason FROM rows WHERE reason IS NOT NULL) GROUP BY reason ORDER BY reason"
-        ).fetchall()
-        return dict(found)
-
-    def misfits(self) -> dict[str, int]:
-        """Values that became null because they do not fit, by canonical column."""
-        counts = ", ".join(
-            f"coalesce(sum((misfits >> {bit}) & 1), 0)::BIGINT"
-            for bit in range(len(layout.PAIRS.names))
-        )
-        found = self.database.execute(f"SELECT {counts} FROM rows").fetchall()[0]
-        pairs = zip(layout.PAIRS.names, found, strict=True)
-        return {name: count for name, count in pairs if count}
+        self.rejects.add(table)
 
     def _count(self, what: str) -> int:
         return int(self.database.execute(f"SELECT count(*) FROM {what}").fetchall()[0][0])

@@ -144,15 +144,17 @@ def add_sources(
             for source in sources
             if not _is_complete(planned.get(source.uri, [])) and source not in set(changed)
         ]
+        renewed = changed if refresh else []
+        read = [*renewed, *open_ones]
+        sizes = dict(zip(read, sampling.sizes(read), strict=True))
         after, pieces = before, list[SourceRange]()
-        if refresh:
-            for source in changed:
-                fresh = _pieces(source, 0, settings.rows_per_partition)
-                after, surplus = _replaced(after, source.uri, fresh)
-                pieces += surplus
+        for source in renewed:
+            fresh = _pieces(source, sizes[source], 0, settings.rows_per_partition)
+            after, surplus = _replaced(after, source.uri, fresh)
+            pieces += surplus
         for source in open_ones:
             start = sum(found.row_groups or 0 for found in planned.get(source.uri, []))
-            pieces += _pieces(source, start, settings.rows_per_partition)
+            pieces += _pieces(source, sizes[source], start, settings.rows_per_partition)
         first = int(before[-1].partition) + 1 if before else 0
         new = _packed(pieces, first, settings.rows_per_partition)
         refreshed = [plan for plan, old in zip(after, before, strict=True) if plan != old]
@@ -199,10 +201,11 @@ def _is_complete(ranges: Sequence[SourceRange]) -> bool:
     return sum(item.row_groups or 0 for item in ranges) == ranges[0].file_row_groups
 
 
-def _pieces(source: SourceFile, first_row_group: int, rows: int) -> list[SourceRange]:
+def _pieces(
+    source: SourceFile, size: sampling.Size | None, first_row_group: int, rows: int
+) -> list[SourceRange]:
     """The file from a row group on, in ranges of at most ``rows`` rows or one row group."""
     whole = SourceRange(source.uri, source.size_bytes, source.etag)
-    size = sampling.size(source)
     if size is None:
         # It goes to a partition of its own, which fails and says why when it is read.
         return [whole]

@@ -4,11 +4,13 @@ Only names, sizes and tags are looked at here; which rows of a file belong to wh
 is the business of ``ledger``, what is in them of ``clip_assets.pairs``.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any
+from stat import S_ISREG
+from typing import Any, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -26,9 +28,23 @@ DATACOMP = {
     f"datacomp:{size}": f"hf://datasets/mlfoundations/datacomp_{size}"
     for size in ("small", "medium", "large", "xlarge", "1b")
 }
-"""Published pools by name."""
+DATACOMP["datacomp:datacomp_1b"] = DATACOMP["datacomp:1b"]
+"""Published pools by name: the scales of DataComp's own download script, each a data set."""
 
-_TAGS = ("etag", "ETag", "md5Hash", "crc32c", "checksum", "blob_id", "Content-MD5", "Digest")
+Info = dict[str, Any]
+"""What a file system says of one file."""
+
+_TAGS = (
+    "etag",
+    "ETag",
+    "md5Hash",
+    "crc32c",
+    "checksum",
+    "blob_id",
+    "xet_hash",
+    "Content-MD5",
+    "Digest",
+)
 _TIMES = (
     "LastModified",
     "Last-Modified",
@@ -101,20 +117,38 @@ def source_file(uri: str) -> SourceFile:
     """
     with translated(uri):
         fs, path = filesystem(uri)
+        fs.invalidate_cache()
         return _described(fs, path)
 
 
 def _listed(pattern: str) -> Iterable[SourceFile]:
     with translated(pattern):
         fs, path = filesystem(_normal(pattern))
+        # The hub's back end keeps listings whatever it is asked to.
+        fs.invalidate_cache()
         if _is_glob(pattern) and not fs.exists(path):
-            matches = map(str, fs.glob(path))
-            names = [name for name in matches if file_format(name)[0] and fs.isfile(name)]
+            found = _files(fs, fs.glob(path, detail=True))
         elif file_format(path)[0] and fs.isfile(path):
-            names = [path]
+            found = {path: fs.info(path)}
         else:
-            names = _below(fs, path, pattern)
-        return [_described(fs, name) for name in sorted(names)]
+            found = _below(fs, path, pattern)
+        return [_described(fs, name, info) for name, info in found.items()]
+
+
+def _files(fs: fsspec.AbstractFileSystem, found: Any) -> dict[str, Info]:
+    """Those of listed names that are source files."""
+    return {
+        name: info
+        for name, info in cast("dict[str, Info]", found).items()
+        if file_format(name)[0] and _is_file(fs, name, info)
+    }
+
+
+def _is_file(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> bool:
+    # A listing of a local folder does not say where links lead.
+    if isinstance(fs, LocalFileSystem):
+        return S_ISREG(Path(name).stat().st_mode)
+    return info["type"] == "file"
 
 
 def _is_glob(pattern: str) -> bool:
@@ -124,12 +158,16 @@ def _is_glob(pattern: str) -> bool:
 
 
 def _normal(pattern: str) -> str:
-    if pattern in DATACOMP:
+    if pattern.startswith("datacomp:"):
+        if pattern not in DATACOMP:
+            raise ConfigurationError(
+                pattern, "no pool of that name", f"one of {', '.join(DATACOMP)}", "Correct it."
+            )
         return DATACOMP[pattern]
     return pattern if "://" in pattern else str(Path(pattern).expanduser().absolute())
 
 
-def _below(fs: fsspec.AbstractFileSystem, path: str, pattern: str) -> list[str]:
+def _below(fs: fsspec.AbstractFileSystem, path: str, pattern: str) -> dict[str, Info]:
     if fs.isfile(path) and not fs.isdir(path):
         raise ConfigurationError(
             pattern,
@@ -140,19 +178,31 @@ def _below(fs: fsspec.AbstractFileSystem, path: str, pattern: str) -> list[str]:
     if not fs.isdir(path):
         raise FileNotFoundError(path)
     base = len(path.rstrip("/")) + 1
-    return [
-        name
-        for name in fs.find(path)
-        if file_format(name)[0]
-        and not any(part.startswith((".", "_")) for part in name[base:].split("/"))
-    ]
+    return {
+        name: info
+        for name, info in _files(fs, _found(fs, path)).items()
+        if not any(part.startswith((".", "_")) for part in name[base:].split("/"))
+    }
 
 
-def _described(fs: fsspec.AbstractFileSystem, path: str) -> SourceFile:
+def _found(fs: fsspec.AbstractFileSystem, path: str) -> Any:
+    """What is below a folder, by name."""
+    if not isinstance(fs, LocalFileSystem):
+        return fs.find(path, detail=True)
+
+    def stop(error: OSError) -> None:
+        raise error  # a folder that may not be read would look like one without files
+
+    walk = os.walk(path, onerror=stop, followlinks=True)
+    return {f"{folder.rstrip('/')}/{name}": {} for folder, _, names in walk for name in names}
+
+
+def _described(fs: fsspec.AbstractFileSystem, path: str, listed: Info | None = None) -> SourceFile:
+    """A file, by what a listing said of it; asked for where that says too little."""
     if isinstance(fs, LocalFileSystem):
         stat = Path(path).stat()
         return SourceFile(path, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
-    info: dict[str, Any] = fs.info(path)
+    info: Info = listed if listed and listed.get("size") is not None else fs.info(path)
     size = int(info.get("size") or 0)
     tags = [str(info[tag]) for tag in (*_TAGS, *_TIMES) if info.get(tag)]
     return SourceFile(fs.unstrip_protocol(path), size, f"{size}-{tags[0] if tags else ''}")

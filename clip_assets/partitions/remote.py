@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from typing import IO, Any, cast
 
 import fsspec
+from fsspec.asyn import sync
 
+from clip_assets.backends import faults
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 
 STALL_S = 30
 """A server that sends nothing for this long has failed."""
+
+_WEB = ("http://", "https://")
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -24,16 +28,25 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """
     # Other processes add files; a listing that was kept would hide them.
     options: dict[str, Any] = {"use_listings_cache": False}
-    if uri.startswith(("http://", "https://")):
+    if uri.startswith(_WEB):
         from aiohttp import ClientTimeout
 
-        timeout = ClientTimeout(total=None, sock_connect=STALL_S, sock_read=STALL_S)
-        options["client_kwargs"] = {"timeout": timeout}
+        options["client_kwargs"] = {
+            "timeout": ClientTimeout(total=None, sock_connect=STALL_S, sock_read=STALL_S),
+            # Bytes as they are stored: sizes and ranges are of those, and some servers take
+            # the gzip of a file for an encoding of its transfer.
+            "headers": {"Accept-Encoding": "identity"},
+            "auto_decompress": False,
+        }
     try:
         fs, path = fsspec.url_to_fs(uri, **options)  # pyright: ignore[reportUnknownMemberType]
     except (ValueError, ImportError) as error:
         raise ConfigurationError(
-            uri, str(error), "a path or url that fsspec opens", "Correct it, or install that."
+            uri,
+            str(error),
+            "a path or url of a known protocol",
+            "Correct it, or install the package that is named; pip install 'clip-assets[s3]'"
+            " brings the one for s3://.",
         ) from error
     return fs, str(path)
 
@@ -51,6 +64,28 @@ def opened(uri: str) -> Generator[IO[bytes]]:
             yield cast("IO[bytes]", file)
 
 
+def has_ranges(uri: str) -> bool:
+    """Whether parts of a file can be asked for; some web servers send all of it whatever is asked.
+
+    Raises:
+        SourceError: the server fails; ``SourceMissingError``: the file is not there.
+    """
+    if not uri.startswith(_WEB):
+        return True
+    with translated(uri):
+        fs, path = filesystem(uri)
+        return bool(sync(fs.loop, _sends_parts, fs, path))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def _sends_parts(fs: Any, path: str) -> bool:
+    session = await fs.set_session()
+    # The connection is closed when the head of the answer is there, however much would follow.
+    async with session.get(fs.encode_url(path), headers={"Range": "bytes=0-0"}) as answer:
+        if answer.status == 404:
+            raise FileNotFoundError(path)
+        return answer.status == 206
+
+
 @contextmanager
 def translated(where: str) -> Generator[None]:
     """Raise what goes wrong with a file or folder as one of our errors.
@@ -61,9 +96,13 @@ def translated(where: str) -> Generator[None]:
     """
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         raise SourceMissingError(
-            where, "nothing", "a file or folder", "Check the spelling, or mount what holds it."
+            # In a folder it may be a link that leads nowhere.
+            str(error.filename or where),
+            "nothing",
+            "a file or folder",
+            "Check the spelling, or mount what holds it.",
         ) from None
     except faults() as error:
         raise SourceError(
@@ -72,10 +111,3 @@ def translated(where: str) -> Generator[None]:
             "a file or folder that can be read",
             "Check permissions, credentials and network, then run the same again.",
         ) from error
-
-
-def faults() -> tuple[type[Exception], ...]:
-    """What back ends raise when a disk, a server or a network fails."""
-    import aiohttp
-
-    return (OSError, aiohttp.ClientError)

@@ -1,5 +1,7 @@
 """How many rows a source file has, without reading it: parquet footers and text samples."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Literal
@@ -9,10 +11,13 @@ import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceError
 from clip_assets.partitions.listing import SourceFile, file_format
-from clip_assets.partitions.remote import opened
+from clip_assets.partitions.remote import has_ranges, opened
 
 SAMPLE_BYTES = 256 * 1024
 """Of a text file that are read; one small read of a remote file."""
+
+AT_ONCE = 16
+"""Files that are looked into at once."""
 
 _TEXT_BYTES = 16 * SAMPLE_BYTES
 _READ_BYTES = 4096
@@ -40,16 +45,22 @@ def size(source: SourceFile) -> Size | None:
     """Rows of a file, or None when it cannot be opened or is not what its name says.
 
     That is told when its partition is read, so that one broken file does not keep others
-    from being planned.
+    from being planned. None too for a parquet file whose end cannot be had alone.
     """
     suffix, compression = file_format(source.uri)
     try:
         with opened(source.uri) as file:
             if suffix == ".parquet":
-                return _footer(file)
+                return _footer(file) if has_ranges(source.uri) else None
             return Size(None, _lines(file, source.size_bytes, compression))
     except (SourceError, EOFError, pa.ArrowException):
         return None
+
+
+def sizes(sources: Sequence[SourceFile]) -> list[Size | None]:
+    """``size`` of many files, side by side: remote ones are mostly waited for."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(size, sources))
 
 
 def _footer(file: IO[bytes]) -> Size:

@@ -3,35 +3,37 @@
 Each partition is counted once; a run reads the metadata of those that changed, and adds up.
 """
 
-from collections.abc import Sequence
-
 from clip_assets import layout
 from clip_assets.layout import PartitionKey
 from clip_assets.stats import report
 from clip_assets.stats.summary import Summary, total
+from clip_assets.storage.fans import Upstream
 from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
 
-METADATA_STATS = Stage("metadata_stats", "1")
+METADATA_STATS = Stage("metadata_stats", "2")
 
+_DRAWN = 20
 _UPSTREAM = "pool_metadata"
 
 
-def metadata_stats_inputs(catalog: Catalog, partitions: Sequence[PartitionKey]) -> dict[str, str]:
+def metadata_stats_inputs(catalog: Catalog, found: Upstream) -> dict[str, str]:
     """The metadata of every partition that has some."""
-    return {
-        f"{_UPSTREAM}/{key}": catalog.digest(_UPSTREAM, key)
-        for key in partitions
-        if catalog.get(_UPSTREAM, key)
-    }
+    return {f"{_UPSTREAM}/{key}": catalog.digest(_UPSTREAM, key) for key in found.done}
 
 
-def metadata_stats(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Outcome:
+def metadata_stats(catalog: Catalog, found: Upstream) -> Outcome:
     """Count sizes, captions, domains, languages, scores and outcomes of the pool.
 
+    Partitions whose metadata is stale are counted as they are.
+
     Memory: that of counting one partition, see ``count.summarize``.
+
+    Args:
+        catalog: the pool.
+        found: what there is of its metadata.
     """
-    inputs = metadata_stats_inputs(catalog, partitions)
+    inputs = metadata_stats_inputs(catalog, found)
     before = catalog.get(METADATA_STATS.asset)
     counted = before.inputs if before and before.code_version == METADATA_STATS.version else {}
     return materialize(
@@ -41,45 +43,44 @@ def metadata_stats(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Outc
         inputs,
         lambda run: _add_up(
             run,
-            [key for key in partitions if f"{_UPSTREAM}/{key}" in inputs],
-            [key for key in partitions if f"{_UPSTREAM}/{key}" not in inputs],
+            found,
             {
                 key
-                for key in partitions
-                if f"{_UPSTREAM}/{key}" in inputs
-                and counted.get(f"{_UPSTREAM}/{key}") == inputs[f"{_UPSTREAM}/{key}"]
+                for key in found.done
+                if inputs[f"{_UPSTREAM}/{key}"] == counted.get(f"{_UPSTREAM}/{key}")
             },
         ),
     )
 
 
-def _add_up(
-    run: StageRun,
-    used: Sequence[PartitionKey],
-    missing: Sequence[PartitionKey],
-    counted: set[PartitionKey],
-) -> Report:
+def _add_up(run: StageRun, found: Upstream, counted: set[PartitionKey]) -> Report:
     summaries: list[tuple[PartitionKey, Summary]] = []
-    for number, key in enumerate(used):
-        run.progress(number, len(used), "partitions")
+    for number, key in enumerate(found.done):
+        run.progress(number, len(found.done), "partitions")
         summaries.append((key, _summary(run, key, is_counted=key in counted)))
     pool = total(summary for _, summary in summaries)
+    pictures = _pictures(pool)
     with run.publish(layout.STATS) as part:
         part.write_bytes(pool.content())
     with run.publish(layout.STATS_REPORT) as part:
-        part.write_text(report.markdown(pool, summaries), encoding="utf-8")
+        text = report.page(pool, summaries, found.stale, found.missing, pictures)
+        part.write_text(text, encoding="utf-8")
     return Report(
         rows_in=pool.rows,
         rows_out=pool.rows,
         figures={
-            "partitions_used": list(used),
-            "partitions_missing": list(missing),
+            "partitions_used": found.done,
+            "partitions_missing": found.missing,
+            "partitions_stale": found.stale,
             "status": pool.status,
             "image_size": report.sizes(pool),
             "caption_length": report.captions(pool),
-            "domains": dict(list(pool.domains.items())[:20]),
+            "domains": dict(list(pool.domains.items())[:_DRAWN]),
         },
-        pictures=_pictures(run, pool),
+        pictures={
+            title: run.publish_picture(f"{title.replace(' ', '_')}.png", content)
+            for title, content in pictures.items()
+        },
     )
 
 
@@ -98,15 +99,12 @@ def _summary(run: StageRun, partition: PartitionKey, *, is_counted: bool) -> Sum
     return found
 
 
-def _pictures(run: StageRun, pool: Summary) -> dict[str, str]:
+def _pictures(pool: Summary) -> dict[str, bytes]:
     charts = {
         "image size": report.sizes(pool),
         "caption length": report.captions(pool),
         **{name: report.score(name, bins) for name, bins in pool.scores.items()},
-        "nsfw": pool.nsfw,
+        "nsfw": dict(list(pool.nsfw.items())[:_DRAWN]),
+        "language": dict(list(pool.language.items())[:_DRAWN]),
     }
-    return {
-        title: run.publish_picture(f"{title.replace(' ', '_')}.png", report.picture(title, counts))
-        for title, counts in charts.items()
-        if counts
-    }
+    return {title: report.picture(title, counts) for title, counts in charts.items() if counts}

@@ -1,10 +1,13 @@
-"""A pool's summary for reading: markdown tables and histograms.
+"""A pool's summary for reading: one html page of tables and histograms.
 
-Numbers come from ``summary``; nothing is counted here.
+Numbers come from ``summary``; nothing is counted here. The page needs no other file, so it can
+be opened wherever the store is.
 """
 
+import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 
 from clip_assets.stats.summary import (
     CAPTION_CLASSES,
@@ -16,33 +19,60 @@ from clip_assets.stats.summary import (
 )
 
 _LISTED = 30
+_LABEL_CHARACTERS = 20
 
 
-def markdown(summary: Summary, partitions: Sequence[tuple[str, Summary]]) -> str:
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc } img { width: 49% }
+table { border-collapse: collapse; min-width: 24rem }
+td, th { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #eee }
+td:first-child, th:first-child { text-align: left; overflow-wrap: anywhere; max-width: 30rem }
+"""
+
+
+def page(
+    summary: Summary,
+    partitions: Sequence[tuple[str, Summary]],
+    stale: Sequence[str],
+    missing: Sequence[str],
+    pictures: Mapping[str, bytes],
+) -> str:
     """The report.
 
     Args:
         summary: of the pool.
-        partitions: key and summary of each partition.
+        partitions: key and summary of each partition that was counted.
+        stale: those of them whose metadata is not made from what there is today.
+        missing: keys of partitions without metadata.
+        pictures: png files by title.
     """
-    parts = [
-        "# Pool statistics",
-        f"{summary.rows:,} pairs in {len(partitions):,} partitions.",
-        _section("Outcome", "status", summary.status, summary.rows),
-        _section("Failures", "class", summary.error_class, summary.rows),
+    tables = [
+        _section("Outcome", "status", frequent(summary.status, _LISTED), summary.rows),
+        _section("Failures", "class", frequent(summary.error_class, _LISTED), summary.rows),
         _section("Image size", "shorter side, pixels", sizes(summary), sum(summary.size)),
         _section("Caption length", "characters", captions(summary), summary.rows),
-        _section("Language", "language", summary.language, summary.rows),
-        _section("NSFW tag", "tag", summary.nsfw, summary.rows),
-        _section("License", "license", summary.license, summary.rows),
-        _section("Domains", "domain", summary.domains, summary.rows),
+        _section("Language", "language", frequent(summary.language, _LISTED), summary.rows),
+        _section("NSFW tag", "tag", frequent(summary.nsfw, _LISTED), summary.rows),
+        _section("License", "license", frequent(summary.license, _LISTED), summary.rows),
+        _section("Domains", "domain", frequent(summary.domains, _LISTED), summary.rows),
         *(
-            _section(f"Scores: {name}", "score", score(name, bins), sum(bins))
+            _section(f"Scores: {name}", "score from", score(name, bins), sum(bins))
             for name, bins in summary.scores.items()
         ),
-        _partitions(partitions),
+        _partitions(partitions, stale),
     ]
-    return "\n\n".join(parts) + "\n"
+    images = "".join(
+        f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        for title, png in pictures.items()
+    )
+    counted = f"{summary.rows:,} pairs in {len(partitions):,} partitions"
+    behind = f"{len(missing):,} partitions have no metadata yet, {len(stale):,} are stale."
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pool statistics</title>'
+        f"<style>{_STYLE}</style><h1>Pool statistics</h1><p>{counted}. {behind}</p>"
+        f"{images}{''.join(tables)}</html>\n"
+    )
 
 
 def sizes(summary: Summary) -> dict[str, int]:
@@ -59,7 +89,10 @@ def score(name: str, bins: Sequence[int]) -> dict[str, int]:
     """Rows by the lower end of a score's bin."""
     low, high = SCORES[name]
     width = (high - low) / SCORE_BINS
-    return {f"{low + place * width:.2f}": count for place, count in enumerate(bins) if count}
+    filled = [place for place, count in enumerate(bins) if count]
+    # Empty bins between others are part of the distribution.
+    shown = range(filled[0], filled[-1] + 1) if filled else range(0)
+    return {f"{low + place * width:.2f}": bins[place] for place in shown}
 
 
 def picture(title: str, counts: dict[str, int]) -> bytes:
@@ -72,8 +105,9 @@ def picture(title: str, counts: dict[str, int]) -> bytes:
     axes = figure.subplots()
     places = range(len(counts))
     axes.bar(places, list(counts.values()), width=0.9)
-    step = max(1, len(counts) // 12)
-    axes.set_xticks(list(places)[::step], list(counts)[::step], rotation=30, ha="right")
+    step = -(-len(counts) // 12)
+    labels = [name[:_LABEL_CHARACTERS].replace("$", r"\$") for name in counts]
+    axes.set_xticks(list(places)[::step], labels[::step], rotation=30, ha="right")
     axes.set_title(title)
     axes.set_ylabel("rows")
     content = io.BytesIO()
@@ -83,22 +117,28 @@ def picture(title: str, counts: dict[str, int]) -> bytes:
 
 
 def _section(title: str, value: str, counts: dict[str, int], total: int) -> str:
-    shown = frequent(counts, _LISTED) if len(counts) > _LISTED else counts
-    lines = [f"## {title}", "", f"| {value} | rows | share |", "|---|---:|---:|"]
-    lines += [
-        f"| {_cell(name)} | {count:,} | {count / max(total, 1):.1%} |"
-        for name, count in shown.items()
-    ]
-    return "\n".join(lines)
+    rows = [[name, f"{count:,}", f"{count / max(total, 1):.1%}"] for name, count in counts.items()]
+    return f"<h2>{escape(title)}</h2>{_table([value, 'rows', 'share'], rows)}"
 
 
-def _partitions(partitions: Sequence[tuple[str, Summary]]) -> str:
-    lines = ["## Partitions", "", "| partition | pairs | images |", "|---|---:|---:|"]
-    lines += [
-        f"| {key} | {summary.rows:,} | {summary.status.get('success', 0):,} |"
+def _partitions(partitions: Sequence[tuple[str, Summary]], stale: Sequence[str]) -> str:
+    behind = set(stale)
+    rows = [
+        [
+            f"{key} (stale)" if key in behind else key,
+            f"{summary.rows:,}",
+            f"{summary.status.get('success', 0):,}",
+            f"{summary.status.get('success', 0) / max(summary.rows, 1):.1%}",
+        ]
         for key, summary in partitions
     ]
-    return "\n".join(lines)
+    return f"<h2>Partitions</h2>{_table(['partition', 'pairs', 'images', 'share'], rows)}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    # Values come from strangers.
+    cells = [f"<td>{'<td>'.join(map(escape, row))}" for row in rows]
+    return f"<table><tr><th>{'<th>'.join(head)}<tr>{'<tr>'.join(cells)}</table>"
 
 
 def _class_names(ends: Sequence[int]) -> list[str]:
@@ -109,8 +149,3 @@ def _class_names(ends: Sequence[int]) -> list[str]:
         for low, high in zip(starts, ends, strict=False)
     ]
     return [*names, f"{ends[-1]} or more"]
-
-
-def _cell(text: str) -> str:
-    # Values come from strangers; a table cell is one line without markup.
-    return "".join(f"\\{sign}" if sign in "|<>`[]*_\\" else sign for sign in " ".join(text.split()))

@@ -22,8 +22,13 @@ SCORES: dict[str, tuple[float, float]] = {
     "clip_similarity_score": (-0.2, 0.8),
     "clip_b32_similarity_score": (-0.2, 0.8),
     "clip_l14_similarity_score": (-0.2, 0.8),
+    "similarity": (-0.2, 0.8),
+    "punsafe": (0.0, 1.0),
+    "pwatermark": (0.0, 1.0),
+    "aesthetic": (0.0, 10.0),
 }
-"""Scores with the range of their histogram; values outside count in the outermost bins."""
+"""Scores with the range of their histogram; values outside count in the outermost bins. The
+first is by the store's own model, the others are as the sources have them."""
 
 KEPT_VALUES = 1000
 """Most frequent values (domains above all) that are kept by name; others count together."""

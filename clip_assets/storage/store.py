@@ -25,6 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clip_assets import layout
+from clip_assets.backends import faults
 from clip_assets.errors import (
     ConfigurationError,
     LayoutVersionError,
@@ -72,10 +73,10 @@ class Store:
             if found is None and create:
                 store.write_bytes(layout.STORE, json.dumps({"layout": layout.VERSION}).encode())
                 return store
-        except OSError as error:
+        except faults() as error:
             raise StoreError(
                 store.uri(),
-                f"{type(error).__name__}: {error.strerror or error}",
+                f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}",
                 "a folder that can be made, read and written",
                 "Check --root and CLIP_ASSETS_ROOT, permissions and credentials.",
             ) from error

@@ -16,12 +16,11 @@ import pyarrow as pa
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError
 from clip_assets.layout import PartitionKey
-from clip_assets.storage import fans
 from clip_assets.storage.fans import Upstream
 from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.subsets import uids
-from clip_assets.subsets.metadata import POOL_METADATA, pool_metadata_inputs
+from clip_assets.subsets import metadata, uids
+from clip_assets.subsets.metadata import POOL_METADATA
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +82,7 @@ def subset(catalog: Catalog, name: str, partitions: Sequence[PartitionKey]) -> O
     """
     if name not in RULES:
         raise ConfigurationError("subset", repr(name), f"one of {', '.join(NAMES)}", "Choose one.")
-    found = _upstream(catalog, partitions)
+    found = metadata.look(catalog, partitions)
     inputs = subset_inputs(catalog, name, partitions)
     return materialize(catalog, stage(name), None, inputs, partial(_write, name=name, found=found))
 
@@ -97,13 +96,9 @@ def subset_inputs(
     catalog: Catalog, name: str, partitions: Sequence[PartitionKey]
 ) -> dict[str, str]:
     """What a subset depends on: the metadata of every partition that has some."""
-    found = _upstream(catalog, partitions)
+    found = metadata.look(catalog, partitions)
     used = {f"pool_metadata/{p}": catalog.digest(POOL_METADATA.asset, p) for p in found.done}
     return {"name": name} | used
-
-
-def _upstream(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
-    return fans.look(catalog, POOL_METADATA, partitions, partial(pool_metadata_inputs, catalog))
 
 
 def _write(run: StageRun, *, name: str, found: Upstream) -> Report:

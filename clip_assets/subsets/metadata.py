@@ -4,8 +4,9 @@ Joins pairs, shard rows and embedding rows by uid. Choosing rows from it is
 ``subsets.baselines``; counting over the pool is ``stats``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ import pyarrow.parquet as pq
 from clip_assets import layout
 from clip_assets.errors import AlignmentError
 from clip_assets.layout import PartitionKey
-from clip_assets.storage import tables
+from clip_assets.storage import fans, tables
+from clip_assets.storage.fans import Upstream
 from clip_assets.storage.manifests import Catalog, Manifest, Report
 from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-POOL_METADATA = Stage("pool_metadata", "1", rows_from="unique_pairs")
+POOL_METADATA = Stage("pool_metadata", "2", rows_from="unique_pairs")
 
 MEMORY_BYTES = 2**30
 """Of the join; beyond it, it spills."""
@@ -71,6 +73,13 @@ def pool_metadata_inputs(catalog: Catalog, partition: PartitionKey) -> dict[str,
         "embeddings": catalog.digest("embeddings", partition, ".parquet"),
         "score_column": _own_score_column(embeddings) if embeddings else "",
     }
+
+
+def look(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
+    """What there is of the pool's metadata, for those who use all of it."""
+    for asset in ("unique_pairs", "image_shards", "embeddings"):
+        catalog.preload(asset, partitions)
+    return fans.look(catalog, POOL_METADATA, partitions, partial(pool_metadata_inputs, catalog))
 
 
 def _own_score_column(embeddings: Manifest) -> str:
@@ -170,6 +179,10 @@ def _batches(
         "nsfw": "pairs.nsfw",
         "license": "pairs.license",
         "language": "pairs.language",
+        "similarity": "pairs.similarity",
+        "punsafe": "pairs.punsafe",
+        "pwatermark": "pairs.pwatermark",
+        "aesthetic": "pairs.aesthetic",
         "shard": f"'{partition}/' || shards.shard",
         "key": "shards.key",
     }

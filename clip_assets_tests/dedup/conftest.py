@@ -16,7 +16,6 @@ from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 Pair = tuple[str, str]
-Settings = Sources()
 
 
 class Pool:
@@ -26,6 +25,7 @@ class Pool:
         self.store = store
         self.folder = folder
         self.keys: list[PartitionKey] = []
+        self.settings = Sources()
 
     @property
     def catalog(self) -> Catalog:
@@ -36,14 +36,14 @@ class Pool:
         path = self.folder / f"{len(self.keys):05d}.csv"
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([("url", "caption"), *rows])
-        (plan,) = add_sources(self.store, [str(path)], Settings).plans
+        (plan,) = add_sources(self.store, [str(path)], self.settings).plans
         self.keys.append(plan.partition)
         if raw:
             self.make_raw(plan.partition)
         return plan.partition
 
     def make_raw(self, partition: PartitionKey) -> None:
-        raw_pairs(self.catalog, partition, Settings)
+        raw_pairs(self.catalog, partition, self.settings)
 
     def earlier(self, partition: PartitionKey) -> list[PartitionKey]:
         return self.keys[: self.keys.index(partition)]

@@ -11,6 +11,7 @@ from clip_assets.layout import PartitionKey
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage import locks
+from clip_assets.storage.store import Store
 
 Pool = Any
 
@@ -85,6 +86,15 @@ def test_while_another_process_makes_a_pass_a_partition_goes_alone(local_pool: P
     assert local_pool.unique_rows(local_pool.keys[3]) == rows(5)
 
 
+def test_no_companion_is_taken_from_behind_a_partition_that_is_done(local_pool: Pool) -> None:
+    for number in (0, 1, 2, 3, 9, 9):
+        local_pool.add(rows(number))
+    for place in (3, 4, 2, 5):
+        run(local_pool, local_pool.keys[place])
+    assert local_pool.unique_rows(local_pool.keys[4]) == rows(9)
+    assert local_pool.unique_rows(local_pool.keys[5]) == []
+
+
 def test_nothing_is_left_when_every_partition_is_done(local_pool: Pool) -> None:
     overlapping(local_pool, 7)
     for key in local_pool.keys:
@@ -100,3 +110,24 @@ def test_slices_cover_every_key_once(local_pool: Pool, monkeypatch: pytest.Monke
         run(local_pool, key)
     found = [row for key in local_pool.keys for row in local_pool.unique_rows(key)]
     assert found == rows(*range(70))
+
+
+def test_the_manifests_of_other_partitions_are_read_together(
+    local_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlapping(local_pool, 12)
+    read: list[str] = []
+    read_bytes = Store.read_bytes
+
+    def counting(store: Store, path: str, producer: str = "") -> bytes:
+        read.append(path)
+        return read_bytes(store, path, producer)
+
+    monkeypatch.setattr(Store, "read_bytes", counting)
+    chosen = local_pool.keys[6]
+    run(local_pool, chosen)
+    records = [path for path in read if path.startswith("manifests/")]
+    assert set(records) == {
+        layout.manifest(asset, chosen) for asset in ("raw_pairs", "unique_pairs")
+    }
+    assert len(left(local_pool)) == 5

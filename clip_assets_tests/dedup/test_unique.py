@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from clip_assets import layout
 from clip_assets.dedup.unique import UNIQUE_PAIRS, unique_pairs, unique_pairs_inputs
 from clip_assets.errors import MissingArtifactError, NotReadyError
 from clip_assets.layout import PartitionKey
+from clip_assets.settings import Sources
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Failure, Report, write_failure
 
@@ -59,6 +61,28 @@ def test_url_and_caption_must_both_be_equal(pool: Pool) -> None:
     assert pool.unique_rows(pool.keys[0]) == [
         ("http://x/1", "a"), ("http://x/1", "b"), ("http://x/2", "a"),
     ]  # fmt: skip
+
+
+def test_where_the_url_alone_counts_the_kept_row_has_all_captions_of_its_partition(
+    pool: Pool,
+) -> None:
+    pool.settings = Sources(duplicates="url")
+    pool.add([("http://x/1", "b"), ("http://x/2", ""), ("http://x/1", "a")])
+    pool.add([("http://x/1", "c"), ("http://x/3", "d")])
+    reports = [run(pool, key) for key in pool.keys]
+    assert [report.dropped for report in reports] == [
+        {"duplicate in this partition": 1},
+        {"duplicate of 00000": 1},
+    ]
+    kept = [
+        tables.read(pool.store, layout.unique(key), pa.schema([layout.CAPTIONS]), "unique_pairs")
+        for key in pool.keys
+    ]
+    assert [pool.unique_rows(key) for key in pool.keys] == [
+        [("http://x/1", "b"), ("http://x/2", "")],
+        [("http://x/3", "d")],
+    ]
+    assert [table["captions"].to_pylist() for table in kept] == [[["a", "b"], None], [["d"]]]
 
 
 def test_many_earlier_partitions_are_told_together(local_pool: Pool) -> None:

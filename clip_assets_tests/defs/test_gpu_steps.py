@@ -27,7 +27,7 @@ def note(name, device, start):
 def gpu_step(number):
     @dg.op(name=f"gpu{{number}}", pool=GPU_POOL, tags=needs(gpus=1))
     def step():
-        with devices.leased({devices!r}, FOLDER):
+        with devices.leased({devices!r}, 1, FOLDER):
             start = time.time()
             time.sleep(4)
             note(f"gpu{{number}}", os.environ["CUDA_VISIBLE_DEVICES"], start)

@@ -167,9 +167,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def pool() -> Callable[..., Catalog]:
-    """Writes ``unique_pairs`` of partition 00000 as its stage does."""
+    """Writes ``unique_pairs`` of a partition as its stage does."""
 
-    def make(store: Store, urls: list[str], **columns: list[Any]) -> Catalog:
+    def make(store: Store, urls: list[str], key: str = P, **columns: list[Any]) -> Catalog:
         captions = columns.pop("caption", [f"caption {i}" for i in range(len(urls))])
         uids = [
             hashlib.md5(f"{u}\x1f{c}".encode()).hexdigest()
@@ -179,15 +179,20 @@ def pool() -> Callable[..., Catalog]:
         table = pa.table(
             {f.name: pa.array(given.get(f.name, [None] * len(urls)), f.type) for f in layout.PAIRS}
         )
+        partition = PartitionKey(key)
 
         def work(run: Any) -> Report:
-            with run.publish(layout.unique(P)) as part:
+            with run.publish(layout.unique(partition)) as part:
                 tables.write(part, table, layout.PAIRS)
             return Report(rows_in=len(urls), rows_out=len(urls))
 
         catalog = Catalog(store)
         materialize(
-            catalog, Stage("unique_pairs", "1"), P, {"urls": str(sorted(given.items()))}, work
+            catalog,
+            Stage("unique_pairs", "1"),
+            partition,
+            {"urls": str(sorted(given.items()))},
+            work,
         )
         return catalog
 

@@ -1,5 +1,7 @@
+import asyncio
 import gzip
 import time
+from collections import Counter, defaultdict
 
 import pytest
 from aiohttp import web
@@ -404,12 +406,30 @@ def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
     assert time.monotonic() - start > 0.5
 
 
-def test_many_urls_on_one_host_all_end(site, fetch, settings):
-    site.serve("/a", b"x")
-    found = fetch([site.url("/a")] * 3000, settings)
+@pytest.mark.slow
+def test_fifty_thousand_urls_on_one_host_all_end(raw, fetch, settings):
+    answers = Counter()
 
-    assert all(one.body == b"x" for one in found)
-    assert site.most_at_once <= settings.per_host
+    async def answer(reader, writer):
+        answers["connections now"] += 1
+        answers["most"] = max(answers["most"], answers["connections now"])
+        answers["connections"] += 1
+        while True:
+            answers["requests"] += 1
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+        answers["connections now"] -= 1
+
+    raw.pages = defaultdict(lambda: answer)
+    found = fetch([f"http://127.0.0.1:{raw.port}/{i}" for i in range(50_000)], settings)
+
+    assert {(one.body, one.http_status, one.attempts) for one in found} == {(b"", 204, 1)}
+    assert answers["requests"] >= 50_000
+    assert answers["most"] <= settings.per_host
+    assert answers["connections"] <= 1000
 
 
 @pytest.fixture

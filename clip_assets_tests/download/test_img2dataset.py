@@ -1,9 +1,11 @@
 """img2dataset itself, on the same web, must write the same samples."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import tarfile
+import urllib.request
 
 import pyarrow.parquet as pq
 import pytest
@@ -51,6 +53,15 @@ def order(tar):
         return [(member.name, member.mode, member.uname, member.gname) for member in content]
 
 
+def sha256_of(url):
+    """Of what a url gives; another one for a url that gives nothing."""
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return hashlib.sha256(answer.read()).hexdigest()
+    except (OSError, ValueError):
+        return "f" * 64
+
+
 @pytest.fixture
 def urls(site, image):
     """Good images of every kind, and every kind of failure."""
@@ -96,26 +107,34 @@ def urls(site, image):
         ({}, {}),
         (
             {"resize_mode": "center_crop", "resize_only_if_bigger": False, "image_size": 128}
-            | {"encode_format": "png", "encode_quality": 3},
+            | {"encode_format": "png", "encode_quality": 3, "compute_hash": "md5"},
             {},
         ),
         (
             {"resize_mode": "border", "encode_format": "webp", "encode_quality": 80}
-            | {"min_image_size": 50, "max_aspect_ratio": 3.0, "blur_faces": True},
+            | {"min_image_size": 50, "max_aspect_ratio": 3.0, "blur_faces": True}
+            | {"extract_exif": False, "compute_hash": "sha512"},
             {"bbox_col": "face_bboxes"},
         ),
-        ({"resize_mode": "keep_ratio_largest", "skip_reencode": True, "image_size": 350}, {}),
+        (
+            {"resize_mode": "keep_ratio_largest", "skip_reencode": True, "image_size": 350}
+            | {"compute_hash": "none"},
+            {"compute_hash": None},
+        ),
+        ({"resize_mode": "no", "verify_hash": "fail"}, {"verify_hash": ["sha256", "sha256"]}),
     ],
-    ids=["default", "center_crop png", "border webp with faces", "skip_reencode"],
+    ids=["default", "center_crop png", "border webp with faces", "skip_reencode", "verify_hash"],
 )
 def test_shards_are_those_of_img2dataset(pool, settings, urls, tmp_path, options, of_peer):
     store = Store.open(str(tmp_path / "ours"))
     captions = [None, "", "tab\tand \u2603 snow", *(f"caption {i}" for i in range(len(urls) - 3))]
     boxes = [[[0.1, 0.2, 0.5, 0.6], [0.7, 0.7, 0.9, 0.8]], [], *[None] * (len(urls) - 2)]
-    catalog = pool(store, urls, caption=captions, face_bboxes=boxes)
+    hashes = [sha256_of(url) for url in urls] if "verify_hash" in options else [None] * len(urls)
+    hashes[0] = hashes[0] and "0" * 64
+    catalog = pool(store, urls, caption=captions, face_bboxes=boxes, sha256=hashes)
     image_shards(catalog, P, settings.model_copy(update=options))
     theirs = tmp_path / "theirs"
-    same = {name: value for name, value in options.items() if name != "blur_faces"}
+    same = {k: v for k, v in options.items() if k not in ("blur_faces", "verify_hash")}
     peer(tmp_path / "ours" / layout.unique(P), theirs, **same | of_peer)
 
     successes = 0
@@ -127,7 +146,11 @@ def test_shards_are_those_of_img2dataset(pool, settings, urls, tmp_path, options
         ours = pq.read_table(tmp_path / "ours" / layout.shard_rows(P, number))
         peers = pq.read_table(theirs / f"{number:05d}.parquet").sort_by("key")
         common = peers.column_names
-        assert ours.column_names[: len(common)] == common
+        if "verify_hash" in options:
+            # It leaves the column where the pairs have it.
+            assert sorted(ours.column_names[: len(common)]) == sorted(common)
+        else:
+            assert ours.column_names[: len(common)] == common
         assert ours.select(common).schema.types == peers.schema.types
         told = [name for name in common if name != "error_message"]
         assert ours.select(told).to_pylist() == peers.select(told).to_pylist()

@@ -1,15 +1,23 @@
 """A download killed at any moment leaves no torn file and goes on where it was."""
 
+import asyncio
+import json
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+from collections import Counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout
+from clip_assets.download.pipeline import OPEN_SHARDS, download
+from clip_assets.download.retry import retry_failed
+from clip_assets.download.samples import Shard
 from clip_assets.download.shards import image_shards
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.manifests import Catalog
@@ -34,6 +42,11 @@ def wait_for(condition, seconds=30):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def samples(tar):
+    with tarfile.open(tar) as content:
+        return {member.name: content.extractfile(member).read() for member in content}
 
 
 def whole_files(folder):
@@ -101,3 +114,126 @@ def test_kill_at_random_moments_gives_the_same_tars(site, pool, image, settings,
     found = image_shards(Catalog(killed), P, settings).manifest
 
     assert found.digest(".tar") == expected.digest(".tar")
+
+
+def test_a_killed_retry_goes_on_and_leaves_successes_alone(site, pool, image, settings, tmp_path):
+    store = Store.open(str(tmp_path))
+    once = settings.model_copy(update={"retries": 0, "concurrency": 1})
+    urls = [site.serve(f"/{i}.jpg", image(size=(64 + i, 48))) for i in range(40)]
+    failing = [3, 13, 14, 33]
+    for i in failing:
+        site.serve(f"/{i}.jpg", status=503)
+    pool(store, urls)
+    first = image_shards(Catalog(store), P, once).manifest
+    folder = tmp_path / layout.shard_folder(P)
+    before = [samples(tar) for tar in sorted(folder.glob("*.tar"))]
+    site.requests.clear()
+    for i in failing:
+        # The first shard is published again, then the retry hangs in the second one.
+        site.serve(f"/{i}.jpg", image(size=(64 + i, 48)), delay_s=20 * (i == 14))
+
+    retry = SCRIPT.replace("shards import image_shards", "retry import retry_failed")
+    retry = retry.replace("image_shards(", "retry_failed(")
+    process = subprocess.Popen([sys.executable, "-c", retry, str(tmp_path), once.model_dump_json()])
+    wait_for(lambda: site.requests["/14.jpg"] and len(samples(folder / "00000.tar")) == 30)
+    process.kill()
+    process.wait()
+    whole_files(folder)
+    site.serve("/14.jpg", image(size=(78, 48)))
+    asked = Counter(site.requests)
+    manifest = image_shards(Catalog(store), P, once).manifest
+
+    assert set(site.requests - asked) == {"/13.jpg", "/14.jpg", "/33.jpg"}
+    assert set(site.requests) == {f"/{i}.jpg" for i in failing}
+    assert (manifest.report.rows_in, manifest.report.rows_out) == (40, 40)
+    assert (manifest.report.figures["retried"], manifest.report.figures["recovered"]) == (4, 4)
+    for tar, old in zip(sorted(folder.glob("*.tar")), before, strict=True):
+        assert old.items() <= samples(tar).items()
+    untouched = layout.shard_tar(P, 2)
+    hashes = [{one.path: one.sha256 for one in m.outputs} for m in (first, manifest)]
+    assert hashes[0][untouched] == hashes[1][untouched]
+
+
+def test_a_retry_killed_between_a_tar_and_its_rows_is_repeated(
+    site, pool, image, settings, tmp_path
+):
+    store = Store.open(str(tmp_path))
+    once = settings.model_copy(update={"retries": 0})
+    urls = [site.serve(f"/{i}.jpg", image(size=(64 + i, 48))) for i in range(10)]
+    site.serve("/3.jpg", status=503)
+    pool(store, urls)
+    before = image_shards(Catalog(store), P, once).manifest
+    rows = store.read_bytes(layout.shard_rows(P, 0))
+    due = store.read_bytes(layout.manifest("image_shards", P))
+    site.serve("/3.jpg", image(size=(67, 48)))
+    retried = retry_failed(Catalog(store), P, once).manifest
+    # What such a kill leaves: the new tar, the old rows, a manifest that does not count, the plan.
+    store.write_bytes(layout.shard_rows(P, 0), rows)
+    manifest = json.loads(due) | {"code_version": "unfinished"}
+    store.write_bytes(layout.manifest("image_shards", P), json.dumps(manifest).encode())
+    plan = {"inputs": before.inputs, "due": {"0": {"3": 1}}, "successes": 9}
+    work = layout.work("image_shards", P)
+    store.write_bytes(f"{work}/plan.json", json.dumps(plan).encode())
+    site.requests.clear()
+    again = image_shards(Catalog(store), P, once).manifest
+
+    assert set(site.requests) == {"/3.jpg"}
+    assert again.digest(".tar") == retried.digest(".tar")
+    assert again.report.rows_out == 10
+
+
+def test_two_processes_work_on_two_partitions_of_one_pool(site, pool, image, settings, tmp_path):
+    store = Store.open(str(tmp_path))
+    everyone_waits = threading.Barrier(2, timeout=60)
+    for number, key in enumerate(("00000", "00001")):
+        urls = [site.serve(f"/{key}/{i}.jpg", image(size=(64 + i, 48 + number))) for i in range(15)]
+        pool(store, urls, key=key)
+        answer = site.pages[f"/{key}/0.jpg"]
+
+        async def wait_for_the_other(request, answer=answer):
+            await asyncio.to_thread(everyone_waits.wait)
+            return await answer(request)
+
+        site.pages[f"/{key}/0.jpg"] = wait_for_the_other
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                SCRIPT.replace("00000", key),
+                str(tmp_path),
+                settings.model_dump_json(),
+            ]
+        )
+        for key in ("00000", "00001")
+    ]
+
+    assert [process.wait(120) for process in both] == [0, 0]
+    for key in ("00000", "00001"):
+        assert Catalog(store).require("image_shards", PartitionKey(key)).report.rows_out == 15
+
+
+def test_a_slow_writer_slows_fetching_down(site, image, settings):
+    urls = [site.serve(f"/{i}.jpg", image(size=(64 + i, 48))) for i in range(100)]
+    columns = pa.schema([layout.PAIRS.field(name) for name in ("uid", "url", "caption")])
+    begun, asked = [], []
+
+    def shards():
+        for number in range(10):
+            begun.append(number)
+            pairs = [
+                {"uid": str(i), "url": urls[10 * number + i], "caption": None} for i in range(10)
+            ]
+            yield Shard(number, pairs, columns, settings)
+
+    def publish(_):
+        # Longer than all that is allowed to be fetched meanwhile takes.
+        time.sleep(0.3)
+        asked.append((len(begun), site.requests.total()))
+
+    download(shards(), settings, publish)
+
+    assert len(asked) == 10
+    for published, (shards_begun, requests) in enumerate(asked):
+        assert shards_begun <= published + OPEN_SHARDS
+        assert requests <= 10 * (published + OPEN_SHARDS)

@@ -23,8 +23,9 @@ def decoded(content):
 
 
 def test_the_longer_side_follows_the_shorter(image):
-    made = ImageResizer(Download(image_size=100))(image(size=(400, 200)), PAIR)
+    found = ImageResizer(Download(image_size=100))(image(size=(400, 200)), PAIR)
 
+    made = found.scaled
     assert (made.width, made.height, made.original_width, made.original_height) == (
         200,
         100,
@@ -32,7 +33,7 @@ def test_the_longer_side_follows_the_shorter(image):
         200,
     )
     assert Image.open(io.BytesIO(made.image)).size == (200, 100)
-    assert made.sha256 == hashlib.sha256(image(size=(400, 200))).hexdigest()
+    assert found.hashes["sha256"] == hashlib.sha256(image(size=(400, 200))).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_the_longer_side_follows_the_shorter(image):
 def test_modes_are_those_of_img2dataset(image, mode, size):
     made = ImageResizer(Download(image_size=100, resize_mode=mode))(image(size=(400, 200)), PAIR)
 
-    assert (made.width, made.height) == size
+    assert (made.scaled.width, made.scaled.height) == size
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_modes_are_those_of_img2dataset(image, mode, size):
 def test_files_that_are_no_images_are_told_apart(body, error_class, message):
     made = ImageResizer(Download())(body, PAIR)
 
-    assert (made.image, made.error_class, made.error_message) == (None, error_class, message)
+    assert (made.scaled, made.error_class, made.error_message) == (None, error_class, message)
 
 
 def test_moving_images_are_not_decoded(image):
@@ -86,7 +87,7 @@ def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting(image):
     made = ImageResizer(Download())(bomb.getvalue(), PAIR)
     limited = ImageResizer(Download(max_pixels=10_000_000))(bomb.getvalue(), PAIR)
 
-    assert (made.width, made.original_width) == (256, 9000)
+    assert (made.scaled.width, made.scaled.original_width) == (256, 9000)
     assert limited.error_class == "too_many_pixels"
 
 
@@ -108,7 +109,7 @@ def test_transparency_costs_pixels(image):
     assert (
         ImageResizer(Download(max_pixels=300 * 300))(clear, PAIR).error_class == "too_many_pixels"
     )
-    assert ImageResizer(Download(max_pixels=4 * 300 * 300))(clear, PAIR).image
+    assert ImageResizer(Download(max_pixels=4 * 300 * 300))(clear, PAIR).scaled
 
 
 def test_small_and_narrow_images_can_be_refused(image):
@@ -116,14 +117,14 @@ def test_small_and_narrow_images_can_be_refused(image):
 
     assert picky(image(size=(49, 49)), PAIR).error_class == "too_small"
     assert picky(image(size=(300, 100)), PAIR).error_class == "aspect_ratio"
-    assert picky(image(size=(200, 100)), PAIR).image
+    assert picky(image(size=(200, 100)), PAIR).scaled
 
 
 def test_a_file_that_is_not_resized_can_keep_its_bytes(image):
     body = image(size=(100, 80))
 
-    assert ImageResizer(Download(skip_reencode=True))(body, PAIR).image == body
-    assert ImageResizer(Download())(body, PAIR).image != body
+    assert ImageResizer(Download(skip_reencode=True))(body, PAIR).scaled.image == body
+    assert ImageResizer(Download())(body, PAIR).scaled.image != body
 
 
 def test_exif_is_written_unless_not_wanted(image):
@@ -148,7 +149,7 @@ def test_hashes_of_the_source_are_compared(image):
         True,
         False,
     ]
-    assert resize(body, other).image
+    assert resize(body, other).scaled
     assert ImageResizer(Download(verify_hash="fail"))(body, other).error_class == "hash_mismatch"
 
 
@@ -159,11 +160,11 @@ def test_faces_are_blurred_where_they_are_and_nowhere_else():
     settings = Download(blur_faces=True, encode_format="png", encode_quality=1)
     made = ImageResizer(settings)(body.getvalue(), PAIR | {"face_bboxes": [[0.5, 0.5, 0.8, 0.8]]})
 
-    found = decoded(made.image)
+    found = decoded(made.scaled.image)
     assert found[110:150, 110:150].std() < noise[110:150, 110:150].std() / 2
     assert (found[:80, :80] == noise[:80, :80]).all()
     unblurred = ImageResizer(settings)(body.getvalue(), PAIR | {"face_bboxes": []})
-    assert (decoded(unblurred.image) == noise).all()
+    assert (decoded(unblurred.scaled.image) == noise).all()
 
 
 def test_settings_that_do_not_go_together_are_refused():
@@ -174,20 +175,53 @@ def test_settings_that_do_not_go_together_are_refused():
 def test_threads_get_the_same_images_and_leave_the_process_its_output(image):
     resize = ImageResizer(Download())
     bodies = [image(size=(300 + i, 260)) for i in range(20)]
-    alone = [resize(body, PAIR).image for body in bodies]
+    alone = [resize(body, PAIR).scaled.image for body in bodies]
     descriptors = [os.fstat(1), os.fstat(2)]
     with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(lambda body: resize(body, PAIR).image, bodies * 5))
+        together = list(threads.map(lambda body: resize(body, PAIR).scaled.image, bodies * 5))
 
     assert together == alone * 5
     assert [os.fstat(1), os.fstat(2)] == descriptors
 
 
-def test_img2dataset_is_loaded_without_its_package():
+@pytest.mark.parametrize("name", ["md5", "sha256", "sha512"])
+def test_files_are_hashed_as_asked(image, name):
+    found = ImageResizer(Download(compute_hash=name))(image(), PAIR)
+
+    assert found.hashes[name] == getattr(hashlib, name)(image()).hexdigest()
+    assert found.hashes["sha256"] == hashlib.sha256(image()).hexdigest()
+
+
+def test_the_strongest_hash_of_the_source_counts(image):
+    right = {name: hashlib.new(name, image()).hexdigest() for name in ("md5", "sha256", "sha512")}
+    resize = ImageResizer(Download(compute_hash="none"))
+
+    for name in right:
+        assert resize(image(), PAIR | {name: right[name]}).hash_matches
+        assert not resize(image(), PAIR | {name: right[name][::-1]}).hash_matches
+    assert not resize(image(), PAIR | right | {"sha512": "0" * 128}).hash_matches
+
+
+@pytest.mark.parametrize("boxes", [[[0.1]], [["a", 0, 1, 1]], [[float("nan"), 0, 1, 1]]])
+def test_boxes_that_are_none_are_a_fault_of_the_row(image, boxes):
+    found = ImageResizer(Download(blur_faces=True))(image(), PAIR | {"face_bboxes": boxes})
+
+    assert (found.scaled, found.error_class) == (None, "decode")
+
+
+def test_a_file_with_faces_never_keeps_its_bytes(image):
+    resize = ImageResizer(Download(blur_faces=True, skip_reencode=True))
+    body = image(size=(100, 80))
+
+    assert resize(body, PAIR | {"face_bboxes": []}).scaled.image == body
+    assert resize(body, PAIR | {"face_bboxes": [[0, 0, 0.5, 0.5]]}).scaled.image != body
+
+
+def test_loading_takes_neither_cv2_nor_img2dataset():
     code = (
         "import sys; from clip_assets.download.resize import ImageResizer;"
         "assert 'cv2' not in sys.modules;"
         "from clip_assets.settings import Download; ImageResizer(Download());"
-        "assert not {'torch', 'wandb', 'img2dataset'} & set(sys.modules)"
+        "assert not {'torch', 'wandb', 'albumentations', 'img2dataset'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -121,7 +121,9 @@ def test_finished_shards_of_a_killed_run_are_kept(site, store, pool, image, sett
     # As a kill after the first shard leaves it: no manifest, a work folder, one finished shard.
     inputs = image_shards_inputs(catalog, P, settings)
     work = layout.work("image_shards", P)
-    store.write_bytes(f"{work}/inputs.json", json.dumps(inputs, sort_keys=True).encode())
+    store.write_bytes(
+        f"{work}/plan.json", json.dumps({"inputs": inputs, "due": {}, "successes": 0}).encode()
+    )
     store.delete(layout.manifest("image_shards", P))
     store.delete(layout.shard_stats(P, 1))
     store.delete(layout.shard_stats(P, 2))
@@ -244,3 +246,6 @@ def test_files_that_many_urls_give_are_told(site, store, pool, image, settings):
     placeholder = hashlib.sha256(image(size=(99, 99))).hexdigest()[:16]
     assert figures["top_placeholders"] == {placeholder: 15}
     assert (figures["placeholder_files"], figures["placeholder_urls"]) == (1, 15)
+    rows = [row for number in range(2) for row in read_rows(store, number)]
+    assert [row["is_placeholder"] for row in rows] == [False] * 5 + [True] * 15
+    assert {row["status"] for row in rows} == {"success"}

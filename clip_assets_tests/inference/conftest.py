@@ -146,6 +146,27 @@ def pair() -> type[Pair]:
     return Pair
 
 
+class Meddled:
+    """An encoder at whose first image somebody does something."""
+
+    def __init__(self, encoder: Encoder, meddle: Callable[[], None]) -> None:
+        self._encoder = encoder
+        self._meddle = [meddle]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def preprocess(self, content: bytes) -> Any:
+        while self._meddle:
+            self._meddle.pop()()
+        return self._encoder.preprocess(content)
+
+
+@pytest.fixture(scope="session")
+def meddled() -> type[Meddled]:
+    return Meddled
+
+
 @pytest.fixture(scope="session")
 def images() -> Callable[..., bytes]:
     """Bytes of an image file: number, size, mode, form and the form's options."""

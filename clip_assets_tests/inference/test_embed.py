@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError, ModelMismatchError, SchemaError
+from clip_assets.errors import (
+    CheckFailedError,
+    MissingArtifactError,
+    ModelMismatchError,
+    SchemaError,
+)
 from clip_assets.inference.embed import EMBEDDINGS, embeddings, embeddings_inputs
 from clip_assets.inference.encoder import Encoder
 from clip_assets.inference.identity import expected_identity, read_identity
@@ -127,6 +132,30 @@ def test_a_truncated_tar_stops_the_partition(
     assert not local_store.exists(layout.img_emb(P))
 
 
+def test_a_model_of_nan_publishes_nothing(
+    store: Store,
+    inference: Inference,
+    write_shards: Write,
+    pair: Any,
+    model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from clip_assets.inference.openclip import load_encoder
+
+    folder = shutil.copytree(model_folder, tmp_path / "broken")
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["visual.proj"] *= float("nan")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    broken = inference.model_copy(update={"model": f"local-dir:{folder}"})
+    write_shards(store, P, [[pair(1), pair(2)]])
+    with pytest.raises(CheckFailedError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
+        embeddings(Catalog(store), P, broken, load_encoder(broken, "cpu"))
+    assert Catalog(store).get("embeddings", P) is None
+    assert not store.exists(layout.img_emb(P))
+
+
 def test_another_model_is_refused_and_both_are_named(
     store: Store,
     inference: Inference,
@@ -232,6 +261,26 @@ def test_a_tar_replaced_behind_our_back_stops_the_partition(
     store.write_bytes(layout.shard_tar(P, 0), make_tar([pair(2)]))
     with pytest.raises(SchemaError, match="sha256"):
         embeddings(Catalog(store), P, inference, encoder)
+
+
+def test_a_tar_that_changes_while_it_is_read_stops_the_partition(
+    local_store: Store,
+    inference: Inference,
+    encoder: Encoder,
+    write_shards: Write,
+    pair: Any,
+    meddled: Any,
+) -> None:
+    write_shards(local_store, P, [[pair(n) for n in range(60)]])
+    tar = Path(local_store.base, layout.shard_tar(P, 0))
+
+    def append() -> None:
+        with tar.open("ab") as file:
+            file.write(bytes(10_240))
+
+    with pytest.raises(SchemaError, match="changed while it was read"):
+        embeddings(Catalog(local_store), P, inference, meddled(encoder, append))
+    assert not local_store.exists(layout.img_emb(P))
 
 
 def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(

@@ -9,8 +9,8 @@ import pytest
 
 from clip_assets.errors import ConfigurationError, ModelLoadError
 from clip_assets.inference.encoder import Encoder
-from clip_assets.inference.models import CONFIG, WEIGHTS, pull_model
-from clip_assets.inference.openclip import RECORD, load_encoder
+from clip_assets.inference.models import WEIGHTS, pull_model
+from clip_assets.inference.openclip import CONFIG, RECORD, load_encoder
 from clip_assets.settings import Inference
 
 
@@ -48,6 +48,15 @@ def test_a_folder_in_use_is_left_alone(model_folder: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigurationError, match="folder with files"):
         pull_model(f"local-dir:{model_folder}", None, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32"])
+def test_a_text_tower_of_a_package_that_is_not_there_names_the_package(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=r"roberta-base.*pip install transformers"):
+        pull_model(name, "laion2b_s12b_b32k", tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_pull_leaves_nothing(tmp_path: Path) -> None:

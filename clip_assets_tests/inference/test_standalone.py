@@ -21,8 +21,8 @@ from clip_assets.errors import (
     SourceMissingError,
 )
 from clip_assets.inference.encoder import Encoder
-from clip_assets.inference.sources import Keys, expand_braces
-from clip_assets.inference.standalone import Wanted, embed_folder_or_webdataset
+from clip_assets.inference.sources import Keys, expand_braces, parts_of
+from clip_assets.inference.standalone import Wanted, embed_parts
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Report
 
@@ -32,8 +32,9 @@ Embed = Callable[..., Report]
 @pytest.fixture
 def embed(inference: Inference, encoder: Encoder) -> Embed:
     def run(source: object, output: object, **wanted: Any) -> Report:
-        chosen = Wanted(**wanted) if wanted else None
-        return embed_folder_or_webdataset(str(source), str(output), inference, encoder, chosen)
+        chosen = Wanted(**wanted)
+        parts = parts_of(str(source), chosen.keys)
+        return embed_parts(parts, str(output), inference, encoder, chosen)
 
     return run
 
@@ -158,6 +159,30 @@ def test_a_truncated_tar_stops_it_and_what_came_before_stays(
     assert len(rows_of(tmp_path / "out")) == 20
 
 
+@pytest.mark.parametrize("change", [b"", bytes(10_240)], ids=["replaced", "grown"])
+def test_a_tar_that_changes_while_it_is_read_stops_it(
+    tmp_path: Path,
+    inference: Inference,
+    encoder: Encoder,
+    pair: Any,
+    make_tar: Callable[..., bytes],
+    meddled: Any,
+    change: bytes,
+) -> None:
+    tar = tmp_path / "a.tar"
+    tar.write_bytes(make_tar([pair(n) for n in range(60)]))
+
+    def meddle() -> None:
+        other = tmp_path / "b.tar"
+        other.write_bytes(tar.read_bytes() + change)
+        other.replace(tar)
+
+    parts = parts_of(str(tar), Keys())
+    with pytest.raises(SchemaError, match=r"a\.tar.*changed while it was read"):
+        embed_parts(parts, str(tmp_path / "out"), inference, meddled(encoder, meddle))
+    assert not (tmp_path / "out" / "img_emb").exists()
+
+
 def test_another_model_into_the_same_output_is_refused(
     tars: Path, tmp_path: Path, embed: Embed, make_model: Callable[..., Path]
 ) -> None:
@@ -167,7 +192,7 @@ def test_another_model_into_the_same_output_is_refused(
     other = Inference(model=f"local-dir:{make_model(seed=1)}")
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError):
-        embed_folder_or_webdataset(str(tars), str(tmp_path / "out"), other, stranger)
+        embed_parts(parts_of(str(tars), Keys()), str(tmp_path / "out"), other, stranger)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.tar", "no*.tar"])

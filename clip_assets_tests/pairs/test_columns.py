@@ -4,7 +4,8 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceFormatError
-from clip_assets.pairs.columns import NAMES, Given, column_map, is_misfit, value
+from clip_assets.pairs.columns import NAMES, Given, column_map
+from clip_assets.pairs.relations import Relation, rows_of
 from clip_assets.storage import sql
 
 LAION_5B = "URL TEXT WIDTH HEIGHT similarity hash punsafe pwatermark AESTHETIC_SCORE"
@@ -80,7 +81,9 @@ def test_without_urls_there_are_no_pairs() -> None:
     ],
 )
 def test_values(column: str, given: str, expected: object, misfits: bool) -> None:
+    places = {"url": Given("u"), column: Given("x")}
+    relation = Relation("(SELECT $1::VARCHAR AS x, 'http://x' AS u)", places, {})
     with sql.connection(1 << 28) as database:
-        query = f"SELECT {value(column, Given('x'))}, {is_misfit(column, Given('x'))}"
-        found = database.execute(f"{query} FROM (SELECT $1::VARCHAR AS x)", [given]).fetchall()
-    assert found == [(expected, misfits)]
+        query = f"SELECT {column}, misfits FROM ({rows_of(relation, 0, 'pair')})"
+        found = database.execute(query, [given]).fetchall()
+    assert found == [(expected, misfits << layout.PAIRS.names.index(column))]

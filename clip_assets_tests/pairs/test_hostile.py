@@ -1,8 +1,10 @@
 """Sources from strangers: each fault has one clear outcome."""
 
-import os
+import gzip
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import SourceError, SourceFormatError
+from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
 from clip_assets.pairs.records import MAX_RECORD_BYTES
 from clip_assets.storage import tables
@@ -121,9 +123,29 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(ingest: Ingest) -> None:
     assert captions(found) == ["caption 1", None]
 
 
-def test_sixteen_bit_text_with_a_mark_is_read(ingest: Ingest) -> None:
-    found = ingest({"a.csv": "url,caption\nhttp://x/1,é\nhttp://x/2,猫\n".encode("utf-16")})
-    assert captions(found) == ["é", "猫"]
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "url,caption\nhttp://x/1,é\nhttp://x/2,猫\n"),
+        ("a.jsonl", '{"url": "http://x/1", "text": "é"}\n{"url": "http://x/2", "text": "猫"}\n'),
+        ("a.txt", "http://x/1\r\nhttp://x/2\r\n"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_with_a_mark_of_its_encoding_is_read(
+    ingest: Ingest, name: str, content: str, encoding: str
+) -> None:
+    found = ingest({name: content.encode(encoding)})
+    assert [url for url, _ in found.rows] == ["http://x/1", "http://x/2"]
+    assert captions(found) == ([None, None] if name == "a.txt" else ["é", "猫"])
+    assert found.report.figures["rows_repaired_to_utf8"] == 0
+
+
+def test_captions_of_json_in_another_encoding_become_utf8(ingest: Ingest) -> None:
+    lines = '{"url": "http://x/1", "text": "café"}\n{"url": "http://x/2", "text": "ok"}\n'
+    found = ingest({"a.jsonl": lines.encode("cp1252")})
+    assert captions(found) == ["café", "ok"]
+    assert found.report.figures["rows_repaired_to_utf8"] == 1
 
 
 def test_captions_in_another_encoding_become_utf8_and_are_counted(ingest: Ingest) -> None:
@@ -168,14 +190,57 @@ def test_quotes_inside_plain_tsv_are_characters(ingest: Ingest) -> None:
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_named(
-    ingest: Ingest, write_source: Callable[..., Path]
-) -> None:
-    path = write_source("a.csv", "url\nhttp://x/1\n")
-    path.chmod(0)
-    with pytest.raises(SourceError, match="PermissionError"):
-        ingest({})
+READ_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from clip_assets.errors import ClipAssetsError
+from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.partitions.ledger import add_sources
+from clip_assets.settings import Sources
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+def read(root, source):
+    store = Store.open(root)
+    for plan in add_sources(store, [source], Sources()).plans:
+        raw_pairs(Catalog(store), plan.partition, Sources())
+
+folder = Path(sys.argv[1])
+read(str(folder / "before"), str(folder / "good.csv"))  # loads every module, while that is allowed
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for source in ("good.csv", "secret.csv", "secret", "around"):
+    try:
+        read(str(folder / f"pool of {source}"), str(folder / source))
+        print(source, "done")
+    except ClipAssetsError as error:
+        print(source, type(error).__name__, error.found)
+"""
+
+
+def test_what_may_not_be_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "around/secret").mkdir(parents=True)
+        (folder / "secret").mkdir()
+        for path in ("good.csv", "secret.csv", "secret/a.csv", "around/secret/a.csv"):
+            (folder / path).write_text("url\nhttp://x/1\n")
+        for path in ("secret.csv", "secret", "around/secret"):
+            (folder / path).chmod(0)
+        command = [sys.executable, "-c", READ_AS_NOBODY, name]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for path in ("secret", "around/secret"):
+            (folder / path).chmod(0o700)
+    good, *others = found.splitlines()
+    assert good == "good.csv done"
+    assert [line.split(": [Errno 13]")[0] for line in others] == [
+        "secret.csv SourceError PermissionError",
+        "secret SourceError PermissionError",
+        "around SourceError PermissionError",
+    ]
 
 
 def test_a_broken_archive_is_told(ingest: Ingest) -> None:
@@ -185,17 +250,16 @@ def test_a_broken_archive_is_told(ingest: Ingest) -> None:
         ingest({"a.csv.zst": b"no zstd"})
 
 
-def test_a_truncated_archive_is_told(ingest: Ingest) -> None:
-    import gzip
-
-    whole = gzip.compress(("url,caption\n" + good(*range(1000))).encode())
-    with pytest.raises(SourceFormatError, match=r"a\.csv\.gz"):
-        ingest({"a.csv.gz": whole[: len(whole) // 2]})
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.csv.zst", "a.txt.zst"])
+def test_a_truncated_archive_is_told(ingest: Ingest, name: str) -> None:
+    text = ("url,caption\n" + good(*range(1000))).encode()
+    is_gzip = name.endswith("gz")
+    whole = gzip.compress(text) if is_gzip else pa.compress(text, codec="zstd", asbytes=True)
+    with pytest.raises(SourceFormatError, match=f"{re.escape(name)}.*a whole"):
+        ingest({name: whole[: len(whole) // 2]})
 
 
 def test_an_archive_that_explodes_is_told(ingest: Ingest) -> None:
-    import gzip
-
     bomb = gzip.compress(b"url,caption\n" + b"http://x/1,a\n" * 3_000_000)
     with pytest.raises(SourceFormatError, match="more than 200 times its size"):
         ingest({"a.csv.gz": bomb})
@@ -243,6 +307,14 @@ def test_parquet_columns_whose_names_differ_only_in_case(ingest: Ingest, tmp_pat
     assert [url for url, _ in found.rows] == ["http://x/1"]
     assert found.column("source_url") == ["http://x/2"]
     assert found.column("source_source_Url") == ["http://x/3"]
+
+
+def test_signs_in_the_names_of_further_columns_are_part_of_them(ingest: Ingest) -> None:
+    names = ['a"b', "'; DROP TABLE rows; --", "+x", "?width", "digest", "reason"]
+    quoted = [name.replace('"', '""') for name in names]
+    header = ",".join(f'"{name}"' for name in ["url", *quoted])
+    found = ingest({"a.csv": f"{header}\nhttp://x/1,1,2,3,4,5,6\n"})
+    assert [found.column(name) for name in names] == [["1"], ["2"], ["3"], ["4"], ["5"], ["6"]]
 
 
 def test_formulas_and_markup_are_just_text(ingest: Ingest) -> None:

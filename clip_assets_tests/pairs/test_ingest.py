@@ -11,12 +11,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
-from clip_assets.errors import SourceChangedError, SourceFormatError, SourceMissingError
+from clip_assets import layout, settings
+from clip_assets.errors import (
+    MissingArtifactError,
+    SourceChangedError,
+    SourceFormatError,
+    SourceMissingError,
+)
+from clip_assets.pairs import direct
 from clip_assets.pairs.ingest import raw_pairs, raw_pairs_inputs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
-from clip_assets.storage.manifests import ABSENT, Catalog, read_failure
+from clip_assets.storage.manifests import Catalog, Report, read_failure
 from clip_assets.storage.store import Store
 
 Ingest = Callable[..., Any]
@@ -122,8 +128,22 @@ def test_an_empty_csv_is_a_partition_without_rows(ingest: Ingest) -> None:
     assert found.keys.num_rows == 0
 
 
-def test_a_header_without_rows_is_a_partition_without_rows(ingest: Ingest) -> None:
-    assert ingest({"a.csv": "url,caption\n"}).report.rows_in == 0
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "url,caption\n"),
+        ("a.csv", '"url"|"caption"'),
+        ("a.tsv.gz", gzip.compress(b"url\tcaption\r\n")),
+        ("a.parquet", pa.table({"url": pa.array([], pa.string())})),
+        ("a.jsonl", "\n"),
+        ("a.txt", ""),
+    ],
+)
+def test_a_source_without_rows_is_a_partition_without_rows(
+    ingest: Ingest, name: str, content: Any
+) -> None:
+    report = ingest({name: content}).report
+    assert (report.rows_in, report.dropped) == (0, {})
 
 
 def test_files_without_urls_are_refused_with_what_was_found(ingest: Ingest) -> None:
@@ -138,9 +158,15 @@ def test_a_parquet_file_of_another_schema_is_refused(ingest: Ingest) -> None:
         ingest({"a.parquet": pa.table({"foo": [1], "image": [b"x"]})})
 
 
-def test_settings_name_further_columns(ingest: Ingest) -> None:
-    found = ingest({"a.csv": "Adresse,text\nhttp://x/1,a\n"}, columns={"adresse": "url"})
+def test_the_settings_file_of_a_pool_names_further_columns(
+    local_store: Store, ingest: Ingest
+) -> None:
+    content = "sources:\n  columns: {adresse: url, Légende: caption}\n"
+    Path(local_store.base, layout.POOL).write_text(content, encoding="utf-8")
+    columns = settings.load(local_store.base).sources.columns
+    found = ingest({"a.csv": "Adresse,légende,text\nhttp://x/1,a,b\n"}, columns=columns)
     assert found.rows == [("http://x/1", "a")]
+    assert found.column("text") == ["b"]
 
 
 def test_datacomp_columns_keep_their_types(ingest: Ingest) -> None:
@@ -207,13 +233,29 @@ def test_values_of_json_keep_their_form(ingest: Ingest) -> None:
     ]  # fmt: skip
 
 
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "zst": lambda text: pa.compress(text, codec="zstd", asbytes=True),
+}
+
+
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_compressed_text_is_read(ingest: Ingest, suffix: str) -> None:
-    if suffix == "gz":
-        content = gzip.compress(LAION.encode())
-    else:
-        content = pa.compress(LAION.encode(), codec="zstd", asbytes=True)
-    assert len(ingest({f"a.csv.{suffix}": content}).rows) == 3
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "url,caption\nhttp://x/1,é\nhttp://x/2,b\n"),
+        ("a.tsv", "url\tcaption\nhttp://x/1\té\nhttp://x/2\tb\n"),
+        ("a.jsonl", '{"url": "http://x/1", "text": "é"}\n{"url": "http://x/2", "text": "b"}\n'),
+        ("a.txt", "http://x/1\nhttp://x/2\n"),
+    ],
+)
+def test_compressed_text_is_read(ingest: Ingest, name: str, content: str, suffix: str) -> None:
+    half = len(content) // 2
+    pieces = [COMPRESS[suffix](part.encode()) for part in (content[:half], content[half:])]
+    # Archives put one after the other are one archive.
+    found = ingest({f"{name}.{suffix}": b"".join(pieces)})
+    captions = [None, None] if name == "a.txt" else ["é", "b"]
+    assert found.rows == list(zip(["http://x/1", "http://x/2"], captions, strict=True))
 
 
 def test_only_the_planned_row_groups_are_read(
@@ -241,6 +283,37 @@ def test_the_same_sources_give_the_same_bytes(
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("unclean", ["", "no address\n"])
+def test_rows_that_are_staged_give_the_same_bytes_as_rows_that_are_not(
+    write_source: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unclean: str,
+) -> None:
+    header = ("url|caption|width|n\n", "caption|url|uid\n", "URL|similarity|N\n")
+    lines = (
+        "http://x/{0}|caption {0}|{0}|{0}\n",
+        '"a ""{0}"""|http://y/{0}|{0:032X}\n',
+        "http://z/{1}|0.{0}|\n",
+    )
+    # More rows than a row group has, in files that end inside of one.
+    for number in range(6):
+        rows = [lines[number % 3].format(row, row // 2) for row in range(number, 25_000)]
+        end = unclean if number == 4 else ""
+        write_source(f"{number}.csv", header[number % 3] + "".join(rows) + end)
+    found: list[tuple[str, Report]] = []
+    for name in ("one", "two", "staged"):
+        if name == "staged":
+            monkeypatch.setattr(direct, "rows", lambda *_: None)
+        catalog = Catalog(Store.open(str(tmp_path / name)))
+        (plan,) = add_sources(catalog.store, [str(tmp_path / "sources")], Sources()).plans
+        made = raw_pairs(catalog, plan.partition, Sources()).manifest
+        found.append((made.digest(), made.report))
+    assert found[0] == found[1] == found[2]
+    assert found[0][1].rows_out == 6 * 25_000 - 15
+    assert sum(found[0][1].dropped.values()) == bool(unclean)
+
+
 def test_a_source_that_is_gone_is_told(store: Store, write_source: Callable[..., Path]) -> None:
     path = write_source("a.csv", LAION)
     (plan,) = add_sources(store, [str(path)], Sources()).plans
@@ -260,10 +333,10 @@ def test_a_source_that_changed_is_told_and_refresh_is_the_way_on(
     catalog = Catalog(store)
     raw_pairs(catalog, plan.partition, Sources())
     write_source("a.csv", LAION + "4|http://x/4|new|1|1|||\n")
-    before = raw_pairs_inputs(catalog, plan.partition, Sources())
+    before = raw_pairs_inputs(plan, Sources())
     assert catalog.state("raw_pairs", plan.partition, "1", before) == "done"
-    add_sources(store, [str(path)], Sources(), refresh=True)
-    after = raw_pairs_inputs(catalog, plan.partition, Sources())
+    (refreshed,) = add_sources(store, [str(path)], Sources(), refresh=True).refreshed
+    after = raw_pairs_inputs(refreshed, Sources())
     assert catalog.state("raw_pairs", plan.partition, "1", after) == "stale"
     assert raw_pairs(catalog, plan.partition, Sources()).manifest.report.rows_out == 4
 
@@ -278,9 +351,9 @@ def test_a_source_that_was_touched_after_planning_stops_the_partition(
         raw_pairs(Catalog(store), plan.partition, Sources())
 
 
-def test_inputs_of_an_unplanned_partition_are_absent(store: Store) -> None:
-    inputs = raw_pairs_inputs(Catalog(store), layout.partition_key(3), Sources())
-    assert inputs["plan"] == ABSENT
+def test_a_partition_that_was_never_planned_is_told(store: Store) -> None:
+    with pytest.raises(MissingArtifactError, match="00003"):
+        raw_pairs(Catalog(store), layout.partition_key(3), Sources())
 
 
 def test_a_finished_partition_is_not_read_again(ingest: Ingest, store: Store) -> None:

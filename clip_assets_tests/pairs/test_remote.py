@@ -1,7 +1,10 @@
 """Sources behind a real web server, which also misbehaves."""
 
+import gzip
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +23,7 @@ from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
+from clip_assets_tests.servers import serving
 
 
 @dataclass
@@ -31,9 +35,64 @@ class Site:
     requests: list[str] = field(default_factory=list[str])
     knows_ranges: bool = True
     says_bytes_more: int = 0
+    head_says_bytes_more: int = 0
+    encoding: str = ""
+    answers_slowly: bool = False
+    sent_bytes: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     stalls: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     url: str = ""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the site says."""
+
+    site: Site
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        content = self.site.files.get(self.path)
+        if content is None:
+            self.send_error(404)
+            return
+        self.site.at_once += 1
+        self.site.most_at_once = max(self.site.at_once, self.site.most_at_once)
+        if self.site.answers_slowly:
+            time.sleep(0.05)
+        with suppress(ConnectionError):
+            self.send(content)
+        self.site.at_once -= 1
+
+    def send(self, content: bytes) -> None:
+        site, asked = self.site, self.headers.get("Range")
+        site.requests.append(f"{self.command} {self.path} {asked or ''}".strip())
+        status, total = 200, len(content)
+        if asked and site.knows_ranges:
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            status, content = 206, content[int(first) : int(last or total) + 1]
+        self.send_response(status)
+        more = site.head_says_bytes_more if self.command == "HEAD" else site.says_bytes_more
+        self.send_header("Content-Length", str(len(content) + more))
+        if site.encoding:
+            self.send_header("Content-Encoding", site.encoding)
+        self.send_header("ETag", site.etags.get(self.path, '"1"'))
+        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "x/y")
+        if site.knows_ranges:
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{total}")
+        self.end_headers()
+        if self.command == "GET":
+            if site.stalls:
+                site.stop.wait(20)
+            for start in range(0, len(content), 1 << 16):
+                site.sent_bytes += self.wfile.write(content[start : start + (1 << 16)])
 
 
 @pytest.fixture
@@ -41,48 +100,11 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     found = Site()
     # One file system per url and process is kept by fsspec; its session ends with the server.
     monkeypatch.setattr(remote, "STALL_S", 1)
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, *, with_body: bool) -> None:
-            content = found.files.get(self.path)
-            if content is None:
-                self.send_error(404)
-                return
-            asked = self.headers.get("Range")
-            found.requests.append(f"{self.command} {self.path} {asked or ''}".strip())
-            status, total = 200, len(content)
-            if asked and found.knows_ranges:
-                first, _, last = asked.removeprefix("bytes=").partition("-")
-                status, content = 206, content[int(first) : int(last or total) + 1]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content) + found.says_bytes_more))
-            self.send_header("ETag", found.etags.get(self.path, '"1"'))
-            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "x/y")
-            if found.knows_ranges:
-                self.send_header("Accept-Ranges", "bytes")
-                self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{total}")
-            self.end_headers()
-            if with_body:
-                if found.stalls:
-                    found.stop.wait(20)
-                self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": found}))
     found.url = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    found.stop.set()
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        yield found
+        found.stop.set()
 
 
 @pytest.fixture
@@ -149,10 +171,45 @@ def test_a_fetch_that_was_cut_off_goes_on(
     assert not {"1000", "2000", "3000", "4000"} & set(starts)
 
 
-def test_a_server_without_ranges_sends_everything_once(site: Site, ingest: Any) -> None:
+def test_a_server_without_ranges_sends_a_file_once(
+    site: Site, local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.knows_ranges = False
-    site.files["/a.csv"] = ROWS
-    assert ingest(f"{site.url}/a.csv").rows_out == 1000
+    site.files["/a.csv"] = b"url,caption\n" + (b"http://x/1," + b"y" * 1000 + b"\n") * 20_000
+    monkeypatch.setattr(fetching, "BLOCK_BYTES", 1 << 20)
+    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
+    site.sent_bytes = 0
+    report = raw_pairs(Catalog(local_store), plan.partition, Sources()).manifest.report
+    assert report.rows_out == 20_000
+    # Besides the file there is what a broken-off connection holds on its way.
+    assert site.sent_bytes < 1.7 * len(site.files["/a.csv"])
+
+
+def test_a_parquet_file_is_read_from_a_server_without_ranges(
+    site: Site, local_store: Store, tmp_path: Path
+) -> None:
+    site.knows_ranges = False
+    pq.write_table(pa.table({"url": ["http://x/1"] * 100}), tmp_path / "a", row_group_size=10)
+    site.files["/a.parquet"] = (tmp_path / "a").read_bytes()
+    options = Sources(rows_per_partition=10)
+    (plan,) = add_sources(local_store, [f"{site.url}/a.parquet"], options).plans
+    report = raw_pairs(Catalog(local_store), plan.partition, options).manifest.report
+    assert report.rows_out == 100
+    assert local_store.list("work") == []
+
+
+def test_an_archive_that_is_called_an_encoding_arrives_as_it_is(site: Site, ingest: Any) -> None:
+    site.encoding = "gzip"
+    site.files["/a.csv.gz"] = gzip.compress(ROWS)
+    assert ingest(f"{site.url}/a.csv.gz").rows_out == 1000
+
+
+def test_many_files_are_looked_into_side_by_side(site: Site, local_store: Store) -> None:
+    site.answers_slowly = True
+    names = [f"/{number}.csv" for number in range(12)]
+    site.files |= dict.fromkeys(names, ROWS)
+    add_sources(local_store, [site.url + name for name in names], Sources())
+    assert site.most_at_once > 1
 
 
 def test_a_file_that_changed_on_the_server_is_told(site: Site, local_store: Store) -> None:
@@ -171,8 +228,13 @@ def test_a_file_that_is_gone_from_the_server_is_told(site: Site, local_store: St
         raw_pairs(Catalog(local_store), plan.partition, Sources())
 
 
-def test_a_server_that_lies_about_the_length_is_told(site: Site, ingest: Any) -> None:
-    site.says_bytes_more = 100
+@pytest.mark.parametrize("knows_ranges", [True, False])
+@pytest.mark.parametrize("lie", ["says_bytes_more", "head_says_bytes_more"])
+def test_a_server_that_lies_about_the_length_is_told(
+    site: Site, ingest: Any, lie: str, knows_ranges: bool
+) -> None:
+    site.knows_ranges = knows_ranges
+    setattr(site, lie, 100)
     site.files["/a.csv"] = ROWS
     with pytest.raises(SourceError, match=r"a\.csv"):
         ingest(f"{site.url}/a.csv")

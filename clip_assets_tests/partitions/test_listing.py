@@ -41,6 +41,17 @@ def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path: Path) -> None:
     assert names([str(tmp_path / "*.csv")], tmp_path) == []
 
 
+def test_a_link_that_leads_nowhere_is_named_and_a_pipe_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
+    os.mkfifo(tmp_path / "c.csv")
+    for pattern in (tmp_path, tmp_path / "*.csv"):
+        assert names([str(pattern)], tmp_path) == ["a.csv", "b.csv"]
+    (tmp_path / "d.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(SourceMissingError, match=r"d\.csv"):
+        list_sources([str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [("*.csv", ["a.csv", "b.csv"]), ("?.csv", ["a.csv", "b.csv"]), ("[a].csv", ["a.csv"])],

@@ -1,6 +1,7 @@
 """Pool metadata of known content."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 from clip_assets import layout
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, materialize
+from clip_assets.storage.stages import materialize
+from clip_assets.subsets.metadata import POOL_METADATA
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -28,7 +30,8 @@ def publish_rows(catalog: Catalog) -> Callable[[int, Rows], None]:
                 tables.write(part, table, layout.POOL_ROWS)
             return Report(len(rows), len(rows))
 
+        stage = replace(POOL_METADATA, rows_from="")
         inputs = {"rows": str(rows)}
-        materialize(Catalog(catalog.store), Stage("pool_metadata", "1"), key, inputs, work)
+        materialize(Catalog(catalog.store), stage, key, inputs, work)
 
     return publish

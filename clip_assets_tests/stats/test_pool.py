@@ -1,6 +1,7 @@
 """The numbers of a pool, per partition and in total."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,9 @@ from clip_assets.stats import report
 from clip_assets.stats.pool import metadata_stats, metadata_stats_inputs
 from clip_assets.stats.summary import KEPT_VALUES, OTHER_VALUES, Summary, frequent, total
 from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.stages import Outcome
 from clip_assets.storage.store import Store
+from clip_assets.subsets import metadata
 
 Publish = Callable[..., None]
 KEYS = [layout.partition_key(number) for number in range(3)]
@@ -34,6 +37,12 @@ SECOND = [
 ]
 
 
+def made(catalog: Catalog) -> Outcome:
+    """The asset, as a new process would make it."""
+    fresh = Catalog(catalog.store)
+    return metadata_stats(fresh, metadata.look(fresh, KEYS))
+
+
 def stats(store: Store) -> Summary:
     return Summary.parsed(store.read_bytes(layout.STATS))
 
@@ -41,7 +50,7 @@ def stats(store: Store) -> Summary:
 def test_partitions_are_counted_and_added(catalog: Catalog, publish_rows: Publish) -> None:
     publish_rows(0, FIRST)
     publish_rows(2, SECOND)
-    made = metadata_stats(Catalog(catalog.store), KEYS).manifest.report
+    figures = made(catalog).manifest.report.figures
     found = stats(catalog.store)
     assert found.rows == 5
     assert found.status == {"success": 4, "failed_to_download": 1}
@@ -53,59 +62,83 @@ def test_partitions_are_counted_and_added(catalog: Catalog, publish_rows: Publis
     assert lengths == {"0": 2, "6-10": 2, "1001 or more": 1}
     assert (found.language["en"], found.license["CC-BY"], found.nsfw["UNLIKELY"]) == (1, 1, 1)
     assert sum(found.scores["clip_similarity_score"]) == 2
-    assert made.figures["partitions_used"] == [KEYS[0], KEYS[2]]
-    assert made.figures["partitions_missing"] == [KEYS[1]]
-    assert made.balances
+    assert figures["partitions_used"] == [KEYS[0], KEYS[2]]
+    assert figures["partitions_missing"] == [KEYS[1]]
+    # They were not made from what there is upstream, which is nothing.
+    assert figures["partitions_stale"] == [KEYS[0], KEYS[2]]
 
 
 def test_a_pool_without_metadata_has_a_report_too(catalog: Catalog) -> None:
-    assert metadata_stats(catalog, KEYS).manifest.report.rows_out == 0
+    assert made(catalog).manifest.report.rows_out == 0
     assert "0 pairs in 0 partitions" in catalog.store.read_bytes(layout.STATS_REPORT).decode()
 
 
 def test_only_new_partitions_are_counted(catalog: Catalog, publish_rows: Publish) -> None:
     publish_rows(0, FIRST)
-    metadata_stats(Catalog(catalog.store), KEYS)
+    made(catalog)
     # What was counted is taken from its summary, which is changed here to tell the difference.
     path = layout.partition_stats(KEYS[0])
     changed = json.loads(catalog.store.read_bytes(path)) | {"rows": 1000}
     catalog.store.write_bytes(path, json.dumps(changed).encode())
     publish_rows(1, SECOND)
-    metadata_stats(Catalog(catalog.store), KEYS)
+    made(catalog)
     assert stats(catalog.store).rows == 1002
 
 
 def test_a_partition_that_changed_is_counted_again(catalog: Catalog, publish_rows: Publish) -> None:
     publish_rows(0, FIRST)
-    metadata_stats(Catalog(catalog.store), KEYS)
+    made(catalog)
     publish_rows(0, SECOND)
     fresh = Catalog(catalog.store)
-    assert metadata_stats(fresh, KEYS).manifest.inputs == metadata_stats_inputs(fresh, KEYS)
+    expected = metadata_stats_inputs(fresh, metadata.look(fresh, KEYS))
+    assert made(catalog).manifest.inputs == expected
     assert stats(catalog.store).rows == 2
-    assert metadata_stats(Catalog(catalog.store), KEYS).reused
+    assert made(catalog).reused
 
 
-def test_the_report_is_markdown_that_strangers_cannot_write(
+def test_the_report_is_one_page_that_strangers_cannot_write(
     catalog: Catalog, publish_rows: Publish
 ) -> None:
-    publish_rows(0, [image("http://x/1", license="<script>|\n# title `x` [a](b)")])
-    metadata_stats(catalog, KEYS)
+    publish_rows(0, [image("http://x/1", license="<script>alert(1)</script>&", language="x" * 200)])
+    made(catalog)
     text = catalog.store.read_bytes(layout.STATS_REPORT).decode()
-    assert "# Pool statistics" in text
-    assert "<script>|" not in text
-    assert "\n# title" not in text
+    titles = ["Outcome", "Image size", "Caption length", "Language", "NSFW tag", "Domains"]
+    assert all(f"<h2>{title}</h2>" in text for title in titles)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
+    assert "<script" not in text
+    assert set(re.findall(r'(?:src|href)="(.{10})', text)) == {"data:image"}
+    assert "2 partitions have no metadata yet, 1 are stale" in text
+
+
+def test_scores_of_the_source_and_of_the_model_are_drawn(
+    catalog: Catalog, publish_rows: Publish
+) -> None:
+    scores = {"similarity": 0.31, "punsafe": 0.02, "aesthetic": 5.5, "clip_similarity_score": 0.2}
+    publish_rows(0, [image("http://x/1", **scores), image("http://x/2", similarity=0.35)])
+    pictures = made(catalog).manifest.report.pictures
+    assert pictures.keys() >= scores.keys()
+    assert report.score("similarity", stats(catalog.store).scores["similarity"]) == {
+        "0.30": 1, "0.32": 0, "0.34": 1,
+    }  # fmt: skip
+
+
+def test_languages_are_counted_for_the_pool(catalog: Catalog, publish_rows: Publish) -> None:
+    publish_rows(0, [image("http://x/1", language="en"), image("http://x/2")])
+    publish_rows(1, [image("http://x/3", language="en"), image("http://x/4", language="ja")])
+    assert "language" in made(catalog).manifest.report.pictures
+    assert stats(catalog.store).language == {"en": 2, "(none)": 1, "ja": 1}
 
 
 def test_pictures_are_small_and_the_same_each_time(
     catalog: Catalog, publish_rows: Publish, tmp_path: Any
 ) -> None:
     publish_rows(0, SECOND)
-    made = metadata_stats(Catalog(catalog.store), KEYS).manifest
-    for path in made.report.pictures.values():
+    pictures = made(catalog).manifest.report.pictures
+    for path in pictures.values():
         content = catalog.store.read_bytes(path)
         assert content.startswith(b"\x89PNG")
         assert len(content) < 150_000
-    assert set(made.report.pictures) >= {"image size", "caption length", "clip_similarity_score"}
+    assert set(pictures) >= {"image size", "caption length", "clip_similarity_score"}
 
 
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 5))

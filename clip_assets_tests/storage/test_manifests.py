@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from clip_assets import layout
+from clip_assets import layout, status
 from clip_assets.errors import CheckFailedError
 from clip_assets.partitions import ledger
+from clip_assets.partitions.ledger import PartitionPlan, SourceRange
+from clip_assets.settings import Settings
 from clip_assets.storage.manifests import (
     Artifact,
     Catalog,
@@ -159,8 +161,22 @@ def test_success_after_preloading_is_seen(counted: Store) -> None:
     assert catalog.state("unique_pairs", KEYS[150], "1", {"plan": "1"}) == "done"
 
 
+def test_looking_at_a_pool_takes_as_many_requests_for_many_partitions_as_for_few(
+    counted: Store,
+) -> None:
+    costs: list[dict[str, int]] = []
+    for few_or_many in (KEYS[:10], KEYS):
+        for key in few_or_many:
+            plan = PartitionPlan(key, (SourceRange("a.csv", 1, "1"),))
+            counted.write_bytes(layout.plan(key), plan.content())
+        requests()
+        assert len(status.report(counted, Settings())["partitions"]) == len(few_or_many)
+        costs.append(requests())
+    assert costs[0] == costs[1]
+
+
 def test_plans_are_read_at_once_and_in_order(counted: Store) -> None:
-    plans = [ledger.PartitionPlan(key, ()) for key in KEYS]
+    plans = [PartitionPlan(key, ()) for key in KEYS]
     for plan in reversed(plans):
         counted.write_bytes(layout.plan(plan.partition), plan.content())
     requests()

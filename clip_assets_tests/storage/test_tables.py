@@ -1,7 +1,10 @@
 """Parquet files hold what the layout says."""
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
 from clip_assets.storage import tables
@@ -44,3 +47,47 @@ def test_wrong_type_is_refused(store: Store) -> None:
         tables.write(part, pa.table({"uid": ["a"], "width": ["wide"]}))
     with pytest.raises(SchemaError, match="width"):
         tables.read(store, "t.parquet", SCHEMA, "raw_pairs")
+
+
+def encodings(store: Store, path: str, column: str) -> set[str]:
+    with store.local(path) as file:
+        group = pq.read_metadata(file).row_group(0)
+    found = [group.column(number) for number in range(group.num_columns)]
+    return {name for one in found if one.path_in_schema == column for name in one.encodings}
+
+
+def test_only_columns_that_repeat_have_dictionaries(store: Store) -> None:
+    rows = 5000
+    schema = pa.schema([("uid", pa.string()), ("kind", pa.string()), ("score", pa.float64())])
+    columns = {
+        "uid": [f"{number:032x}" for number in range(rows)],
+        "kind": ["a", None] * (rows // 2),
+        "score": [number / 7 for number in range(rows)],
+    }
+    table = pa.table(columns, schema=schema)
+    with store.publish("t.parquet") as part:
+        tables.write_batches(part, schema, table.to_batches(2000))
+    assert "RLE_DICTIONARY" in encodings(store, "t.parquet", "kind")
+    assert "DELTA_LENGTH_BYTE_ARRAY" in encodings(store, "t.parquet", "uid")
+    assert "RLE_DICTIONARY" not in encodings(store, "t.parquet", "score")
+    assert tables.read(store, "t.parquet", schema, "raw_pairs").equals(table)
+
+
+def test_a_table_without_rows_has_its_columns(store: Store) -> None:
+    with store.publish("t.parquet") as part:
+        tables.write_batches(part, SCHEMA, [])
+    assert tables.read(store, "t.parquet", SCHEMA, "raw_pairs").num_rows == 0
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=8), rows=st.integers(1, 6))
+def test_regrouped_batches_have_the_same_rows(sizes: list[int], rows: int) -> None:
+    numbers = pa.table({"n": pa.array(range(sum(sizes)), pa.int64())})
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    pieces = [
+        pa.RecordBatch.from_arrays([numbers["n"].slice(start, size).combine_chunks()], names=["n"])
+        for start, size in zip(starts, sizes, strict=True)
+    ]
+    found = list(tables.regrouped(pieces, rows))
+    assert [batch.num_rows for batch in found[:-1]] == [rows] * (len(found) - 1)
+    assert all(0 < batch.num_rows <= rows for batch in found)
+    assert [n for batch in found for n in batch.column("n").to_pylist()] == list(range(sum(sizes)))

@@ -1,0 +1,189 @@
+"""Files to pixels, and pixels to the images of a tar: img2dataset's results, byte for byte.
+
+img2dataset's own resizer makes and checks transform objects for every image, a seventh of its
+time, and points the whole process's output elsewhere meanwhile, so threads cannot share it.
+Tests compare the two.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.settings import Download
+
+Pixels = npt.NDArray[Any]
+"""(height, width) or (height, width, channels in the order BGR), uint8; a file may bring uint16."""
+
+Blur = Callable[[Pixels, list[list[float]]], Pixels]
+"""Blurs boxes ``[x_min, y_min, x_max, y_max]``, as shares of width and height."""
+
+QUALITIES = {
+    "jpg": cv2.IMWRITE_JPEG_QUALITY,
+    "png": cv2.IMWRITE_PNG_COMPRESSION,
+    "webp": cv2.IMWRITE_WEBP_QUALITY,
+}
+"""What ``encode_quality`` sets, by format."""
+
+# Every image has a thread of its own; threads inside an image would only stand in their way.
+cv2.setNumThreads(1)
+
+
+class RefusedError(Exception):
+    """A file that gives no image.
+
+    Args:
+        error_class: ``decode``, ``too_small`` or ``aspect_ratio``.
+        message: img2dataset's.
+    """
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(error_class, message)
+        self.error_class = error_class
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An image for the tar; sides are in pixels."""
+
+    image: bytes
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    perceptual_hash: str | None
+
+
+class Scaler:
+    """Decodes, scales and encodes; any number of threads may call it at once.
+
+    Args:
+        settings: size, mode and format.
+        blur: for the boxes of faces.
+    """
+
+    def __init__(self, settings: Download, blur: Blur | None) -> None:
+        self._settings = settings
+        self._blur = blur
+        self._parameters = [QUALITIES[settings.encode_format], settings.encode_quality]
+
+    def __call__(self, body: bytes, boxes: list[list[float]] | None) -> Scaled:
+        """Scale one file.
+
+        Raises:
+            RefusedError: it is no image, or not one that the settings ask for.
+        """
+        try:
+            return self._scaled(body, boxes)
+        except (cv2.error, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # What strangers' files and boxes make of cv2 and of the blurrer.
+            raise RefusedError("decode", str(error)) from error
+
+    def _scaled(self, body: bytes, boxes: list[list[float]] | None) -> Scaled:
+        decoded = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+        if decoded is None:  # pyright: ignore[reportUnnecessaryComparison] (its stubs are wrong)
+            raise RefusedError("decode", "Image decoding error")
+        height, width = decoded.shape[:2]
+        self._check_sides(min(height, width), max(height, width))
+        is_resized = self._is_resized(decoded)
+        made = _on_white(decoded)
+        if is_resized:
+            made = self._fitted(made)
+        if self._blur is not None and boxes is not None:
+            made = self._blur(made, boxes)
+        if is_resized:
+            made = self._framed(made)
+        is_the_file = made is decoded and not is_resized
+        if self._settings.skip_reencode and is_the_file and self._is_in_format(body):
+            image = body
+        else:
+            image = cv2.imencode(f".{self._settings.encode_format}", made, self._parameters)[1]
+            image = image.tobytes()
+        return Scaled(
+            image,
+            width=made.shape[1],
+            height=made.shape[0],
+            original_width=width,
+            original_height=height,
+            perceptual_hash=perceptual_hash(made) if self._settings.perceptual_hash else None,
+        )
+
+    def _check_sides(self, shorter: int, longer: int) -> None:
+        if shorter < self._settings.min_image_size:
+            raise RefusedError("too_small", "image too small")
+        ratio = self._settings.max_aspect_ratio
+        if ratio is not None and longer / shorter > ratio:
+            raise RefusedError("aspect_ratio", "aspect ratio too large")
+
+    def _side(self, pixels: Pixels) -> int:
+        """The side that becomes ``image_size``."""
+        covers = self._settings.resize_mode in ("keep_ratio", "center_crop")
+        return min(pixels.shape[:2]) if covers else max(pixels.shape[:2])
+
+    def _is_resized(self, pixels: Pixels) -> bool:
+        if self._settings.resize_mode == "no":
+            return False
+        is_bigger = self._side(pixels) > self._settings.image_size
+        return is_bigger or not self._settings.resize_only_if_bigger
+
+    def _fitted(self, pixels: Pixels) -> Pixels:
+        """Scaled so that the side that counts is ``image_size``."""
+        scale = self._settings.image_size / self._side(pixels)
+        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+        if (height, width) == pixels.shape[:2]:
+            return pixels
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LANCZOS4
+        return cv2.resize(pixels, (width, height), interpolation=interpolation)
+
+    def _framed(self, pixels: Pixels) -> Pixels:
+        """Cut or filled up to a square where the mode says so."""
+        size = self._settings.image_size
+        height, width = pixels.shape[:2]
+        if self._settings.resize_mode == "center_crop":
+            top, left = (height - size) // 2, (width - size) // 2
+            return pixels[top : top + size, left : left + size]
+        if self._settings.resize_mode == "border":
+            top, left = (size - height) // 2, (size - width) // 2
+            rest = (size - height - top, size - width - left)
+            white = (255, 255, 255)
+            return cv2.copyMakeBorder(
+                pixels, top, rest[0], left, rest[1], cv2.BORDER_CONSTANT, value=white
+            )
+        return pixels
+
+    def _is_in_format(self, body: bytes) -> bool:
+        """Whether a file has the format of the tars, as ``imghdr`` tells it."""
+        match self._settings.encode_format:
+            case "jpg":
+                return body[6:10] in (b"JFIF", b"Exif") or body[:4] == b"\xff\xd8\xff\xdb"
+            case "png":
+                return body[:8] == b"\x89PNG\r\n\x1a\n"
+            case "webp":
+                return body[:4] == b"RIFF" and body[8:12] == b"WEBP"
+
+
+def _on_white(pixels: Pixels) -> Pixels:
+    """Without transparency, on white."""
+    if pixels.ndim < 3 or pixels.shape[2] != 4:
+        return pixels
+    alpha = pixels[:, :, 3:]
+    matted = alpha / 255 * pixels[:, :, :3] + 255 - alpha
+    return np.rint(matted.clip(0, 255)).astype(np.uint8)
+
+
+def perceptual_hash(pixels: Pixels) -> str:
+    """64 bits that change little when an image is scaled, encoded or corrected.
+
+    Which of the 8 x 8 lowest frequencies of the 32 x 32 image are above their median, as 16
+    hex digits from the lowest frequency on; compare by the number of bits that differ.
+
+    Source: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions.
+    """
+    gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(small)[:8, :8]
+    return np.packbits(low > np.median(low)).tobytes().hex()

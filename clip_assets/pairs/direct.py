@@ -1,0 +1,47 @@
+"""Clean csv files, from where they are to the partition's files in one pass.
+
+No row waits anywhere, which takes a third of the time of ``staging`` and cannot be taken back:
+when any file turns out not to be clean, the partition is begun anew and staged.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from clip_assets.pairs import dialect, reading, relations
+from clip_assets.pairs.outputs import Rows
+from clip_assets.partitions.ledger import SourceRange
+from clip_assets.settings import Sources
+
+
+def rows(
+    ranges: Sequence[SourceRange], settings: Sources, understood: Collection[str]
+) -> Rows | None:
+    """Rows of plain csv files that look clean, in order; None where one does not.
+
+    Args:
+        ranges: what to read.
+        settings: further source column names, and what makes rows duplicates.
+        understood: column names in lower case that mean something.
+
+    Raises:
+        SourceFormatError: one has no urls, or no columns that can be told apart.
+    """
+    # All captions of a url are known only after the last row.
+    if settings.duplicates == "url" or not all(map(reading.is_plain_csv, ranges)):
+        return None
+    every = [
+        reading.detected(number, source.uri, Path(source.uri), understood)
+        for number, source in enumerate(ranges)
+    ]
+    files = [file for file in every if file.dialect.columns]
+    if not all(dialect.has_plain_lines(file.path) for file in files):
+        return None
+    queries: list[str] = []
+    extras: dict[str, str] = {}
+    for start in range(0, len(files), reading.TOGETHER):
+        some = files[start : start + reading.TOGETHER]
+        relation = relations.of_csv(some, settings.columns)
+        queries.append(relations.rows_of(relation, some[0].number, settings.duplicates))
+        for name in relation.extras:
+            extras.setdefault(name.casefold(), name)
+    return Rows(queries, list(extras.values()), all_pairs=True)

@@ -1,0 +1,164 @@
+"""Every setting of a pool, its default and its meaning.
+
+Read from ``pool.yaml`` at the store's root (or the file named by ``CLIP_ASSETS_POOL``), then
+``CLIP_ASSETS_*`` environment variables, then arguments; the later wins. Stage packages take
+one section each, see ``sections``; only this module reads files and the environment.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from clip_assets import layout
+from clip_assets.backends import faults
+from clip_assets.errors import ConfigurationError
+from clip_assets.settings.sections import Download, Index, Inference, Section, Sources
+
+__all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources"]
+
+
+class Settings(BaseSettings):
+    """Settings of one pool."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLIP_ASSETS_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; ``load`` passes the file's content as arguments."""
+        return env_settings, init_settings
+
+    root: str = Field(
+        default="data",
+        description="Where the pool's files live, a path or fsspec url: --root or the variable",
+    )
+    devices: str = Field(
+        default="auto", description="Accelerators to use: auto, none, or numbers such as 0,1"
+    )
+    devices_per_step: int = Field(
+        default=1, ge=1, description="Accelerators that the batches of one partition are dealt to"
+    )
+    sources: Sources = Field(default_factory=Sources)
+    download: Download = Field(default_factory=Download)
+    inference: Inference = Field(default_factory=Inference)
+    index: Index = Field(default_factory=Index)
+
+
+def load(root: str | None = None, pool: str | None = None) -> Settings:
+    """Read the settings of a pool.
+
+    Args:
+        root: the store; default ``CLIP_ASSETS_ROOT``, then ``data``.
+        pool: the settings file; default ``CLIP_ASSETS_POOL``, then ``pool.yaml`` in the root.
+
+    Raises:
+        ConfigurationError: a file or variable holds a wrong name or value.
+    """
+    places = _Places()
+    root = root or places.root
+    named = pool or places.pool
+    path = named or f"{root.rstrip('/')}/{layout.POOL}"
+    content = _read(path, must_exist=bool(named))
+    if "root" in content:
+        raise ConfigurationError(
+            path,
+            "a root",
+            "settings of the pool that the file belongs to",
+            "Remove it; the root is named by --root or CLIP_ASSETS_ROOT.",
+        )
+    variables = _variables()
+    try:
+        return Settings(**content).model_copy(update={"root": absolute(root)})
+    except ValidationError as error:
+        found = [(item["loc"], item["msg"]) for item in error.errors()]
+        raise ConfigurationError(
+            ", ".join(sorted({_blamed(loc, variables, path) for loc, _ in found})),
+            "; ".join(f"{'.'.join(map(str, loc))}: {message}" for loc, message in found),
+            "known settings with valid values",
+            "See: clip-assets config",
+        ) from error
+
+
+class _Places(BaseSettings):
+    """Where the settings themselves are."""
+
+    model_config = SettingsConfigDict(env_prefix="CLIP_ASSETS_", extra="ignore")
+
+    root: str = "data"
+    pool: str = ""
+    dagster_home: str = Field(default="", validation_alias="DAGSTER_HOME")
+
+
+def dagster_home() -> str:
+    """Where Dagster keeps its instance, empty when nobody said so."""
+    return _Places().dagster_home
+
+
+def _variables() -> dict[str, Any]:
+    """What the environment sets, nested like the settings."""
+    source = EnvSettingsSource(Settings)
+    try:
+        return source()
+    except SettingsError as error:
+        names = sorted(name for name in source.env_vars if name.startswith("clip_assets_"))
+        raise ConfigurationError(
+            f"environment variables {', '.join(names).upper()}",
+            str(error),
+            "lists and mappings as json",
+            "Write them like CLIP_ASSETS_SOURCES__WATCH='[\"pairs/*.csv\"]'.",
+        ) from error
+
+
+def _blamed(loc: tuple[int | str, ...], variables: dict[str, Any], path: str) -> str:
+    """The variable that a wrong setting is from, else the file."""
+    section, *inner = loc
+    given = variables.get(str(section))
+    if given is None or (isinstance(given, dict) and inner and inner[0] not in given):
+        return path
+    parts = [section, *inner[:1]] if isinstance(given, dict) else [section]
+    return "CLIP_ASSETS_" + "__".join(map(str, parts)).upper()
+
+
+def _read(path: str, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        fs, name = fsspec.url_to_fs(path)  # pyright: ignore[reportUnknownMemberType]
+        content = yaml.safe_load(fs.cat_file(name)) or {}
+    except FileNotFoundError:
+        if not must_exist:
+            return {}
+        raise ConfigurationError(path, "no file", "a settings file", "Name another.") from None
+    except (*faults(), ValueError, ImportError) as error:
+        raise ConfigurationError(
+            path,
+            f"{type(error).__name__}: {error}",
+            "a file that can be read, in a folder or at a url that fsspec opens",
+            "Check --root and --pool.",
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(path, str(error), "valid yaml", "Correct it.") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(path, "no mapping", "settings by name", "See: clip-assets config")
+    return content
+
+
+def absolute(root: str) -> str:
+    """The root as an absolute path or url, so that other processes find it."""
+    return root if "://" in root else str(Path(root).resolve())

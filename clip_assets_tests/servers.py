@@ -1,0 +1,222 @@
+"""Servers on loopback that speak the protocols of buckets and of the hub.
+
+Those of buckets are the emulators that the protocols' own users test with; the hub's answers
+what its documented interface says for listing, looking at and fetching files of data sets.
+"""
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import fsspec
+
+BUCKET = "bucket"
+PAGE_ENTRIES = 3
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Passes connections on to a server and counts the bytes that it sends."""
+
+    daemon_threads = True
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.target_port = target_port
+        self.sent_bytes = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Passing(socketserver.BaseRequestHandler):
+    server: Relay
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.target_port)) as target:
+            threading.Thread(target=_pass_on, args=(self.request, target), daemon=True).start()
+            try:
+                while data := target.recv(1 << 16):
+                    self.server.sent_bytes += len(data)
+                    self.request.sendall(data)
+            except OSError:
+                pass
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Generator[None]:
+    """Run a server for the time of the block."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@contextmanager
+def google_storage() -> Generator[Relay]:
+    """An emulator of Google Cloud Storage with one bucket."""
+    from gcp_storage_emulator.server import create_server
+
+    emulator = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    emulator.start()
+    relay = Relay(emulator._api._httpd.server_port)
+    with serving(relay):
+        yield relay
+    emulator.stop()
+
+
+@contextmanager
+def s3() -> Generator[Relay]:
+    """moto's server, with one bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    emulator = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    emulator.start()
+    relay = Relay(emulator.get_host_and_port()[1])
+    with serving(relay):
+        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=relay.url, **keys).create_bucket(Bucket=BUCKET)
+        yield relay
+    emulator.stop()
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty folder of a bucket.
+
+    Args:
+        url: of the folder.
+        relay: counts what its server sends.
+    """
+
+    url: str
+    relay: Relay
+
+    def put(self, name: str, content: bytes) -> str:
+        """A file with this content; returns its url."""
+        fs, path = fsspec.url_to_fs(f"{self.url}/{name}", use_listings_cache=False)
+        fs.pipe_file(path, content)
+        return f"{self.url}/{name}"
+
+
+@dataclass
+class Hub:
+    """What a hub has: files by data set, ``owner/name``, and their paths."""
+
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
+    requests: list[str] = field(default_factory=list[str])
+    url: str = ""
+
+
+@contextmanager
+def hub() -> Generator[Hub]:
+    """A hub of data sets; listings come in pages of ``PAGE_ENTRIES``, files from elsewhere."""
+    found = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_HubHandler,), {"hub": found}))
+    server.daemon_threads = True
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    with serving(server):
+        yield found
+
+
+class _HubHandler(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.hub.requests.append(f"GET {self.path} {self.headers.get('Range') or ''}".strip())
+        place, query = urlsplit(self.path), parse_qs(urlsplit(self.path).query)
+        kind, *parts = unquote(place.path).strip("/").split("/")
+        if kind == "api":
+            self.answer_api("/".join(parts[1:3]), parts[3:], query)
+        elif kind == "datasets":  # <owner>/<name>/resolve/<revision>/<path>
+            self.send("", 302, Location=f"/stored/{'/'.join([*parts[:2], *parts[4:]])}")
+        else:
+            self.send_file("/".join(parts[:2]), "/".join(parts[2:]))
+
+    def answer_api(self, dataset: str, parts: list[str], query: dict[str, list[str]]) -> None:
+        """Of a data set: itself, or a page of the tree below a folder."""
+        files = self.hub.files.get(dataset)
+        if files is None:
+            self.send("{}", 404, **{"X-Error-Code": "RepoNotFound"})
+        elif parts[:1] != ["tree"]:
+            self.send(json.dumps({"id": dataset, "sha": "0" * 40, "tags": [], "siblings": []}))
+        else:
+            is_deep = query.get("recursive", ["false"])[0].lower() == "true"
+            entries = list(_entries(files, "/".join(parts[2:]), is_deep))
+            if not entries and parts[2:]:
+                self.send("{}", 404, **{"X-Error-Code": "EntryNotFound"})
+                return
+            start = int(query.get("cursor", ["0"])[0])
+            stop = start + PAGE_ENTRIES
+            further = f"{self.hub.url}{urlsplit(self.path).path}?recursive={is_deep}&cursor={stop}"
+            links = {"Link": f'<{further}>; rel="next"'} if stop < len(entries) else {}
+            self.send(json.dumps(entries[start:stop]), **links)
+
+    def send_file(self, dataset: str, path: str) -> None:
+        content = self.hub.files.get(dataset, {}).get(path)
+        if content is None:
+            self.send("{}", 404, **{"X-Error-Code": "EntryNotFound"})
+        elif asked := self.headers.get("Range"):
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            part = content[int(first) : int(last or len(content)) + 1]
+            place = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
+            self.send(part, 206, **{"Content-Range": place})
+        else:
+            self.send(content)
+
+    def send(self, body: str | bytes, status: int = 200, **headers: str) -> None:
+        content = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+def _entries(files: dict[str, bytes], folder: str, is_deep: bool) -> Iterator[dict[str, Any]]:
+    """The hub's description of what is below a folder of a data set."""
+    base = f"{folder}/" if folder else ""
+    seen = set[str]()
+    for path, content in sorted(files.items()):
+        if not path.startswith(base):
+            continue
+        steps = path.removeprefix(base).split("/")
+        for depth in range(1, len(steps) if is_deep else min(len(steps), 2)):
+            name = base + "/".join(steps[:depth])
+            if name not in seen:
+                seen.add(name)
+                yield {"type": "directory", "path": name, "oid": _oid(name.encode()), "size": 0}
+        if is_deep or len(steps) == 1:
+            yield {"type": "file", "path": path, "oid": _oid(content), "size": len(content)}
+
+
+def _oid(content: bytes) -> str:
+    return sha1(content).hexdigest()

@@ -1,0 +1,66 @@
+"""Faults of file systems of other libraries, in our own words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clip_assets.errors import ConfigurationError, SourceError, StoreError
+from clip_assets.partitions.listing import list_sources
+from clip_assets.storage.store import Store
+
+LIST = """
+import sys
+from clip_assets import settings
+from clip_assets.errors import ClipAssetsError
+from clip_assets.partitions.listing import list_sources
+from clip_assets.storage.store import Store
+for use in (list_sources, settings.load, Store.open):
+    try:
+        use([sys.argv[1]] if use is list_sources else sys.argv[1])
+    except ClipAssetsError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_missing_credentials_are_told(tmp_path: Path) -> None:
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    alone = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", LIST, "s3://bucket/a.csv"],
+        env=variables | alone,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert [line.split()[0] for line in found] == [
+        "SourceError",
+        "ConfigurationError",
+        "StoreError",
+    ]
+    assert all("redentials" in line.split("expected")[0] for line in found)
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"adlfs.*clip-assets\[s3\]"):
+        list_sources(["abfs://container/a.csv"])
+    with pytest.raises(ConfigurationError, match="adlfs"):
+        Store.open("abfs://container/pool")
+
+
+def test_a_server_that_nobody_runs_is_told(unused_port: int) -> None:
+    with pytest.raises(SourceError, match="network"):
+        list_sources([f"http://127.0.0.1:{unused_port}/a.csv"])
+    with pytest.raises(StoreError):
+        Store.open(f"http://127.0.0.1:{unused_port}/pool", create=False)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
