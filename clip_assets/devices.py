@@ -68,15 +68,14 @@ def leased(
     Yields:
         Names for torch, ``cuda:0`` and so on, with ``CUDA_VISIBLE_DEVICES`` naming the leased
         devices, or ``cpu`` alone on a machine without one. Where somebody else has set
-        ``CUDA_VISIBLE_DEVICES`` (Ray, Kubernetes), that choice stands, no lock is taken, and
-        all that it names are given up to ``count``.
+        ``CUDA_VISIBLE_DEVICES`` (Ray, Kubernetes), that choice stands, and no lock is taken.
 
     Raises:
-        DeviceBusyError: fewer devices are free.
+        DeviceBusyError: fewer devices are free, or were given by somebody else.
     """
     chosen = os.environ.get(VISIBLE)  # noqa: TID251  (CUDA's own variable)
     if chosen is not None and setting != "none" and not _kept:
-        yield ["cpu"] if chosen.strip() in NONE_VISIBLE else _names(chosen.split(",")[:count])
+        yield ["cpu"] if chosen.strip() in NONE_VISIBLE else _names(_given(chosen, count))
         return
     devices = installed(setting)
     if not devices:
@@ -96,6 +95,20 @@ def leased(
 def _names(devices: list[str]) -> list[str]:
     """What torch calls the visible devices: their places, not their numbers."""
     return [f"cuda:{place}" for place in range(len(devices))]
+
+
+def _given(chosen: str, count: int) -> list[str]:
+    """The first devices of a choice that somebody else made."""
+    devices = chosen.split(",")
+    if len(devices) < count:
+        raise DeviceBusyError(
+            VISIBLE,
+            f"{len(devices)} devices ({chosen})",
+            f"{count}, as devices_per_step says",
+            "On Ray and Kubernetes set CLIP_ASSETS_DEVICES_PER_STEP where the code location is "
+            "loaded, too: steps ask for as many.",
+        )
+    return devices[:count]
 
 
 def _take(devices: list[str], count: int, folder: Path, locks: dict[str, int]) -> None:

@@ -22,6 +22,7 @@
   + DeviceLostError           an accelerator stopped working
   + NotReadyError             an upstream partition has not been tried yet; waiting helps
   + CheckFailedError          a stage's own figures contradict each other
+    - UnsoundVectorsError     embeddings are NaN, not of length 1, or all alike
 
 A bad row (dead link, undecodable image, malformed line) is data, not an exception:
 it becomes a row with a status and a count in the stage's report. Exceptions are for
@@ -136,3 +137,7 @@ class NotReadyError(ClipAssetsError):
 
 class CheckFailedError(ClipAssetsError):
     """A stage's own figures contradict each other."""
+
+
+class UnsoundVectorsError(CheckFailedError):
+    """Embeddings that are NaN, of another length than 1, or all alike."""

@@ -58,7 +58,7 @@ def test_adding_tells_what_is_new_known_changed_and_gone(run: Cli) -> None:
     Path("b.csv").unlink()
     seen = run("add", "*.csv")
     assert f"changed since it was planned: {Path('a.csv').absolute()}" in seen.stderr
-    assert f"no longer there: {Path('b.csv').absolute()}" in seen.stderr
+    assert f"no longer there: {Path('b.csv').absolute()} (leave it out" in seen.stderr
     refreshed = run("add", "*.csv", "--refresh").stdout
     assert "00000" in refreshed
     assert "0 new partitions, 1 planned anew" in refreshed

@@ -126,7 +126,7 @@ def test_driver_is_asked_which_devices_there_are(
         ("auto", "", 1, ["cpu"]),
         ("auto", "-1", 2, ["cpu"]),
         ("auto", "3,4", 1, ["cuda:0"]),
-        ("auto", "3,4", 4, ["cuda:0", "cuda:1"]),
+        ("auto", "3,4,5", 2, ["cuda:0", "cuda:1"]),
     ],
 )
 def test_exported_variable_is_understood(
@@ -140,6 +140,15 @@ def test_exported_variable_is_understood(
     monkeypatch.setenv(devices.VISIBLE, visible)
     with devices.leased(setting, count, tmp_path) as leased:
         assert leased == places
+
+
+def test_fewer_devices_than_a_step_wants_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(devices.VISIBLE, "3")
+    with (
+        pytest.raises(DeviceBusyError, match=r"1 devices \(3\), expected 2, as devices_per_step"),
+        devices.leased("auto", 2),
+    ):
+        raise AssertionError
 
 
 def test_lock_is_for_every_user_whatever_the_umask(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Commands that make a pool: planning partitions, and running the graph over them."""
 
 import json
-import logging
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,21 +9,20 @@ import click
 
 from clip_assets import settings
 from clip_assets.commands.options import FAILED, as_json, existing, pool_options
-from clip_assets.errors import ClipAssetsError, ConfigurationError
-from clip_assets.settings import Settings
+from clip_assets.errors import ConfigurationError
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from clip_assets.partitions.ledger import Added
 
-logger = logging.getLogger(__name__)
-
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only print the partitions that would be planned.")
-@click.option("--refresh", is_flag=True, help="Plan changed files anew, in their old partitions.")
+@click.option(
+    "--refresh", is_flag=True, help="Plan changed files anew, leave out files that are gone."
+)
 @as_json
 @pool_options
 def add(
@@ -77,7 +75,7 @@ def _show(added: "Added", *, is_planned: bool) -> None:
     for uri in added.changed:
         click.echo(f"changed since it was planned: {uri} (accept it with --refresh)", err=True)
     for uri in added.missing:
-        click.echo(f"planned, but no longer there: {uri}", err=True)
+        click.echo(f"planned, but no longer there: {uri} (leave it out with --refresh)", err=True)
     if is_planned and (added.plans or added.refreshed):
         click.echo("next: clip-assets run")
 
@@ -130,13 +128,12 @@ def run(
         raise ConfigurationError(
             store.uri(), "no partitions", "at least one", "Plan some: clip-assets add SOURCE..."
         )
-    retried, failures = _retry(store, found, partitions) if retry_failed else ({}, {})
     resource = Pool(root=found.root, pool=pool or "")
     with opened() as instance:
-        summary = PoolRun(build_defs(resource), resource, instance).run(select, partitions)
-    summary.failures |= {k: text for k, text in failures.items() if k not in summary.failures}
+        pool_run = PoolRun(build_defs(resource), resource, instance)
+        summary = pool_run.run(select, partitions, retry_failed=retry_failed)
     if json_output:
-        click.echo(json.dumps(asdict(summary) | {"retried": retried}, indent=1))
+        click.echo(json.dumps(asdict(summary), indent=1))
     elif summary.runs:
         click.echo(f"{len(summary.partitions)} partitions worked on in {len(summary.runs)} runs")
     elif not summary.failures:
@@ -145,38 +142,3 @@ def run(
         click.echo(f"failed: {name}: {message}", err=True)
     if summary.failures:
         sys.exit(FAILED)
-
-
-def _retry(
-    store: Store, found: Settings, partitions: str
-) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
-    """Fetch again in every chosen partition that is downloaded.
-
-    Returns:
-        Urls ``retried`` and images ``recovered`` by partition, and failure messages.
-    """
-    from clip_assets import planning
-    from clip_assets.download.retry import retry_failed
-    from clip_assets.download.shards import IMAGE_SHARDS
-
-    catalog = Catalog(store)
-    nodes = planning.graph(catalog, found)
-    # A partition that has failed urls is done all the same, so "missing" would leave it out.
-    chosen = planning.chosen("all" if partitions == "missing" else partitions, catalog, nodes)
-    retried: dict[str, dict[str, int]] = {}
-    failures: dict[str, str] = {}
-    (node,) = (node for node in nodes if node.asset == IMAGE_SHARDS.asset)
-    states = node.states(catalog, chosen)
-    for key in chosen:
-        if states[key] != "done":
-            continue
-        try:
-            outcome = retry_failed(catalog, key, found.download)
-        except ClipAssetsError as error:
-            failures[f"{IMAGE_SHARDS.asset} {key}"] = f"{type(error).__name__}: {error}"
-            continue
-        if not outcome.reused:
-            figures = outcome.manifest.report.figures
-            retried[key] = {name: figures[name] for name in ("retried", "recovered")}
-            logger.info("%s: %s urls fetched again, %s images gained", key, *retried[key].values())
-    return retried, failures

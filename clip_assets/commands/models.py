@@ -86,6 +86,9 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     click.echo(f"{report.rows_out:,} of {report.rows_in:,} samples embedded into {output}")
     for reason, count in report.dropped.items():
         click.echo(f"  {count:,} dropped: {reason}")
+    if text and report.figures["without_caption"]:
+        without = report.figures["without_caption"]
+        click.echo(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
 
 
 def _chosen(inference: Inference, model: str | None, batch_size: int | None) -> Inference:

@@ -33,6 +33,7 @@ def partitioned(  # noqa: PLR0913  (an asset's declaration)
     deps: Deps = (),
     pool: str | None = None,
     condition: dg.AutomationCondition = FILL_MISSING,
+    checks: Sequence[dg.AssetCheckSpec] = (),
 ) -> Declaration:
     """Declare an asset with one part for each partition of the pool.
 
@@ -45,6 +46,7 @@ def partitioned(  # noqa: PLR0913  (an asset's declaration)
         deps: upstream assets, partition by partition where they are partitioned.
         pool: Dagster's concurrency pool.
         condition: when the automation asks for a partition.
+        checks: beside the one of counts.
     """
     return dg.asset(
         name=stage.asset,
@@ -53,7 +55,7 @@ def partitioned(  # noqa: PLR0913  (an asset's declaration)
         backfill_policy=BATCH if PARTITIONS else None,
         metadata=column_schema(schema) if schema else None,
         automation_condition=condition,
-        **_common(stage, group, kinds, needs, deps, pool),
+        **_common(stage, group, kinds, needs, deps, pool, checks),
     )
 
 
@@ -88,13 +90,14 @@ def fan_in(  # noqa: PLR0913
     )
 
 
-def _common(
+def _common(  # noqa: PLR0913
     stage: Stage,
     group: str,
     kinds: set[str],
     needs: dict[str, Any],
     deps: Deps,
     pool: str | None,
+    checks: Sequence[dg.AssetCheckSpec] = (),
 ) -> dict[str, Any]:
     return {
         "code_version": stage.version,
@@ -104,5 +107,5 @@ def _common(
         "op_tags": needs,
         "deps": list(deps),
         "pool": pool,
-        "check_specs": [counts_check(stage.asset)],
+        "check_specs": [counts_check(stage.asset), *checks],
     }

@@ -16,6 +16,8 @@ GPU_POOL = "gpu"
 INDEX_POOL = "index"
 
 VARIABLE = "CLIP_ASSETS_EXECUTOR"
+PER_STEP = "CLIP_ASSETS_DEVICES_PER_STEP"
+
 BACKENDS = ("local", "in_process", "ray", "k8s")
 
 
@@ -40,6 +42,21 @@ def needs(*, cpus: int = 1, gpus: int = 0, memory_gib: int = 2) -> dict[str, Any
         "dagster-k8s/config": kubernetes,
         "dagster-ray/config": {"num_cpus": cpus, "num_gpus": gpus, "memory": memory_gib * 2**30},
     }
+
+
+def devices_per_step() -> int:
+    """Accelerators that a step which embeds declares.
+
+    Tags are written when the code location is loaded, before any pool is known: only the
+    variable of the setting counts. A step that gets fewer than its pool asks for fails.
+
+    Raises:
+        ConfigurationError: the variable is no number.
+    """
+    value = os.environ.get(PER_STEP, "1")
+    if not value.isdigit() or not int(value):
+        raise ConfigurationError(PER_STEP, repr(value), "a number of devices", "Correct it.")
+    return int(value)
 
 
 def executor() -> dg.ExecutorDefinition:

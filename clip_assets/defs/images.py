@@ -4,20 +4,31 @@ import functools
 from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from clip_assets import devices, layout
 from clip_assets.defs.declare import partitioned
-from clip_assets.defs.executors import GPU_POOL, needs
+from clip_assets.defs.executors import GPU_POOL, devices_per_step, needs
 from clip_assets.defs.pairs import unique_pairs
-from clip_assets.defs.ranges import Event, over_partitions
+from clip_assets.defs.ranges import Event, over_partitions, vectors_check
 from clip_assets.defs.resources import Pool
-from clip_assets.download import shards
+from clip_assets.download import retry, shards
 from clip_assets.inference import embed
 from clip_assets.inference.encoder import Encoder
 from clip_assets.inference.identity import expected_identity
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Inference
 from clip_assets.storage.stages import Outcome, current
+
+
+class Fetching(dg.Config):
+    """How one run treats what earlier ones fetched."""
+
+    retry_failed: bool = Field(
+        default=False,
+        description="In finished partitions, fetch again what failed for a reason that may have "
+        "passed, such as a timeout",
+    )
 
 
 @partitioned(
@@ -28,12 +39,13 @@ from clip_assets.storage.stages import Outcome, current
     needs=needs(cpus=2, memory_gib=4),
     deps=[unique_pairs],
 )
-def image_shards(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
+def image_shards(
+    context: dg.AssetExecutionContext, config: Fetching, pool: Pool
+) -> Iterator[Event]:
     """Downloaded, resized images with captions, as webdataset tars; every failure is a row."""
     catalog, settings = pool.catalog(), pool.settings()
-    yield from over_partitions(
-        context, catalog, lambda key: shards.image_shards(catalog, key, settings.download)
-    )
+    fetch = retry.retry_failed if config.retry_failed else shards.image_shards
+    yield from over_partitions(context, catalog, lambda key: fetch(catalog, key, settings.download))
 
 
 @partitioned(
@@ -41,9 +53,10 @@ def image_shards(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Even
     group="embeddings",
     kinds={"openclip", "pytorch", "numpy"},
     schema=layout.EMBEDDING_ROWS,
-    needs=needs(cpus=4, gpus=1, memory_gib=8),
+    needs=needs(cpus=4, gpus=devices_per_step(), memory_gib=8),
     deps=[image_shards],
     pool=GPU_POOL,
+    checks=[vectors_check(embed.EMBEDDINGS.asset)],
 )
 def embeddings(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
     """CLIP embeddings of images and captions: unit rows of float16, one row for every sample."""

@@ -13,7 +13,12 @@ import dagster as dg
 from clip_assets import planning
 from clip_assets.defs.partitions import registered, sync
 from clip_assets.defs.reports import as_metadata
-from clip_assets.errors import CheckFailedError, ClipAssetsError, NotReadyError
+from clip_assets.errors import (
+    CheckFailedError,
+    ClipAssetsError,
+    NotReadyError,
+    UnsoundVectorsError,
+)
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.manifests import Catalog, Manifest
 from clip_assets.storage.stages import Outcome
@@ -23,6 +28,9 @@ Event = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckResult
 
 COUNTS = "rows_add_up"
 """Check of every asset: rows in are the upstream's rows out, and rows out plus dropped."""
+
+VECTORS = "vectors_are_sound"
+"""Check of embeddings: unit rows, none NaN, not all alike."""
 
 AUTOMATIC = {
     "dagster/backfill",
@@ -54,6 +62,16 @@ def counts_check(asset: str) -> dg.AssetCheckSpec:
     )
 
 
+def vectors_check(asset: str) -> dg.AssetCheckSpec:
+    """The blocking check of embeddings, which keeps unsound ones out of every index."""
+    return dg.AssetCheckSpec(
+        VECTORS,
+        asset=dg.AssetKey(asset.split("/")),
+        blocking=True,
+        description="Vectors have the length 1, none is NaN, and the model tells rows apart.",
+    )
+
+
 def over_partitions(
     context: dg.AssetExecutionContext,
     catalog: Catalog,
@@ -76,28 +94,21 @@ def over_partitions(
         except Exception as error:  # one partition's fault, whatever it is, is its own
             context.log.exception(f"{asset} {key}")
             failed[key] = _bare(error)
-    verdict = dg.AssetCheckResult(
-        check_name=COUNTS,
-        passed=not any(isinstance(error, CheckFailedError) for error in failed.values()),
-        metadata={
-            "partitions": len(done),
-            "rows_in": sum(made.manifest.report.rows_in for made in done.values()),
-        },
-    )
+    verdicts = _verdicts(context, done, failed)
     if failed or not is_partitioned:
         for key, made in done.items():
             yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=made.metadata)
     if failed:
-        yield verdict
+        yield from verdicts
         raise _failure(context, asset, len(done), failed)
     if not is_partitioned:
         # Without a result of its own, Dagster would skip the assets downstream.
         filled = {"filled_partitions": list(done) or "none"}
-        yield dg.MaterializeResult(check_results=[verdict], metadata=filled)
+        yield dg.MaterializeResult(check_results=verdicts, metadata=filled)
         return
     for key, made in done.items():
         context.add_asset_metadata(made.metadata, partition_key=key)
-    yield dg.MaterializeResult(check_results=[verdict], data_version=_data_version(done))
+    yield dg.MaterializeResult(check_results=verdicts, data_version=_data_version(done))
 
 
 def over_pool(catalog: Catalog, work: Callable[[list[PartitionKey]], Outcome]) -> Iterator[Event]:
@@ -118,6 +129,32 @@ def over_pool(catalog: Catalog, work: Callable[[list[PartitionKey]], Outcome]) -
         data_version=dg.DataVersion(manifest.digest()),
         check_results=[dg.AssetCheckResult(check_name=COUNTS, passed=True, metadata=rows)],
     )
+
+
+def _verdicts(
+    context: dg.AssetExecutionContext,
+    done: Mapping[PartitionKey, Done],
+    failed: Mapping[PartitionKey, Exception],
+) -> list[dg.AssetCheckResult]:
+    """What every check of the asset says of this run."""
+    counts = {
+        "partitions": len(done),
+        "rows_in": sum(made.manifest.report.rows_in for made in done.values()),
+    }
+    found = {
+        VECTORS if isinstance(error, UnsoundVectorsError) else COUNTS: str(error)
+        for error in failed.values()
+        if isinstance(error, CheckFailedError)
+    }
+    return [
+        dg.AssetCheckResult(
+            check_name=spec.name,
+            passed=spec.name not in found,
+            description=found.get(spec.name),
+            metadata=counts,
+        )
+        for spec in context.assets_def.check_specs
+    ]
 
 
 def _bare(error: Exception) -> Exception:

@@ -6,8 +6,10 @@ lineage and checks are those of the UI. A failed partition never holds back the 
 
 import itertools
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import dagster as dg
 
@@ -16,12 +18,16 @@ from clip_assets.defs import orphans
 from clip_assets.defs.partitions import sync
 from clip_assets.defs.planning import asset_key, range_tags
 from clip_assets.defs.resources import Pool
+from clip_assets.download import retry
+from clip_assets.download.shards import IMAGE_SHARDS
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.layout import PartitionKey
 from clip_assets.planning import Node
 from clip_assets.storage.manifests import Catalog
 
 logger = logging.getLogger(__name__)
+
+NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
 _NOT_READY = f"{NotReadyError.__module__}.{NotReadyError.__qualname__}: "
 
@@ -33,11 +39,16 @@ class Summary:
     Args:
         runs: ids of the Dagster runs.
         partitions: partitions worked on.
+        retried: by partition, urls that were fetched again (``retried``) and the images that
+            this gave (``recovered``).
         failures: message by ``asset`` or ``asset partition``.
     """
 
     runs: list[str] = field(default_factory=list[str])
     partitions: list[PartitionKey] = field(default_factory=list[PartitionKey])
+    retried: dict[PartitionKey, dict[str, int]] = field(
+        default_factory=dict[PartitionKey, dict[str, int]]
+    )
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -59,18 +70,23 @@ class PoolRun:
         self._summary = Summary()
         self._failed: set[str] = set()
 
-    def run(self, select: str = "*", partitions: str = "missing") -> Summary:
+    def run(
+        self, select: str = "*", partitions: str = "missing", *, retry_failed: bool = False
+    ) -> Summary:
         """Materialise what is chosen and not done.
 
         Args:
             select: an asset selection in Dagster's syntax.
             partitions: see ``planning.chosen``.
+            retry_failed: before, fetch again what failed for a reason that may have passed.
 
         Raises:
             ConfigurationError: the selection or the partitions name nothing.
         """
         sync(self._instance, self._pool.store())
         orphans.bury(self._instance)
+        if retry_failed:
+            self._retry(partitions)
         catalog, nodes = self._now(self._selected(select))
         chosen = planning.chosen(partitions, catalog, nodes)
         for partitioned, group in itertools.groupby(nodes, lambda node: node.inputs is not None):
@@ -87,6 +103,25 @@ class PoolRun:
         catalog = Catalog(self._pool.store())
         nodes = planning.graph(catalog, self._pool.settings())
         return catalog, [node for node in nodes if node.asset in assets]
+
+    def _retry(self, partitions: str) -> None:
+        """Fetch again in every chosen partition that is downloaded."""
+        catalog, nodes = self._now({IMAGE_SHARDS.asset})
+        # A partition that has failed urls is done all the same, so "missing" would leave it out.
+        spec = "all" if partitions == "missing" else partitions
+        settings = self._pool.settings().download
+        chosen = planning.chosen(spec, catalog, nodes)
+        due = [key for key in chosen if retry.is_due(catalog, key, settings)]
+        config = {"ops": {IMAGE_SHARDS.asset: {"config": {"retry_failed": True}}}}
+        for first, last in planning.ranges(due, planning.partitions_of(catalog)):
+            self._execute(nodes, range_tags(first, last), config)
+        after = self._pool.catalog()
+        for key in due:
+            if key not in self._failed:
+                figures = after.require(IMAGE_SHARDS.asset, key).report.figures
+                counts = {name: figures[name] for name in ("retried", "recovered")}
+                logger.info("%s: %s urls fetched again, %s images gained", key, *counts.values())
+                self._summary.retried[key] = counts
 
     def _selected(self, select: str) -> set[str]:
         graph = self._definitions.resolve_asset_graph()
@@ -139,7 +174,9 @@ class PoolRun:
         recorded = self._instance.get_latest_materialization_event(asset_key(node.asset))
         return recorded is None or node.states(catalog, [])[None] != "done"
 
-    def _execute(self, nodes: Sequence[Node], tags: dict[str, str]) -> None:
+    def _execute(
+        self, nodes: Sequence[Node], tags: dict[str, str], config: Mapping[str, Any] = NO_CONFIG
+    ) -> None:
         """One Dagster run.
 
         Raises:
@@ -153,7 +190,7 @@ class PoolRun:
             asset_selection=[asset_key(node.asset) for node in nodes],
             tags=tags | orphans.process_tag(),
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **config},
         )
         self._summary.runs.append(result.run_id)
         if _was_interrupted(result):

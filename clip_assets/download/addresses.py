@@ -17,6 +17,16 @@ from clip_assets.errors import ConfigurationError
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+_UNICAST = IPv6Network("2000::/3")
+# All that the public internet uses of IPv6, but for NAT64's own prefix.
+
+_NOT_PUBLIC = (
+    IPv4Network("168.63.129.16/32"),  # Azure's host, as each of its machines sees it
+    IPv4Network("192.0.0.0/24"),  # protocol assignments; a metadata service of Oracle's too
+    IPv6Network("3fff::/20"),  # documentation
+)
+# What the tables of older releases of Python, or all of them, take for public.
+
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
@@ -79,6 +89,10 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
             embedded = IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return _is_public(embedded)
+        if address not in _UNICAST:
+            return False
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast
 
 

@@ -5,8 +5,8 @@ the line (of the new host), so nobody waits in a slot. Which turns there are is 
 ``hosts``, which addresses may be reached in ``addresses``, what faults mean in ``faults``.
 Nothing here looks at what the bytes are.
 
-Memory: at most ``requests_at_once`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of ``max_bytes``
-are being read.
+Memory: at most ``requests_at_once`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of
+``max_bytes``, counted from their first byte to their ``release``.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from clip_assets.download.addresses import AddressGuard
 from clip_assets.download.client import open_client
 from clip_assets.download.faults import REDIRECTS, FetchError, classify
 from clip_assets.download.hosts import HostQueue
+from clip_assets.download.network import NetworkWatch
 from clip_assets.download.robots import Robots
 from clip_assets.settings import Download
 
@@ -34,7 +35,7 @@ SMALL_BYTES = 2**20
 """A body that grows beyond this waits for one of ``LARGE_BODIES`` permits."""
 
 LARGE_BODIES = 8
-"""Large bodies read at once."""
+"""Large bodies in memory at once."""
 
 BACKOFF_S = 1.0
 """Pause before the first further attempt; doubled for each one after."""
@@ -78,6 +79,7 @@ class _Job(Generic[T]):
     """A url on its way."""
 
     token: T
+    was_silent: bool  # without an answer when an earlier run tried
     target: URL | None = None
     body: bytes | None = None
     fault: FetchError | None = None
@@ -106,7 +108,9 @@ class _Job(Generic[T]):
 
 
 class Fetcher(Generic[T]):
-    """Fetches urls; ``submit`` them with a token each, and take results with ``next``.
+    """Fetches urls: ``submit`` them with a token each, and take results with ``next``.
+
+    ``release`` each result when its body is no longer needed.
 
     Args:
         session: the HTTP client, see ``open_fetcher``.
@@ -125,10 +129,18 @@ class Fetcher(Generic[T]):
         self._robots = Robots(session, guard, settings.deadline_s)
         # By host: failures in a row, and when the last one was.
         self._failing: dict[str, tuple[int, float]] = {}
+        self._watch = NetworkWatch()
 
-    def submit(self, token: T, url: str) -> None:
-        """Line a url up; its result comes from ``next`` with the token."""
-        job = _Job(token)
+    def submit(self, token: T, url: str, *, was_silent: bool = False) -> None:
+        """Line a url up; its result comes from ``next`` with the token.
+
+        Args:
+            token: tells the result from others.
+            url: as its source has it.
+            was_silent: no server answered when an earlier run tried it, so that it would be no
+                sign of a broken network if none answers again.
+        """
+        job = _Job(token, was_silent)
         try:
             job.target = urls.parse(url)
             self._guard.check_literal(job.target)
@@ -137,11 +149,13 @@ class Fetcher(Generic[T]):
         self._queue.put(job.line, job)
 
     async def next(self) -> tuple[T, Fetched]:
-        """The result of one more url, in order of arrival; any number of tasks may wait."""
+        """The result of one more url, in order of arrival; any number of tasks may wait.
+
+        Raises:
+            DownloadError: the network of this machine is at fault.
+        """
         while True:
             line, job = await self._queue.get()
-            if self._settings.per_host_interval_s:
-                self._queue.pause(line, self._settings.per_host_interval_s)
             try:
                 if job.fault is None and job.target is not None and not self._is_down(line, job):
                     await self._turn(line, job, job.target)
@@ -149,6 +163,11 @@ class Fetcher(Generic[T]):
                 self._queue.done(line)
             if job.body is not None or job.fault is not None:
                 return job.token, job.result()
+
+    def release(self, result: Fetched) -> None:
+        """Make room for another body."""
+        if result.body is not None and len(result.body) > SMALL_BYTES:
+            self._large.release()
 
     def _is_down(self, line: str, job: _Job[T]) -> bool:
         failures, last = self._failing.get(line, (0, 0.0))
@@ -162,19 +181,29 @@ class Fetcher(Generic[T]):
         if job.redirects == 0:
             job.attempts += 1
             job.attempt_start_s = job.seconds
+        if self._settings.per_host_interval_s:
+            self._queue.pause(line, self._settings.per_host_interval_s)
         start = time.monotonic()
         try:
             left_s = self._settings.deadline_s - (job.seconds - job.attempt_start_s)
-            async with asyncio.timeout(left_s):
-                await self._request(line, job, target)
+            async with asyncio.timeout(left_s) as deadline:
+                await self._request(line, job, target, deadline)
         except (FetchError, aiohttp.ClientError, OSError, ValueError, EOFError) as error:
-            self._failed(line, job, classify(error))
+            fault = classify(error)
+            if job.status is not None:
+                self._watch.answered()
+            elif job.attempts == 1 and not job.was_silent:
+                self._watch.unanswered(target.raw_host or "", fault)
+            self._failed(line, job, fault)
         else:
+            self._watch.answered()
             self._failing.pop(line, None)
         finally:
             job.seconds += time.monotonic() - start
 
-    async def _request(self, line: str, job: _Job[T], target: URL) -> None:
+    async def _request(
+        self, line: str, job: _Job[T], target: URL, deadline: asyncio.Timeout
+    ) -> None:
         job.status = None
         if self._settings.respect_robots:
             await self._robots.check(target)
@@ -194,24 +223,35 @@ class Fetcher(Generic[T]):
             if self._settings.respect_noai and policy.refuses_use(tags):
                 message = "Use of image disallowed by X-Robots-Tag directive"
                 raise FetchError("policy_noai", message)
-            job.body = await self._read(response)
+            job.body = await self._read(response, deadline)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> bytes:
+        """The body; one that is large keeps its permit until ``release``."""
         limit = self._settings.max_bytes
         too_large = FetchError("too_large", f"more than {limit:,} bytes")
         if (response.content_length or 0) > limit:
             raise too_large
         body = bytearray()
         async with contextlib.AsyncExitStack() as permits:
-            is_large = False
             async for chunk in response.content.iter_any():
+                is_large = len(body) > SMALL_BYTES
                 body += chunk
                 if len(body) > limit:
                     raise too_large
                 if len(body) > SMALL_BYTES and not is_large:
-                    await permits.enter_async_context(self._large)
-                    is_large = True
+                    await self._await_permit(deadline)
+                    permits.callback(self._large.release)
+            permits.pop_all()
         return bytes(body)
+
+    async def _await_permit(self, deadline: asyncio.Timeout) -> None:
+        """Wait for a permit to be large; the server is not to blame, so the deadline waits too."""
+        loop = asyncio.get_running_loop()
+        start, end = loop.time(), deadline.when()
+        assert end is not None
+        deadline.reschedule(None)
+        await self._large.acquire()
+        deadline.reschedule(end + loop.time() - start)
 
     def _redirect(self, job: _Job[T], base: URL, location: str) -> None:
         """Send a job to where it was redirected.

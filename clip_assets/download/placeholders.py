@@ -51,7 +51,7 @@ def mark(run: StageRun, numbers: Iterable[int], placeholders: Collection[str]) -
     """Mark the rows of a partition that gave placeholders.
 
     Args:
-        run: publishes the rows of shards that have any.
+        run: publishes the rows of shards whose marks change.
         numbers: of the partition's shards.
         placeholders: see ``Files.placeholders``.
     """
@@ -60,9 +60,9 @@ def mark(run: StageRun, numbers: Iterable[int], placeholders: Collection[str]) -
     for number in numbers:
         path = layout.shard_rows(run.partition, number)
         with run.store.local(path) as file:
-            hashes: list[str | None] = pq.read_table(file, columns=["sha256"])["sha256"].to_pylist()
-            marks = [bool(sha256 and sha256[:DIGITS] in placeholders) for sha256 in hashes]
-            table = pq.read_table(file) if any(marks) else None
+            known = pq.read_table(file, columns=["sha256", "is_placeholder"]).to_pydict()
+            marks = [bool(sha256 and sha256[:DIGITS] in placeholders) for sha256 in known["sha256"]]
+            table = pq.read_table(file) if marks != known["is_placeholder"] else None
         if table is not None:
             column = table.schema.get_field_index("is_placeholder")
             marked = table.set_column(

@@ -6,8 +6,9 @@ those rows again, in shards that keep what else they hold.
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -64,6 +65,14 @@ def _path(run: StageRun) -> str:
     return f"{run.work_folder}/plan.json"
 
 
+def journals(run: StageRun, numbers: Iterable[int]) -> dict[int, Path]:
+    """Files in which shards keep their results for the run after a kill; none on remote stores."""
+    if not run.store.is_local:
+        return {}
+    folder = Path(run.store.base, run.work_folder)
+    return {number: folder / f"{number:05d}.results" for number in numbers}
+
+
 def left_over(run: StageRun, plan: Plan) -> Due:
     """What is due in the shards that have not been published again yet."""
     due: Due = {}
@@ -77,13 +86,13 @@ def left_over(run: StageRun, plan: Plan) -> Due:
     return due
 
 
-def restore(run: StageRun, shard: Shard, due: dict[int, int]) -> Shard:
+def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
     """A shard with all its published results but those that are due."""
     tar, table, _ = shard_files(run.partition, shard.number)
     with run.store.local(table) as file:
         rows: list[Row] = pq.read_table(file).to_pylist()
-    for position, attempts in due.items():
-        shard.expect_again(position, attempts)
+    for position in due:
+        shard.expect_again(position, rows[position])
     for position in set(range(len(rows))) - set(due):
         if rows[position]["status"] != SUCCESS:
             shard.restore(position, rows[position], None)

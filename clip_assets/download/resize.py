@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from clip_assets.download.faults import one_line
 from clip_assets.errors import ConfigurationError
@@ -36,6 +36,9 @@ SOURCE_HASHES = ("sha512", "sha256", "md5")
 
 PNG_LEVELS = 9
 """Highest ``encode_quality`` of a png."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "SUN")
+"""What may go on to the decoder. JPEG 2000 may not: broken files of it crash the whole process."""
 
 BIG_PIXELS = 16 * 2**20
 """Images above this are decoded one at a time."""
@@ -111,7 +114,7 @@ class ImageResizer:
             pixels = _pixels(body)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return failed("too_many_pixels", "image area too large")
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        except Exception:  # what strangers' files make of Pillow's readers of headers
             return failed("not_an_image", "Image decoding error")
         if pixels > self._settings.max_pixels:
             return failed("too_many_pixels", "image area too large")
@@ -143,7 +146,7 @@ def _matches(body: bytes, hashes: Mapping[str, str], pair: Mapping[str, Any]) ->
 
 def _pixels(body: bytes) -> int:
     """Cost of decoding a file in opaque pixels, from its header."""
-    with Image.open(io.BytesIO(body)) as image:
+    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
         has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         return image.width * image.height * (ALPHA_COST if has_alpha else 1)
 

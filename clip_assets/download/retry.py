@@ -22,30 +22,26 @@ from clip_assets.layout import PartitionKey
 from clip_assets.settings import Download
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
-from clip_assets.storage.stages import Outcome, StageRun, materialize
+from clip_assets.storage.stages import Outcome, StageRun, current, materialize
 from clip_assets.storage.store import Store
 
 
 def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) -> Outcome:
-    """Fetch again what failed transiently in a finished partition.
+    """``image_shards``, and in a finished partition also what failed transiently.
 
-    A partition whose inputs have changed since is downloaded anew instead, and one whose retry
-    was killed is finished as that retry set out.
+    A retry that was killed is finished as it set out.
 
     Returns:
         The new manifest; ``reused`` when there is nothing to retry. Its digest changes only
         with the tars that gained images.
 
     Raises:
-        MissingArtifactError: the partition's images have not been downloaded yet.
+        MissingArtifactError: the partition has no unique pairs yet.
         DownloadError: the network of this machine is at fault; nothing is lost.
     """
-    before = catalog.require(IMAGE_SHARDS.asset, partition)
-    inputs = image_shards_inputs(catalog, partition, settings)
-    if (before.inputs, before.code_version) != (inputs, IMAGE_SHARDS.version):
+    if not is_due(catalog, partition, settings):
         return image_shards(catalog, partition, settings)
-    if not _due(catalog.store, partition, before, settings):
-        return Outcome(before, reused=True)
+    inputs = image_shards_inputs(catalog, partition, settings)
     return materialize(
         catalog,
         IMAGE_SHARDS,
@@ -54,6 +50,13 @@ def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) 
         lambda run: _work(run, settings, inputs),
         again=True,
     )
+
+
+def is_due(catalog: Catalog, partition: PartitionKey, settings: Download) -> bool:
+    """Whether a partition is finished and has urls that may be fetched again."""
+    inputs = image_shards_inputs(catalog, partition, settings)
+    finished = current(catalog, IMAGE_SHARDS, partition, inputs)
+    return bool(finished and _due(catalog.store, partition, finished.manifest, settings))
 
 
 def _work(run: StageRun, settings: Download, inputs: dict[str, str]) -> Report:

@@ -8,7 +8,7 @@ from yarl import URL
 
 from clip_assets.download import urls
 from clip_assets.download.addresses import AddressGuard
-from clip_assets.download.faults import REDIRECTS, FetchError, classify
+from clip_assets.download.faults import LOCAL, REDIRECTS, FetchError, classify
 from clip_assets.download.policy import ROBOT
 
 MAX_BYTES = 500 * 1024
@@ -42,8 +42,9 @@ class Robots:
         """Refuse a url that its host's rules do not allow us.
 
         Raises:
-            FetchError: ``policy_robots``, or ``robots_unanswered`` when the host does not tell
-                its rules, which RFC 9309 takes as a refusal for the time being.
+            FetchError: ``policy_robots``; why the host cannot be reached; or
+                ``robots_unanswered`` when it can, but does not tell its rules, which RFC 9309
+                takes as a refusal for the time being.
         """
         origin = url.origin()
         if origin not in self._rules:
@@ -62,7 +63,8 @@ class Robots:
                 rules.parse(await self._lines(url))
         except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
             fault = classify(error)
-            raise FetchError("robots_unanswered", f"robots.txt: {fault.message}") from None
+            error_class = fault.error_class if fault.error_class in LOCAL else "robots_unanswered"
+            raise FetchError(error_class, f"robots.txt: {fault.message}") from None
         return rules
 
     async def _lines(self, url: URL) -> list[str]:

@@ -1,22 +1,23 @@
 """One shard: results in any order go in; tar, parquet and stats in input order come out.
 
 File names, keys, json fields, columns and stats are img2dataset 1.47's; its writer is not used
-because it writes in order of arrival. Encoded images wait in an unnamed temporary file, so a
-shard holds only its rows in memory, about 2 KB each.
+because it writes in order of arrival. Encoded images wait in a journal on disk, so a shard holds
+only its rows in memory, about 2 KB each.
 """
 
-import io
 import json
 import math
-import tempfile
 import time
 from collections import Counter
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from clip_assets import layout
 from clip_assets.download.fetch import Fetched
+from clip_assets.download.journals import Journal, Place
 from clip_assets.download.resize import SOURCE_HASHES, Resized
 from clip_assets.download.tars import end_tar, write_member
 from clip_assets.layout import PartitionKey
@@ -77,10 +78,16 @@ class Shard:
         pairs: rows with ``pair_columns``, in order.
         columns: types of the pairs' columns.
         settings: format and samples per shard.
+        journal: keeps results until the shard is published; what it holds counts.
     """
 
     def __init__(
-        self, number: int, pairs: list[Row], columns: pa.Schema, settings: Download
+        self,
+        number: int,
+        pairs: list[Row],
+        columns: pa.Schema,
+        settings: Download,
+        journal: Path | None = None,
     ) -> None:
         self.number = number
         self.pairs = pairs
@@ -90,10 +97,14 @@ class Shard:
         self._schema = pa.schema([*theirs, *ours])
         self._rows: list[Row | None] = [None] * len(pairs)
         self._left = len(pairs)
-        self._earlier_attempts = [0] * len(pairs)
-        self._spool = tempfile.TemporaryFile(prefix="clip-assets-")  # noqa: SIM115 (see close)
-        self._images: dict[int, tuple[int, int]] = {}
+        self._earlier: dict[int, Row] = {}
+        self._journal = Journal(journal)
+        self._images: dict[int, Place] = {}
         self._start = time.time()
+        for result, place in self._journal.replay():
+            position = result.pop("position")
+            result["fetched_at"] = datetime.fromisoformat(result["fetched_at"])
+            self._set(position, self._pair(position) | result, place)
 
     @property
     def is_complete(self) -> bool:
@@ -114,9 +125,9 @@ class Shard:
             resized: what its file became; None when there was none.
         """
         key = sample_key(self.number, position, self._settings.samples_per_shard)
-        pair = {name: self.pairs[position][name] for name in kept_columns(self._settings)}
-        row = pair | _row(self.pairs[position], key, fetched, resized)
-        row["attempts"] += self._earlier_attempts[position]
+        row = self._pair(position) | _row(self.pairs[position], key, fetched, resized)
+        if position in self._earlier:
+            row["attempts"] += self._earlier[position]["attempts"]
         self._keep(position, row, resized.scaled.image if resized and resized.scaled else None)
 
     def restore(self, position: int, row: Row, image: bytes | None) -> None:
@@ -129,20 +140,32 @@ class Shard:
         """
         self._keep(position, row, image)
 
-    def expect_again(self, position: int, attempts: int) -> None:
-        """Leave a pair open that earlier runs tried so many times."""
-        self._earlier_attempts[position] = attempts
+    def expect_again(self, position: int, row: Row) -> None:
+        """Leave a pair open of which earlier runs published a failure."""
+        self._earlier[position] = row
+
+    def was_silent(self, position: int) -> bool:
+        """Whether no server answered when an earlier run tried the pair."""
+        return position in self._earlier and self._earlier[position]["http_status"] is None
+
+    def _pair(self, position: int) -> Row:
+        """What samples keep of a pair."""
+        return {name: self.pairs[position][name] for name in kept_columns(self._settings)}
 
     def _keep(self, position: int, row: Row, image: bytes | None) -> None:
+        kept = {name: value for name, value in row.items() if name not in self._pair(position)}
+        result = kept | {"position": position, "fetched_at": row["fetched_at"].isoformat()}
+        self._set(position, row, self._journal.append(result, image))
+
+    def _set(self, position: int, row: Row, place: Place | None) -> None:
         self._rows[position] = row
         self._left -= 1
-        if image is not None:
-            self._images[position] = (self._spool.seek(0, io.SEEK_END), len(image))
-            self._spool.write(image)
+        if place is not None:
+            self._images[position] = place
 
     def close(self) -> None:
-        """Let go of the images."""
-        self._spool.close()
+        """Let go of the results."""
+        self._journal.close()
 
     def publish(self, run: StageRun, *, again: bool = False) -> None:
         """Publish the shard's files, the one by which it counts as done last.
@@ -161,12 +184,13 @@ class Shard:
             tables.write(part, pa.Table.from_pylist(rows, schema=self._schema))
         if not again:
             self._publish_stats(run, stats, rows)
+        self._journal.remove()
 
     def _publish_tar(self, run: StageRun, path: str, rows: list[Row]) -> None:
         with run.publish(path) as part, part.open("wb") as file:
-            for position, (offset, size) in sorted(self._images.items()):
-                self._spool.seek(offset)
-                for name, content in self._members(rows[position], self._spool.read(size)):
+            for position in sorted(self._images):
+                image = self._journal.read(self._images[position])
+                for name, content in self._members(rows[position], image):
                     write_member(file, name, content)
             end_tar(file)
 
@@ -179,7 +203,8 @@ class Shard:
         fields = {name: row[name] for name in self._json_fields}
         members = {
             self._settings.encode_format: image,
-            "json": json.dumps(fields, indent=4).encode(),
+            # Sources may have columns of types that json lacks, such as times.
+            "json": json.dumps(fields, indent=4, default=str).encode(),
             "txt": (row["caption"] or "").encode(),
         }
         return [(f"{row['key']}.{suffix}", members[suffix]) for suffix in sorted(members)]

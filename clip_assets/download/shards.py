@@ -20,7 +20,8 @@ from clip_assets.download import plans
 from clip_assets.download.pipeline import download
 from clip_assets.download.plans import Plan
 from clip_assets.download.report import partition_report
-from clip_assets.download.samples import Row, Shard, pair_columns, shard_files
+from clip_assets.download.samples import Row, Shard, kept_columns, pair_columns, shard_files
+from clip_assets.errors import ConfigurationError
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Download
 from clip_assets.storage.manifests import Artifact, Catalog, Report
@@ -109,7 +110,9 @@ def fetch_shards(
             run.progress(pairs - left, pairs, "pairs")
 
         wanted = [number for number in numbers if open_rows[number]]
-        shards = read_shards(file, wanted, settings)
+        # A retry repeats what it had of a shard: its images are those of the published tar.
+        journals = {} if plan.due else plans.journals(run, wanted)
+        shards = read_shards(file, wanted, settings, journals)
         begun = (
             plans.restore(run, shard, due[shard.number]) if shard.number in due else shard
             for shard in shards
@@ -136,22 +139,37 @@ def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Artifact]) -> boo
     return True
 
 
-def read_shards(file: Path, numbers: Iterable[int], settings: Download) -> Iterator[Shard]:
+def read_shards(
+    file: Path, numbers: Iterable[int], settings: Download, journals: Mapping[int, Path]
+) -> Iterator[Shard]:
     """Shards of a partition's pairs, each read when its turn comes.
 
     Args:
         file: pairs in the columns of ``layout.PAIRS``.
         numbers: of the wanted shards.
         settings: samples per shard.
+        journals: by shard, see ``plans.journals``.
+
+    Raises:
+        ConfigurationError: the pairs lack a column that samples shall keep.
     """
     wanted = set(numbers)
     size = settings.samples_per_shard
     with pq.ParquetFile(file) as pairs:
-        columns = pair_columns(settings, pairs.schema_arrow.names)
+        found = pairs.schema_arrow.names
+        if missing := set(kept_columns(settings)) - set(found):
+            raise ConfigurationError(
+                "download.save_additional_columns",
+                ", ".join(sorted(missing)),
+                f"columns of the partition's pairs: {', '.join(found)}",
+                "Correct the spelling, or name the source's column in sources.columns.",
+            )
+        columns = pair_columns(settings, found)
         batches = pairs.iter_batches(size, columns=columns)
         for number, rows in enumerate(_cut(batches, size)):
             if number in wanted:
-                yield Shard(number, rows, pairs.schema_arrow, settings)
+                journal = journals.get(number)
+                yield Shard(number, rows, pairs.schema_arrow, settings, journal)
 
 
 def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[Row]]:
@@ -182,6 +200,7 @@ def _plan(run: StageRun, inputs: dict[str, str]) -> Plan:
     for path in run.store.list(layout.shard_folder(run.partition)):
         if path.endswith("_stats.json"):
             run.store.delete(path)
+    run.store.delete(run.work_folder)
     plan = Plan(inputs)
     plans.write(run, plan)
     return plan

@@ -33,7 +33,8 @@ def parse(text: str, base: URL | None = None) -> URL:
         raise FetchError("url", "no host given")
     if not 0 < (port or 0) <= 0xFFFF:
         raise FetchError("url", f"no such port: {port}")
-    return url
+    # Two spellings of a host are one line, one connection and one robots.txt.
+    return url.with_host(url.raw_host.lower()) if url.raw_host.lower() != url.raw_host else url
 
 
 def host_of(url: str) -> str:

@@ -21,7 +21,7 @@ from clip_assets import layout
 from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.encoder import Encoder, Vectors
-from clip_assets.inference.identity import claim_model
+from clip_assets.inference.identity import check_model, claim_model
 from clip_assets.inference.pipeline import END, Pace, Part, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
@@ -48,9 +48,9 @@ def embeddings(
         MissingArtifactError: the partition's shards are not done.
         ModelMismatchError: the store holds another model's embeddings.
         SchemaError: a tar is damaged or is not the one that was written.
-        CheckFailedError: vectors are NaN, or all the same.
+        UnsoundVectorsError: vectors are NaN, or all the same.
     """
-    claim_model(catalog.store, encoder.identity)
+    check_model(catalog.store, encoder.identity)
     inputs = embeddings_inputs(catalog, partition, settings, encoder.identity.digest())
 
     def work(run: StageRun) -> Report:
@@ -91,12 +91,12 @@ def _embed(run: StageRun, shards: Manifest, settings: Inference, encoder: Encode
         for (path, source), part in zip(missing.items(), parts, strict=True):
             chunks.write(run.store, path, source, _chunk(source, part))
             run.progress(pace.samples, shards.report.rows_out, "samples")
-    figures = pace.figures()
-    # Of two models that claimed an empty store at the same moment, one stops here.
-    claim_model(run.store, encoder.identity)
     identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
-    figures |= {"chunks_resumed": len(sources) - len(missing), "model": identity}
-    return _assemble(run, sources, encoder.dim, figures)
+    figures = {"chunks_resumed": len(sources) - len(missing), "model": identity}
+    report = _assemble(run, sources, encoder, pace.figures() | figures)
+    # Of two models that claimed an empty store at the same moment, one stops here.
+    check_model(run.store, encoder.identity)
+    return report
 
 
 def _source(tar: Artifact, encoder: Encoder) -> Source:
@@ -155,9 +155,9 @@ def _row(sample: Sample, shard: str, similarity: float) -> dict[str, Any]:
 
 
 def _assemble(
-    run: StageRun, sources: dict[str, Source], dim: int, figures: dict[str, Any]
+    run: StageRun, sources: dict[str, Source], encoder: Encoder, figures: dict[str, Any]
 ) -> Report:
-    """Join the chunks of all tars, one after the other."""
+    """Join the chunks of all tars, one after the other; nothing appears before all are sound."""
     summary = Summary(f"{EMBEDDINGS.asset} {run.partition}")
     with run.publish(layout.embedding_rows(run.partition)) as part:
         writer = pq.ParquetWriter(part, layout.EMBEDDING_ROWS, compression=tables.COMPRESSION)
@@ -166,15 +166,17 @@ def _assemble(
                 with chunks.opened(run.store, path) as chunk:
                     summary.add(chunk)
                     writer.write_table(chunk.rows)
-    summary.check()
-    _join(run, layout.img_emb(run.partition), "image", sources, (summary.rows, dim))
-    _join(run, layout.text_emb(run.partition), "text", sources, (summary.rows, dim))
+        summary.check()
+        claim_model(run.store, encoder.identity)
+    shape = (summary.rows, encoder.dim)
+    _join(run, layout.img_emb(run.partition), "image", sources, shape)
+    _join(run, layout.text_emb(run.partition), "text", sources, shape)
     picture = run.publish_picture("similarity.png", summary.picture())
     return Report(
         rows_in=summary.rows + summary.dropped.total(),
         rows_out=summary.rows,
         dropped=dict(summary.dropped),
-        figures=figures | {"samples": summary.rows, "dim": dim} | summary.figures(),
+        figures=figures | {"samples": summary.rows, "dim": encoder.dim} | summary.figures(),
         pictures={"Similarity of image and caption": picture},
     )
 

@@ -1,4 +1,4 @@
-"""The model that a store belongs to: claimed by the first embeddings, refused to any other.
+"""The model that a store belongs to: claimed by its first sound embeddings, refused to any other.
 
 Needs no model loaded, so planner and status can ask which identity a partition would get. What
 an identity consists of is said by ``inference.encoder``.
@@ -26,7 +26,18 @@ def model_name(settings: Inference) -> tuple[str, str | None]:
 
 
 def claim_model(store: Store, identity: ModelIdentity) -> None:
-    """Make a store the store of this model, or make sure that it is.
+    """Make a store the store of this model, whose vectors have been found sound.
+
+    Raises:
+        ModelMismatchError: another model's embeddings are in the store.
+    """
+    if _read(store) is None:
+        _write(store, {"identity": asdict(identity), "names": []})
+    check_model(store, identity)
+
+
+def check_model(store: Store, identity: ModelIdentity) -> None:
+    """Make sure that a store is this model's, or nobody's yet.
 
     The same model under another name (a pulled folder, say) is welcome, and the name is kept,
     so that ``expected_identity`` knows it.
@@ -34,7 +45,9 @@ def claim_model(store: Store, identity: ModelIdentity) -> None:
     Raises:
         ModelMismatchError: another model's embeddings are in the store.
     """
-    record: dict[str, Any] = _read(store) or {"identity": asdict(identity), "names": []}
+    record = _read(store)
+    if record is None:
+        return
     known = ModelIdentity(**record["identity"])
     if known.digest() != identity.digest():
         raise ModelMismatchError(
@@ -42,12 +55,11 @@ def claim_model(store: Store, identity: ModelIdentity) -> None:
             f"embeddings of {known.describe()}",
             identity.describe(),
             f"Set inference.model to {known.name!r} and inference.pretrained to "
-            f"{known.pretrained!r}, or use another root for the other model.",
+            f"{known.pretrained!r} (of embed: --model), or use another place for the other model.",
         )
     name = [identity.name, identity.pretrained]
     if name not in record["names"]:
-        record["names"].append(name)
-        store.write_bytes(layout.MODEL, json.dumps(record, indent=1).encode())
+        _write(store, record | {"names": [*record["names"], name]})
 
 
 def read_identity(store: Store) -> ModelIdentity | None:
@@ -76,3 +88,7 @@ def _read(store: Store) -> dict[str, Any] | None:
         return json.loads(store.read_bytes(layout.MODEL))
     except MissingArtifactError:
         return None
+
+
+def _write(store: Store, record: dict[str, Any]) -> None:
+    store.write_bytes(layout.MODEL, json.dumps(record, indent=1).encode())

@@ -28,6 +28,21 @@ UNDECODABLE = "undecodable image"
 TOO_LARGE = "too large image"
 UNRESIZABLE = "image of impossible shape"
 
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "AVIF",
+    "JPEG2000",
+    "ICO",
+    "PPM",
+)
+"""What is decoded, whatever a file is called: images as the web has them. Pillow knows more, and
+would start Ghostscript for a stranger's PostScript."""
+
 FAULTS = (
     OSError,
     SyntaxError,
@@ -38,6 +53,7 @@ FAULTS = (
     EOFError,
     OverflowError,
     ZeroDivisionError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
@@ -58,7 +74,7 @@ def decode(content: bytes, resize: Callable[[Image.Image], Pixels]) -> Pixels:
     if not content:
         raise _error(EMPTY, "0 bytes")
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise _error(TOO_LARGE, f"{image.width}x{image.height} pixels")
         image.load()

@@ -34,6 +34,16 @@ def too_small(model: str, device: torch.device) -> ModelError:
     )
 
 
+def absent(error: Exception, device: torch.device) -> DeviceLostError:
+    """The error for an accelerator that is promised and not there."""
+    return DeviceLostError(
+        f"device {device}",
+        f"{type(error).__name__}: {str(error).splitlines()[0]}",
+        "an accelerator that can be used",
+        "Correct CUDA_VISIBLE_DEVICES, or set devices: none to compute on the processor.",
+    )
+
+
 def lost(error: Exception, device: torch.device) -> DeviceLostError:
     """The error for an accelerator that stopped working."""
     return DeviceLostError(

@@ -53,6 +53,8 @@ def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity
         (part / openclip.CONFIG).write_text(json.dumps(_config(name, tag, model), indent=1))
         if hasattr(tokenizer, "tokenizer"):
             tokenizer.tokenizer.save_pretrained(part)
+        if "hf_model_name" in openclip.model_config(name)["text_cfg"]:
+            model.text.config.save_pretrained(part)
         _write_record(part, original)
         local = Inference(model=f"local-dir:{part}", precision="fp32")
         pulled = openclip.load_encoder(local, "cpu").identity
@@ -84,14 +86,6 @@ def _write_weights(model: Any, file: Path) -> None:
 def _config(name: str, pretrained: str | None, model: Any) -> dict[str, Any]:
     """open_clip's configuration of a folder."""
     config = openclip.model_config(name)
-    tower = config["text_cfg"].get("hf_model_name")
-    if tower:
-        raise ModelLoadError(
-            name,
-            f"a text tower that transformers looks up as {tower!r}",
-            "a text tower that a folder can hold",
-            "For machines without a network copy the cache of the Hugging Face hub, HF_HOME.",
-        )
     if openclip.needs_quick_gelu(name, pretrained):
         config["quick_gelu"] = True
     return {"model_cfg": config, "preprocess_cfg": model.visual.preprocess_cfg}

@@ -32,6 +32,9 @@ BF16_PARAMETERS = 20_000_000
 
 CONFIG = "open_clip_config.json"
 
+TEXT_TOWER = "config.json"
+"""Of transformers: how a text tower is built that is not open_clip's own."""
+
 RECORD = "clip_assets.json"
 """What was pulled into a model folder, see ``inference.models``."""
 
@@ -49,6 +52,7 @@ def load_encoder(settings: Inference, *devices: str) -> Encoder:
 
     Raises:
         ModelLoadError: no such model or weights, or weights of another shape.
+        DeviceLostError: a device is not there.
     """
     import torch
 
@@ -56,6 +60,8 @@ def load_encoder(settings: Inference, *devices: str) -> Encoder:
 
     default = "cuda" if torch.cuda.is_available() else "cpu"
     places = [torch.device(device) for device in devices or (default,)]
+    for place in places:
+        _check_device(place)
     name, pretrained = model_name(settings)
     source = f"local-dir:{DEMO_FOLDER}" if name == DEMO else name
     model, tokenizer = load_model(source, pretrained)
@@ -71,6 +77,18 @@ def load_encoder(settings: Inference, *devices: str) -> Encoder:
         for replica, place in zip([model, *copies], places, strict=True)
     ]
     return encoders[0] if len(encoders) == 1 else Replicas(encoders)
+
+
+def _check_device(device: "torch.device") -> None:
+    """Find out before a model is loaded that it cannot be put there."""
+    import torch
+
+    from clip_assets.inference import memory
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise memory.absent(error, device) from error
 
 
 def identify(
@@ -132,13 +150,15 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
     if not schema and not pretrained:
         raise _unloadable(where, "no pretrained weights named", "a tag or a checkpoint path")
     try:
-        _check_transformers(where, model_config(name))
+        config = model_config(name)
+        _check_transformers(where, config)
         model = open_clip.create_model(
             name,
             pretrained,
             force_quick_gelu=needs_quick_gelu(name, pretrained),
             pretrained_text=False,
             require_pretrained=True,
+            **_local_text_tower(name, config),
         )
         tokenizer = open_clip.get_tokenizer(name)
     except (
@@ -184,8 +204,21 @@ def _check_transformers(where: str, config: dict[str, Any]) -> None:
             where,
             f"captions for {config['text_cfg'][min(wanted)]!r} and no package transformers",
             "the package that reads them",
-            "Run: pip install transformers",
+            "Run: pip install 'clip-assets[hf]'",
         )
+
+
+def _local_text_tower(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that make a pulled folder build a text tower of transformers from itself.
+
+    open_clip looks such a tower up by its name on the hub, also for a folder.
+    """
+    folder = Path(name.removeprefix("local-dir:"))
+    is_pulled = name.startswith("local-dir:") and (folder / TEXT_TOWER).is_file()
+    if not is_pulled or not config["text_cfg"].get("hf_model_name"):
+        return {}
+    local = {"hf_model_name": str(folder), "hf_model_pretrained": False}
+    return {"text_cfg": config["text_cfg"] | local}
 
 
 def needs_quick_gelu(name: str, pretrained: str | None) -> bool:

@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -104,10 +105,9 @@ def embedded(
     jobs = _jobs(decoded, encoder, size, sides)
     workers = encoder.workers
     done = bricks.mapped(lambda job: job(), jobs, workers, workers + 1, begin)
-    try:
+    # An error keeps its frames alive, and with them whatever is not closed.
+    with closing(read), closing(decoded), closing(done):
         yield from _parts(done, encoder.dim, pace)
-    finally:
-        done.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ and says why; a tar that cannot be read to its end raises.
 import json
 import re
 import tarfile
-from collections.abc import Generator
+from collections.abc import Container, Generator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -16,6 +16,8 @@ from clip_assets.errors import SchemaError
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 """Members that are images, in order of preference."""
+
+MEMBERS = (*IMAGE_EXTENSIONS, "txt", "json")
 
 NO_IMAGE = "missing image"
 NO_JSON = "missing json"
@@ -47,17 +49,24 @@ class Sample:
     fault: str = ""
 
 
-def read_tar(file: BinaryIO, where: str) -> Generator[dict[str, bytes]]:
+def read_tar(
+    file: BinaryIO, where: str, wanted: Container[str] = MEMBERS
+) -> Generator[dict[str, bytes]]:
     """Members of one sample after the other: extension to bytes, and ``__key__``.
 
     Members of a sample stand together, as in every webdataset.
+
+    Args:
+        file: the tar.
+        where: what to call it.
+        wanted: extensions that are read; others, a film perhaps, are passed over.
 
     Raises:
         SchemaError: the tar is damaged, or its end is missing.
     """
     try:
         with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
-            yield from _grouped(tar)
+            yield from _grouped(tar, wanted)
             end = tar.offset
     except (tarfile.TarError, EOFError) as error:
         raise damaged(where, f"a damaged tar ({error})") from error
@@ -66,7 +75,7 @@ def read_tar(file: BinaryIO, where: str) -> Generator[dict[str, bytes]]:
         raise damaged(where, f"a tar that breaks off after {end:,} bytes")
 
 
-def _grouped(tar: tarfile.TarFile) -> Generator[dict[str, bytes]]:
+def _grouped(tar: tarfile.TarFile, wanted: Container[str]) -> Generator[dict[str, bytes]]:
     group: dict[str, bytes] = {}
     for member in tar:
         tar.members = []  # pyright: ignore[reportAttributeAccessIssue] - grows with the tar
@@ -78,9 +87,11 @@ def _grouped(tar: tarfile.TarFile) -> Generator[dict[str, bytes]]:
         if group and group["__key__"] != key:
             yield group
             group = {}
+        group["__key__"] = key
+        if extension.lower() not in wanted:
+            continue
         content = tar.extractfile(member)
         assert content is not None
-        group["__key__"] = key
         group[extension.lower()] = content.read()
     if group:
         yield group

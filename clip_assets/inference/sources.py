@@ -41,6 +41,16 @@ class Keys:
     image: str = ""
     caption: str = "txt"
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Extensions that are read."""
+        return (*self.images, self.caption, "json")
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Extensions that are images."""
+        return (self.image,) if self.image else IMAGE_EXTENSIONS
+
 
 class Part(Protocol):
     """A stretch of an input that is embedded as one."""
@@ -79,11 +89,12 @@ def parts_of(source: str, keys: Keys) -> list[Part]:
         return [_Tar(url, keys, _tar_version(url)) for url in urls]
     pictures = _pictures(source, keys)
     if not pictures:
+        fs, path = fsspec.url_to_fs(source)
         raise SourceMissingError(
             source,
-            "neither tars nor images",
-            "a webdataset or a folder of images",
-            "Quote patterns, so that the shell leaves them alone.",
+            "neither tars nor images" if fs.exists(path) else "nothing there",
+            "a tar, a folder of tars or of images, or a pattern of tars in quotes",
+            f"Tars end in .tar, images in .{', .'.join(keys.images)}.",
         )
     return [_Files(source, batch, keys) for batch in batched(pictures, FILES_PER_PART)]
 
@@ -96,7 +107,9 @@ def expand_braces(pattern: str) -> list[str]:
     numbers = _RANGE.fullmatch(found[1])
     if numbers:
         width = len(numbers[1])
-        middles = [f"{n:0{width}d}" for n in range(int(numbers[1]), int(numbers[2]) + 1)]
+        first, last = int(numbers[1]), int(numbers[2])
+        step = 1 if first <= last else -1
+        middles = [f"{n:0{width}d}" for n in range(first, last + step, step)]
     else:
         middles = found[1].split(",")
     head, tail = pattern[: found.start()], pattern[found.end() :]
@@ -127,7 +140,7 @@ class _Tar:
                 local = Path(folder, "part.tar")
                 fs.get_file(path, str(local))
             with local.open("rb") as file:
-                for members in samples.read_tar(file, self.where):
+                for members in samples.read_tar(file, self.where, self.keys.members):
                     yield samples.parse_any(members, self.keys.image, self.keys.caption)
         if _tar_version(self.where) != self.version:
             raise samples.damaged(self.where, samples.CHANGED)
@@ -187,11 +200,10 @@ def _pictures(folder: str, keys: Keys) -> list[_Picture]:
     fs, root = fsspec.url_to_fs(folder)
     found = fs.find(root, detail=True)
     names = {path[len(root.rstrip("/")) + 1 :]: info for path, info in found.items()}
-    images = (keys.image,) if keys.image else IMAGE_EXTENSIONS
     pictures: list[_Picture] = []
     for name in sorted(names):
         stem, _, extension = name.rpartition(".")
-        if extension.lower() not in images:
+        if extension.lower() not in keys.images:
             continue
         beside = {extension.lower(): name}
         for other in (keys.caption, "json"):

@@ -8,9 +8,10 @@ killed run goes on after it. Pools and their partitions are the matter of ``infe
 import json
 import logging
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.inference import pipeline, samples
 from clip_assets.inference.encoder import Encoder
-from clip_assets.inference.identity import claim_model
+from clip_assets.inference.identity import check_model, claim_model
 from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.sources import Keys, Part
@@ -84,7 +85,7 @@ def embed_parts(
             "embed", "neither images nor captions wanted", "one of them", "Want one of them."
         )
     store = Store(output)
-    claim_model(store, encoder.identity)
+    check_model(store, encoder.identity)
     digits = len(str(len(parts) - 1))
     made_from = {
         f"{number:0{digits}d}": _made_from(part, encoder, wanted)
@@ -99,10 +100,12 @@ def embed_parts(
     read = _read([part for _, part in missing])
     with closing(pipeline.embedded(read, encoder, settings, pace, wanted.sides)) as embedded:
         for (name, part), result in zip(missing, embedded, strict=True):
+            _check(part, result, wanted)
+            claim_model(store, encoder.identity)
             _write(store, name, result, wanted, made_from[name])
-            logger.info(
-                "%s: %d embedded, dropped %s", part.where, len(result.samples), result.dropped
-            )
+            counts = len(result.samples), result.dropped.total()
+            logger.info("%s: %d embedded, %d dropped", part.where, *counts)
+    _retire(store, made_from)
     return _report(store, list(made_from), pace, len(parts) - len(missing))
 
 
@@ -133,7 +136,6 @@ def _write(
 ) -> None:
     by_side = {"image": part.image, "text": part.text}
     for side in wanted.sides:
-        check_unit_rows(by_side[side], f"{made_from['source']}: {side} embeddings")
         with store.publish(layout.embedded_vectors(side, name)) as file:
             vectors.write(file, [by_side[side]], *by_side[side].shape)
     if wanted.metadata:
@@ -147,10 +149,30 @@ def _write(
             tables.write(file, table)
     stats = {
         "sample_count": len(part.samples),
+        "without_caption": sum(sample.caption is None for sample in part.samples),
         "dropped": dict(part.dropped),
         "made_from": made_from,
     }
     store.write_bytes(layout.embedded_stats(name), json.dumps(stats, indent=1).encode())
+
+
+def _check(part: Part, result: pipeline.Part, wanted: Wanted) -> None:
+    by_side = {"image": result.image, "text": result.text}
+    for side in wanted.sides:
+        check_unit_rows(by_side[side], f"{part.where}: {side} embeddings")
+
+
+def _retire(store: Store, names: Collection[str]) -> None:
+    """Remove the sets of a longer input, or of one with another number of digits."""
+    for path in store.list(str(PurePosixPath(layout.embedded_stats("")).parent)):
+        name = PurePosixPath(path).stem
+        is_ours = path == layout.embedded_stats(name) and "made_from" in _stats(store, name)
+        if is_ours and name not in names:
+            for side in layout.SIDES:
+                store.delete(layout.embedded_vectors(side, name))
+            store.delete(layout.embedded_rows(name))
+            # Last, so that a killed run finds the rest.
+            store.delete(path)
 
 
 def _row(sample: Sample) -> dict[str, Any]:
@@ -167,14 +189,16 @@ def _row(sample: Sample) -> dict[str, Any]:
 
 def _report(store: Store, names: list[str], pace: Pace, resumed: int) -> Report:
     dropped: Counter[str] = Counter()
-    rows = 0
+    rows = without_caption = 0
     for name in names:
         stats = _stats(store, name)
         rows += stats["sample_count"]
+        without_caption += stats.get("without_caption", 0)
         dropped.update(stats["dropped"])
     return Report(
         rows_in=rows + dropped.total(),
         rows_out=rows,
         dropped=dict(dropped),
-        figures=pace.figures() | {"parts": len(names), "parts_resumed": resumed},
+        figures=pace.figures()
+        | {"parts": len(names), "parts_resumed": resumed, "without_caption": without_caption},
     )

@@ -1,6 +1,6 @@
 """Figures and a picture of a partition's embeddings, and the checks that they must pass.
 
-Sees one chunk after the other, keeps sums and counts only.
+Sees one chunk after the other; keeps sums, counts and ``DISTINCT_CAPTIONS``.
 """
 
 import io
@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.errors import CheckFailedError
+from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
 from clip_assets.inference.encoder import Vectors
 
@@ -22,6 +22,9 @@ an untrained ViT-B-32 has 0.93 between images of noise."""
 
 COLLAPSED_ROWS = 16
 """Fewer rows say nothing about a collapse."""
+
+DISTINCT_CAPTIONS = 100_000
+"""Captions that are remembered to be counted once; others that follow are not compared."""
 
 BINS = np.linspace(-1, 1, 201)
 
@@ -41,12 +44,13 @@ class Summary:
         self._similarity = 0.0
         self._histogram = np.zeros(len(BINS) - 1, np.int64)
         self._spreads = {"image": _Spread(), "text": _Spread()}
+        self._captions: set[str] = set()
 
     def add(self, chunk: Chunk) -> None:
         """Count a chunk.
 
         Raises:
-            CheckFailedError: a vector is NaN or no unit vector.
+            UnsoundVectorsError: a vector is NaN or no unit vector.
         """
         check_unit_rows(chunk.image, f"{self._where}: image embeddings")
         check_unit_rows(chunk.text, f"{self._where}: text embeddings")
@@ -56,17 +60,17 @@ class Summary:
         self._similarity += float(similarity.sum(dtype=np.float64))
         self._histogram += np.histogram(similarity, BINS)[0]
         self._spreads["image"].add(chunk.image)
-        self._spreads["text"].add(chunk.text[_firsts(chunk)])
+        self._spreads["text"].add(chunk.text[self._unseen(chunk)])
 
     def check(self) -> None:
         """Refuse a partition whose vectors are all the same.
 
         Raises:
-            CheckFailedError: they are, on either side.
+            UnsoundVectorsError: they are, on either side.
         """
         for side, spread in self._spreads.items():
             if spread.rows >= COLLAPSED_ROWS and spread.mean_cosine > COLLAPSED:
-                raise CheckFailedError(
+                raise UnsoundVectorsError(
                     f"{self._where}: {side} embeddings",
                     f"a mean cosine of {spread.mean_cosine:.6f} between {spread.rows:,} rows",
                     f"at most {COLLAPSED}",
@@ -97,6 +101,17 @@ class Summary:
         FigureCanvasAgg(figure).print_png(content)
         return content.getvalue()
 
+    def _unseen(self, chunk: Chunk) -> list[int]:
+        """Rows whose captions are new: equal ones have equal vectors, which prove nothing."""
+        rows: list[int] = []
+        for row, caption in enumerate(chunk.rows["caption"].to_pylist()):
+            if len(self._captions) == DISTINCT_CAPTIONS:
+                break
+            if (caption or "") not in self._captions:
+                self._captions.add(caption or "")
+                rows.append(row)
+        return rows
+
 
 class _Spread:
     """Mean cosine between unit rows: the squared length of their mean."""
@@ -122,21 +137,15 @@ def check_unit_rows(vectors: Vectors, where: str) -> None:
     """Refuse rows that are no unit vectors.
 
     Raises:
-        CheckFailedError: a row is NaN, infinite, zero or otherwise not of length 1.
+        UnsoundVectorsError: a row is NaN, infinite, zero or otherwise not of length 1.
     """
     lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
     wrong = np.flatnonzero(~(np.abs(lengths - 1) < NORM_TOLERANCE))
     if len(wrong):
-        raise CheckFailedError(
+        raise UnsoundVectorsError(
             where,
             f"{len(wrong):,} of {len(vectors):,} rows of another length, first row {wrong[0]} "
             f"of {lengths[wrong[0]]}",
             "rows of length 1",
             "The model's weights or its precision are at fault; try inference.precision fp32.",
         )
-
-
-def _firsts(chunk: Chunk) -> npt.NDArray[np.int64]:
-    """One row for every distinct caption: equal captions have equal vectors and prove nothing."""
-    captions = [caption or "" for caption in chunk.rows["caption"].to_pylist()]
-    return np.unique(np.array(captions, dtype=object), return_index=True)[1]

@@ -99,7 +99,8 @@ class Added:
         refreshed: plans that were rewritten for changed files.
         unchanged: files that were planned before.
         changed: uris of files that are no longer what was planned; ``refresh`` plans them anew.
-        missing: uris of planned files that the same patterns no longer find.
+        missing: uris of planned files that the same patterns no longer find; ``refresh`` leaves
+            them out.
     """
 
     plans: tuple[PartitionPlan, ...]
@@ -128,7 +129,8 @@ def add_sources(
         settings: how many rows a partition aims at.
         found: those of the files to consider, by default all that the patterns find.
         dry_run: plan, but write nothing.
-        refresh: plan changed files anew, in the partitions that have them.
+        refresh: plan changed files anew, in the partitions that have them, and leave out those
+            that are gone.
 
     Raises:
         BusyError: another process is adding sources.
@@ -144,10 +146,14 @@ def add_sources(
             for source in sources
             if not _is_complete(planned.get(source.uri, [])) and source not in set(changed)
         ]
+        uris = {source.uri for source in sources}
+        missing = sorted(uri for uri in planned.keys() - uris if named(patterns, uri))
         renewed = changed if refresh else []
         read = [*renewed, *open_ones]
         sizes = dict(zip(read, sampling.sizes(read), strict=True))
         after, pieces = before, list[SourceRange]()
+        for uri in missing if refresh else []:
+            after, _ = _replaced(after, uri, [])
         for source in renewed:
             fresh = _pieces(source, sizes[source], 0, settings.rows_per_partition)
             after, surplus = _replaced(after, source.uri, fresh)
@@ -161,13 +167,12 @@ def add_sources(
         if not dry_run:
             for plan in (*refreshed, *new):
                 _write_plan(store, plan)
-    uris = {source.uri for source in sources}
     return Added(
         plans=tuple(new),
         refreshed=tuple(refreshed),
         unchanged=len(sources) - len(changed) - len(open_ones),
         changed=() if refresh else tuple(source.uri for source in changed),
-        missing=tuple(sorted(uri for uri in planned.keys() - uris if named(patterns, uri))),
+        missing=() if refresh else tuple(missing),
     )
 
 

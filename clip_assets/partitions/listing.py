@@ -176,6 +176,8 @@ def _below(fs: fsspec.AbstractFileSystem, path: str, pattern: str) -> dict[str, 
             "Rename it, or convert it to one of these.",
         )
     if not fs.isdir(path):
+        # Back ends answer no to any question that fails; this one says why.
+        fs.info(path)
         raise FileNotFoundError(path)
     base = len(path.rstrip("/")) + 1
     return {

@@ -78,7 +78,10 @@ class Download(Section):
         default=[], description="Further columns of the pairs that samples keep"
     )
     samples_per_shard: int = Field(
-        default=10_000, ge=1, le=10_000, description="Pairs of one tar; also what a kill can lose"
+        default=10_000,
+        ge=1,
+        le=10_000,
+        description="Pairs of one tar, which appears when all of them have ended",
     )
     concurrency: int = Field(
         default=0, ge=0, description="Requests at once in one process; 0: 64 for each core"

@@ -1,5 +1,9 @@
 """One declaration of needs, read by the executors themselves."""
 
+import os
+import subprocess
+import sys
+
 import dagster as dg
 import pytest
 from dagster_k8s.job import get_user_defined_k8s_config
@@ -66,6 +70,25 @@ def test_only_embeddings_want_an_accelerator() -> None:
     }
     assert wanting == {"embeddings"}
     assert pools["embeddings"] == executors.GPU_POOL
+
+
+def test_a_step_declares_as_many_accelerators_as_it_takes() -> None:
+    told = "from clip_assets.defs.images import embeddings; print(embeddings.op.tags)"
+    variables = os.environ | {executors.PER_STEP: "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=variables, capture_output=True, text=True, check=True
+    )
+    assert '"num_gpus": 2' in done.stdout
+    assert '"nvidia.com/gpu": "2"' in done.stdout
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", ""])
+def test_a_number_of_accelerators_that_is_none_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(executors.PER_STEP, value)
+    with pytest.raises(ConfigurationError, match=executors.PER_STEP):
+        executors.devices_per_step()
 
 
 def _as_tag(tags: dict[str, object]) -> str:

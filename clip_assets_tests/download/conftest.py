@@ -345,9 +345,9 @@ def tls_site() -> Generator[Callable[[ssl.SSLContext], Web]]:
 
 @pytest.fixture
 def fetch() -> Callable[..., list[Fetched]]:
-    """Fetches urls; results in the order of the urls."""
+    """Fetches urls; results in the order of the urls, each worked on for ``work_s``."""
 
-    async def run(urls: list[str], settings: Download) -> list[Fetched]:
+    async def run(urls: list[str], settings: Download, work_s: float) -> list[Fetched]:
         results: dict[int, Fetched] = {}
         async with open_fetcher(settings) as fetcher:
             for number, url in enumerate(urls):
@@ -357,6 +357,8 @@ def fetch() -> Callable[..., list[Fetched]]:
                 while len(results) < len(urls):
                     number, fetched = await fetcher.next()
                     results[number] = fetched
+                    await asyncio.sleep(work_s)
+                    fetcher.release(fetched)
 
             workers = [asyncio.ensure_future(work()) for _ in range(settings.concurrency)]
             await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -365,4 +367,4 @@ def fetch() -> Callable[..., list[Fetched]]:
             await asyncio.gather(*workers, return_exceptions=True)
         return [results[number] for number in range(len(urls))]
 
-    return lambda urls, settings: asyncio.run(run(urls, settings))
+    return lambda urls, settings, work_s=0.0: asyncio.run(run(urls, settings, work_s))

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 import pytest
 from aiohttp import web
 
+from clip_assets.download.fetch import LARGE_BODIES, SMALL_BYTES
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -197,6 +199,17 @@ def test_endless_bodies_end_at_the_byte_cap(raw, fetch, settings):
     found = fetch([plain, endless], small)
 
     assert [one.error_class for one in found] == ["too_large", "too_large"]
+
+
+def test_waiting_for_room_is_not_the_servers_fault(site, fetch, settings):
+    body = bytes(SMALL_BYTES + 1)
+    urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
+    hasty = settings.model_copy(update={"deadline_s": 1, "retries": 0, "per_host": 20})
+    begin = time.monotonic()
+    found = fetch(urls, hasty, work_s=1.5)
+
+    assert [len(one.body or b"") for one in found] == [len(body)] * len(urls)
+    assert time.monotonic() - begin > 1.5, "the last ones waited for the first to be released"
 
 
 def test_a_body_announced_too_large_is_not_read(site, fetch, settings):
@@ -406,6 +419,25 @@ def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
     assert time.monotonic() - start > 0.5
 
 
+def test_what_is_not_requested_does_not_keep_a_distance(fetch, settings):
+    urls = ["no url"] * 50 + ["http://10.0.0.1/a"] * 50
+    start = time.monotonic()
+    found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 10}))
+
+    assert Counter(one.error_class for one in found) == {"scheme": 50, "private_address": 50}
+    assert time.monotonic() - start < 10
+
+
+def test_two_spellings_of_a_host_are_one_host(site, fetch, settings):
+    site.serve("/a", b"x", delay_s=0.1)
+    names = ["localhost", "LOCALHOST", "LocalHost"]
+    local = settings.model_copy(update={"allow_hosts": ["localhost"], "per_host": 1})
+    found = fetch([site.url("/a", host=name) for name in names], local)
+
+    assert [one.body for one in found] == [b"x"] * 3
+    assert site.most_at_once == 1
+
+
 @pytest.mark.slow
 def test_fifty_thousand_urls_on_one_host_all_end(raw, fetch, settings):
     answers = Counter()
@@ -478,6 +510,12 @@ def test_strange_robots_txt_has_an_outcome(site, fetch, obedient, answer, error_
     [found] = fetch([site.serve("/a", b"x")], obedient)
 
     assert found.error_class == error_class
+
+
+def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(fetch, obedient):
+    [found] = fetch(["http://127.0.0.1:1/a"], obedient)
+
+    assert (found.error_class, found.attempts) == ("refused", 1)
 
 
 def test_robots_txt_is_not_asked_for_unless_wanted(site, fetch, settings):

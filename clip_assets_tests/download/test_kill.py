@@ -93,6 +93,35 @@ def test_kill_loses_only_unfinished_shards(site, pool, image, settings, tmp_path
     assert not list((tmp_path / layout.work("image_shards", P)).glob("*"))
 
 
+def test_what_a_killed_shard_had_is_not_fetched_again(site, pool, image, settings, tmp_path):
+    store = Store.open(str(tmp_path))
+    last = settings.samples_per_shard - 1
+    urls = [
+        site.serve(f"/{i}.jpg", image(size=(64 + i, 48)), delay_s=10 * (i == last))
+        for i in range(last + 1)
+    ]
+    site.serve("/1.jpg", status=404)
+    pool(store, urls)
+    one_by_one = settings.model_copy(update={"concurrency": 1})
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), one_by_one.model_dump_json()]
+    )
+    wait_for(lambda: site.requests[f"/{last}.jpg"])
+    process.kill()
+    process.wait()
+    site.serve(f"/{last}.jpg", image(size=(64 + last, 48)))
+    resumed = image_shards(Catalog(store), P, settings).manifest
+
+    assert dict(site.requests) == {f"/{i}.jpg": 1 + (i == last) for i in range(last + 1)}
+    assert resumed.report.dropped == {"http_404": 1}
+    assert not list((tmp_path / layout.work("image_shards", P)).glob("*"))
+    whole = Store.open(str(tmp_path / "whole"))
+    pool(whole, urls)
+    assert image_shards(Catalog(whole), P, settings).manifest.digest(".tar") == resumed.digest(
+        ".tar"
+    )
+
+
 @pytest.mark.slow
 def test_kill_at_random_moments_gives_the_same_tars(site, pool, image, settings, tmp_path):
     urls = [site.serve(f"/{i}.jpg", image(size=(64 + i, 48)), delay_s=0.02) for i in range(60)]

@@ -67,6 +67,19 @@ def test_files_that_are_no_images_are_told_apart(body, error_class, message):
     assert (made.scaled, made.error_class, made.error_message) == (None, error_class, message)
 
 
+@pytest.mark.parametrize("form", ["JPEG2000", "DDS", "TGA", "ICO", "EPS"])
+def test_formats_of_no_use_to_the_decoder_never_reach_it(image, form):
+    assert ImageResizer(Download())(image(form), PAIR).error_class == "not_an_image"
+
+
+def test_a_header_that_its_reader_does_not_expect_is_no_image(image):
+    # Pillow raises NotImplementedError for these flags.
+    body = bytearray(image("DDS"))
+    body[80:84] = bytes(4)
+
+    assert ImageResizer(Download())(bytes(body), PAIR).error_class == "not_an_image"
+
+
 def test_moving_images_are_not_decoded(image):
     assert ImageResizer(Download())(image("GIF"), PAIR).error_class == "decode"
 

@@ -12,8 +12,13 @@ import pytest
 
 from clip_assets.download.addresses import AddressGuard
 from clip_assets.download.resolvers import GuardedResolver
+from clip_assets.download.retry import retry_failed
+from clip_assets.download.shards import image_shards
 from clip_assets.errors import ConfigurationError
+from clip_assets.layout import PartitionKey
+from clip_assets.storage.store import Store
 
+P = PartitionKey("00000")
 A, NXDOMAIN, SERVFAIL = 1, 3, 2
 
 
@@ -99,6 +104,23 @@ def test_no_such_name_and_no_answer_are_told_apart(fetch, asking, nameserver):
 
     assert [one.error_class for one in found] == ["dns", "dns", "dns_unanswered"]
     assert nameserver.asked["none.test"] == 1
+
+
+def test_dead_names_are_no_broken_network_even_when_all_are_tried_again(
+    site, pool, image, asking, nameserver, tmp_path
+):
+    nameserver.broken |= {f"broken{i}.test" for i in range(250)}
+    urls = [f"http://{name}/a.jpg" for name in sorted(nameserver.broken)]
+    urls[::10] = [site.serve(f"/{i}.jpg", image()) for i in range(25)]
+    settings = asking.model_copy(update={"samples_per_shard": 1000})
+    catalog = pool(Store.open(str(tmp_path)), urls)
+    found = image_shards(catalog, P, settings).manifest.report
+    # No url that is asked now was ever answered, and none is.
+    again = retry_failed(catalog, P, settings).manifest.report
+
+    assert found.dropped == again.dropped == {"dns_unanswered": 225}
+    assert (again.figures["retried"], again.figures["recovered"]) == (225, 0)
+    assert again.figures["attempts"] == 25 + 4 * 225
 
 
 def test_a_nameserver_that_is_down_is_told(fetch, settings):

@@ -103,6 +103,6 @@ def test_a_stale_partition_is_downloaded_anew(site, store, finished):
     assert len(site.requests) == 25
 
 
-def test_a_partition_that_was_not_downloaded_cannot_be_retried(store, settings):
-    with pytest.raises(MissingArtifactError, match="clip-assets run --select image_shards"):
+def test_a_partition_without_pairs_cannot_be_retried(store, settings):
+    with pytest.raises(MissingArtifactError, match="clip-assets run --select unique_pairs"):
         retry_failed(Catalog(store), P, settings)

@@ -2,8 +2,10 @@ import hashlib
 import io
 import json
 import tarfile
+from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from PIL import Image
 from clip_assets import layout
 from clip_assets.download.samples import sample_key
 from clip_assets.download.shards import image_shards, image_shards_inputs
-from clip_assets.errors import DownloadError, MissingArtifactError
+from clip_assets.errors import ConfigurationError, DownloadError, MissingArtifactError
 from clip_assets.layout import PartitionKey
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog
@@ -161,6 +163,8 @@ def test_a_broken_network_stops_the_run_and_says_what_to_do(site, pool, image, s
 
     assert Catalog(store).get("image_shards", P) is None
     assert len(store.list(layout.shard_folder(P))) < 90
+    with pytest.raises(DownloadError, match=r"hosts in a row.*refused"):
+        image_shards(catalog, P, settings.model_copy(update={"respect_robots": True}))
 
 
 def test_dead_urls_among_living_ones_do_not_stop_the_run(site, pool, image, settings, tmp_path):
@@ -193,6 +197,25 @@ def test_further_columns_are_kept_before_the_caption(site, store, pool, image, s
         table = pq.read_table(file)
     assert table.column_names[:5] == ["uid", "nsfw", "similarity", "face_bboxes", "caption"]
     assert table["nsfw"].to_pylist() == ["UNLIKELY", "NSFW"]
+
+
+def test_columns_that_the_source_brought_are_kept_and_others_refused(
+    site, pool, image, settings, tmp_path
+):
+    store = Store.open(str(tmp_path))
+    catalog = pool(store, [site.serve("/a.jpg", image())])
+    pairs = tables.read(store, layout.unique(P), layout.PAIRS, "unique_pairs")
+    seen = pa.array([datetime(2020, 1, 2, tzinfo=UTC)], pa.timestamp("ms", tz="UTC"))
+    with store.publish(layout.unique(P)) as part:
+        tables.write(part, pairs.append_column("seen", seen))
+
+    wrong = settings.model_copy(update={"save_additional_columns": ["seem"]})
+    with pytest.raises(ConfigurationError, match=r"save_additional_columns: found seem,.*seen"):
+        image_shards(catalog, P, wrong)
+    right = settings.model_copy(update={"save_additional_columns": ["seen"]})
+    image_shards(catalog, P, right)
+    fields = json.loads(dict(read_tar(store, 0))["000000.json"])
+    assert fields["seen"] == "2020-01-02 00:00:00+00:00"
 
 
 def test_a_file_that_is_not_the_sources_is_flagged_or_refused(site, store, pool, image, settings):

@@ -162,6 +162,44 @@ def test_missing_input_needs_no_torch(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (2, "False"), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("empty", "neither tars nor images"), ("a.jpg", "neither tars"), ("gone", "nothing there")],
+)
+def test_input_without_images_says_what_is_expected(
+    run: Embed, tmp_path: Path, images: Callable[..., bytes], name: str, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.jpg").write_bytes(images(1))
+    done = run("embed", name, "out", "--model", "demo")
+    assert done.exit_code == 2
+    assert f"error: {name}: found {said}" in done.stderr
+    assert "images in .jpg, .jpeg, .png" in done.stderr
+
+
+def test_images_without_captions_are_told(
+    run: Embed, tmp_path: Path, images: Callable[..., bytes], model_folder: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(images(1))
+    done = run("embed", "pictures", "out", "--model", f"local-dir:{model_folder}")
+    assert "1 of 1 samples embedded" in done.stdout
+    assert "1 without a caption" in done.stdout
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    run: Embed, tars: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLIP_ASSETS_DEVICES")
+    # A number that no machine has.
+    monkeypatch.setenv(devices.VISIBLE, "99")
+    done = run("embed", tars, "out", "--model", f"local-dir:{model_folder}")
+    assert done.exit_code != 0
+    (line,) = done.stderr.splitlines()
+    assert "device cuda:0" in line
+    assert "devices: none" in line
+
+
 def test_unusable_model_is_one_line(run: Embed, tars: Path) -> None:
     done = run("embed", tars, "out", "--model", "local-dir:/no/such/model")
     assert done.exit_code == 2

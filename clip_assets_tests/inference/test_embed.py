@@ -11,10 +11,10 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.errors import (
-    CheckFailedError,
     MissingArtifactError,
     ModelMismatchError,
     SchemaError,
+    UnsoundVectorsError,
 )
 from clip_assets.inference.embed import EMBEDDINGS, embeddings, embeddings_inputs
 from clip_assets.inference.encoder import Encoder
@@ -135,6 +135,7 @@ def test_a_truncated_tar_stops_the_partition(
 def test_a_model_of_nan_publishes_nothing(
     store: Store,
     inference: Inference,
+    encoder: Encoder,
     write_shards: Write,
     pair: Any,
     model_folder: Path,
@@ -150,10 +151,37 @@ def test_a_model_of_nan_publishes_nothing(
     save_file(weights, folder / "open_clip_model.safetensors")
     broken = inference.model_copy(update={"model": f"local-dir:{folder}"})
     write_shards(store, P, [[pair(1), pair(2)]])
-    with pytest.raises(CheckFailedError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
+    with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
         embeddings(Catalog(store), P, broken, load_encoder(broken, "cpu"))
     assert Catalog(store).get("embeddings", P) is None
-    assert not store.exists(layout.img_emb(P))
+    assert store.list("embeddings") == []
+    # The store belongs to nobody yet.
+    embeddings(Catalog(store), P, inference, encoder)
+    assert read_identity(store) == encoder.identity
+
+
+def test_a_model_that_tells_nothing_apart_publishes_nothing(
+    store: Store,
+    inference: Inference,
+    write_shards: Write,
+    pair: Any,
+    model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from clip_assets.inference.openclip import load_encoder
+
+    folder = shutil.copytree(model_folder, tmp_path / "blind")
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["visual.conv1.weight"] *= 0
+    save_file(weights, folder / "open_clip_model.safetensors")
+    blind = inference.model_copy(update={"model": f"local-dir:{folder}"})
+    write_shards(store, P, [[pair(n) for n in range(20)]])
+    with pytest.raises(UnsoundVectorsError, match=r"image embeddings.*tells nothing apart"):
+        embeddings(Catalog(store), P, blind, load_encoder(blind, "cpu"))
+    assert store.list("embeddings") == []
+    assert read_identity(store) is None
 
 
 def test_another_model_is_refused_and_both_are_named(
@@ -297,17 +325,31 @@ def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(
     assert rows_of(local_store)["uid"].to_pylist() == [pair(n).uid for n in (1, 2, 5, 4)]
 
 
-def test_a_changed_model_setting_makes_a_partition_stale(
+def state_of(store: Store, settings: Inference) -> str:
+    catalog = Catalog(store)
+    inputs = embeddings_inputs(catalog, P, settings, expected_identity(store, settings))
+    return catalog.state("embeddings", P, EMBEDDINGS.version, inputs)
+
+
+def test_a_partition_is_stale_by_model_and_shards_only(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
 ) -> None:
     write_shards(store, P, [[pair(1)]])
     embeddings(Catalog(store), P, inference, encoder)
-    for change, stale in (({"batch_size": 1}, False), ({"precision": "bf16"}, True)):
-        settings = inference.model_copy(update=change)
-        catalog = Catalog(store)
-        inputs = embeddings_inputs(catalog, P, settings, expected_identity(store, settings))
-        state = catalog.state("embeddings", P, EMBEDDINGS.version, inputs)
-        assert (state == "stale") is stale
+    model = {"model": "ViT-B-16"}, {"pretrained": "x", "model": "RN50"}, {"precision": "bf16"}
+    for change in model:
+        assert state_of(store, inference.model_copy(update=change)) == "stale", change
+    speed = {"batch_size": 1}, {"decode_threads": 7}, {"device_jpegs": True}
+    for change in speed:
+        assert state_of(store, inference.model_copy(update=change)) == "done", change
+    assert set(model[0]) | set(model[1]) | set(model[2]) | {n for c in speed for n in c} == set(
+        Inference.model_fields
+    ), "every setting is of one kind"
+    # Made anew, with the same bytes and then with others.
+    write_shards(store, P, [[pair(1)]])
+    assert state_of(store, inference) == "done"
+    write_shards(store, P, [[pair(2)]])
+    assert state_of(store, inference) == "stale"
 
 
 def test_the_same_model_in_another_folder_is_welcome(

@@ -62,6 +62,14 @@ def test_palette_with_transparency_is_decoded_without_a_warning() -> None:
     assert as_it_is(file.getvalue()).shape == (4, 4, 3)
 
 
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+DDS_OF_UNKNOWN_PIXELS = (
+    b"DDS " + struct.pack("<7I", 124, 0x1007, 9, 9, 0, 0, 0) + bytes(44)
+    + struct.pack("<2I4s5I", 32, 4, b"ZZZZ", 0, 0, 0, 0, 0) + bytes(200)
+)  # fmt: skip
+
+
 def png_that_claims(width: int, height: int) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
@@ -78,13 +86,19 @@ def png_that_claims(width: int, height: int) -> bytes:
         (png_that_claims(9_000, 9_000), "undecodable image"),
         (png_that_claims(10_000, 10_000), "too large image"),
         (png_that_claims(60_000, 60_000), "too large image"),
+        (DDS_OF_UNKNOWN_PIXELS, "undecodable image"),
     ],
-    ids=["empty", "nul", "html", "jpeg-header", "hollow", "large", "bomb"],
+    ids=["empty", "nul", "html", "jpeg-header", "hollow", "large", "bomb", "dds"],
 )
 def test_what_cannot_be_decoded_has_a_reason(content: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as refusal:
         as_it_is(content)
     assert refusal.value.found == reason
+
+
+def test_postscript_is_not_given_to_its_interpreter() -> None:
+    with pytest.raises(ImageError, match="cannot identify image file"):
+        as_it_is(POSTSCRIPT)
 
 
 def test_a_cut_jpeg_is_refused_and_not_half_gray(images: Callable[..., bytes]) -> None:

@@ -1,6 +1,7 @@
 """Pulled model folders: complete, provable, and the same model to a store."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,11 +53,70 @@ def test_a_folder_in_use_is_left_alone(model_folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["roberta-ViT-B-32", "xlm-roberta-base-ViT-B-32"])
 def test_a_text_tower_of_a_package_that_is_not_there_names_the_package(
-    tmp_path: Path, name: str
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ModelLoadError, match=r"roberta-base.*pip install transformers"):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelLoadError, match=r"roberta-base.*pip install 'clip-assets\[hf\]'"):
         pull_model(name, "laion2b_s12b_b32k", tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def write_model_of_transformers(folder: Path, name: str) -> None:
+    """A small model whose text tower and tokenizer are of transformers, under a hub's name."""
+    import open_clip
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, PreTrainedTokenizerFast
+
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
+    words = [*special.values(), "[SEP]", "a", "cat", "dog", "red"]
+    spelled = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(spelled, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, sep_token="[SEP]", **special)
+    fast.save_pretrained(folder)
+    BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    ).save_pretrained(folder)
+    image = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+    text = {"hf_model_name": name, "hf_tokenizer_name": name, "context_length": 16}
+    config = {"embed_dim": 32, "vision_cfg": image, "text_cfg": text | {"hf_proj_type": "mlp"}}
+    (folder / CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    local = {"hf_model_name": str(folder), "hf_model_pretrained": False}
+    model = open_clip.create_model(
+        f"local-dir:{folder}", pretrained_text=False, text_cfg=config["text_cfg"] | local
+    )
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS
+    )
+
+
+def test_a_text_tower_of_transformers_is_pulled_and_loaded_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    made = tmp_path / "made"
+    write_model_of_transformers(made, "an-organisation/a-tower")
+    identity = pull_model(f"local-dir:{made}", None, tmp_path / "pulled")
+    moved = (tmp_path / "pulled").rename(tmp_path / "moved")
+    encoder = load_encoder(Inference(model=f"local-dir:{moved}", precision="fp32"), "cpu")
+    assert encoder.identity.digest() == identity.digest()
+    captions = ["a red cat", "a dog", "", "unknown " * 100]
+    original = load_encoder(Inference(model=f"local-dir:{made}", precision="fp32"), "cpu")
+    vectors = encoder.encode_text(captions)
+    np.testing.assert_array_equal(vectors, original.encode_text(captions))
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-3)
+    assert len(np.unique(vectors, axis=0)) == len(captions)
 
 
 def test_a_failed_pull_leaves_nothing(tmp_path: Path) -> None:

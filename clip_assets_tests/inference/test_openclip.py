@@ -103,8 +103,34 @@ def test_small_model_keeps_the_promise(
                 "pool_type": "avg",
             }
         },
+        {
+            "vision_cfg": {
+                "image_size": 64,
+                "timm_model_name": "test_resnet",
+                "timm_pool": "avg",
+                "timm_proj": "linear",
+            }
+        },
+        {
+            "vision_cfg": {
+                "image_size": 64,
+                "timm_model_name": "test_vit",
+                "timm_pool": "map",
+                "timm_proj": "none",
+            },
+            "embed_dim": 64,
+        },
     ],
-    ids=["resnet", "quick-gelu", "custom-text", "bidirectional", "last-token", "average"],
+    ids=[
+        "resnet",
+        "quick-gelu",
+        "custom-text",
+        "bidirectional",
+        "last-token",
+        "average",
+        "timm-resnet",
+        "timm-vit",
+    ],
 )
 def test_other_architectures_keep_the_promise(
     make_model: Callable[..., Path], images: Callable[..., bytes], parts: dict[str, Any]

@@ -3,7 +3,9 @@
 import http.server
 import json
 import re
+import shutil
 import threading
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +21,7 @@ from clip_assets.errors import (
     ModelMismatchError,
     SchemaError,
     SourceMissingError,
+    UnsoundVectorsError,
 )
 from clip_assets.inference.encoder import Encoder
 from clip_assets.inference.sources import Keys, expand_braces, parts_of
@@ -100,6 +103,7 @@ def test_a_folder_of_images_is_embedded_with_the_captions_beside_them(
     output = tmp_path / "out"
     report = embed(pictures, output)
     assert report.dropped == {"empty image": 1}
+    assert report.figures["without_caption"] == 1
     rows = rows_of(output)
     assert [(row["image_path"], row["caption"]) for row in rows] == [
         ("a.jpg", "first"),
@@ -147,6 +151,61 @@ def test_a_second_run_does_only_what_changed(
     report = embed(tars, output)
     assert (report.figures["parts_resumed"], report.rows_out) == (2, 21)
     assert embed(tars, output, text=False).figures["parts_resumed"] == 0
+
+
+def test_a_shorter_input_leaves_nothing_of_a_longer_one(
+    tars: Path, tmp_path: Path, embed: Embed
+) -> None:
+    output = tmp_path / "out"
+    embed(tars, output)
+    foreign = output / "stats" / "7.json"
+    foreign.write_text('{"sample_count": 1}')
+    (tars / "00002.tar").unlink()
+    assert embed(tars, output).rows_out == 20
+    assert len(rows_of(output)) == 20
+    for number in range(3, 12):
+        (tars / f"{number:05d}.tar").write_bytes((tars / "00000.tar").read_bytes())
+    embed(tars, output)
+    for folder in ("img_emb", "text_emb", "metadata"):
+        assert len(list((output / folder).iterdir())) == 11
+    assert foreign.exists(), "what we did not write is not ours to remove"
+
+
+def test_members_that_are_not_wanted_are_not_read(
+    tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
+) -> None:
+    class Film(pair):
+        def members(self, key: str) -> dict[str, bytes]:
+            return {"mp4": bytes(64 * 2**20)} | super().members(key)
+
+    (tmp_path / "a.tar").write_bytes(make_tar([Film(1)]))
+    (part,) = parts_of(str(tmp_path / "a.tar"), Keys())
+    tracemalloc.start()
+    try:
+        (sample,) = part.samples()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sample.caption == "picture number 1"
+    assert peak < 32 * 2**20
+
+
+def test_vectors_of_nan_claim_no_output(
+    tars: Path, tmp_path: Path, embed: Embed, model_folder: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from clip_assets.inference.openclip import load_encoder
+
+    folder = shutil.copytree(model_folder, tmp_path / "broken")
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["text_projection"] *= float("nan")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    broken = Inference(model=f"local-dir:{folder}")
+    output = tmp_path / "out"
+    with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: text embeddings"):
+        embed_parts(parts_of(str(tars), Keys()), str(output), broken, load_encoder(broken, "cpu"))
+    assert embed(tars, output).rows_out == 30
 
 
 def test_a_truncated_tar_stops_it_and_what_came_before_stays(
@@ -232,6 +291,7 @@ def test_tars_and_outputs_may_be_remote(server: str, embed: Embed) -> None:
         ("{08..11}.tar", ["08.tar", "09.tar", "10.tar", "11.tar"]),
         ("{a,b}/{0..1}", ["a/0", "a/1", "b/0", "b/1"]),
         ("{x}", ["x"]),
+        ("{3..1}", ["3", "2", "1"]),
     ],
 )
 def test_braces_mean_what_they_mean_in_a_shell(pattern: str, names: list[str]) -> None:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import CheckFailedError
+from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
 
@@ -54,7 +54,7 @@ def test_figures_are_means_over_all_chunks() -> None:
 def test_a_row_that_is_no_unit_row_is_refused(value: float) -> None:
     rows = unit(5)
     rows[3] = value
-    with pytest.raises(CheckFailedError, match=r"1 of 5 rows.*first row 3"):
+    with pytest.raises(UnsoundVectorsError, match=r"1 of 5 rows.*first row 3"):
         check_unit_rows(rows, "image embeddings")
 
 
@@ -64,7 +64,7 @@ def test_a_model_that_tells_nothing_apart_is_refused(side: str) -> None:
     captions: list[str | None] = [str(number) for number in range(20)]
     summary = Summary("embeddings 00000")
     summary.add(chunk(*((same, varied) if side == "image" else (varied, same)), captions))
-    with pytest.raises(CheckFailedError, match=f"{side} embeddings.*tells nothing apart"):
+    with pytest.raises(UnsoundVectorsError, match=f"{side} embeddings.*tells nothing apart"):
         summary.check()
 
 
@@ -72,6 +72,14 @@ def test_equal_captions_are_no_collapse() -> None:
     summary = Summary("embeddings 00000")
     summary.add(chunk(unit(20), np.tile(unit(1), (20, 1)), ["same"] * 19 + [None]))
     summary.check()
+
+
+def test_equal_captions_of_many_tars_are_no_collapse() -> None:
+    summary = Summary("embeddings 00000")
+    for tar in range(20):
+        summary.add(chunk(unit(3, tar), np.tile(unit(1), (3, 1)), [None] * 3))
+    summary.check()
+    assert summary.figures()["mean_cosine_between_captions"] == 0
 
 
 def test_an_empty_partition_has_no_mean() -> None:

@@ -121,6 +121,17 @@ def test_missing_files_are_told(store: Store, csv_of: Write) -> None:
     assert add_sources(store, [folder], SMALL).missing == (paths[0],)
 
 
+def test_refresh_leaves_out_files_that_are_gone(store: Store, csv_of: Write) -> None:
+    paths = [csv_of("a.csv", 10), csv_of("b.csv", 10)]
+    folder = str(Path(paths[0]).parent)
+    (before,) = add_sources(store, [folder], SMALL).plans
+    Path(paths[0]).unlink()
+    added = add_sources(store, [folder], SMALL, refresh=True)
+    (after,) = plans(store)
+    assert (added.missing, added.refreshed) == ((), (after,))
+    assert after.ranges == before.ranges[1:]
+
+
 def test_a_file_that_cannot_be_opened_gets_a_partition_of_its_own(
     store: Store, csv_of: Write, tmp_path: Path
 ) -> None:

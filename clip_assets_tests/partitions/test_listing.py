@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from clip_assets.errors import ConfigurationError, SourceMissingError
+from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.partitions.listing import file_format, list_sources, named, source_file
 
 
@@ -146,3 +146,9 @@ def test_a_pattern_names_files_that_are_gone(tmp_path: Path) -> None:
 
 def test_published_pools_have_names() -> None:
     assert named(["datacomp:small"], "hf://datasets/mlfoundations/datacomp_small/a.parquet")
+
+
+def test_a_place_that_cannot_be_asked_is_not_called_missing() -> None:
+    with pytest.raises(SourceError, match="too long") as caught:
+        list_sources([f"/{'a' * 300}/b.csv"])
+    assert not isinstance(caught.value, SourceMissingError)

@@ -91,6 +91,7 @@ class FakePool:
                 "original_width": [pair.width for pair in part],
                 "original_height": [pair.height for pair in part],
                 "attempts": [1] * len(part),
+                "is_placeholder": [False] * len(part),
             }
             files[layout.shard_rows(key, start // per_shard)] = filled(layout.SHARD_ROWS, columns)
         self._put(key, "image_shards", files, len(pairs))
