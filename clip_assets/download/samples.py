@@ -153,8 +153,9 @@ class Shard:
         return {name: self.pairs[position][name] for name in kept_columns(self._settings)}
 
     def _keep(self, position: int, row: Row, image: bytes | None) -> None:
-        kept = {name: value for name, value in row.items() if name not in self._pair(position)}
-        result = kept | {"position": position, "fetched_at": row["fetched_at"].isoformat()}
+        pair = self._pair(position)
+        result = {name: value for name, value in row.items() if name not in pair}
+        result |= {"position": position, "fetched_at": row["fetched_at"].isoformat()}
         self._set(position, row, self._journal.append(result, image))
 
     def _set(self, position: int, row: Row, place: Place | None) -> None:
