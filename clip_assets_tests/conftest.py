@@ -5,11 +5,19 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests import servers
 from clip_assets_tests.servers import Bucket, Relay
+
+# The same examples on every run, however slow the machine: a failure belongs to a change.
+# --hypothesis-profile=default looks for new ones.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -71,6 +71,7 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
     }
     assert readers <= {
         "defs/executors.py",  # which executor
+        "defs/variables.py",  # numbers that shape the code location
         "defs/partitions.py",  # whether assets are partitioned in this process
         "devices.py",  # CUDA's own variable
         "download/resize.py",  # a library's switch against look-ups

@@ -14,12 +14,13 @@ from dagster import AutomationCondition as When
 from clip_assets.defs import planning
 from clip_assets.defs.partitions import POOL, unregistered
 from clip_assets.defs.resources import Pool
+from clip_assets.defs.variables import whole_number
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions import ledger
 from clip_assets.partitions.listing import list_sources
 from clip_assets.storage.manifests import read_failure
 
-LOOK_EVERY_S = 30
+LOOK_EVERY_S = whole_number("CLIP_ASSETS_LOOK_EVERY_S", 30)
 
 
 class FailedInStore(dg.AutomationCondition[dg.AssetKey]):

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from clip_assets.defs.variables import whole_number
 from clip_assets.errors import ConfigurationError
 
 GPU_POOL = "gpu"
@@ -53,10 +54,7 @@ def devices_per_step() -> int:
     Raises:
         ConfigurationError: the variable is no number.
     """
-    value = os.environ.get(PER_STEP, "1")
-    if not value.isdigit() or not int(value):
-        raise ConfigurationError(PER_STEP, repr(value), "a number of devices", "Correct it.")
-    return int(value)
+    return whole_number(PER_STEP, 1)
 
 
 def executor() -> dg.ExecutorDefinition:

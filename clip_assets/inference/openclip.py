@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_assets.errors import ModelLoadError
+from clip_assets.inference import library
 from clip_assets.inference.encoder import Encoder, ModelIdentity
 from clip_assets.inference.identity import DEMO, model_name
 from clip_assets.inference.replicas import Replicas
@@ -54,6 +55,7 @@ def load_encoder(settings: Inference, *devices: str) -> Encoder:
         ModelLoadError: no such model or weights, or weights of another shape.
         DeviceLostError: a device is not there.
     """
+    library.load()
     import torch
 
     from clip_assets.inference.towers import OpenClipEncoder
@@ -141,6 +143,7 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
     Raises:
         ModelLoadError: no such model or weights, or weights of another shape.
     """
+    library.load()
     import open_clip
     from safetensors import SafetensorError
 
@@ -181,6 +184,7 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
 
 def model_config(name: str) -> dict[str, Any]:
     """open_clip's configuration of a model."""
+    library.load()
     import open_clip
     from open_clip.pretrained import download_pretrained_from_hf
 
@@ -223,6 +227,7 @@ def _local_text_tower(name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     """Whether a tag was trained with another activation than its model's configuration says."""
+    library.load()
     import open_clip
 
     return bool(open_clip.get_pretrained_cfg(name, pretrained or "").get("quick_gelu"))

@@ -110,7 +110,7 @@ pairs = st.tuples(st.sampled_from(["http://x/1", "http://x/2"]), st.sampled_from
 pools = st.lists(st.lists(pairs, max_size=4), min_size=1, max_size=7)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(partitions=pools, data=st.data())
 def test_the_result_does_not_depend_on_the_order_of_runs(
     new_pool: Callable[[], Pool], partitions: list[list[Pair]], data: st.DataObject

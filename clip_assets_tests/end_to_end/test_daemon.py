@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.scheduler.instigation import TickStatus
 
 from clip_assets import layout
 from clip_assets.index import versions
@@ -81,18 +82,33 @@ def materializations(pool: PoolAt, asset: str) -> list[str | None]:
         return [record.partition_key for record in reversed(records)]
 
 
+def looks(pool: PoolAt) -> int:
+    """How often the automation has looked for work."""
+    with dg.DagsterInstance.from_config(str(pool.home)) as instance:
+        states = {state.name: state for state in instance.all_instigator_state()}
+        if not (state := states.get("automation")):
+            return 0
+        ended = [TickStatus.SUCCESS, TickStatus.SKIPPED]
+        return len(
+            instance.get_ticks(state.instigator_origin_id, state.selector_id, statuses=ended)
+        )
+
+
 def test_new_file_flows_into_the_index_without_a_hand(pool: PoolAt) -> None:
     watched = pool.folder / "sources"
     later = sorted(watched.iterdir())[-1]
     shutil.move(later, pool.folder / later.name)
+    pool.add_world()
+    pool.cli("run")
+    first = served_partitions(pool)
+    pool.variables["CLIP_ASSETS_LOOK_EVERY_S"] = "5"
     with running(pool, "dagster-daemon", "run", *LOCATION):
-        wait_for(lambda: served_partitions(pool))
-        first = served_partitions(pool)
-        assert materializations(pool, "faiss_index") == [None]
+        wait_for(lambda: looks(pool) > 1)
         shutil.move(pool.folder / later.name, later)
         wait_for(lambda: len(served_partitions(pool)) > len(first))
-        # Two more looks of the automation: nothing else may happen.
-        time.sleep(75)
+        # Nothing else may happen, when the first file is looked at and after the second.
+        seen = looks(pool)
+        wait_for(lambda: looks(pool) > seen + 3)
     (new,) = set(served_partitions(pool)) - set(first)
     for asset in ("raw_pairs", "image_shards", "embeddings", "index_segments", "pool_metadata"):
         assert sorted(str(key) for key in materializations(pool, asset)) == [*first, new]

@@ -1,6 +1,6 @@
 """Vector ids keep their meaning from version to version."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets import layout
@@ -33,7 +33,6 @@ def meaning(ranges: list[Slot]) -> dict[int, tuple[Content, int]]:
     }
 
 
-@settings(deadline=None)
 @given(histories)
 def test_ids_are_unique_complete_and_stable(history: list[list[tuple[int, int]]]) -> None:
     ranges: list[Slot] = []

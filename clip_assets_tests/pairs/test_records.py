@@ -63,9 +63,7 @@ def test_what_was_written_is_read(rows: list[tuple[str, ...]], delimiter: str, e
 
 
 @given(rows=tables, delimiter=st.sampled_from(",|\t;"), end=st.sampled_from(["\n", "\r\n"]))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_duckdb_reads_the_same_or_nothing(
     tmp_path: Path, rows: list[tuple[str, ...]], delimiter: str, end: str
 ) -> None:

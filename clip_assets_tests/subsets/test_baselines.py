@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets import layout
@@ -66,7 +66,6 @@ def test_basic_filter_has_datacomps_limits(pool, pair, change, reason) -> None:
     assert report.balances
 
 
-@settings(deadline=None)
 @given(
     st.text(alphabet=st.sampled_from("ab \t\n\x0b\x1c\x1f\x85\xa0\u2003\u200b\u3000é"), max_size=12)
 )

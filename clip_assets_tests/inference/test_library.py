@@ -1,0 +1,45 @@
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+from clip_assets.inference import library
+library.load()
+import open_clip, torch, torchvision
+assert open_clip.hf_model.transformers, "what else needs the compiler is imported whole"
+assert "torch._dynamo" not in sys.modules
+box = torch.tensor([[0.0, 0, 0, 2, 2]])
+print(torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), box, 1).item())
+print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
+library.load()
+"""
+
+
+def test_the_compiler_is_imported_only_when_somebody_needs_it():
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["1.0", "-1.0"]
+
+
+NEEDED = """
+import importlib, sys
+from clip_assets.inference import library
+with library.without_compiler():
+    import torchvision
+    importlib.import_module(sys.argv[1])
+import torch
+print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
+"""
+
+
+@pytest.mark.parametrize("module", ["transformers.masking_utils", "torch._dynamo.config"])
+def test_what_needs_more_of_the_compiler_gets_it(module):
+    found = subprocess.run(
+        [sys.executable, "-c", NEEDED, module], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["-1.0"]
