@@ -72,7 +72,7 @@ class PoolAt:
         """Run a command that must end with ``code``; returns what it printed."""
         process = self.start(command, *arguments)
         try:
-            output, errors = process.communicate(timeout=280)
+            output, errors = process.communicate(timeout=600)
         finally:
             process.kill()
         assert process.returncode == code, f"{output}\n{errors}"

@@ -56,7 +56,7 @@ def test_a_process_may_have_several_devices(tmp_path: Path) -> None:
     assert answer(first) == "cuda:0 cuda:1 cuda:2 0,1,2"
     second, third = holder("0,1,2,3", tmp_path, 2), holder("0,1,2,3", tmp_path)
     try:
-        _, errors = second.communicate(timeout=30)
+        _, errors = second.communicate(timeout=120)
         assert "expected 2 free" in errors
         assert "concurrency set gpu 2" in errors
         assert answer(third) == "cuda:0 3", "what was not enough was given back"
@@ -69,7 +69,7 @@ def test_one_process_too_many_is_an_error_that_names_the_limit(tmp_path: Path) -
     assert answer(first) == "cuda:0 0"
     second = holder("0", tmp_path)
     try:
-        _, errors = second.communicate(timeout=30)
+        _, errors = second.communicate(timeout=120)
         assert "DeviceBusyError" in errors
         assert "dagster instance concurrency set gpu 1" in errors
     finally:

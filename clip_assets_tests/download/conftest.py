@@ -100,12 +100,19 @@ def run_in_thread(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    stop = asyncio.run_coroutine_threadsafe(start(), loop).result(10)  # type: ignore[arg-type]
+    stop = asyncio.run_coroutine_threadsafe(start(), loop).result(60)  # type: ignore[arg-type]
+
+    async def end() -> None:
+        await stop()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def finish() -> None:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(end(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
     return finish
@@ -250,10 +257,6 @@ def raw() -> Generator[RawWeb]:
 
         async def stop() -> None:
             server.close()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
 
         return stop
 

@@ -96,14 +96,18 @@ def test_requests_at_once_to_one_host_are_limited(site, fetch, settings):
 
 
 def test_a_slow_host_does_not_hold_the_others_up(site, fetch, settings):
-    slow = [site.serve(f"/slow{i}", b"x", delay_s=0.2) for i in range(30)]
+    async def after_the_others(_):
+        while site.requests["/fast"] < len(fast):
+            await asyncio.sleep(0.01)
+        return web.Response(body=b"x")
+
+    slow = [site.url(f"/slow{i}") for i in range(30)]
     fast = [site.url("/fast", host=f"127.0.1.{i + 1}") for i in range(30)]
     site.serve("/fast", b"y")
+    site.pages |= {f"/slow{i}": after_the_others for i in range(30)}
     found = fetch(slow + fast, settings.model_copy(update={"per_host": 2}))
 
-    last_fast = max(one.fetched_at for one in found if one.body == b"y")
-    slow_before = [one for one in found if one.body == b"x" and one.fetched_at < last_fast]
-    assert len(slow_before) <= 6
+    assert [one.body for one in found] == [b"x"] * 30 + [b"y"] * 30
 
 
 @pytest.mark.parametrize("tag", ["noai", "NoImageAI", "all, noindex", "clip_assets: noimageindex"])
@@ -171,15 +175,12 @@ def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed
 
 
 def test_slow_drips_end_at_the_deadline(raw, fetch, hasty):
-    cut = raw.script("/a", OK + b"Content-Length: 1000000\r\n\r\n")
-    drip = raw.script("/b", OK + b"\r\n", *[b"x", 0.1] * 200)
-    headers = raw.script("/c", OK, *[b"X-A: b\r\n", 0.1] * 200)
-    silent = raw.script("/d", 30.0)
-    start = time.monotonic()
-    found = fetch([cut, drip, headers, silent], hasty)
+    drip = raw.script("/a", OK + b"\r\n", *[b"x", 0.1] * 10_000)
+    headers = raw.script("/b", OK, *[b"X-A: b\r\n", 0.1] * 10_000)
+    silent = raw.script("/c", 1000.0)
+    found = fetch([drip, headers, silent], hasty)
 
-    assert [one.error_class for one in found] == ["incomplete", "timeout", "timeout", "timeout"]
-    assert time.monotonic() - start < 10
+    assert [one.error_class for one in found] == ["timeout"] * 3
 
 
 def test_endless_bodies_end_at_the_byte_cap(raw, fetch, settings):
@@ -204,12 +205,12 @@ def test_endless_bodies_end_at_the_byte_cap(raw, fetch, settings):
 def test_waiting_for_room_is_not_the_servers_fault(site, fetch, settings):
     body = bytes(SMALL_BYTES + 1)
     urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
-    hasty = settings.model_copy(update={"deadline_s": 1, "retries": 0, "per_host": 20})
+    hasty = settings.model_copy(update={"deadline_s": 6, "retries": 0, "per_host": 20})
     begin = time.monotonic()
-    found = fetch(urls, hasty, work_s=1.5)
+    found = fetch(urls, hasty, work_s=6.5)
 
     assert [len(one.body or b"") for one in found] == [len(body)] * len(urls)
-    assert time.monotonic() - begin > 1.5, "the last ones waited for the first to be released"
+    assert time.monotonic() - begin > 6.5, "the last ones waited for the first to be released"
 
 
 def test_a_body_announced_too_large_is_not_read(site, fetch, settings):
@@ -388,11 +389,9 @@ def test_bad_certificates_are_refused(tls_site, authority, fetch, settings, monk
 
 def test_a_stalled_tls_handshake_ends(raw, fetch, hasty):
     # The server waits for the end of a request's head, which a TLS greeting does not have.
-    start = time.monotonic()
     [found] = fetch([f"https://127.0.0.1:{raw.port}/"], hasty)
 
     assert found.error_class == "timeout"
-    assert time.monotonic() - start < 10
 
 
 def test_a_host_that_keeps_failing_is_left_alone(site, fetch, settings):
@@ -421,11 +420,9 @@ def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
 
 def test_what_is_not_requested_does_not_keep_a_distance(fetch, settings):
     urls = ["no url"] * 50 + ["http://10.0.0.1/a"] * 50
-    start = time.monotonic()
-    found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 10}))
+    found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 1000}))
 
     assert Counter(one.error_class for one in found) == {"scheme": 50, "private_address": 50}
-    assert time.monotonic() - start < 10
 
 
 def test_two_spellings_of_a_host_are_one_host(site, fetch, settings):

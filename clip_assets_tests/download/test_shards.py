@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import io
 import json
@@ -238,7 +239,14 @@ def test_a_file_that_is_not_the_sources_is_flagged_or_refused(site, store, pool,
 def test_a_straggler_does_not_hold_the_shards_after_it(site, pool, image, settings, tmp_path):
     store = Store.open(str(tmp_path))
     urls = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(30)]
-    site.serve("/0.jpg", image(), delay_s=0.9)
+    answer = site.pages["/0.jpg"]
+
+    async def after_the_other_shards(request):
+        while not all(store.exists(layout.shard_stats(P, number)) for number in (1, 2)):
+            await asyncio.sleep(0.01)
+        return await answer(request)
+
+    site.pages["/0.jpg"] = after_the_other_shards
     image_shards(pool(store, urls), P, settings)
 
     rows = [read_rows(store, number) for number in range(3)]

@@ -34,7 +34,7 @@ def pool(tmp_path: Path, demo_world: World) -> PoolAt:
         "download": {
             "allow_hosts": ["127.0.0.1"],
             "samples_per_shard": 20,
-            "deadline_s": 2,
+            "deadline_s": 6,
             "retries": 1,
         },
         "inference": {"model": "demo", "pretrained": None},

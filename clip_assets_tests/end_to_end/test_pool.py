@@ -16,6 +16,8 @@ from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests.pools import CHECKOUT, PoolAt
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 ASSETS = ["raw_pairs", "unique_pairs", "image_shards", "embeddings", "pool_metadata"]
 
 
@@ -25,7 +27,6 @@ def contents(store: Store) -> dict[str, bytes]:
     return {path: store.read_bytes(path) for folder in folders for path in store.list(folder)}
 
 
-@pytest.mark.slow
 def test_files_become_search_results(pool: PoolAt) -> None:
     world = pool.world
     pool.add_world()
@@ -66,7 +67,6 @@ def _runs_are_in_the_instance(pool: PoolAt, keys: list[str]) -> None:
             assert "dagster/partition_row_count" in metadata.metadata
 
 
-@pytest.mark.slow
 def test_lost_instance_is_rebuilt_from_the_store(pool: PoolAt) -> None:
     pool.add_world()
     pool.cli("run")
@@ -79,7 +79,6 @@ def test_lost_instance_is_rebuilt_from_the_store(pool: PoolAt) -> None:
     assert "nothing to do" in pool.cli("run")
 
 
-@pytest.mark.slow
 def test_vanished_source_fails_alone_and_is_made_good_later(pool: PoolAt) -> None:
     pool.add_world()
     keys = list(pool.status()["partitions"])
@@ -109,7 +108,6 @@ def _first_source(pool: PoolAt, key: str) -> str:
     return plan["ranges"][0]["uri"].removeprefix("file://")
 
 
-@pytest.mark.slow
 def test_killed_embeddings_go_on_after_the_last_chunk(pool: PoolAt) -> None:
     pool.add_world()
     pool.cli("run", "--select", "*image_shards")
@@ -131,7 +129,6 @@ def test_killed_embeddings_go_on_after_the_last_chunk(pool: PoolAt) -> None:
     assert not list(work.rglob("*.arrow"))
 
 
-@pytest.mark.slow
 def test_another_model_is_refused_with_both_named(pool: PoolAt, tmp_path: Path) -> None:
     from clip_assets.inference import openclip
 
@@ -157,7 +154,6 @@ def _scale_weights(folder: Path) -> None:
     save_file(tensors | {name: tensors[name] * 1.5}, weights)
 
 
-@pytest.mark.slow
 def test_two_runs_of_one_partition_at_once(pool: PoolAt) -> None:
     pool.add_world()
     pool.cli("run", "--select", "*unique_pairs")
@@ -181,7 +177,6 @@ def test_two_runs_of_one_partition_at_once(pool: PoolAt) -> None:
     assert sum(rows) == manifest.report.rows_in
 
 
-@pytest.mark.slow
 def test_dagster_commands_with_and_without_a_partition(pool: PoolAt) -> None:
     pool.add_world()
     keys = list(pool.status()["partitions"])
@@ -200,6 +195,5 @@ def test_dagster_commands_with_and_without_a_partition(pool: PoolAt) -> None:
         assert instance.get_materialized_partitions(dg.AssetKey("embeddings")) == set(keys)
 
 
-@pytest.mark.slow
 def test_code_location_is_valid_for_dagster(pool: PoolAt) -> None:
     pool.run("dagster", "definitions", "validate", "-w", str(CHECKOUT / "workspace.yaml"))

@@ -90,16 +90,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             if site.stalls:
-                site.stop.wait(20)
+                site.stop.wait()
             for start in range(0, len(content), 1 << 16):
                 site.sent_bytes += self.wfile.write(content[start : start + (1 << 16)])
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     found = Site()
-    # One file system per url and process is kept by fsspec; its session ends with the server.
-    monkeypatch.setattr(remote, "STALL_S", 1)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": found}))
     found.url = f"http://127.0.0.1:{server.server_port}"
     with serving(server):
@@ -240,7 +238,10 @@ def test_a_server_that_lies_about_the_length_is_told(
         ingest(f"{site.url}/a.csv")
 
 
-def test_a_server_that_stalls_is_told(site: Site, local_store: Store) -> None:
+def test_a_server_that_stalls_is_told(
+    site: Site, local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "STALL_S", 3)
     site.files["/a.csv"] = ROWS
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
     site.stalls = True

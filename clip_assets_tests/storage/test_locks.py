@@ -103,12 +103,14 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     store.delete("")
 
 
-def test_lease_is_renewed_again_after_failed_uploads(flaky: Store) -> None:
+def test_lease_is_renewed_again_after_failed_uploads(
+    flaky: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LEASE_S", 10.0)  # longer than a busy machine is ever away
     with locks.exclusive(flaky, "x"):
         taken = flaky.read_bytes("locks/x.lock")
         Flaky.failures = 2
-        deadline = time.monotonic() + 10
-        while flaky.read_bytes("locks/x.lock") == taken and time.monotonic() < deadline:
+        while flaky.read_bytes("locks/x.lock") == taken:
             time.sleep(0.05)
         assert Flaky.failures == 0
         with pytest.raises(BusyError), locks.exclusive(flaky, "x"):
@@ -147,9 +149,7 @@ def test_lease_that_cannot_be_renewed_runs_out_but_nobody_needed_it(
 ) -> None:
     with locks.exclusive(flaky, "x"):
         Flaky.failures = 10**6
-        deadline = time.monotonic() + 10
-        while "the lock x ran out" not in caplog.text and time.monotonic() < deadline:
+        while "the lock x ran out" not in caplog.text:
             time.sleep(0.05)
-    assert "the lock x ran out" in caplog.text
     assert "the bucket did not answer" in caplog.text
     assert not flaky.exists("locks/x.lock")
