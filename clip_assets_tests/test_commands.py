@@ -70,6 +70,9 @@ def test_sources_that_match_nothing_are_an_error(run: Cli) -> None:
     assert result.exit_code == 2
     assert "*.zzz: found no source file" in result.stderr
     assert ".parquet" in result.stderr
+    assert run("add", "").exit_code == 2
+    assert run("add", "no-such.csv").exit_code == 2
+    assert not Path("data").exists(), "a misspelt name makes no pool"
 
 
 def test_dry_run_makes_no_pool(run: Cli) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clip_assets import settings
+from clip_assets import layout, settings
 from clip_assets.commands.options import FAILED, as_json, existing, pool_options
 from clip_assets.errors import ConfigurationError
 from clip_assets.storage.manifests import Catalog
@@ -39,19 +39,19 @@ def add(
     Files that are already planned are left alone, so a folder can be added again and again.
     """
     from clip_assets.partitions import ledger
-    from clip_assets.partitions.listing import COMPRESSIONS, FORMATS
+    from clip_assets.partitions.listing import list_sources
 
     found = settings.load(root, pool)
-    store = Store(found.root) if dry_run else Store.open(found.root)
-    added = ledger.add_sources(store, sources, found.sources, dry_run=dry_run, refresh=refresh)
+    files = list_sources(sources)
+    # A misspelt name makes no pool.
+    store = Store.open(found.root) if files and not dry_run else Store(found.root)
+    if not files and not store.exists(layout.STORE):
+        raise _nothing(sources)
+    added = ledger.add_sources(
+        store, sources, found.sources, found=files, dry_run=dry_run, refresh=refresh
+    )
     if not (added.plans or added.refreshed or added.changed or added.unchanged or added.missing):
-        raise ConfigurationError(
-            " ".join(sources),
-            "no source file",
-            f"names that end in {', '.join(FORMATS)}, text formats also in "
-            f"{' or '.join(COMPRESSIONS)}",
-            "Check the spelling; quote a glob of a url, so that the shell leaves it alone.",
-        )
+        raise _nothing(sources)
     if not dry_run:
         from clip_assets.defs.instance import opened
         from clip_assets.defs.partitions import sync
@@ -62,6 +62,17 @@ def add(
         click.echo(json.dumps(asdict(added), indent=1))
     else:
         _show(added, is_planned=not dry_run)
+
+
+def _nothing(sources: tuple[str, ...]) -> ConfigurationError:
+    from clip_assets.partitions.listing import COMPRESSIONS, FORMATS
+
+    return ConfigurationError(
+        " ".join(sources),
+        "no source file",
+        f"names that end in {', '.join(FORMATS)}, text formats also in {' or '.join(COMPRESSIONS)}",
+        "Check the spelling; quote a glob of a url, so that the shell leaves it alone.",
+    )
 
 
 def _show(added: "Added", *, is_planned: bool) -> None:

@@ -135,6 +135,9 @@ def _write(
     store: Store, name: str, part: pipeline.Part, wanted: Wanted, made_from: dict[str, Any]
 ) -> None:
     by_side = {"image": part.image, "text": part.text}
+    # What an earlier run wanted besides may count other samples; without stats nothing counts.
+    store.delete(layout.embedded_stats(name))
+    _delete(store, name)
     for side in wanted.sides:
         with store.publish(layout.embedded_vectors(side, name)) as file:
             vectors.write(file, [by_side[side]], *by_side[side].shape)
@@ -168,11 +171,15 @@ def _retire(store: Store, names: Collection[str]) -> None:
         name = PurePosixPath(path).stem
         is_ours = path == layout.embedded_stats(name) and "made_from" in _stats(store, name)
         if is_ours and name not in names:
-            for side in layout.SIDES:
-                store.delete(layout.embedded_vectors(side, name))
-            store.delete(layout.embedded_rows(name))
+            _delete(store, name)
             # Last, so that a killed run finds the rest.
             store.delete(path)
+
+
+def _delete(store: Store, name: str) -> None:
+    for side in layout.SIDES:
+        store.delete(layout.embedded_vectors(side, name))
+    store.delete(layout.embedded_rows(name))
 
 
 def _row(sample: Sample) -> dict[str, Any]:

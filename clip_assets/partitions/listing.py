@@ -158,6 +158,13 @@ def _is_glob(pattern: str) -> bool:
 
 
 def _normal(pattern: str) -> str:
+    if not pattern:
+        raise ConfigurationError(
+            repr(pattern),
+            "an empty name",
+            "a file, a folder, a glob or a url",
+            "Correct it; a variable of the shell may be empty.",
+        )
     if pattern.startswith("datacomp:"):
         if pattern not in DATACOMP:
             raise ConfigurationError(

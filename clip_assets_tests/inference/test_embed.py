@@ -132,24 +132,32 @@ def test_a_truncated_tar_stops_the_partition(
     assert not local_store.exists(layout.img_emb(P))
 
 
+@pytest.fixture
+def scaled(inference: Inference, model_folder: Path, tmp_path: Path) -> Callable[..., Inference]:
+    """The settings of a model like the fixture's with one of its weights times a factor."""
+    from safetensors.torch import load_file, save_file
+
+    def make(name: str, factor: float) -> Inference:
+        folder = shutil.copytree(model_folder, tmp_path / "scaled")
+        weights = load_file(folder / "open_clip_model.safetensors")
+        weights[name] *= factor
+        save_file(weights, folder / "open_clip_model.safetensors")
+        return inference.model_copy(update={"model": f"local-dir:{folder}"})
+
+    return make
+
+
 def test_a_model_of_nan_publishes_nothing(
     store: Store,
     inference: Inference,
     encoder: Encoder,
     write_shards: Write,
     pair: Any,
-    model_folder: Path,
-    tmp_path: Path,
+    scaled: Callable[..., Inference],
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     from clip_assets.inference.openclip import load_encoder
 
-    folder = shutil.copytree(model_folder, tmp_path / "broken")
-    weights = load_file(folder / "open_clip_model.safetensors")
-    weights["visual.proj"] *= float("nan")
-    save_file(weights, folder / "open_clip_model.safetensors")
-    broken = inference.model_copy(update={"model": f"local-dir:{folder}"})
+    broken = scaled("visual.proj", float("nan"))
     write_shards(store, P, [[pair(1), pair(2)]])
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
         embeddings(Catalog(store), P, broken, load_encoder(broken, "cpu"))
@@ -161,22 +169,11 @@ def test_a_model_of_nan_publishes_nothing(
 
 
 def test_a_model_that_tells_nothing_apart_publishes_nothing(
-    store: Store,
-    inference: Inference,
-    write_shards: Write,
-    pair: Any,
-    model_folder: Path,
-    tmp_path: Path,
+    store: Store, write_shards: Write, pair: Any, scaled: Callable[..., Inference]
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     from clip_assets.inference.openclip import load_encoder
 
-    folder = shutil.copytree(model_folder, tmp_path / "blind")
-    weights = load_file(folder / "open_clip_model.safetensors")
-    weights["visual.conv1.weight"] *= 0
-    save_file(weights, folder / "open_clip_model.safetensors")
-    blind = inference.model_copy(update={"model": f"local-dir:{folder}"})
+    blind = scaled("visual.conv1.weight", 0)
     write_shards(store, P, [[pair(n) for n in range(20)]])
     with pytest.raises(UnsoundVectorsError, match=r"image embeddings.*tells nothing apart"):
         embeddings(Catalog(store), P, blind, load_encoder(blind, "cpu"))
