@@ -1,5 +1,7 @@
 """Fixtures of more than one test folder."""
 
+import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -68,5 +70,14 @@ def bucket(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the tests that mostly wait for the daemon first, so that others run beside them."""
-    items.sort(key=lambda item: "test_daemon" not in item.nodeid)
+    """Begin with the long tests, an equal share of them for every worker.
+
+    Each worker gets a contiguous part of the items first. Those that wait for the daemon leave
+    the cores to others, so they come before all.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    slow.sort(key=lambda item: ("test_daemon" not in item.nodeid, "end_to_end" not in item.nodeid))
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    parts = ([*slow[part::workers], *fast[part::workers]] for part in range(workers))
+    items[:] = itertools.chain.from_iterable(parts)

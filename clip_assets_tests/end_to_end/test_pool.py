@@ -67,7 +67,7 @@ def _runs_are_in_the_instance(pool: PoolAt, keys: list[str]) -> None:
             assert "dagster/partition_row_count" in metadata.metadata
 
 
-def test_lost_instance_is_rebuilt_from_the_store(pool: PoolAt) -> None:
+def test_lost_instance_is_rebuilt_and_another_model_refused(pool: PoolAt, tmp_path: Path) -> None:
     pool.add_world()
     pool.cli("run")
     before = contents(pool.store)
@@ -77,6 +77,31 @@ def test_lost_instance_is_rebuilt_from_the_store(pool: PoolAt) -> None:
     assert contents(pool.store) == before
     _runs_are_in_the_instance(pool, keys)
     assert "nothing to do" in pool.cli("run")
+    _another_model_is_refused_with_both_named(pool, tmp_path)
+    assert contents(pool.store) == before
+
+
+def _another_model_is_refused_with_both_named(pool: PoolAt, tmp_path: Path) -> None:
+    from clip_assets.inference import openclip
+
+    folder = tmp_path / "other-model"
+    shutil.copytree(openclip.DEMO_FOLDER, folder)
+    _scale_weights(folder)
+    other = replace(pool, variables={"CLIP_ASSETS_INFERENCE__MODEL": f"local-dir:{folder}"})
+    output = other.cli("run", "--select", "embeddings", "--partitions", "all", code=1)
+    assert "ModelMismatchError" in output
+    assert "other-model" in output
+    assert "'demo'" in output
+    assert "other-model" in other.cli("search", "a red circle", code=2)
+
+
+def _scale_weights(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    name = "text_projection"
+    save_file(tensors | {name: tensors[name] * 1.5}, weights)
 
 
 def test_vanished_source_fails_alone_and_is_made_good_later(pool: PoolAt) -> None:
@@ -127,31 +152,6 @@ def test_killed_embeddings_go_on_after_the_last_chunk(pool: PoolAt) -> None:
     assert report.figures["chunks_resumed"] == finished >= 1
     assert contents(pool.store) == contents(Store.open(str(pool.folder / "whole")))
     assert not list(work.rglob("*.arrow"))
-
-
-def test_another_model_is_refused_with_both_named(pool: PoolAt, tmp_path: Path) -> None:
-    from clip_assets.inference import openclip
-
-    pool.add_world()
-    pool.cli("run")
-    folder = tmp_path / "other-model"
-    shutil.copytree(openclip.DEMO_FOLDER, folder)
-    _scale_weights(folder)
-    other = replace(pool, variables={"CLIP_ASSETS_INFERENCE__MODEL": f"local-dir:{folder}"})
-    output = other.cli("run", "--select", "embeddings", "--partitions", "all", code=1)
-    assert "ModelMismatchError" in output
-    assert "other-model" in output
-    assert "'demo'" in output
-    assert "other-model" in other.cli("search", "a red circle", code=2)
-
-
-def _scale_weights(folder: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    (weights,) = folder.glob("*.safetensors")
-    tensors = load_file(weights)
-    name = "text_projection"
-    save_file(tensors | {name: tensors[name] * 1.5}, weights)
 
 
 def test_two_runs_of_one_partition_at_once(pool: PoolAt) -> None:

@@ -1,8 +1,6 @@
 import subprocess
 import sys
 
-import pytest
-
 SCRIPT = """
 import sys
 from clip_assets.inference import library
@@ -26,20 +24,18 @@ def test_the_compiler_is_imported_only_when_somebody_needs_it():
 
 
 NEEDED = """
-import importlib, sys
 from clip_assets.inference import library
 with library.without_compiler():
     import torchvision
-    importlib.import_module(sys.argv[1])
+    import transformers.masking_utils
 import torch
 print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
 """
 
 
-@pytest.mark.parametrize("module", ["transformers.masking_utils", "torch._dynamo.config"])
-def test_what_needs_more_of_the_compiler_gets_it(module):
+def test_what_needs_more_of_the_compiler_gets_it():
     found = subprocess.run(
-        [sys.executable, "-c", NEEDED, module], capture_output=True, text=True, check=True
+        [sys.executable, "-c", NEEDED], capture_output=True, text=True, check=True
     )
 
     assert found.stdout.split() == ["-1.0"]
