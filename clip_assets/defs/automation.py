@@ -52,9 +52,14 @@ class FailedInStore(dg.AutomationCondition[dg.AssetKey]):
 TRY_AGAIN = When.cron_tick_passed("*/10 * * * *")
 """When work that a crash or another partition's failure prevented is asked for again."""
 
+JUST_ENDED = (~When.in_progress()).newly_true() & ~When.newly_missing()
+"""A run of it ended since the last look. Dagster reads events before it reads which runs go on, so
+what that run made may not be seen before the next look. (A new partition is no ended run.)"""
+
 FILL_MISSING = (
     When.missing()
     & ~When.in_progress()
+    & ~JUST_ENDED
     & ~When.any_deps_missing()
     & (~When.execution_failed() | (TRY_AGAIN & ~FailedInStore()))
 ).with_label("fill missing")
@@ -89,7 +94,12 @@ def refresh(*, ignore: dg.AssetSelection | None = None) -> When:
         | (When.missing() & ~When.execution_failed())
         | (When.execution_failed() & TRY_AGAIN)
     )
-    at_rest = ~When.any_deps_in_progress() & ~When.in_progress()
+    at_rest = (
+        ~When.any_deps_in_progress()
+        & ~When.in_progress()
+        & ~When.any_deps_match(JUST_ENDED)
+        & ~JUST_ENDED
+    )
     return (due & present & at_rest).with_label("refresh once upstream rests")
 
 
@@ -102,7 +112,7 @@ def follow(upstream: str) -> When:
     others = dg.AssetSelection.all() - dg.AssetSelection.assets(upstream)
     moved = When.any_deps_match(When.newly_updated() | When.will_be_requested()).ignore(others)
     due = moved.since(When.newly_requested() | When.newly_updated())
-    return (due & ~When.in_progress()).with_label(f"with {upstream}")
+    return (due & ~When.in_progress() & ~JUST_ENDED).with_label(f"with {upstream}")
 
 
 @dg.sensor(

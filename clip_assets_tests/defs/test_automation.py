@@ -138,7 +138,8 @@ def test_no_update_of_a_partition_is_lost(daemon: Daemon, ticks: int) -> None:
     daemon.settle()
     daemon.add("00001", "00002")
     daemon.made("index_segments", "00001")
-    assert "faiss_index" in daemon.tick()
+    # A partition that comes to rest is given one look to show what was made.
+    assert ["faiss_index" in daemon.tick() for _ in range(2)] == [False, True]
     for _ in range(ticks):
         assert "faiss_index" not in daemon.tick(), "nothing is new"
     daemon.made("index_segments", "00002")
