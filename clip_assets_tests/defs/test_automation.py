@@ -3,6 +3,9 @@
 Dagster's own evaluation over our definitions; a materialization is reported instead of made.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -190,3 +193,15 @@ def run_that_failed(instance: dg.DagsterInstance, keys: list[str]) -> None:
         raise_on_error=False,
     )
     assert not result.success
+
+
+def test_how_often_the_sensors_look_can_be_set() -> None:
+    told = (
+        "from clip_assets.definitions import defs;"
+        "print([sensor.minimum_interval_seconds for sensor in defs.sensors])"
+    )
+    variables = os.environ | {"CLIP_ASSETS_LOOK_EVERY_S": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[7, 7]\n"
