@@ -4,6 +4,9 @@ VENV := .venv
 UV := .tools/bin/uv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTHON := 3.11
+# Of the package, in the lock: all but ray, which is large and whose steps no test runs.
+EXTRAS := k8s postgres s3 hf peers
 
 # Bytecode is kept: a process that loads open_clip takes two thirds of the CPU time to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,7 +22,7 @@ $(UV):
 # The environment is rebuilt only when the lock or the project file changes.
 $(STAMP): requirements.lock pyproject.toml | $(UV)
 	@echo "==> installing the locked environment into $(VENV) (about 6 GB, once)"
-	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.11 $(VENV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .
 	@touch $(STAMP)
@@ -29,7 +32,8 @@ setup: $(STAMP) ## Install everything from the lock into .venv
 
 .PHONY: lock
 lock: $(UV) ## Resolve requirements.lock again from pyproject.toml
-	$(UV) pip compile pyproject.toml --group dev --extra k8s --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
+	$(UV) pip compile pyproject.toml --group dev $(EXTRAS:%=--extra %) --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --python-version $(PYTHON) --quiet -o requirements.lock
 
 .PHONY: demo
 demo: $(STAMP) ## Build a small world, run the whole graph over it, and search it
