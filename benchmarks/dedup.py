@@ -77,8 +77,8 @@ PAIR = """CASE WHEN row >= 20 AND row % 20 IN (7, 13, 19)
 OURS = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from clip_assets.dedup.unique import unique_pairs
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.dedup.unique_pairs import unique_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog
@@ -317,7 +317,7 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
     import numpy as np
 
     from clip_assets import layout
-    from clip_assets.dedup import passes, unique
+    from clip_assets.dedup import passes, unique_pairs
     from clip_assets.storage.manifests import Catalog
     from clip_assets.storage.store import Store
 
@@ -348,7 +348,7 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
             store.write_bytes(layout.plan(keys[number]), b"")
         catalog = Catalog(store)
         for number in chosen:
-            unique.unique_pairs(catalog, keys[number], keys[:number])
+            unique_pairs.unique_pairs(catalog, keys[number], keys[:number])
         cost.wall_s = time.monotonic() - begin
         found.append(cost)
     passes.first_owners = compare_keys
@@ -360,15 +360,15 @@ def write_raw(store, key, digests) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from clip_assets import layout
-    from clip_assets.pairs.ingest import RAW_PAIRS
+    from clip_assets import layout, schemas
+    from clip_assets.pairs.raw_pairs import RAW_PAIRS
+    from clip_assets.pool.stages import materialize
     from clip_assets.storage import tables
     from clip_assets.storage.manifests import Catalog, Report
-    from clip_assets.storage.stages import materialize
 
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     columns = [digests[order, 0], digests[order, 1], order]
-    key_table = pa.table([pa.array(column) for column in columns], schema=layout.PAIR_KEYS)
+    key_table = pa.table([pa.array(column) for column in columns], schema=schemas.PAIR_KEYS)
     urls = pa.array([f"http://x/{number}" for number in range(len(digests))])
     rows = pa.table({"uid": urls, "url": urls, "caption": pa.nulls(len(digests), pa.string())})
 
@@ -377,7 +377,7 @@ def write_raw(store, key, digests) -> None:
             tables.write_batches(part, rows.schema, rows.to_batches())
         with run.publish(layout.pair_keys(key)) as part:
             batches = key_table.to_batches(max_chunksize=16_384)
-            tables.write_numbers(part, layout.PAIR_KEYS, batches)
+            tables.write_numbers(part, schemas.PAIR_KEYS, batches)
         return Report(len(digests), len(digests))
 
     materialize(Catalog(store), RAW_PAIRS, key, {}, work)

@@ -62,7 +62,7 @@ if __name__ == "__main__":
 
 OURS = """
 import sys
-from clip_assets.download.shards import image_shards
+from clip_assets.download.image_shards import image_shards
 from clip_assets.settings import Download
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
@@ -209,8 +209,6 @@ def pairs(ports: list[int], images: int, count: int, https: float):
     """
     import pyarrow as pa
 
-    from clip_assets import layout
-
     draw = random.Random(0)
     weights = [1 / (rank + 5) for rank in range(len(ADDRESSES))]
     rows = []
@@ -229,8 +227,10 @@ def pairs(ports: list[int], images: int, count: int, https: float):
         scheme, port = ("https", ports[1]) if secure else ("http", ports[0])
         url = f"{scheme}://{host}:{port}/{image}/{delay}/{number}.jpg"
         rows.append({"uid": hashlib.md5(url.encode()).hexdigest(), "url": url, "caption": url})
-    fill = dict.fromkeys(layout.PAIRS.names)
-    return pa.Table.from_pylist([fill | row for row in rows], schema=layout.PAIRS)
+    from clip_assets import schemas
+
+    fill = dict.fromkeys(schemas.PAIRS.names)
+    return pa.Table.from_pylist([fill | row for row in rows], schema=schemas.PAIRS)
 
 
 def steps(images: list[bytes], table, bundle: Path) -> dict[str, float]:
@@ -238,7 +238,7 @@ def steps(images: list[bytes], table, bundle: Path) -> dict[str, float]:
     import cv2
     import numpy as np
 
-    from clip_assets.download.fetch import open_fetcher
+    from clip_assets.download.fetch.fetcher import open_fetcher
     from clip_assets.download.resize import ImageResizer
     from clip_assets.settings import Download
 
@@ -316,11 +316,11 @@ def measure(command: list[str], environment: dict[str, str], shards: Path) -> di
 
 def contest(name: str, folder: Path, table, bundle: Path) -> dict[str, float]:
     """One round of one contestant in a fresh folder."""
-    from clip_assets import layout
+    from clip_assets import layout, schemas
     from clip_assets.layout import PartitionKey
+    from clip_assets.pool.stages import Stage, materialize
     from clip_assets.storage import tables
     from clip_assets.storage.manifests import Catalog, Report
-    from clip_assets.storage.stages import Stage, materialize
     from clip_assets.storage.store import Store
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -330,7 +330,7 @@ def contest(name: str, folder: Path, table, bundle: Path) -> dict[str, float]:
 
     def work(run):
         with run.publish(layout.unique(key)) as part:
-            tables.write(part, table, layout.PAIRS)
+            tables.write(part, table, schemas.PAIRS)
         return Report(table.num_rows, table.num_rows)
 
     materialize(Catalog(Store.open(str(folder))), Stage("unique_pairs", "1"), key, {}, work)

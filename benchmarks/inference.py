@@ -58,7 +58,7 @@ PEER_SETTINGS = {
 OURS = """
 import json, sys, time
 start = time.monotonic()
-from clip_assets.inference.openclip import load_encoder
+from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.inference.sources import Keys, parts_of
 from clip_assets.inference.standalone import embed_parts
 from clip_assets.settings import Inference
@@ -73,7 +73,7 @@ PARTS = """
 import glob, json, sys, time
 from pathlib import Path
 from clip_assets.inference import samples
-from clip_assets.inference.openclip import load_encoder
+from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.settings import Inference
 settings = Inference(model=sys.argv[1], pretrained=sys.argv[2])
 encoder = load_encoder(settings, "cpu")

@@ -5,9 +5,10 @@ Assembly only; assets, conditions and executors are in ``clip_assets.defs``.
 
 import dagster as dg
 
-from clip_assets.defs import automation, images, index, pairs, subsets
-from clip_assets.defs.executors import executor
-from clip_assets.defs.resources import Pool
+from clip_assets.defs import images, index, pairs, subsets
+from clip_assets.orchestration import automation
+from clip_assets.orchestration.executors import executor
+from clip_assets.orchestration.resources import Pool
 
 
 def build_defs(pool: Pool | None = None) -> dg.Definitions:

@@ -72,8 +72,8 @@ def _pool(settings: Settings, store: Store) -> Iterator[Finding]:
 
 
 def _instance(store: Store) -> Finding:
-    from clip_assets.defs.instance import opened
-    from clip_assets.defs.partitions import unregistered
+    from clip_assets.orchestration.instance import opened
+    from clip_assets.orchestration.partitions import unregistered
 
     try:
         with opened() as instance:

@@ -8,24 +8,12 @@ this module.
 
 from typing import NewType
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
 VERSION = 1
 """Raised when a path or a schema changes; a store written by another version is refused."""
 
 PartitionKey = NewType("PartitionKey", str)
 """A batch of source rows: five zero-padded digits, ``"00042"``; also the Dagster partition key."""
 
-EMBEDDING = np.dtype(np.float16)
-"""Embeddings on disk: unit rows, normalised in float32 before rounding."""
-
-UID_PAIR: npt.DTypeLike = np.dtype("u8,u8")
-"""A uid in a subset file: (first 16 hex digits, last 16 hex digits) as unsigned integers."""
-
-UID_SEPARATOR = "\x1f"
-"""Between url and caption when a uid is computed: md5(url + separator + caption), UTF-8."""
 
 SHARD_DIGITS = 5
 """Digits of a shard's number inside its partition; img2dataset's ``oom_shard_count``."""
@@ -87,53 +75,6 @@ def picture(asset: str, partition: PartitionKey | None, name: str) -> str:
 
 # --- pairs ------------------------------------------------------------------------------
 
-PAIRS = pa.schema(
-    [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("caption", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("similarity", pa.float64()),
-        pa.field("nsfw", pa.string()),
-        pa.field("punsafe", pa.float64()),
-        pa.field("pwatermark", pa.float64()),
-        pa.field("aesthetic", pa.float64()),
-        pa.field("license", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("sha256", pa.string()),
-        pa.field("md5", pa.string()),
-        pa.field("clip_b32_similarity_score", pa.float64()),
-        pa.field("clip_l14_similarity_score", pa.float64()),
-        pa.field("face_bboxes", pa.list_(pa.list_(pa.float64()))),
-    ]
-)
-"""Canonical columns of ``raw`` and ``unique``; source columns without a canonical name follow."""
-
-CAPTIONS = pa.field("captions", pa.list_(pa.string()))
-"""Further column of ``raw`` and ``unique`` where the url alone makes duplicates: in the first
-row of a url every caption that its partition has for it, sorted."""
-
-REJECTS = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("line", pa.int64()),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("text", pa.string()),
-    ]
-)
-"""Source rows that are no pairs; ``line`` counts from 1, null where the format has no lines."""
-
-PAIR_KEYS = pa.schema(
-    [
-        pa.field("hi", pa.uint64(), nullable=False),
-        pa.field("lo", pa.uint64(), nullable=False),
-        pa.field("row", pa.int64(), nullable=False),
-    ]
-)
-"""md5 of url and caption as two integers, sorted and distinct: what later partitions compare.
-``row`` counts from 0 and is the first row of ``raw`` that has the key."""
-
 
 def raw(partition: PartitionKey) -> str:
     """Every pair of a partition in canonical columns, in source order."""
@@ -150,15 +91,6 @@ def pair_keys(partition: PartitionKey) -> str:
     return f"pair_keys/{partition}.parquet"
 
 
-OWNERS = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("owner", pa.int64(), nullable=False),
-    ]
-)
-"""A row of ``raw`` whose key an earlier partition has, and that partition's number."""
-
-
 def owners(partition: PartitionKey) -> str:
     """What a pass over the keys of many partitions found for one that is still to be run."""
     return f"{work('unique_pairs', partition)}/owners.parquet"
@@ -170,39 +102,6 @@ def unique(partition: PartitionKey) -> str:
 
 
 # --- images -----------------------------------------------------------------------------
-
-SHARD_ROWS = pa.schema(
-    [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("caption", pa.string()),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("error_message", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("original_width", pa.int32()),
-        pa.field("original_height", pa.int32()),
-        pa.field("exif", pa.string()),
-        pa.field("sha256", pa.string()),
-        # Columns above are img2dataset's; those below are ours.
-        pa.field("error_class", pa.string()),
-        pa.field("http_status", pa.int32()),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("final_url", pa.string()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("fetch_s", pa.float32()),
-        pa.field("fetched_at", pa.timestamp("ms", tz="UTC")),
-        pa.field("source_sha256", pa.string()),
-        pa.field("hash_matches", pa.bool_()),
-        pa.field("perceptual_hash", pa.string()),
-        pa.field("is_placeholder", pa.bool_(), nullable=False),
-    ]
-)
-"""One row for every pair of a shard, failed ones too; ``sha256`` is of the original bytes, and
-``is_placeholder`` says that many urls of the partition gave these same bytes. With another
-``compute_hash`` its column stands in the place of ``sha256``, which moves to ours; so does
-``exif`` when it is not extracted."""
 
 
 def shard_name(number: int) -> str:
@@ -232,23 +131,6 @@ def shard_stats(partition: PartitionKey, number: int) -> str:
 
 # --- embeddings -------------------------------------------------------------------------
 
-EMBEDDING_ROWS = pa.schema(
-    [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("url", pa.string()),
-        pa.field("caption", pa.string()),
-        pa.field("image_path", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("original_width", pa.int32()),
-        pa.field("original_height", pa.int32()),
-        pa.field("sha256", pa.string()),
-        pa.field("similarity", pa.float32()),
-    ]
-)
-"""Row i describes row i of ``img_emb`` and ``text_emb``; ``similarity`` is their cosine and
-``image_path`` is ``<partition>/<shard>/<key>``."""
 
 EMBEDDINGS = "embeddings"
 """Folder that ``clip-retrieval index`` takes as input."""
@@ -269,14 +151,6 @@ def embedding_rows(partition: PartitionKey) -> str:
     return f"{EMBEDDINGS}/metadata/metadata_{partition}.parquet"
 
 
-EMBEDDED_ROWS = pa.schema(
-    [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS]
-    + [pa.field("json", pa.string())]
-)
-"""Like ``EMBEDDING_ROWS``, for inputs that are no partition: what a sample does not have is null,
-``image_path`` is the sample's key or file and ``json`` all that was said of it."""
-
-
 def embedded_vectors(side: str, name: str) -> str:
     """Embeddings of one part of such an input, in clip-retrieval's layout."""
     folder = {"image": "img_emb", "text": "text_emb"}[side]
@@ -294,36 +168,6 @@ def embedded_stats(name: str) -> str:
 
 
 # --- pool metadata and subsets ----------------------------------------------------------
-
-POOL_ROWS = pa.schema(
-    [
-        pa.field("uid", pa.string(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("text", pa.string()),
-        pa.field("original_width", pa.int32()),
-        pa.field("original_height", pa.int32()),
-        pa.field("clip_b32_similarity_score", pa.float32()),
-        pa.field("clip_l14_similarity_score", pa.float32()),
-        pa.field("face_bboxes", pa.list_(pa.list_(pa.float64()))),
-        pa.field("sha256", pa.string()),
-        # Columns above are DataComp's; those below are ours.
-        pa.field("clip_similarity_score", pa.float32()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("error_class", pa.string()),
-        pa.field("nsfw", pa.string()),
-        pa.field("license", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("similarity", pa.float32()),
-        pa.field("punsafe", pa.float32()),
-        pa.field("pwatermark", pa.float32()),
-        pa.field("aesthetic", pa.float32()),
-        pa.field("shard", pa.string()),
-        pa.field("key", pa.string()),
-    ]
-)
-"""One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
-null where there is no image; ``similarity`` and the three scores after it are the source's.
-Sizes and hash are of the original image."""
 
 
 def pool_rows(partition: PartitionKey) -> str:
@@ -359,15 +203,6 @@ CURRENT = "index/CURRENT"
 VERSIONS = "index"
 """Folder of all index versions."""
 
-ID_MAPPING = pa.schema(
-    [
-        pa.field("url", pa.string()),
-        pa.field("uid", pa.string()),
-        pa.field("i", pa.int64(), nullable=False),
-    ]
-)
-"""Vector id to pair; a row with null uid is an id no longer in use."""
-
 
 def recipe(side: str) -> str:
     """Trained, empty faiss index of one side."""
@@ -396,10 +231,6 @@ def index(version: str, side: str) -> str:
 def index_manifest(version: str) -> str:
     """Partitions used, missing and stale, and the id range of each."""
     return f"index/{version}/manifest.json"
-
-
-INDEX_ROWS = pa.schema([field.with_nullable(nullable=True) for field in EMBEDDING_ROWS])
-"""Row i describes vector id i of an index version; all null where the id is not in use."""
 
 
 def index_rows(version: str, slot: int) -> str:

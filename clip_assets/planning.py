@@ -9,20 +9,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clip_assets.dedup import unique
-from clip_assets.download import shards
+from clip_assets.dedup import unique_pairs
+from clip_assets.download import image_shards
+from clip_assets.encoders.identity import expected_identity
 from clip_assets.errors import ConfigurationError
-from clip_assets.index import mapping, merge, recipe, segments
-from clip_assets.inference import embed
-from clip_assets.inference.identity import expected_identity
+from clip_assets.index import faiss_index, id_mapping, index_recipe, index_segments
+from clip_assets.inference import embeddings
 from clip_assets.layout import PartitionKey
-from clip_assets.pairs import ingest
+from clip_assets.metadata import pool_metadata
+from clip_assets.pairs import raw_pairs
 from clip_assets.partitions import ledger
+from clip_assets.pool.stages import Stage
 from clip_assets.settings import Settings
-from clip_assets.stats import pool as pool_stats
+from clip_assets.stats import metadata_stats as pool_stats
 from clip_assets.storage.manifests import Catalog, State
-from clip_assets.storage.stages import Stage
-from clip_assets.subsets import baselines, metadata
+from clip_assets.subsets import baselines
 
 Inputs = dict[str, str]
 
@@ -72,26 +73,35 @@ def graph(catalog: Catalog, settings: Settings) -> list[Node]:
     earlier = {key: keys[:number] for number, key in enumerate(keys)}
     identity = expected_identity(catalog.store, settings.inference)
     return [
-        Node(ingest.RAW_PAIRS, lambda p: ingest.raw_pairs_inputs(plans[p], settings.sources)),
-        Node(unique.UNIQUE_PAIRS, lambda p: unique.unique_pairs_inputs(catalog, p, earlier[p])),
+        Node(raw_pairs.RAW_PAIRS, lambda p: raw_pairs.raw_pairs_inputs(plans[p], settings.sources)),
         Node(
-            shards.IMAGE_SHARDS, lambda p: shards.image_shards_inputs(catalog, p, settings.download)
+            unique_pairs.UNIQUE_PAIRS,
+            lambda p: unique_pairs.unique_pairs_inputs(catalog, p, earlier[p]),
         ),
         Node(
-            embed.EMBEDDINGS,
-            lambda p: embed.embeddings_inputs(catalog, p, settings.inference, identity),
+            image_shards.IMAGE_SHARDS,
+            lambda p: image_shards.image_shards_inputs(catalog, p, settings.download),
         ),
-        Node(metadata.POOL_METADATA, lambda p: metadata.pool_metadata_inputs(catalog, p)),
         Node(
-            recipe.INDEX_RECIPE,
-            pool_inputs=lambda: recipe.index_recipe_inputs(catalog, keys, settings.index),
+            embeddings.EMBEDDINGS,
+            lambda p: embeddings.embeddings_inputs(catalog, p, settings.inference, identity),
         ),
-        Node(segments.INDEX_SEGMENTS, lambda p: segments.index_segments_inputs(catalog, p)),
+        Node(pool_metadata.POOL_METADATA, lambda p: pool_metadata.pool_metadata_inputs(catalog, p)),
         Node(
-            merge.FAISS_INDEX,
-            pool_inputs=lambda: merge.faiss_index_inputs(catalog, keys, settings.index),
+            index_recipe.INDEX_RECIPE,
+            pool_inputs=lambda: index_recipe.index_recipe_inputs(catalog, keys, settings.index),
         ),
-        Node(mapping.ID_MAPPING, pool_inputs=lambda: mapping.id_mapping_inputs(catalog, keys)),
+        Node(
+            index_segments.INDEX_SEGMENTS,
+            lambda p: index_segments.index_segments_inputs(catalog, p),
+        ),
+        Node(
+            faiss_index.FAISS_INDEX,
+            pool_inputs=lambda: faiss_index.faiss_index_inputs(catalog, keys, settings.index),
+        ),
+        Node(
+            id_mapping.ID_MAPPING, pool_inputs=lambda: id_mapping.id_mapping_inputs(catalog, keys)
+        ),
         *(
             Node(
                 baselines.stage(name),
@@ -102,7 +112,7 @@ def graph(catalog: Catalog, settings: Settings) -> list[Node]:
         Node(
             pool_stats.METADATA_STATS,
             pool_inputs=lambda: pool_stats.metadata_stats_inputs(
-                catalog, metadata.look(catalog, keys)
+                catalog, pool_metadata.look(catalog, keys)
             ),
         ),
     ]

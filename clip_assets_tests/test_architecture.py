@@ -12,16 +12,19 @@ import clip_assets
 
 PACKAGE = Path(clip_assets.__file__).parent
 STAGES = {
-    "pairs", "dedup", "download", "inference", "subsets", "stats", "index",
+    "pairs", "dedup", "download", "inference", "metadata", "subsets", "stats", "index",
 }  # fmt: skip
 LAYERS = [
-    {"layout", "errors", "backends"},
+    {"layout", "schemas", "errors"},
+    {"files"},
     {"settings", "devices"},
     {"storage"},
-    {"partitions"},
+    {"webdataset", "encoders", "partitions"},
+    {"pool"},
     STAGES,
     {"retrieval"},
-    {"planning", "searching", "status"},
+    {"planning", "status"},
+    {"orchestration"},
     {"defs"},
     {"definitions", "doctor", "demo", "cli", "commands"},
 ]
@@ -62,7 +65,7 @@ def test_only_the_dagster_layer_imports_dagster() -> None:
         for path in MODULES
         if any(module.split(".")[0].startswith("dagster") for module in imports(path))
     }
-    assert users == {"defs", "definitions"}
+    assert users == {"defs", "orchestration", "definitions"}
 
 
 def test_only_settings_and_few_named_places_read_the_environment() -> None:
@@ -70,9 +73,9 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
         str(path.relative_to(PACKAGE)) for path in MODULES if "os.environ" in path.read_text()
     }
     assert readers <= {
-        "defs/executors.py",  # which executor
-        "defs/variables.py",  # numbers that shape the code location
-        "defs/partitions.py",  # whether assets are partitioned in this process
+        "orchestration/executors.py",  # which executor
+        "orchestration/variables.py",  # numbers that shape the code location
+        "orchestration/partitions.py",  # whether assets are partitioned in this process
         "devices.py",  # CUDA's own variable
         "download/resize.py",  # a library's switch against look-ups
     }

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from clip_assets import definitions
-from clip_assets.defs.resources import Pool
+from clip_assets.orchestration.resources import Pool
 
 
 def test_location_has_assets_jobs_sensors_and_the_pool() -> None:

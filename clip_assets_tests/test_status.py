@@ -7,7 +7,7 @@ import pytest
 
 from clip_assets import planning, status
 from clip_assets.layout import PartitionKey
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions import ledger
 from clip_assets.settings import Settings, Sources
 from clip_assets.storage.manifests import Catalog, Failure, write_failure

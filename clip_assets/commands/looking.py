@@ -51,14 +51,14 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
     json_output: bool,
 ) -> None:
     """Ranked rows of the pool for TEXT, an image, an embedding or a uid."""
-    from clip_assets import searching
+    from clip_assets.retrieval import opening
 
     if sum(value is not None for value in (text, image, embedding, uid)) != 1:
         raise click.UsageError("give one of TEXT, --image, --embedding or --uid")
     found, store = existing(root, pool)
-    query = searching.query(text=text, image=image, embedding=embedding, uid=uid)
+    query = opening.query(text=text, image=image, embedding=embedding, uid=uid)
     needs_model = text is not None or image is not None
-    with searching.searcher(store, found, needs_model=needs_model) as searcher:
+    with opening.searcher(store, found, needs_model=needs_model) as searcher:
         hits = searcher.search(query, k=k, threshold=threshold, modality=modality)
     if json_output:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))

@@ -53,8 +53,8 @@ def add(
     if not (added.plans or added.refreshed or added.changed or added.unchanged or added.missing):
         raise _nothing(sources)
     if not dry_run:
-        from clip_assets.defs.instance import opened
-        from clip_assets.defs.partitions import sync
+        from clip_assets.orchestration.instance import opened
+        from clip_assets.orchestration.partitions import sync
 
         with opened() as instance:
             sync(instance, store)
@@ -128,9 +128,9 @@ def run(
     """
     from clip_assets import planning
     from clip_assets.definitions import build_defs
-    from clip_assets.defs.instance import opened
-    from clip_assets.defs.resources import Pool
-    from clip_assets.defs.runs import PoolRun
+    from clip_assets.orchestration.instance import opened
+    from clip_assets.orchestration.resources import Pool
+    from clip_assets.orchestration.runs import PoolRun
 
     if not all(part.strip() for part in select.split(",")):
         raise click.BadParameter("names no asset", param_hint="--select")

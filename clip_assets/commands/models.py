@@ -70,7 +70,8 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     if not (image or text):
         raise click.UsageError("--no-image and --no-text leave nothing to embed")
     from clip_assets import devices
-    from clip_assets.inference import openclip, standalone
+    from clip_assets.encoders.openclip import loading
+    from clip_assets.inference import standalone
     from clip_assets.inference.sources import Keys, parts_of
 
     found = settings.load(root, pool)
@@ -78,7 +79,7 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     wanted = standalone.Wanted(image, text, metadata, Keys(image_key, caption_key))
     parts = parts_of(source, wanted.keys)
     with devices.leased(found.devices, found.devices_per_step) as places:
-        encoder = openclip.load_encoder(inference, *places)
+        encoder = loading.load_encoder(inference, *places)
         report = standalone.embed_parts(parts, output, inference, encoder, wanted)
     if json_output:
         click.echo(json.dumps(asdict(report), indent=1))
@@ -118,7 +119,7 @@ def pull(model: str, folder: Path) -> None:
     \b
       clip-assets models pull ViT-B-32/laion2b_s34b_b79k models/b32
     """  # noqa: D301  (click's mark for "do not wrap")
-    from clip_assets.inference.models import pull_model
+    from clip_assets.encoders.openclip.folders import pull_model
 
     identity = pull_model(*named(model), folder)
     click.echo(f"{folder}: {identity.describe()}")

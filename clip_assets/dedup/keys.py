@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import StageRun
 from clip_assets.storage import sql
-from clip_assets.storage.stages import StageRun
 
 MEMORY_BYTES = 1 << 30
 """Bound on DuckDB's memory: a slice of the targets' keys in a hash table, and a window of all

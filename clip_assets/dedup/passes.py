@@ -18,14 +18,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.dedup.chain import chain, inputs, keys_digest, link
 from clip_assets.dedup.keys import first_owners
 from clip_assets.errors import BusyError, MissingArtifactError
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import StageRun
 from clip_assets.storage import locks, tables
 from clip_assets.storage.manifests import ABSENT, Catalog, read_failure
-from clip_assets.storage.stages import StageRun
 from clip_assets.storage.store import Store
 
 _LOCK = "unique_pairs/pass"
@@ -114,7 +114,7 @@ def _compare(
 
 
 def _write(store: Store, target: PartitionKey, state: str, found: tuple[Rows, Rows]) -> None:
-    schema = layout.OWNERS.with_metadata({_STATE: state.encode()})
+    schema = schemas.OWNERS.with_metadata({_STATE: state.encode()})
     table = pa.table([pa.array(found[0]), pa.array(found[1])], schema=schema)
     with store.publish(layout.owners(target)) as part:
         pq.write_table(table, part, compression=tables.COMPRESSION)

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from clip_assets import devices, layout
-from clip_assets.defs.declare import partitioned
-from clip_assets.defs.executors import GPU_POOL, devices_per_step, needs
+from clip_assets import devices, schemas
 from clip_assets.defs.pairs import unique_pairs
-from clip_assets.defs.ranges import Event, over_partitions, vectors_check
-from clip_assets.defs.resources import Pool
-from clip_assets.download import retry, shards
-from clip_assets.inference import embed
-from clip_assets.inference.encoder import Encoder
-from clip_assets.inference.identity import expected_identity
+from clip_assets.download import image_shards as shards
+from clip_assets.download import retry
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.encoders.identity import expected_identity
+from clip_assets.inference import embeddings as embed
 from clip_assets.layout import PartitionKey
+from clip_assets.orchestration.bodies import Event, over_partitions, vectors_check
+from clip_assets.orchestration.declare import partitioned
+from clip_assets.orchestration.executors import GPU_POOL, devices_per_step, needs
+from clip_assets.orchestration.resources import Pool
+from clip_assets.pool.stages import Outcome, current
 from clip_assets.settings import Inference
-from clip_assets.storage.stages import Outcome, current
 
 
 class Fetching(dg.Config):
@@ -35,7 +36,7 @@ class Fetching(dg.Config):
     shards.IMAGE_SHARDS,
     group="images",
     kinds={"webdataset", "http"},
-    schema=layout.SHARD_ROWS,
+    schema=schemas.SHARD_ROWS,
     needs=needs(cpus=2, memory_gib=4),
     deps=[unique_pairs],
 )
@@ -52,7 +53,7 @@ def image_shards(
     embed.EMBEDDINGS,
     group="embeddings",
     kinds={"openclip", "pytorch", "numpy"},
-    schema=layout.EMBEDDING_ROWS,
+    schema=schemas.EMBEDDING_ROWS,
     needs=needs(cpus=4, gpus=devices_per_step(), memory_gib=8),
     deps=[image_shards],
     pool=GPU_POOL,
@@ -81,6 +82,6 @@ def encoder(settings: Inference, *places: str) -> Encoder:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(settings: str, places: tuple[str, ...]) -> Encoder:
-    from clip_assets.inference import openclip
+    from clip_assets.encoders.openclip import loading
 
-    return openclip.load_encoder(Inference.model_validate_json(settings), *places)
+    return loading.load_encoder(Inference.model_validate_json(settings), *places)

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from clip_assets.defs.automation import REENCODE, follow, refresh
-from clip_assets.defs.declare import fan_in, partitioned
-from clip_assets.defs.executors import INDEX_POOL, needs
 from clip_assets.defs.images import embeddings
-from clip_assets.defs.ranges import Event, over_partitions, over_pool
-from clip_assets.defs.resources import Pool
-from clip_assets.index import mapping, merge, recipe, segments
+from clip_assets.index import faiss_index as merge
+from clip_assets.index import id_mapping as mapping
+from clip_assets.index import index_recipe as recipe
+from clip_assets.index import index_segments as segments
+from clip_assets.orchestration.automation import REENCODE, follow, refresh
+from clip_assets.orchestration.bodies import Event, over_partitions, over_pool
+from clip_assets.orchestration.declare import fan_in, partitioned
+from clip_assets.orchestration.executors import INDEX_POOL, needs
+from clip_assets.orchestration.resources import Pool
 
 GROUP = "index"
 

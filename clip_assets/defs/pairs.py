@@ -4,20 +4,20 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from clip_assets import layout, planning
-from clip_assets.dedup import unique
-from clip_assets.defs.declare import partitioned
-from clip_assets.defs.executors import needs
-from clip_assets.defs.ranges import Event, over_partitions
-from clip_assets.defs.resources import Pool
-from clip_assets.pairs import ingest
+from clip_assets import planning, schemas
+from clip_assets.dedup import unique_pairs as unique
+from clip_assets.orchestration.bodies import Event, over_partitions
+from clip_assets.orchestration.declare import partitioned
+from clip_assets.orchestration.executors import needs
+from clip_assets.orchestration.resources import Pool
+from clip_assets.pairs import raw_pairs as ingest
 
 
 @partitioned(
     ingest.RAW_PAIRS,
     group="pairs",
     kinds={"parquet", "duckdb"},
-    schema=layout.PAIRS,
+    schema=schemas.PAIRS,
     needs=needs(cpus=2, memory_gib=8),
 )
 def raw_pairs(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
@@ -32,7 +32,7 @@ def raw_pairs(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]:
     unique.UNIQUE_PAIRS,
     group="pairs",
     kinds={"parquet", "duckdb"},
-    schema=layout.PAIRS,
+    schema=schemas.PAIRS,
     needs=needs(cpus=2, memory_gib=8),
     deps=[raw_pairs],
 )

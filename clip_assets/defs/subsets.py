@@ -4,16 +4,17 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from clip_assets import layout
-from clip_assets.defs.automation import refresh
-from clip_assets.defs.declare import fan_in, partitioned
-from clip_assets.defs.executors import needs
+from clip_assets import schemas
 from clip_assets.defs.images import embeddings, image_shards
 from clip_assets.defs.pairs import unique_pairs
-from clip_assets.defs.ranges import Event, over_partitions, over_pool
-from clip_assets.defs.resources import Pool
-from clip_assets.stats import pool as pool_stats
-from clip_assets.subsets import baselines, metadata
+from clip_assets.metadata import pool_metadata as metadata
+from clip_assets.orchestration.automation import refresh
+from clip_assets.orchestration.bodies import Event, over_partitions, over_pool
+from clip_assets.orchestration.declare import fan_in, partitioned
+from clip_assets.orchestration.executors import needs
+from clip_assets.orchestration.resources import Pool
+from clip_assets.stats import metadata_stats as pool_stats
+from clip_assets.subsets import baselines
 
 GROUP = "subsets"
 
@@ -22,7 +23,7 @@ GROUP = "subsets"
     metadata.POOL_METADATA,
     group=GROUP,
     kinds={"parquet"},
-    schema=layout.POOL_ROWS,
+    schema=schemas.POOL_ROWS,
     needs=needs(memory_gib=8),
     deps=[unique_pairs, image_shards, embeddings],
 )

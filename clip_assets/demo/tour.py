@@ -143,9 +143,9 @@ def _settings(root: str, folder: Path, port: int) -> Settings:
 
 def _materialize(found: Settings) -> dict[str, str]:
     from clip_assets.definitions import build_defs
-    from clip_assets.defs.instance import opened
-    from clip_assets.defs.resources import Pool
-    from clip_assets.defs.runs import PoolRun
+    from clip_assets.orchestration.instance import opened
+    from clip_assets.orchestration.resources import Pool
+    from clip_assets.orchestration.runs import PoolRun
 
     pool = Pool(root=found.root)
     with opened() as instance:
@@ -153,11 +153,11 @@ def _materialize(found: Settings) -> dict[str, str]:
 
 
 def _search(store: Store, found: Settings, built: World, say: Say) -> None:
-    from clip_assets import searching
+    from clip_assets.retrieval import opening
 
     first = 0
     say("4. search")
-    with searching.searcher(store, found) as searcher:
+    with opening.searcher(store, found) as searcher:
         for query in ADVERTISED_QUERIES:
             hits = searcher.search(query, k=SHOWN)
             say(f'\n   "{query}"')

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
-from clip_assets.download.fetch import Fetcher, open_fetcher
+from clip_assets.download.fetch.fetcher import Fetcher, open_fetcher
 from clip_assets.download.resize import ImageResizer
-from clip_assets.download.samples import Shard
+from clip_assets.download.shard import Shard
 from clip_assets.settings import Download
 
 OPEN_SHARDS = 3

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout
+from clip_assets.pool.stages import StageRun
 from clip_assets.storage import tables
-from clip_assets.storage.stages import StageRun
 
 URLS = 10
 """A file that so many different urls give is a placeholder."""

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.download import pictures, placeholders
-from clip_assets.download.urls import host_of
+from clip_assets.download.fetch.urls import host_of
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import StageRun
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Report
-from clip_assets.storage.stages import StageRun
 from clip_assets.storage.store import Store
 
 HOSTS_TOLD = 10
@@ -64,7 +64,7 @@ class Tally:
         return tally
 
     def _add(self, store: Store, path: str) -> None:
-        table = tables.read(store, path, layout.SHARD_ROWS, "image_shards", COLUMNS)
+        table = tables.read(store, path, schemas.SHARD_ROWS, "image_shards", COLUMNS)
         names = ["url", "status", "error_class", "http_status", "sha256"]
         rows = table.select(names).to_pydict()
         self.statuses.update(rows["status"])

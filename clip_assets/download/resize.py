@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from clip_assets.download.faults import one_line
+from clip_assets.download.fetch.faults import one_line
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings import Download
 

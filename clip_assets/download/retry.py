@@ -8,21 +8,21 @@ alone. A retry that was killed goes on where it was, with the next one or the ne
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from clip_assets import layout
-from clip_assets.download import plans
-from clip_assets.download.faults import TRANSIENT
-from clip_assets.download.plans import Due, Plan
-from clip_assets.download.shards import (
+from clip_assets import layout, schemas
+from clip_assets.download import intents
+from clip_assets.download.fetch.faults import TRANSIENT
+from clip_assets.download.image_shards import (
     IMAGE_SHARDS,
     fetch_shards,
     image_shards,
     image_shards_inputs,
 )
+from clip_assets.download.intents import Due, Plan
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Outcome, StageRun, current, materialize
 from clip_assets.settings import Download
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
-from clip_assets.storage.stages import Outcome, StageRun, current, materialize
 from clip_assets.storage.store import Store
 
 
@@ -62,11 +62,11 @@ def is_due(catalog: Catalog, partition: PartitionKey, settings: Download) -> boo
 def _work(run: StageRun, settings: Download, inputs: dict[str, str]) -> Report:
     unchanged: Mapping[str, Artifact] = {}
     # Under the lock: another process may have retried meanwhile, and may have been killed.
-    plan = plans.read(run)
+    plan = intents.read(run)
     if plan is None or plan.inputs != inputs:
         before = Catalog(run.store).require(IMAGE_SHARDS.asset, run.partition)
         due = _due(run.store, run.partition, before, settings)
-        plans.write(run, Plan(inputs, due, before.report.rows_out))
+        intents.write(run, Plan(inputs, due, before.report.rows_out))
         unchanged = {output.path: output for output in before.outputs}
     return fetch_shards(run, settings, inputs, unchanged)
 
@@ -82,7 +82,7 @@ def _due(store: Store, partition: PartitionKey, manifest: Manifest, settings: Do
     due: Due = {}
     for number in range(_shards(manifest)):
         path = layout.shard_rows(partition, number)
-        table = tables.read(store, path, layout.SHARD_ROWS, IMAGE_SHARDS.asset, columns)
+        table = tables.read(store, path, schemas.SHARD_ROWS, IMAGE_SHARDS.asset, columns)
         rows = {
             position: row["attempts"]
             for position, row in enumerate(table.to_pylist())

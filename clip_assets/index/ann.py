@@ -1,8 +1,8 @@
 """faiss and autofaiss behind plain functions; no other module imports them.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
-always the inner product. Which kind of index to build is said by ``index.keys``, what a merged
-version holds by ``index.merge``.
+always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
+version holds by ``index.faiss_index``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
-from clip_assets.index import ann, embedded
+from clip_assets.index import ann, vectors_in
 from clip_assets.index.ann import Floats, Ids, Index
-from clip_assets.index.embedded import Pool
 from clip_assets.index.slots import Slot
+from clip_assets.index.vectors_in import Pool
 from clip_assets.storage import vectors
 from clip_assets.storage.store import Store
 
@@ -110,7 +110,7 @@ class Meter:
         """What the found vectors are really worth; an index may hold rounded ones."""
         places = np.where(found < 0, 0, self._place(found))
         distinct, where = np.unique(places, return_inverse=True)
-        rows = embedded.rows_at(self._store, self._pool, self._side, distinct)
+        rows = vectors_in.rows_at(self._store, self._pool, self._side, distinct)
         exact = np.einsum("qd,qkd->qk", queries, rows[where.reshape(found.shape)])
         return np.where(found < 0, -np.inf, exact)
 
@@ -123,7 +123,7 @@ class Meter:
         wanted = min(QUERIES, self._pool.vectors)
         random = np.random.default_rng(SEED)
         rows = np.sort(random.choice(self._pool.vectors, size=wanted, replace=False))
-        queries = embedded.rows_at(self._store, self._pool, kind, rows)
+        queries = vectors_in.rows_at(self._store, self._pool, kind, rows)
         neighbours = min(NEIGHBOURS, self._pool.vectors)
         return _Truth(queries, self._least(queries, neighbours), neighbours)
 
@@ -137,8 +137,8 @@ class Meter:
 
     def _chunks(self) -> Iterator[npt.NDArray[np.float16]]:
         for manifest in self._pool.done:
-            name = embedded.path(self._side, embedded.key(manifest))
-            with vectors.opened(self._store, name, embedded.EMBEDDINGS) as array:
+            name = vectors_in.path(self._side, vectors_in.key(manifest))
+            with vectors.opened(self._store, name, vectors_in.EMBEDDINGS) as array:
                 for start in range(0, len(array), CHUNK_ROWS):
                     yield array[start : start + CHUNK_ROWS]
 

@@ -1,7 +1,7 @@
 """Versions of the index: which there are, which is served, which may go.
 
 A version's folder never changes once it is complete; what is served is one small file. Making
-versions is the matter of ``index.merge`` and ``index.mapping``.
+versions is the matter of ``index.faiss_index`` and ``index.id_mapping``.
 """
 
 import json

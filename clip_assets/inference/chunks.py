@@ -2,7 +2,7 @@
 
 A chunk names what it was made from, so that after a kill, a change of a shard or a change of
 the model exactly the chunks that still hold are used again. Which tars a partition has and
-what becomes of its chunks is said by ``inference.embed``.
+what becomes of its chunks is said by ``inference.embeddings``.
 """
 
 import json
@@ -14,9 +14,9 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
+from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import MissingArtifactError
-from clip_assets.inference.encoder import Vectors
 from clip_assets.storage.store import Store
 
 _RECORD = b"chunk"
@@ -46,7 +46,7 @@ class Chunk:
     """Embeddings of one tar.
 
     Args:
-        rows: the tar's usable samples, ``layout.EMBEDDING_ROWS``.
+        rows: the tar's usable samples, ``schemas.EMBEDDING_ROWS``.
         image: (n, dim) float16 unit rows; row i belongs to row i of ``rows``.
         text: likewise, of the captions.
         dropped: the other samples, by reason.
@@ -85,7 +85,7 @@ def opened(store: Store, path: str) -> Generator[Chunk]:
     with _opened(store, path) as reader:
         table = reader.read_all()
         yield Chunk(
-            table.select(layout.EMBEDDING_ROWS.names).cast(layout.EMBEDDING_ROWS),
+            table.select(schemas.EMBEDDING_ROWS.names).cast(schemas.EMBEDDING_ROWS),
             _unpacked(table["image"]),
             _unpacked(table["text"]),
             _record(reader.schema)["dropped"],
@@ -103,18 +103,18 @@ def _record(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _packed(vectors: Vectors, dim: int) -> pa.Array:
-    values = np.ascontiguousarray(vectors, dtype=layout.EMBEDDING).tobytes()
-    width = pa.binary(dim * layout.EMBEDDING.itemsize)
+    values = np.ascontiguousarray(vectors, dtype=schemas.EMBEDDING).tobytes()
+    width = pa.binary(dim * schemas.EMBEDDING.itemsize)
     return pa.Array.from_buffers(width, len(vectors), [None, pa.py_buffer(values)])
 
 
 def _unpacked(column: pa.ChunkedArray) -> Vectors:
     """(n, dim) float16 of a column of packed rows; a chunk has one record batch or none."""
-    width = column.type.byte_width // layout.EMBEDDING.itemsize
+    width = column.type.byte_width // schemas.EMBEDDING.itemsize
     if not column.num_chunks:
-        return np.empty((0, width), layout.EMBEDDING)
+        return np.empty((0, width), schemas.EMBEDDING)
     packed = cast("pa.Array", column.chunk(0))
     content = packed.buffers()[1]
     assert content is not None
-    values = np.frombuffer(memoryview(content), layout.EMBEDDING)
+    values = np.frombuffer(memoryview(content), schemas.EMBEDDING)
     return values[packed.offset * width :][: len(packed) * width].reshape(-1, width)

@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 
 from clip_assets import layout
+from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
 from clip_assets.errors import ImageError
-from clip_assets.inference import bricks
-from clip_assets.inference.encoder import Encoder, Pixels, Vectors
+from clip_assets.inference import threads as bricks
 from clip_assets.inference.samples import NO_IMAGE, Sample
 from clip_assets.settings import Inference
 

@@ -1,7 +1,7 @@
 """Webdataset tars to samples: one image, one caption and one json each, with a fault as data.
 
 Reads tars from front to back and knows nothing of partitions; which tars there are is said by
-``inference.embed`` and ``inference.standalone``. A sample that cannot be used keeps its place
+``inference.embeddings`` and ``inference.standalone``. A sample that cannot be used keeps its place
 and says why; a tar that cannot be read to its end raises.
 """
 

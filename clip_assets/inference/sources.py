@@ -17,8 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import SourceMissingError
 from clip_assets.inference import samples
-from clip_assets.inference.bricks import batched
 from clip_assets.inference.samples import IMAGE_EXTENSIONS, Sample
+from clip_assets.inference.threads import batched
 
 FILES_PER_PART = 10_000
 """Images of a folder that are one part."""

@@ -2,7 +2,7 @@
 
 What ``clip-assets embed INPUT OUTPUT`` does. Each part of the input (a tar, or 10,000 files of a
 folder) becomes one numbered set of files; a set counts as done by its stats, written last, so a
-killed run goes on after it. Pools and their partitions are the matter of ``inference.embed``.
+killed run goes on after it. Pools and their partitions are the matter of ``inference.embeddings``.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import layout, schemas
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.encoders.identity import check_model, claim_model
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.inference import pipeline, samples
-from clip_assets.inference.encoder import Encoder
-from clip_assets.inference.identity import check_model, claim_model
 from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.sources import Keys, Part
@@ -147,7 +147,7 @@ def _write(
         rows = [_row(sample) for sample in part.samples]
         for row, cosine in zip(rows, similarity, strict=False):
             row["similarity"] = cosine
-        table = pa.Table.from_pylist(rows, layout.EMBEDDED_ROWS)
+        table = pa.Table.from_pylist(rows, schemas.EMBEDDED_ROWS)
         with store.publish(layout.embedded_rows(name)) as file:
             tables.write(file, table)
     stats = {

@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
-from clip_assets.inference.encoder import Vectors
 
 NORM_TOLERANCE = 5e-3
 """A unit row rounded to float16 is off by 5e-4 at most; what is further off was never unit."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import ConfigurationError, SourceFormatError
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -59,7 +59,7 @@ RANGES: dict[str, tuple[float, float]] = {
 _SHORT = 64
 # Bytes of the longest number or digest.
 
-PAIR = f"concat(url, chr({ord(layout.UID_SEPARATOR)}), coalesce(caption, ''))"
+PAIR = f"concat(url, chr({ord(schemas.UID_SEPARATOR)}), coalesce(caption, ''))"
 """What the uid of a row whose source brings none is the md5 of."""
 
 DIGESTED = {"pair": PAIR, "url": "url"}
@@ -135,7 +135,7 @@ def _names(further: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 def _free(name: str, taken: Mapping[str, str]) -> str:
     """A name for an extra column; DuckDB and datasets tools ignore case, so we do too."""
-    low = {*layout.PAIRS.names, *(other.casefold() for other in taken)}
+    low = {*schemas.PAIRS.names, *(other.casefold() for other in taken)}
     while name.casefold() in low:
         name = f"source_{name}"
     return name
@@ -220,7 +220,7 @@ def says_something(given: Given) -> str:
 
 def sql_type(column: str) -> str:
     """DuckDB's type of a canonical column."""
-    kind = layout.PAIRS.field(column).type
+    kind = schemas.PAIRS.field(column).type
     if pa.types.is_list(kind):
         return "DOUBLE[][]"
     return {pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.float64(): "DOUBLE"}[kind]

@@ -16,10 +16,10 @@ from typing import IO, cast
 import pyarrow as pa
 
 from clip_assets.errors import SourceChangedError, SourceFormatError
-from clip_assets.pairs.fetching import fetched
+from clip_assets.files.fetching import fetched
+from clip_assets.files.remote import opened
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.partitions.listing import file_format, source_file
-from clip_assets.partitions.remote import opened
 
 MAX_EXPANSION = 200
 """Decompressed bytes per compressed byte; text of pairs has 3 to 6, a bomb 1,000."""

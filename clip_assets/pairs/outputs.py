@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import extra_column
 from clip_assets.storage import tables
@@ -55,13 +55,13 @@ class Rows:
     def schema(self) -> pa.Schema:
         """Columns of the partition's ``raw``."""
         kept = [pa.field(name, pa.string()) for name in self.extras]
-        return pa.schema([*layout.PAIRS, *kept, *([layout.CAPTIONS] if self.captions else [])])
+        return pa.schema([*schemas.PAIRS, *kept, *([schemas.CAPTIONS] if self.captions else [])])
 
     @property
     def names(self) -> list[str]:
         """What the queries call the columns of ``schema``."""
-        captions = [layout.CAPTIONS.name] if self.captions else []
-        return [*layout.PAIRS.names, *map(extra_column, self.extras), *captions]
+        captions = [schemas.CAPTIONS.name] if self.captions else []
+        return [*schemas.PAIRS.names, *map(extra_column, self.extras), *captions]
 
 
 class Outputs:
@@ -77,7 +77,7 @@ class Outputs:
         self._database = database
         self._keys = database.cursor()
         self._keys.execute("CREATE TABLE keys (hi UBIGINT, lo UBIGINT, row BIGINT)")
-        self._misfits = np.zeros(len(layout.PAIRS), np.int64)
+        self._misfits = np.zeros(len(schemas.PAIRS), np.int64)
 
     def write_rows(self, part: Path, rows: Rows) -> None:
         """Every pair in canonical columns, then the extra ones.
@@ -95,12 +95,12 @@ class Outputs:
             _KEYS_ROW_GROUP_ROWS
         )
         groups = tables.regrouped(_distinct(reader), _KEYS_ROW_GROUP_ROWS)
-        tables.write_numbers(part, layout.PAIR_KEYS, groups)
+        tables.write_numbers(part, schemas.PAIR_KEYS, groups)
 
     @property
     def misfits(self) -> dict[str, int]:
         """Values that became null because they do not fit, by canonical column."""
-        pairs = zip(layout.PAIRS.names, self._misfits.tolist(), strict=True)
+        pairs = zip(schemas.PAIRS.names, self._misfits.tolist(), strict=True)
         return {name: count for name, count in pairs if count}
 
     def _pairs(self, query: str, rows: Rows) -> Iterator[pa.RecordBatch]:
@@ -143,7 +143,7 @@ class Outputs:
     def _add_keys(self, digests: npt.NDArray[np.uint64]) -> None:
         hi, lo = digests.byteswap().T
         rows = np.arange(self.kept, self.kept + len(digests))
-        table = pa.table([pa.array(hi), pa.array(lo), pa.array(rows)], schema=layout.PAIR_KEYS)
+        table = pa.table([pa.array(hi), pa.array(lo), pa.array(rows)], schema=schemas.PAIR_KEYS)
         self._keys.register("batch", table)
         self._keys.execute("INSERT INTO keys SELECT * FROM batch")
         self._keys.unregister("batch")
@@ -192,4 +192,4 @@ def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             axis=0
         )
         last = keys[:, -1:]
-        yield batch.cast(layout.PAIR_KEYS).filter(pa.array(fresh))
+        yield batch.cast(schemas.PAIR_KEYS).filter(pa.array(fresh))

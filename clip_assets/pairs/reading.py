@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from clip_assets.files.remote import has_ranges, opened
 from clip_assets.pairs import dialect, opening, records, tables
 from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.partitions.listing import file_format
-from clip_assets.partitions.remote import has_ranges, opened
 
 TOGETHER = 64
 """Csv files that are read at once; one that is not clean has all of them read again."""

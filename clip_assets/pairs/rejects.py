@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.storage import tables
 from clip_assets.storage.sql import literal
 
@@ -57,5 +57,5 @@ class Rejects:
             f" JOIN (VALUES {names}) AS uris(number, uri) USING (number)"
             " ORDER BY number, line, place"
         ).to_arrow_reader(tables.ROW_GROUP_ROWS)
-        schema = layout.REJECTS
+        schema = schemas.REJECTS
         tables.write_batches(part, schema, (batch.cast(schema) for batch in reader))

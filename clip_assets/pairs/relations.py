@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.pairs import columns
 from clip_assets.pairs.columns import Given
 from clip_assets.pairs.dialect import Dialect
@@ -201,7 +201,7 @@ def _misfits(found: Mapping[str, Given]) -> str:
     }
     bits = [
         f"CASE WHEN {lost[column]} AND {columns.says_something(given)}"
-        f" THEN {1 << layout.PAIRS.names.index(column)} ELSE 0 END"
+        f" THEN {1 << schemas.PAIRS.names.index(column)} ELSE 0 END"
         for column, given in found.items()
     ]
     # Only the few rows that lost a value are looked at.

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import columns, relations
 from clip_assets.pairs.columns import MAX_VALUE_BYTES
@@ -55,7 +55,7 @@ class Staging:
         self.rejects = rejects
         self.extras: dict[str, str] = {}
         self.repaired = 0
-        typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in layout.PAIRS.names)
+        typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in schemas.PAIRS.names)
         database.execute(
             f"CREATE TEMP TABLE rows ({typed}, digest UHUGEINT, source INTEGER, line BIGINT,"
             " reason VARCHAR, misfits BIGINT)"

@@ -16,7 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import ConfigurationError
-from clip_assets.partitions.remote import filesystem, translated
+from clip_assets.files.remote import filesystem, translated
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet", ".jsonl")
 """Suffixes of source files; txt holds one url per line."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceError
+from clip_assets.files.remote import has_ranges, opened
 from clip_assets.partitions.listing import SourceFile, file_format
-from clip_assets.partitions.remote import has_ranges, opened
 
 SAMPLE_BYTES = 256 * 1024
 """Of a text file that are read; one small read of a remote file."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError
-from clip_assets.inference.encoder import Encoder
 
 Vector = npt.NDArray[np.float32]
 """(dim,) float32, of length 1."""

@@ -1,7 +1,7 @@
 """Rows of an index version by vector id, read from where they lie.
 
 Only the row groups that hold a wanted id are read; no table is ever held whole. What the rows
-are is said by ``index.mapping``, which writes them.
+are is said by ``index.id_mapping``, which writes them.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.store import Store
@@ -49,7 +49,7 @@ class Rows:
         rows: list[dict[str, Any]] = [{}] * len(ids)
         for (slot, group), places in wanted.items():
             file, starts = self._opened(slot)
-            table = file.read_row_group(group, columns=layout.INDEX_ROWS.names)
+            table = file.read_row_group(group, columns=schemas.INDEX_ROWS.names)
             first = self._starts[slot] + starts[group]
             found = table.take([ids[place] - first for place in places]).to_pylist()
             for place, row in zip(places, found, strict=True):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from clip_assets import layout
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
 from clip_assets.index import versions
 from clip_assets.index.versions import Version
-from clip_assets.inference.encoder import Encoder
 from clip_assets.layout import PartitionKey
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Uid, Vector

@@ -20,8 +20,8 @@ from pydantic_settings import (
 )
 
 from clip_assets import layout
-from clip_assets.backends import faults
 from clip_assets.errors import ConfigurationError
+from clip_assets.files.backends import faults
 from clip_assets.settings.sections import Download, Index, Inference, Section, Sources
 
 __all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from clip_assets import layout
+from clip_assets import schemas
 
 REQUESTS_PER_CORE = 64
 """A core that handles 300 images a second needs so many requests that take 0.2 s each."""
@@ -133,7 +133,7 @@ class Download(Section):
     @field_validator("save_additional_columns")
     @classmethod
     def _are_further_columns(cls, names: list[str]) -> list[str]:
-        if taken := set(names) & {*layout.SHARD_ROWS.names, "md5", "sha512"}:
+        if taken := set(names) & {*schemas.SHARD_ROWS.names, "md5", "sha512"}:
             raise ValueError(f"samples have {', '.join(sorted(taken))} already")
         return names
 

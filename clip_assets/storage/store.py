@@ -25,7 +25,6 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clip_assets import layout
-from clip_assets.backends import faults
 from clip_assets.errors import (
     ConfigurationError,
     LayoutVersionError,
@@ -33,6 +32,7 @@ from clip_assets.errors import (
     StorageFullError,
     StoreError,
 )
+from clip_assets.files.backends import faults
 
 
 class Store:

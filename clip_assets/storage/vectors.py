@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import AlignmentError, SchemaError
 from clip_assets.storage.store import Store
 
@@ -26,12 +26,12 @@ def write(part: Path, chunks: Iterable[Vectors], rows: int, dim: int) -> None:
     """
     written = 0
     with part.open("wb") as file:
-        header = {"descr": layout.EMBEDDING.str, "fortran_order": False, "shape": (rows, dim)}
+        header = {"descr": schemas.EMBEDDING.str, "fortran_order": False, "shape": (rows, dim)}
         np.lib.format.write_array_header_1_0(file, header)
         for chunk in chunks:
             if chunk.shape[1:] != (dim,):
                 raise _unaligned(part.name, f"rows of shape {chunk.shape[1:]}", f"({dim},)")
-            file.write(np.ascontiguousarray(chunk, dtype=layout.EMBEDDING).tobytes())
+            file.write(np.ascontiguousarray(chunk, dtype=schemas.EMBEDDING).tobytes())
             written += len(chunk)
     if written != rows:
         raise _unaligned(part.name, f"{written} rows", f"{rows} rows")
@@ -47,7 +47,7 @@ def opened(store: Store, path: str, producer: str) -> Generator[Vectors]:
     """
     with store.local(path, producer) as file:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-        if array.ndim != 2 or array.dtype != layout.EMBEDDING:
+        if array.ndim != 2 or array.dtype != schemas.EMBEDDING:
             raise SchemaError(
                 store.uri(path),
                 f"{array.dtype} of shape {array.shape}",

@@ -2,7 +2,7 @@
 
 A subset lists samples that can be had: pairs whose image was downloaded. The rules are those of
 ``baselines/apply_filter.py`` of mlfoundations/datacomp; joining the metadata that they read is
-``subsets.metadata``.
+``metadata.pool_metadata``.
 """
 
 from collections import Counter
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError
 from clip_assets.layout import PartitionKey
-from clip_assets.storage.fans import Upstream
+from clip_assets.metadata import pool_metadata
+from clip_assets.metadata.pool_metadata import POOL_METADATA
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.pool.upstream import Upstream
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.subsets import metadata, uids
-from clip_assets.subsets.metadata import POOL_METADATA
+from clip_assets.subsets import uids
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +83,7 @@ def subset(catalog: Catalog, name: str, partitions: Sequence[PartitionKey]) -> O
     """
     if name not in RULES:
         raise ConfigurationError("subset", repr(name), f"one of {', '.join(NAMES)}", "Choose one.")
-    found = metadata.look(catalog, partitions)
+    found = pool_metadata.look(catalog, partitions)
     inputs = subset_inputs(catalog, name, partitions)
     return materialize(catalog, stage(name), None, inputs, partial(_write, name=name, found=found))
 
@@ -96,7 +97,7 @@ def subset_inputs(
     catalog: Catalog, name: str, partitions: Sequence[PartitionKey]
 ) -> dict[str, str]:
     """What a subset depends on: the metadata of every partition that has some."""
-    found = metadata.look(catalog, partitions)
+    found = pool_metadata.look(catalog, partitions)
     used = {f"pool_metadata/{p}": catalog.digest(POOL_METADATA.asset, p) for p in found.done}
     return {"name": name} | used
 
@@ -107,7 +108,7 @@ def _write(run: StageRun, *, name: str, found: Upstream) -> Report:
     for table in _tables(run, found.done):
         rows += len(table)
         kept.append(_select(table, RULES[name](), dropped))
-    listed = uids.in_order(np.concatenate([np.empty(0, layout.UID_PAIR), *kept]))
+    listed = uids.in_order(np.concatenate([np.empty(0, schemas.UID_PAIR), *kept]))
     with run.publish(layout.subset(name)) as part, part.open("wb") as file:
         np.save(file, listed, allow_pickle=False)
     return Report(
@@ -128,7 +129,7 @@ def _tables(run: StageRun, partitions: Sequence[PartitionKey]) -> Iterator[pa.Ta
 
     for number, partition in enumerate(partitions):
         path = layout.pool_rows(partition)
-        yield tables.read(run.store, path, layout.POOL_ROWS, POOL_METADATA.asset, COLUMNS)
+        yield tables.read(run.store, path, schemas.POOL_ROWS, POOL_METADATA.asset, COLUMNS)
         run.progress(number + 1, len(partitions), "partitions")
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import SchemaError
 
 UidPairs = npt.NDArray[np.void]
-"""(n,) of ``layout.UID_PAIR``."""
+"""(n,) of ``schemas.UID_PAIR``."""
 
 DIGITS = 32
 """Hex digits of a uid."""
@@ -31,7 +31,7 @@ def pairs(uids: pa.ChunkedArray) -> UidPairs:
         raise _no_uid("white space or null")
     # The big-endian halves of the 16 bytes are the halves of the number.
     halves = np.frombuffer(content, dtype=">u8").reshape(-1, 2)
-    found = np.empty(len(halves), dtype=layout.UID_PAIR)
+    found = np.empty(len(halves), dtype=schemas.UID_PAIR)
     found["f0"], found["f1"] = halves[:, 0], halves[:, 1]
     return found
 

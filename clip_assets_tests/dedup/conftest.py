@@ -9,7 +9,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.layout import PartitionKey
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog

@@ -22,8 +22,8 @@ STAGES = ("raw_pairs", "unique_pairs")
 
 RUN = """
 import sys
-from clip_assets.dedup.unique import unique_pairs
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.dedup.unique_pairs import unique_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import plans
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog, Manifest

@@ -6,7 +6,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.dedup import keys
-from clip_assets.dedup.unique import unique_pairs
+from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from clip_assets import settings
-from clip_assets.defs.resources import Pool
+from clip_assets.orchestration.resources import Pool
 from clip_assets.partitions import ledger
 
 

@@ -13,15 +13,16 @@ import pytest
 from PIL import Image
 
 from clip_assets import layout
-from clip_assets.defs import images, partitions
+from clip_assets.defs import images
 from clip_assets.defs.index import index_recipe, index_segments
-from clip_assets.defs.planning import range_tags
-from clip_assets.defs.ranges import COUNTS, VECTORS
-from clip_assets.defs.resources import Pool
-from clip_assets.inference.openclip import DEMO_FOLDER
+from clip_assets.encoders.openclip.loading import DEMO_FOLDER
+from clip_assets.orchestration import partitions
+from clip_assets.orchestration.bodies import COUNTS, VECTORS
+from clip_assets.orchestration.requests import range_tags
+from clip_assets.orchestration.resources import Pool
+from clip_assets.pool.stages import Stage, materialize
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, materialize
 
 KEYS = [layout.partition_key(number) for number in range(3)]
 ROWS = 17

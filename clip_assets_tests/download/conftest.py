@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from PIL import Image
 
-from clip_assets import layout
-from clip_assets.download.fetch import Fetched, open_fetcher
+from clip_assets import layout, schemas
+from clip_assets.download.fetch.fetcher import Fetched, open_fetcher
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Stage, materialize
 from clip_assets.settings import Download
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, materialize
 from clip_assets.storage.store import Store
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -184,13 +184,13 @@ def pool() -> Callable[..., Catalog]:
         ]
         given = {"uid": uids, "url": urls, "caption": captions} | columns
         table = pa.table(
-            {f.name: pa.array(given.get(f.name, [None] * len(urls)), f.type) for f in layout.PAIRS}
+            {f.name: pa.array(given.get(f.name, [None] * len(urls)), f.type) for f in schemas.PAIRS}
         )
         partition = PartitionKey(key)
 
         def work(run: Any) -> Report:
             with run.publish(layout.unique(partition)) as part:
-                tables.write(part, table, layout.PAIRS)
+                tables.write(part, table, schemas.PAIRS)
             return Report(rows_in=len(urls), rows_out=len(urls))
 
         catalog = Catalog(store)

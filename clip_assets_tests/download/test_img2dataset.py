@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout
-from clip_assets.download.shards import image_shards
+from clip_assets.download.image_shards import image_shards
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.store import Store
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
+from clip_assets.download.image_shards import image_shards
 from clip_assets.download.pipeline import OPEN_SHARDS, download
 from clip_assets.download.retry import retry_failed
-from clip_assets.download.samples import Shard
-from clip_assets.download.shards import image_shards
+from clip_assets.download.shard import Shard
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
@@ -27,7 +27,7 @@ P = PartitionKey("00000")
 
 SCRIPT = """
 import sys
-from clip_assets.download.shards import image_shards
+from clip_assets.download.image_shards import image_shards
 from clip_assets.settings import Download
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
@@ -177,7 +177,7 @@ def test_a_killed_retry_goes_on_and_leaves_successes_alone(site, pool, image, se
         # The first shard is published again, then the retry hangs in the second one.
         site.serve(f"/{i}.jpg", image(size=(64 + i, 48)), delay_s=NEVER_S * (i == 14))
 
-    retry = SCRIPT.replace("shards import image_shards", "retry import retry_failed")
+    retry = SCRIPT.replace("image_shards import image_shards", "retry import retry_failed")
     retry = retry.replace("image_shards(", "retry_failed(")
     process = subprocess.Popen([sys.executable, "-c", retry, str(tmp_path), once.model_dump_json()])
     rows = folder / "00000.parquet"
@@ -263,7 +263,7 @@ def test_two_processes_work_on_two_partitions_of_one_pool(site, pool, image, set
 
 def test_a_slow_writer_slows_fetching_down(site, image, settings):
     urls = [site.serve(f"/{i}.jpg", image(size=(64 + i, 48))) for i in range(100)]
-    columns = pa.schema([layout.PAIRS.field(name) for name in ("uid", "url", "caption")])
+    columns = pa.schema([schemas.PAIRS.field(name) for name in ("uid", "url", "caption")])
     begun, asked = [], []
 
     def shards():

@@ -3,9 +3,9 @@ import tarfile
 
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
+from clip_assets.download.image_shards import image_shards
 from clip_assets.download.retry import retry_failed
-from clip_assets.download.shards import image_shards
 from clip_assets.errors import MissingArtifactError
 from clip_assets.layout import PartitionKey
 from clip_assets.storage import tables
@@ -15,7 +15,7 @@ P = PartitionKey("00000")
 
 
 def read_rows(store, number):
-    return tables.read(store, layout.shard_rows(P, number), layout.SHARD_ROWS, "x").to_pylist()
+    return tables.read(store, layout.shard_rows(P, number), schemas.SHARD_ROWS, "x").to_pylist()
 
 
 def samples(store, number):

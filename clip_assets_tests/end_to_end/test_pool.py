@@ -82,10 +82,10 @@ def test_lost_instance_is_rebuilt_and_another_model_refused(pool: PoolAt, tmp_pa
 
 
 def _another_model_is_refused_with_both_named(pool: PoolAt, tmp_path: Path) -> None:
-    from clip_assets.inference import openclip
+    from clip_assets.encoders.openclip import loading
 
     folder = tmp_path / "other-model"
-    shutil.copytree(openclip.DEMO_FOLDER, folder)
+    shutil.copytree(loading.DEMO_FOLDER, folder)
     _scale_weights(folder)
     other = replace(pool, variables={"CLIP_ASSETS_INFERENCE__MODEL": f"local-dir:{folder}"})
     output = other.cli("run", "--select", "embeddings", "--partitions", "all", code=1)

@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
-from clip_assets.index.mapping import id_mapping
-from clip_assets.index.merge import faiss_index
-from clip_assets.index.recipe import index_recipe
-from clip_assets.index.segments import index_segments
+from clip_assets import layout, schemas
+from clip_assets.index.faiss_index import faiss_index
+from clip_assets.index.id_mapping import id_mapping
+from clip_assets.index.index_recipe import index_recipe
+from clip_assets.index.index_segments import index_segments
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
 from clip_assets.settings import Index
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Outcome, Stage, StageRun, materialize
 from clip_assets.storage.store import Store
 
 DIM = 16
@@ -58,7 +58,7 @@ class FakePool:
                 with run.publish(path) as part:
                     vectors.write(part, [array], rows, dim)
             with run.publish(layout.embedding_rows(key)) as part:
-                tables.write(part, self.rows(key, rows, content), layout.EMBEDDING_ROWS)
+                tables.write(part, self.rows(key, rows, content), schemas.EMBEDDING_ROWS)
             identity = {"name": f"model-{model[:3]}", "pretrained": None, "digest": model}
             return Report(rows, rows, figures={"model": identity})
 
@@ -79,7 +79,7 @@ class FakePool:
             "similarity": pa.array([0.5] * rows, pa.float32()),
         }
         sizes = dict.fromkeys(("width", "height", "original_width", "original_height"), numbers)
-        return pa.table(columns | sizes).select(layout.EMBEDDING_ROWS.names)
+        return pa.table(columns | sizes).select(schemas.EMBEDDING_ROWS.names)
 
     def vectors(self, key: PartitionKey, side: str = "image") -> np.ndarray:
         path = layout.img_emb(key) if side == "image" else layout.text_emb(key)

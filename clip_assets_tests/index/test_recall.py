@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
-from clip_assets.index import embedded, recall, versions
+from clip_assets.index import recall, vectors_in, versions
 from clip_assets.storage import vectors
 
 
 def meter(pool, side: str = "image") -> recall.Meter:
     version = versions.read(pool.store, versions.merged(pool.store)[-1])
-    found = embedded.look(pool.catalog, [partition for _, partition in version.used])
+    found = vectors_in.look(pool.catalog, [partition for _, partition in version.used])
     return recall.Meter(pool.store, found, [slot for slot, _ in version.used], side)
 
 

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from clip_assets import layout
-from clip_assets.inference.encoder import Encoder
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Stage, materialize
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, materialize
 from clip_assets.storage.store import Store
 
 SMALL = {
@@ -84,7 +84,7 @@ def inference(model_folder: Path) -> Inference:
 
 @pytest.fixture(scope="session")
 def encoder(inference: Inference) -> Encoder:
-    from clip_assets.inference.openclip import load_encoder
+    from clip_assets.encoders.openclip.loading import load_encoder
 
     return load_encoder(inference, "cpu")
 

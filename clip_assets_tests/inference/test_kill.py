@@ -22,8 +22,8 @@ OUTPUTS = (layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P))
 # Loads the model once and forks before every attempt, so that 20 attempts cost one import.
 ATTEMPTS = """
 import os, signal, sys, time
-from clip_assets.inference.embed import embeddings
-from clip_assets.inference.openclip import load_encoder
+from clip_assets.inference.embeddings import embeddings
+from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clip_assets.inference.encoder import Encoder
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.inference.pipeline import END, Pace, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.settings import Inference

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import (
     ConfigurationError,
     ModelMismatchError,
@@ -23,7 +24,6 @@ from clip_assets.errors import (
     SourceMissingError,
     UnsoundVectorsError,
 )
-from clip_assets.inference.encoder import Encoder
 from clip_assets.inference.sources import Keys, expand_braces, parts_of
 from clip_assets.inference.standalone import Wanted, embed_parts
 from clip_assets.settings import Inference
@@ -195,7 +195,7 @@ def test_vectors_of_nan_claim_no_output(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    from clip_assets.inference.openclip import load_encoder
+    from clip_assets.encoders.openclip.loading import load_encoder
 
     folder = shutil.copytree(model_folder, tmp_path / "broken")
     weights = load_file(folder / "open_clip_model.safetensors")
@@ -245,7 +245,7 @@ def test_a_tar_that_changes_while_it_is_read_stops_it(
 def test_another_model_into_the_same_output_is_refused(
     tars: Path, tmp_path: Path, embed: Embed, make_model: Callable[..., Path]
 ) -> None:
-    from clip_assets.inference.openclip import load_encoder
+    from clip_assets.encoders.openclip.loading import load_encoder
 
     embed(tars, tmp_path / "out")
     other = Inference(model=f"local-dir:{make_model(seed=1)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
@@ -27,7 +27,7 @@ def chunk(image: np.ndarray, text: np.ndarray, captions: list[str | None]) -> Ch
         }
         for number, caption in enumerate(captions)
     ]
-    return Chunk(pa.Table.from_pylist(rows, layout.EMBEDDING_ROWS), image, text, {"gone": 1})
+    return Chunk(pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS), image, text, {"gone": 1})
 
 
 def test_figures_are_means_over_all_chunks() -> None:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.layout import PartitionKey
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage import tables
@@ -47,13 +47,13 @@ class Read:
     @property
     def keys(self) -> pa.Table:
         path = layout.pair_keys(self.partition)
-        return tables.read(self.store, path, layout.PAIR_KEYS, "raw_pairs")
+        return tables.read(self.store, path, schemas.PAIR_KEYS, "raw_pairs")
 
     @property
     def rejects(self) -> list[tuple[int | None, str, str]]:
         """(line, reason, text) of every rejected row, in order."""
         path = layout.rejects(self.partition)
-        table = tables.read(self.store, path, layout.REJECTS, "raw_pairs")
+        table = tables.read(self.store, path, schemas.REJECTS, "raw_pairs")
         return [(row["line"], row["reason"], row["text"]) for row in table.to_pylist()]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clip_assets import layout
+from clip_assets import schemas
 from clip_assets.errors import ConfigurationError, SourceFormatError
 from clip_assets.pairs.columns import NAMES, Given, column_map
 from clip_assets.pairs.relations import Relation, rows_of
@@ -13,7 +13,7 @@ COYO = "id url text width clip_similarity_vitb32 watermark_score aesthetic_score
 
 
 def test_every_canonical_column_has_names() -> None:
-    assert list(NAMES) == layout.PAIRS.names
+    assert list(NAMES) == schemas.PAIRS.names
     assert all(name == name.casefold() for names in NAMES.values() for name in names)
 
 
@@ -86,4 +86,4 @@ def test_values(column: str, given: str, expected: object, misfits: bool) -> Non
     with sql.connection(1 << 28) as database:
         query = f"SELECT {column}, misfits FROM ({rows_of(relation, 0, 'pair')})"
         found = database.execute(query, [given]).fetchall()
-    assert found == [(expected, misfits << layout.PAIRS.names.index(column))]
+    assert found == [(expected, misfits << schemas.PAIRS.names.index(column))]

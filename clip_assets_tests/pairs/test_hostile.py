@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
 from clip_assets.pairs.records import MAX_RECORD_BYTES
@@ -25,7 +25,7 @@ Ingest = Callable[..., Any]
 
 READ_ALONE = """
 import sys
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog
@@ -71,7 +71,7 @@ def test_a_line_of_two_gigabytes_is_read_in_bounded_memory(
     subprocess.run(command, check=True)
     partition = layout.partition_key(0)
     found = Catalog(local_store).require("raw_pairs", partition)
-    rows = tables.read(local_store, layout.raw(partition), layout.PAIRS, "raw_pairs")
+    rows = tables.read(local_store, layout.raw(partition), schemas.PAIRS, "raw_pairs")
     assert rows["caption"].to_pylist() == ["caption 1", "caption 3"]
     assert list(found.report.dropped.values()) == [1]
     assert found.peak_memory_bytes < 1 << 30
@@ -194,7 +194,7 @@ READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from clip_assets.errors import ClipAssetsError
-from clip_assets.pairs.ingest import raw_pairs
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets.errors import SourceChangedError, SourceError, SourceMissingError
-from clip_assets.pairs import fetching
-from clip_assets.pairs.ingest import raw_pairs
-from clip_assets.partitions import remote
+from clip_assets.files import fetching, remote
+from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources

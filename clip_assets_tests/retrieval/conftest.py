@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
-from clip_assets.index.mapping import id_mapping
-from clip_assets.index.merge import faiss_index
-from clip_assets.index.recipe import index_recipe
-from clip_assets.index.segments import index_segments
-from clip_assets.inference.encoder import ModelIdentity
+from clip_assets import layout, schemas
+from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.index.faiss_index import faiss_index
+from clip_assets.index.id_mapping import id_mapping
+from clip_assets.index.index_recipe import index_recipe
+from clip_assets.index.index_segments import index_segments
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Stage, StageRun, materialize
 from clip_assets.settings import Index
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, StageRun, materialize
 from clip_assets.storage.store import Store
 
 DIM = 24
@@ -74,7 +74,7 @@ class Pool:
                 with run.publish(path) as part:
                     vectors.write(part, [array], *array.shape)
             with run.publish(layout.embedding_rows(key)) as part:
-                tables.write(part, self.rows(key, captions), layout.EMBEDDING_ROWS)
+                tables.write(part, self.rows(key, captions), schemas.EMBEDDING_ROWS)
             identity = self.encoder.identity
             model = {"name": identity.name, "pretrained": None, "digest": identity.digest()}
             return Report(len(captions), len(captions), figures={"model": model})
@@ -95,7 +95,7 @@ class Pool:
             "width": [256] * len(captions),
             "similarity": [0.25] * len(captions),
         }
-        schema = layout.EMBEDDING_ROWS
+        schema = schemas.EMBEDDING_ROWS
         arrays = [pa.array(given.get(f.name, [None] * len(captions)), f.type) for f in schema]
         return pa.Table.from_arrays(arrays, schema=schema)
 

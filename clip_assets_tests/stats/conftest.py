@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
+from clip_assets.metadata.pool_metadata import POOL_METADATA
+from clip_assets.pool.stages import materialize
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import materialize
-from clip_assets.subsets.metadata import POOL_METADATA
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -22,12 +22,12 @@ def publish_rows(catalog: Catalog) -> Callable[[int, Rows], None]:
 
     def publish(number: int, rows: Rows) -> None:
         key = layout.partition_key(number)
-        blank = dict.fromkeys(layout.POOL_ROWS.names) | {"uid": "00", "status": "success"}
-        table = pa.Table.from_pylist([blank | dict(row) for row in rows], layout.POOL_ROWS)
+        blank = dict.fromkeys(schemas.POOL_ROWS.names) | {"uid": "00", "status": "success"}
+        table = pa.Table.from_pylist([blank | dict(row) for row in rows], schemas.POOL_ROWS)
 
         def work(run: Any) -> Report:
             with run.publish(layout.pool_rows(key)) as part:
-                tables.write(part, table, layout.POOL_ROWS)
+                tables.write(part, table, schemas.POOL_ROWS)
             return Report(len(rows), len(rows))
 
         stage = replace(POOL_METADATA, rows_from="")

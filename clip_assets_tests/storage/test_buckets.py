@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout
-from clip_assets.dedup.unique import unique_pairs
+from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.errors import BusyError, MissingArtifactError, SourceFormatError, StoreError
-from clip_assets.pairs.ingest import RAW_PAIRS, raw_pairs, raw_pairs_inputs
+from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs, raw_pairs_inputs
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import Sources
 from clip_assets.storage import locks

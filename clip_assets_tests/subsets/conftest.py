@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.layout import PartitionKey
+from clip_assets.metadata.pool_metadata import pool_metadata
+from clip_assets.pool.stages import Stage, StageRun, materialize
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.stages import Stage, StageRun, materialize
 from clip_assets.storage.store import Store
 from clip_assets.subsets.baselines import subset
-from clip_assets.subsets.metadata import pool_metadata
 
 RECENT = {"name": "demo", "pretrained": None, "digest": "d" * 64}
 
@@ -74,7 +74,7 @@ class FakePool:
             "clip_b32_similarity_score": [pair.b32 for pair in pairs],
         }
         self._put(
-            key, "unique_pairs", {layout.unique(key): filled(layout.PAIRS, columns)}, len(pairs)
+            key, "unique_pairs", {layout.unique(key): filled(schemas.PAIRS, columns)}, len(pairs)
         )
 
     def shards(self, key: PartitionKey, pairs: list[Pair], per_shard: int) -> None:
@@ -93,7 +93,7 @@ class FakePool:
                 "attempts": [1] * len(part),
                 "is_placeholder": [False] * len(part),
             }
-            files[layout.shard_rows(key, start // per_shard)] = filled(layout.SHARD_ROWS, columns)
+            files[layout.shard_rows(key, start // per_shard)] = filled(schemas.SHARD_ROWS, columns)
         self._put(key, "image_shards", files, len(pairs))
 
     def embeddings(self, key: PartitionKey, pairs: list[Pair], per_shard: int, model: dict) -> None:
@@ -104,7 +104,7 @@ class FakePool:
             "image_path": [f"{key}/{place // per_shard:05d}/{place:08d}" for place, _ in good],
             "similarity": [pair.similarity for _, pair in good],
         }
-        table = filled(layout.EMBEDDING_ROWS, columns)
+        table = filled(schemas.EMBEDDING_ROWS, columns)
         self._put(key, "embeddings", {layout.embedding_rows(key): table}, len(good), model)
 
     def _put(
@@ -130,7 +130,7 @@ class FakePool:
 
     def rows(self, key: PartitionKey) -> list[dict]:
         path = layout.pool_rows(key)
-        return tables.read(self.store, path, layout.POOL_ROWS, "pool_metadata").to_pylist()
+        return tables.read(self.store, path, schemas.POOL_ROWS, "pool_metadata").to_pylist()
 
     def subset(self, name: str):
         return subset(self.catalog, name, self.partitions).manifest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError
 from clip_assets.subsets.baselines import WORD, subset
 
@@ -95,7 +95,7 @@ def test_stale_metadata_is_used_and_named(pool, pair) -> None:
 
 def test_a_pool_without_metadata_has_an_empty_subset(pool) -> None:
     assert pool.subset("basic_filter").report.rows_out == 0
-    assert pool.uids("basic_filter").dtype == layout.UID_PAIR
+    assert pool.uids("basic_filter").dtype == schemas.UID_PAIR
 
 
 def test_unknown_names_are_refused(pool) -> None:

@@ -1,0 +1,1 @@
+"""Urls to bytes, many at once: polite, safe, and every url ends."""

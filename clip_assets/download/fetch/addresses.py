@@ -1,0 +1,123 @@
+"""Which addresses may be connected to, checked on the address itself, after resolution.
+
+A url's host name says nothing about where it leads, so ``resolvers`` has every address of a name
+judged here before a socket is opened, and the client connects to no others. Literal addresses take
+the same judgement without a resolver.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from yarl import URL
+
+from clip_assets.download.fetch.faults import FetchError
+from clip_assets.errors import ConfigurationError
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+_UNICAST = IPv6Network("2000::/3")
+# All that the public internet uses of IPv6, but for NAT64's own prefix.
+
+_NOT_PUBLIC = (
+    IPv4Network("168.63.129.16/32"),  # Azure's host, as each of its machines sees it
+    IPv4Network("192.0.0.0/24"),  # protocol assignments; a metadata service of Oracle's too
+    IPv6Network("3fff::/20"),  # documentation
+)
+# What the tables of older releases of Python, or all of them, take for public.
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """One entry of ``allow_hosts``: a network or a name, on one port or all."""
+
+    network: IPv4Network | IPv6Network | None
+    name: str
+    port: int | None
+
+    def admits(self, host: str, port: int, address: IPv4Address | IPv6Address) -> bool:
+        if self.port not in (None, port):
+            return False
+        return address in self.network if self.network is not None else host == self.name
+
+
+class AddressGuard:
+    """Refuses private, loopback, link-local, multicast and reserved addresses.
+
+    Args:
+        allow_hosts: exceptions: addresses, networks (``10.0.0.0/8``) and names, each with or
+            without ``:port``.
+
+    Raises:
+        ConfigurationError: an entry is none of these.
+    """
+
+    def __init__(self, allow_hosts: Iterable[str] = ()) -> None:
+        self._openings = [_opening(entry) for entry in allow_hosts]
+
+    def check(self, host: str, port: int, address: str) -> None:
+        """Refuse an address.
+
+        Raises:
+            FetchError: ``private_address``.
+        """
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if _is_public(found):
+            return
+        if not any(opening.admits(host, port, found) for opening in self._openings):
+            raise FetchError("private_address", f"{host} leads to {found}, which is not public")
+
+    def check_literal(self, url: URL) -> None:
+        """Refuse a url whose host is an address that may not be connected to.
+
+        Raises:
+            FetchError: ``private_address``.
+        """
+        host = url.raw_host or ""
+        try:
+            ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return
+        self.check(host, url.port or 0, host)
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address):
+        embedded = address.ipv4_mapped or address.sixtofour
+        if embedded is None and address in _NAT64:
+            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
+        if embedded is not None:
+            return _is_public(embedded)
+        if address not in _UNICAST:
+            return False
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _opening(entry: str) -> _Opening:
+    try:
+        return _Opening(ipaddress.ip_network(entry, strict=False), "", None)
+    except ValueError:
+        pass
+    try:
+        url = URL(f"http://{entry}")
+    except ValueError:
+        raise _not_an_opening(entry) from None
+    host, port = url.host or "", url.explicit_port
+    if not host or url.raw_path != "/":
+        raise _not_an_opening(entry)
+    try:
+        return _Opening(ipaddress.ip_network(host), "", port)
+    except ValueError:
+        return _Opening(None, host, port)
+
+
+def _not_an_opening(entry: str) -> ConfigurationError:
+    return ConfigurationError(
+        "download.allow_hosts",
+        repr(entry),
+        "an address, a network or a name, with or without :port",
+        "For example 127.0.0.1, 10.0.0.0/8 or localhost:8080.",
+    )

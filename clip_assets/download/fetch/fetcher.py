@@ -1,0 +1,296 @@
+"""Urls to bytes, many at once: polite, safe, and every url ends.
+
+A url takes one turn of its host per request: a redirect or a retry goes back to the end of
+the line (of the new host), so nobody waits in a slot. Which turns there are is decided in
+``hosts``, which addresses may be reached in ``addresses``, what faults mean in ``faults``.
+Nothing here looks at what the bytes are.
+
+Memory: at most ``requests_at_once`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of
+``max_bytes``, counted from their first byte to their ``release``.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from clip_assets.download.fetch import policy, urls
+from clip_assets.download.fetch.addresses import AddressGuard
+from clip_assets.download.fetch.client import open_client
+from clip_assets.download.fetch.faults import REDIRECTS, FetchError, classify
+from clip_assets.download.fetch.hosts import HostQueue
+from clip_assets.download.fetch.outage import NetworkWatch
+from clip_assets.download.fetch.robots import Robots
+from clip_assets.settings import Download
+
+T = TypeVar("T")
+
+SMALL_BYTES = 2**20
+"""A body that grows beyond this waits for one of ``LARGE_BODIES`` permits."""
+
+LARGE_BODIES = 8
+"""Large bodies in memory at once."""
+
+BACKOFF_S = 1.0
+"""Pause before the first further attempt; doubled for each one after."""
+
+RETRY_AFTER_LIMIT_S = 30.0
+"""A server that asks for a longer pause is not asked again in this run."""
+
+DOWN_AFTER = 20
+"""A host that fails so many requests in a row is left alone for ``DOWN_S``."""
+
+DOWN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How one url ended.
+
+    Args:
+        body: the bytes, None when there is a fault.
+        error_class: see ``faults``; None when there is a body.
+        error_message: one line for people.
+        http_status: of the last answer, None when no server answered.
+        attempts: requests sent, those that followed redirects not counted.
+        final_url: where redirects led.
+        seconds: spent on requests, waiting for a turn not counted.
+        fetched_at: when it ended, UTC.
+    """
+
+    body: bytes | None
+    error_class: str | None
+    error_message: str | None
+    http_status: int | None
+    attempts: int
+    final_url: str | None
+    seconds: float
+    fetched_at: datetime
+
+
+@dataclass(slots=True)
+class _Job(Generic[T]):
+    """A url on its way."""
+
+    token: T
+    was_silent: bool  # without an answer when an earlier run tried
+    target: URL | None = None
+    body: bytes | None = None
+    fault: FetchError | None = None
+    status: int | None = None
+    attempts: int = 0
+    redirects: int = 0
+    seconds: float = 0.0
+    attempt_start_s: float = 0.0  # ``seconds`` when this attempt began
+
+    @property
+    def line(self) -> str:
+        """Name of the host's line that this job stands in."""
+        return f"{self.target.raw_host}:{self.target.port}" if self.target else ""
+
+    def result(self) -> Fetched:
+        return Fetched(
+            body=self.body,
+            error_class=self.fault.error_class if self.fault else None,
+            error_message=self.fault.message if self.fault else None,
+            http_status=self.status,
+            attempts=self.attempts,
+            final_url=str(self.target.with_user(None)) if self.target else None,
+            seconds=self.seconds,
+            fetched_at=datetime.now(UTC),
+        )
+
+
+class Fetcher(Generic[T]):
+    """Fetches urls: ``submit`` them with a token each, and take results with ``next``.
+
+    ``release`` each result when its body is no longer needed.
+
+    Args:
+        session: the HTTP client, see ``open_fetcher``.
+        guard: judges literal addresses; the session's resolver judges names.
+        settings: limits and manners.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, guard: AddressGuard, settings: Download
+    ) -> None:
+        self._session = session
+        self._guard = guard
+        self._settings = settings
+        self._queue: HostQueue[_Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
+        self._large = asyncio.Semaphore(LARGE_BODIES)
+        self._robots = Robots(session, guard, settings.deadline_s)
+        # By host: failures in a row, and when the last one was.
+        self._failing: dict[str, tuple[int, float]] = {}
+        self._watch = NetworkWatch()
+
+    def submit(self, token: T, url: str, *, was_silent: bool = False) -> None:
+        """Line a url up; its result comes from ``next`` with the token.
+
+        Args:
+            token: tells the result from others.
+            url: as its source has it.
+            was_silent: no server answered when an earlier run tried it, so that it would be no
+                sign of a broken network if none answers again.
+        """
+        job = _Job(token, was_silent)
+        try:
+            job.target = urls.parse(url)
+            self._guard.check_literal(job.target)
+        except FetchError as fault:
+            job.fault = fault
+        self._queue.put(job.line, job)
+
+    async def next(self) -> tuple[T, Fetched]:
+        """The result of one more url, in order of arrival; any number of tasks may wait.
+
+        Raises:
+            DownloadError: the network of this machine is at fault.
+        """
+        while True:
+            line, job = await self._queue.get()
+            try:
+                if job.fault is None and job.target is not None and not self._is_down(line, job):
+                    await self._turn(line, job, job.target)
+            finally:
+                self._queue.done(line)
+            if job.body is not None or job.fault is not None:
+                return job.token, job.result()
+
+    def release(self, result: Fetched) -> None:
+        """Make room for another body."""
+        if result.body is not None and len(result.body) > SMALL_BYTES:
+            self._large.release()
+
+    def _is_down(self, line: str, job: _Job[T]) -> bool:
+        failures, last = self._failing.get(line, (0, 0.0))
+        if failures < DOWN_AFTER or time.monotonic() - last > DOWN_S:
+            return False
+        job.fault = FetchError("host_down", f"not asked, as {failures} requests in a row failed")
+        return True
+
+    async def _turn(self, line: str, job: _Job[T], target: URL) -> None:
+        """One request; without a body and a fault the job is in line again."""
+        if job.redirects == 0:
+            job.attempts += 1
+            job.attempt_start_s = job.seconds
+        if self._settings.per_host_interval_s:
+            self._queue.pause(line, self._settings.per_host_interval_s)
+        start = time.monotonic()
+        try:
+            left_s = self._settings.deadline_s - (job.seconds - job.attempt_start_s)
+            async with asyncio.timeout(left_s) as deadline:
+                await self._request(line, job, target, deadline)
+        except (FetchError, aiohttp.ClientError, OSError, ValueError, EOFError) as error:
+            fault = classify(error)
+            if job.status is not None:
+                self._watch.answered()
+            elif job.attempts == 1 and not job.was_silent:
+                self._watch.unanswered(target.raw_host or "", fault)
+            self._failed(line, job, fault)
+        else:
+            self._watch.answered()
+            self._failing.pop(line, None)
+        finally:
+            job.seconds += time.monotonic() - start
+
+    async def _request(
+        self, line: str, job: _Job[T], target: URL, deadline: asyncio.Timeout
+    ) -> None:
+        job.status = None
+        if self._settings.respect_robots:
+            await self._robots.check(target)
+        headers = {"Connection": "close"} if self._queue.is_last(line) else None
+        async with self._session.get(target, headers=headers, allow_redirects=False) as response:
+            job.status = response.status
+            if response.status in REDIRECTS:
+                self._redirect(job, target, response.headers.get("Location", ""))
+                return
+            if not 200 <= response.status < 300:
+                raise FetchError(
+                    f"http_{response.status}",
+                    f"HTTP Error {response.status}: {response.reason}",
+                    policy.retry_after_s(response.headers),
+                )
+            tags = response.headers.getall("X-Robots-Tag", ())
+            if self._settings.respect_noai and policy.refuses_use(tags):
+                message = "Use of image disallowed by X-Robots-Tag directive"
+                raise FetchError("policy_noai", message)
+            job.body = await self._read(response, deadline)
+
+    async def _read(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> bytes:
+        """The body; one that is large keeps its permit until ``release``."""
+        limit = self._settings.max_bytes
+        too_large = FetchError("too_large", f"more than {limit:,} bytes")
+        if (response.content_length or 0) > limit:
+            raise too_large
+        body = bytearray()
+        async with contextlib.AsyncExitStack() as permits:
+            async for chunk in response.content.iter_any():
+                is_large = len(body) > SMALL_BYTES
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+                if len(body) > SMALL_BYTES and not is_large:
+                    await self._await_permit(deadline)
+                    permits.callback(self._large.release)
+            permits.pop_all()
+        return bytes(body)
+
+    async def _await_permit(self, deadline: asyncio.Timeout) -> None:
+        """Wait for a permit to be large; the server is not to blame, so the deadline waits too."""
+        loop = asyncio.get_running_loop()
+        start, end = loop.time(), deadline.when()
+        assert end is not None
+        deadline.reschedule(None)
+        await self._large.acquire()
+        deadline.reschedule(end + loop.time() - start)
+
+    def _redirect(self, job: _Job[T], base: URL, location: str) -> None:
+        """Send a job to where it was redirected.
+
+        Raises:
+            FetchError: it may not go there.
+        """
+        if job.redirects >= self._settings.max_redirects:
+            raise FetchError("redirect", f"more than {job.redirects} redirects")
+        if not location:
+            raise FetchError("redirect", "redirected nowhere")
+        try:
+            job.target = urls.parse(location, base=base)
+            self._guard.check_literal(job.target)
+        except FetchError as fault:
+            raise FetchError(fault.error_class, f"redirected: {fault.message}") from fault
+        job.redirects += 1
+        self._queue.put(job.line, job)
+
+    def _failed(self, line: str, job: _Job[T], fault: FetchError) -> None:
+        """Give a job up, or line it up for another attempt."""
+        if not fault.is_transient:
+            self._failing.pop(line, None)
+            job.fault = fault
+            return
+        self._failing[line] = (self._failing.get(line, (0, 0.0))[0] + 1, time.monotonic())
+        delay_s = max(BACKOFF_S * 2 ** (job.attempts - 1), fault.retry_after_s or 0.0)
+        if job.attempts > self._settings.retries or delay_s > RETRY_AFTER_LIMIT_S:
+            job.fault = fault
+            return
+        if fault.retry_after_s:
+            self._queue.pause(line, fault.retry_after_s)
+        job.redirects = 0
+        self._queue.put_later(line, job, delay_s)
+
+
+@contextlib.asynccontextmanager
+async def open_fetcher(settings: Download) -> AsyncGenerator[Fetcher[T]]:
+    """A fetcher with its HTTP client."""
+    guard = AddressGuard(settings.allow_hosts)
+    async with open_client(settings, guard) as session:
+        yield Fetcher[T](session, guard, settings)

@@ -1,0 +1,87 @@
+"""What robots.txt of a host allows us, asked once per host."""
+
+import asyncio
+from urllib.robotparser import RobotFileParser
+
+import aiohttp
+from yarl import URL
+
+from clip_assets.download.fetch import urls
+from clip_assets.download.fetch.addresses import AddressGuard
+from clip_assets.download.fetch.faults import LOCAL, REDIRECTS, FetchError, classify
+from clip_assets.download.fetch.policy import ROBOT
+
+MAX_BYTES = 500 * 1024
+"""Rules beyond this are not read; the limit that RFC 9309 asks for."""
+
+MAX_REDIRECTS = 5
+"""Followed for one robots.txt, as RFC 9309 asks for."""
+
+HOSTS_KEPT = 1000
+"""Hosts whose rules are remembered; the oldest are forgotten first."""
+
+
+class Robots:
+    """Rules of hosts, read when a host is first asked about.
+
+    Args:
+        session: the HTTP client.
+        guard: judges literal addresses.
+        deadline_s: for one robots.txt.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, guard: AddressGuard, deadline_s: float
+    ) -> None:
+        self._session = session
+        self._guard = guard
+        self._deadline_s = deadline_s
+        self._rules: dict[URL, asyncio.Task[RobotFileParser]] = {}
+
+    async def check(self, url: URL) -> None:
+        """Refuse a url that its host's rules do not allow us.
+
+        Raises:
+            FetchError: ``policy_robots``; why the host cannot be reached; or
+                ``robots_unanswered`` when it can, but does not tell its rules, which RFC 9309
+                takes as a refusal for the time being.
+        """
+        origin = url.origin()
+        if origin not in self._rules:
+            if len(self._rules) >= HOSTS_KEPT:
+                del self._rules[next(iter(self._rules))]
+            self._rules[origin] = asyncio.create_task(self._read(origin / "robots.txt"))
+        # Others wait for the same rules, whatever becomes of this url.
+        rules = await asyncio.shield(self._rules[origin])
+        if not rules.can_fetch(ROBOT, str(url)):
+            raise FetchError("policy_robots", "disallowed by robots.txt")
+
+    async def _read(self, url: URL) -> RobotFileParser:
+        rules = RobotFileParser()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                rules.parse(await self._lines(url))
+        except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
+            fault = classify(error)
+            error_class = fault.error_class if fault.error_class in LOCAL else "robots_unanswered"
+            raise FetchError(error_class, f"robots.txt: {fault.message}") from None
+        return rules
+
+    async def _lines(self, url: URL) -> list[str]:
+        for _ in range(MAX_REDIRECTS + 1):
+            self._guard.check_literal(url)
+            async with self._session.get(url, allow_redirects=False) as response:
+                if response.status in REDIRECTS:
+                    url = urls.parse(response.headers.get("Location", ""), base=url)
+                    continue
+                if response.status >= 500:
+                    raise FetchError(f"http_{response.status}", f"status {response.status}")
+                if response.status >= 400:
+                    return []
+                content = bytearray()
+                async for chunk in response.content.iter_any():
+                    content += chunk
+                    if len(content) >= MAX_BYTES:
+                        break
+                return content[:MAX_BYTES].decode(errors="replace").splitlines()
+        return []

@@ -1,0 +1,206 @@
+"""The asset ``image_shards``: the images of a partition's pairs in webdataset shards.
+
+Here a partition is cut into shards, finished shards of a killed run are kept, and the whole is
+reported. How urls become rows is told in ``pipeline``, what a shard's files hold in
+``samples``.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout
+from clip_assets.download import intents
+from clip_assets.download.intents import Plan
+from clip_assets.download.pipeline import download
+from clip_assets.download.report import partition_report
+from clip_assets.download.shard import Row, Shard, kept_columns, pair_columns, shard_files
+from clip_assets.errors import ConfigurationError
+from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.settings import Download
+from clip_assets.storage.manifests import Artifact, Catalog, Report
+
+IMAGE_SHARDS = Stage("image_shards", "2", rows_from="unique_pairs")
+
+OUTPUT_SETTINGS = {
+    "image_size",
+    "resize_mode",
+    "resize_only_if_bigger",
+    "encode_format",
+    "encode_quality",
+    "skip_reencode",
+    "min_image_size",
+    "max_aspect_ratio",
+    "extract_exif",
+    "compute_hash",
+    "perceptual_hash",
+    "verify_hash",
+    "blur_faces",
+    "save_additional_columns",
+    "samples_per_shard",
+}
+"""Settings that decide what a fetched image becomes; the others only decide how it is fetched."""
+
+
+def image_shards(catalog: Catalog, partition: PartitionKey, settings: Download) -> Outcome:
+    """Download the images of a partition's unique pairs.
+
+    Memory: three shards of rows, and the bodies and images in flight, whatever the
+    partition's size; see ``pipeline``.
+
+    Raises:
+        MissingArtifactError: the partition has no unique pairs yet.
+        DownloadError: the network of this machine is at fault.
+    """
+    catalog.require("unique_pairs", partition)
+    inputs = image_shards_inputs(catalog, partition, settings)
+    return materialize(
+        catalog, IMAGE_SHARDS, partition, inputs, lambda run: fetch_shards(run, settings, inputs)
+    )
+
+
+def image_shards_inputs(
+    catalog: Catalog, partition: PartitionKey, settings: Download
+) -> dict[str, str]:
+    """What a partition's shards are made from: its pairs, and the settings that shape them."""
+    return {
+        "unique_pairs": catalog.digest("unique_pairs", partition),
+        "settings": settings.model_dump_json(include=OUTPUT_SETTINGS),
+    }
+
+
+def fetch_shards(
+    run: StageRun,
+    settings: Download,
+    inputs: dict[str, str],
+    unchanged: Mapping[str, Artifact] = MappingProxyType({}),
+) -> Report:
+    """Fetch what a partition lacks of its plan: missing shards, or rows of a retry.
+
+    Args:
+        run: of the partition; its plan, if it has one for these inputs, is followed.
+        settings: limits and manners.
+        inputs: what the partition is made from.
+        unchanged: files that need not be read to know what they hold.
+    """
+    plan = _plan(run, inputs)
+    start = time.monotonic()
+    with run.store.local(layout.unique(run.partition), "unique_pairs") as file:
+        pairs = int(pq.read_metadata(file).num_rows)
+        size = settings.samples_per_shard
+        numbers = range(math.ceil(pairs / size))
+        kept = {number for number in numbers if _adopt(run, number, unchanged)}
+        due = intents.left_over(run, plan)
+        open_rows = {number: min(size, pairs - number * size) for number in numbers}
+        open_rows |= {number: len(due.get(number, ())) for number in kept}
+        to_fetch = sum(open_rows.values())
+        left = to_fetch
+
+        def publish(shard: Shard) -> None:
+            nonlocal left
+            shard.publish(run, again=shard.number in due)
+            left -= open_rows[shard.number]
+            run.progress(pairs - left, pairs, "pairs")
+
+        wanted = [number for number in numbers if open_rows[number]]
+        # A retry repeats what it had of a shard: its images are those of the published tar.
+        journals = {} if plan.due else intents.journals(run, wanted)
+        shards = read_shards(file, wanted, settings, journals)
+        begun = (
+            intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
+            for shard in shards
+        )
+        download(begun, settings, publish)
+    _remove_strays(run)
+    rate = round(to_fetch / (time.monotonic() - start), 1)
+    figures = {"shards_kept": len(kept - set(due)), "pairs_per_s": rate, "retried": plan.retried}
+    report = partition_report(run, numbers, figures)
+    recovered = report.rows_out - plan.successes if plan.retried else 0
+    return replace(report, figures=report.figures | {"recovered": recovered})
+
+
+def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Artifact]) -> bool:
+    """Keep a shard that an earlier run finished."""
+    files = shard_files(run.partition, number)
+    if not run.store.exists(layout.shard_stats(run.partition, number)):
+        return False
+    for path in files:
+        if path in unchanged:
+            run.keep(unchanged[path])
+        else:
+            run.adopt(path)
+    return True
+
+
+def read_shards(
+    file: Path, numbers: Iterable[int], settings: Download, journals: Mapping[int, Path]
+) -> Iterator[Shard]:
+    """Shards of a partition's pairs, each read when its turn comes.
+
+    Args:
+        file: pairs in the columns of ``schemas.PAIRS``.
+        numbers: of the wanted shards.
+        settings: samples per shard.
+        journals: by shard, see ``plans.journals``.
+
+    Raises:
+        ConfigurationError: the pairs lack a column that samples shall keep.
+    """
+    wanted = set(numbers)
+    size = settings.samples_per_shard
+    with pq.ParquetFile(file) as pairs:
+        found = pairs.schema_arrow.names
+        if missing := set(kept_columns(settings)) - set(found):
+            raise ConfigurationError(
+                "download.save_additional_columns",
+                ", ".join(sorted(missing)),
+                f"columns of the partition's pairs: {', '.join(found)}",
+                "Correct the spelling, or name the source's column in sources.columns.",
+            )
+        columns = pair_columns(settings, found)
+        batches = pairs.iter_batches(size, columns=columns)
+        for number, rows in enumerate(_cut(batches, size)):
+            if number in wanted:
+                journal = journals.get(number)
+                yield Shard(number, rows, pairs.schema_arrow, settings, journal)
+
+
+def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[Row]]:
+    """The rows of batches of any length in lists of ``size``, the last one shorter."""
+    waiting: list[Row] = []
+    for batch in batches:
+        waiting += batch.to_pylist()
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if waiting:
+        yield waiting
+
+
+def _remove_strays(run: StageRun) -> None:
+    """Remove shards of other settings that a killed run left."""
+    published = {artifact.path for artifact in run.artifacts}
+    for path in run.store.list(layout.shard_folder(run.partition)):
+        if path not in published:
+            run.store.delete(path)
+
+
+def _plan(run: StageRun, inputs: dict[str, str]) -> Plan:
+    """What the run sets out to do; shards made from other inputs no longer count as done."""
+    plan = intents.read(run)
+    if plan is not None and plan.inputs == inputs:
+        return plan
+    for path in run.store.list(layout.shard_folder(run.partition)):
+        if path.endswith("_stats.json"):
+            run.store.delete(path)
+    run.store.delete(run.work_folder)
+    plan = Plan(inputs)
+    intents.write(run, plan)
+    return plan

@@ -1,0 +1,113 @@
+"""What a run set out to do, so that the run after a kill does the rest of it.
+
+Without due rows a run fetches the shards that are missing; with them it is a retry, and fetches
+those rows again, in shards that keep what else they hold.
+"""
+
+import json
+import tarfile
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.download.shard import SUCCESS, Row, Shard, shard_files
+from clip_assets.errors import MissingArtifactError
+from clip_assets.pool.stages import StageRun
+from clip_assets.storage import tables
+from clip_assets.storage.store import Store
+
+Due = dict[int, dict[int, int]]
+"""Rows to fetch again: by shard and position, how often their urls have been tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run set out to do.
+
+    Args:
+        inputs: what the partition is made from; finished shards made from others do not count.
+        due: rows to fetch again.
+        successes: images that the partition had before.
+    """
+
+    inputs: dict[str, str]
+    due: Due = field(default_factory=Due)
+    successes: int = 0
+
+    @property
+    def retried(self) -> int:
+        """Rows to fetch again."""
+        return sum(map(len, self.due.values()))
+
+
+def read(run: StageRun) -> Plan | None:
+    """The plan of a run that was not finished."""
+    try:
+        content = json.loads(run.store.read_bytes(_path(run)))
+    except MissingArtifactError:
+        return None
+    due = {
+        int(number): {int(position): attempts for position, attempts in rows.items()}
+        for number, rows in content["due"].items()
+    }
+    return Plan(content["inputs"], due, content["successes"])
+
+
+def write(run: StageRun, plan: Plan) -> None:
+    """Keep a plan until its run is finished."""
+    run.store.write_bytes(_path(run), json.dumps(asdict(plan)).encode())
+
+
+def _path(run: StageRun) -> str:
+    return f"{run.work_folder}/plan.json"
+
+
+def journals(run: StageRun, numbers: Iterable[int]) -> dict[int, Path]:
+    """Files in which shards keep their results for the run after a kill; none on remote stores."""
+    if not run.store.is_local:
+        return {}
+    folder = Path(run.store.base, run.work_folder)
+    return {number: folder / f"{number:05d}.results" for number in numbers}
+
+
+def left_over(run: StageRun, plan: Plan) -> Due:
+    """What is due in the shards that have not been published again yet."""
+    due: Due = {}
+    for number, rows in plan.due.items():
+        path = layout.shard_rows(run.partition, number)
+        table = tables.read(run.store, path, schemas.SHARD_ROWS, "image_shards", ["attempts"])
+        attempts = table["attempts"].to_pylist()
+        untouched = {p: tried for p, tried in rows.items() if attempts[p] == tried}
+        if untouched:
+            due[number] = untouched
+    return due
+
+
+def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
+    """A shard with all its published results but those that are due."""
+    tar, table, _ = shard_files(run.partition, shard.number)
+    with run.store.local(table) as file:
+        rows: list[Row] = pq.read_table(file).to_pylist()
+    for position in due:
+        shard.expect_again(position, rows[position])
+    for position in set(range(len(rows))) - set(due):
+        if rows[position]["status"] != SUCCESS:
+            shard.restore(position, rows[position], None)
+    for position, image in _images(run.store, tar, {row["key"]: i for i, row in enumerate(rows)}):
+        # A kill can have left a tar that is ahead of its rows.
+        if rows[position]["status"] == SUCCESS:
+            shard.restore(position, rows[position], image)
+    return shard
+
+
+def _images(store: Store, path: str, positions: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+    """Every image of a published tar with its sample's position."""
+    with store.local(path) as file, tarfile.open(file) as tar:
+        for member in tar:
+            key, _, suffix = member.name.partition(".")
+            content = tar.extractfile(member)
+            if suffix not in ("json", "txt") and content is not None:
+                yield positions[key], content.read()

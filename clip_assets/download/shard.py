@@ -1,0 +1,279 @@
+"""One shard: results in any order go in; tar, parquet and stats in input order come out.
+
+File names, keys, json fields, columns and stats are img2dataset 1.47's; its writer is not used
+because it writes in order of arrival. Encoded images wait in a journal on disk, so a shard holds
+only its rows in memory, about 2 KB each.
+"""
+
+import json
+import math
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clip_assets import layout, schemas
+from clip_assets.download.fetch.fetcher import Fetched
+from clip_assets.download.journals import Journal, Place
+from clip_assets.download.resize import SOURCE_HASHES, Resized
+from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import StageRun
+from clip_assets.settings import Download
+from clip_assets.storage import tables
+from clip_assets.webdataset.write import end_tar, write_member
+
+Row = dict[str, Any]
+"""A row of pairs or of a shard, by column."""
+
+SUCCESS, NOT_FETCHED, NOT_RESIZED = "success", "failed_to_download", "failed_to_resize"
+"""img2dataset's statuses."""
+
+
+def sample_key(number: int, position: int, samples_per_shard: int) -> str:
+    """Key of a sample: img2dataset's ``compute_key`` for a shard of a partition.
+
+    Args:
+        number: of the shard in its partition.
+        position: of the sample in its shard.
+        samples_per_shard: decides how many digits a position has.
+    """
+    digits = math.ceil(math.log10(samples_per_shard))
+    return f"{10**digits * number + position:0{digits + layout.SHARD_DIGITS}d}"
+
+
+def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
+    """All files of a shard, in order of publication."""
+    return (
+        layout.shard_tar(partition, number),
+        layout.shard_rows(partition, number),
+        layout.shard_stats(partition, number),
+    )
+
+
+def kept_columns(settings: Download) -> list[str]:
+    """Columns of the pairs, besides uid, caption and url, that samples keep."""
+    boxes = ["face_bboxes"] if settings.blur_faces else []
+    return list(dict.fromkeys(settings.save_additional_columns + boxes))
+
+
+def pair_columns(settings: Download, found: list[str]) -> list[str]:
+    """Columns of the pairs that a shard is made from.
+
+    Args:
+        settings: which further columns are kept.
+        found: columns that the pairs have; of hashes of the source only those are asked for.
+    """
+    hashes = [name for name in SOURCE_HASHES if name in found]
+    return list(dict.fromkeys(["uid", "url", "caption", *hashes, *kept_columns(settings)]))
+
+
+class Shard:
+    """Results of one shard's pairs on their way into its files.
+
+    Args:
+        number: of the shard in its partition.
+        pairs: rows with ``pair_columns``, in order.
+        columns: types of the pairs' columns.
+        settings: format and samples per shard.
+        journal: keeps results until the shard is published; what it holds counts.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        pairs: list[Row],
+        columns: pa.Schema,
+        settings: Download,
+        journal: Path | None = None,
+    ) -> None:
+        self.number = number
+        self.pairs = pairs
+        self._settings = settings
+        theirs, ours = _columns(columns, settings)
+        self._json_fields = theirs.names
+        self._schema = pa.schema([*theirs, *ours])
+        self._rows: list[Row | None] = [None] * len(pairs)
+        self._left = len(pairs)
+        self._earlier: dict[int, Row] = {}
+        self._journal = Journal(journal)
+        self._images: dict[int, Place] = {}
+        self._start = time.time()
+        for result, place in self._journal.replay():
+            position = result.pop("position")
+            result["fetched_at"] = datetime.fromisoformat(result["fetched_at"])
+            self._set(position, self._pair(position) | result, place)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every pair has its result."""
+        return not self._left
+
+    @property
+    def open_positions(self) -> list[int]:
+        """Pairs that have no result yet."""
+        return [position for position, row in enumerate(self._rows) if row is None]
+
+    def put(self, position: int, fetched: Fetched, resized: Resized | None) -> None:
+        """Take one result.
+
+        Args:
+            position: of the pair.
+            fetched: how its url ended.
+            resized: what its file became; None when there was none.
+        """
+        key = sample_key(self.number, position, self._settings.samples_per_shard)
+        row = self._pair(position) | _row(self.pairs[position], key, fetched, resized)
+        if position in self._earlier:
+            row["attempts"] += self._earlier[position]["attempts"]
+        self._keep(position, row, resized.scaled.image if resized and resized.scaled else None)
+
+    def restore(self, position: int, row: Row, image: bytes | None) -> None:
+        """Take a result of an earlier run.
+
+        Args:
+            position: of the pair.
+            row: as it was published.
+            image: as it was published, None for a failure.
+        """
+        self._keep(position, row, image)
+
+    def expect_again(self, position: int, row: Row) -> None:
+        """Leave a pair open of which earlier runs published a failure."""
+        self._earlier[position] = row
+
+    def was_silent(self, position: int) -> bool:
+        """Whether no server answered when an earlier run tried the pair."""
+        return position in self._earlier and self._earlier[position]["http_status"] is None
+
+    def _pair(self, position: int) -> Row:
+        """What samples keep of a pair."""
+        return {name: self.pairs[position][name] for name in kept_columns(self._settings)}
+
+    def _keep(self, position: int, row: Row, image: bytes | None) -> None:
+        pair = self._pair(position)
+        result = {name: value for name, value in row.items() if name not in pair}
+        result |= {"position": position, "fetched_at": row["fetched_at"].isoformat()}
+        self._set(position, row, self._journal.append(result, image))
+
+    def _set(self, position: int, row: Row, place: Place | None) -> None:
+        self._rows[position] = row
+        self._left -= 1
+        if place is not None:
+            self._images[position] = place
+
+    def close(self) -> None:
+        """Let go of the results."""
+        self._journal.close()
+
+    def publish(self, run: StageRun, *, again: bool = False) -> None:
+        """Publish the shard's files, the one by which it counts as done last.
+
+        Args:
+            run: of the partition.
+            again: the shard has been published before. Then stats exist already, and it is by its
+                rows that they and the tar are known to be the new ones.
+        """
+        rows = [row for row in self._rows if row is not None]
+        tar, table, stats = shard_files(run.partition, self.number)
+        self._publish_tar(run, tar, rows)
+        if again:
+            self._publish_stats(run, stats, rows)
+        with run.publish(table) as part:
+            tables.write(part, pa.Table.from_pylist(rows, schema=self._schema))
+        if not again:
+            self._publish_stats(run, stats, rows)
+        self._journal.remove()
+
+    def _publish_tar(self, run: StageRun, path: str, rows: list[Row]) -> None:
+        with run.publish(path) as part, part.open("wb") as file:
+            for position in sorted(self._images):
+                image = self._journal.read(self._images[position])
+                for name, content in self._members(rows[position], image):
+                    write_member(file, name, content)
+            end_tar(file)
+
+    def _publish_stats(self, run: StageRun, path: str, rows: list[Row]) -> None:
+        with run.publish(path) as part:
+            part.write_text(json.dumps(self._stats(rows), indent=4))
+
+    def _members(self, row: Row, image: bytes) -> list[tuple[str, bytes]]:
+        """Files of one sample; webdataset's writer sorts them too."""
+        fields = {name: row[name] for name in self._json_fields}
+        members = {
+            self._settings.encode_format: image,
+            # Sources may have columns of types that json lacks, such as times.
+            "json": json.dumps(fields, indent=4, default=str).encode(),
+            "txt": (row["caption"] or "").encode(),
+        }
+        return [(f"{row['key']}.{suffix}", members[suffix]) for suffix in sorted(members)]
+
+    def _stats(self, rows: list[Row]) -> Row:
+        statuses = Counter(row["status"] for row in rows)
+        end = time.time()
+        return {
+            "count": len(rows),
+            "successes": statuses[SUCCESS],
+            "failed_to_download": statuses[NOT_FETCHED],
+            "failed_to_resize": statuses[NOT_RESIZED],
+            "duration": end - self._start,
+            "start_time": self._start,
+            "end_time": end,
+            "status_dict": Counter(row["error_message"] or SUCCESS for row in rows),
+        }
+
+
+def _columns(pairs: pa.Schema, settings: Download) -> tuple[pa.Schema, pa.Schema]:
+    """Columns of a shard's rows: img2dataset's in its order, then those of ours.
+
+    Its order has additional columns before the caption, and EXIF and hash at the end if wanted.
+    """
+    uid, *others = schemas.SHARD_ROWS
+    end = schemas.SHARD_ROWS.get_field_index("exif") - 1
+    theirs = [uid, *(pairs.field(name) for name in kept_columns(settings)), *others[:end]]
+    if settings.extract_exif:
+        theirs.append(schemas.SHARD_ROWS.field("exif"))
+    if settings.compute_hash != "none":
+        theirs.append(pa.field(settings.compute_hash, pa.string()))
+    names = {field.name for field in theirs}
+    return pa.schema(theirs), pa.schema([field for field in others if field.name not in names])
+
+
+def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
+    """A row of ``schemas.SHARD_ROWS``, and the file's hash in its column."""
+    error = fetched if resized is None else resized
+    if error.error_class is None:
+        status = SUCCESS
+    else:
+        is_image_wrong = resized is not None and error.error_class != "hash_mismatch"
+        status = NOT_RESIZED if is_image_wrong else NOT_FETCHED
+    scaled = resized.scaled if resized else None
+    hashes = resized.hashes if resized and scaled else {}
+    return {
+        "uid": pair["uid"],
+        "caption": pair["caption"],
+        "url": pair["url"],
+        "key": key,
+        "status": status,
+        "error_message": error.error_message,
+        "width": scaled.width if scaled else None,
+        "height": scaled.height if scaled else None,
+        "original_width": scaled.original_width if scaled else None,
+        "original_height": scaled.original_height if scaled else None,
+        "exif": resized.exif if resized else None,
+        **hashes,
+        "error_class": error.error_class,
+        "http_status": fetched.http_status,
+        "attempts": fetched.attempts,
+        "final_url": fetched.final_url,
+        "size_bytes": None if fetched.body is None else len(fetched.body),
+        "fetch_s": fetched.seconds,
+        "fetched_at": fetched.fetched_at,
+        "source_sha256": pair.get("sha256"),
+        "hash_matches": resized.hash_matches if resized else None,
+        "perceptual_hash": scaled.perceptual_hash if scaled else None,
+        # Which files are placeholders shows when all shards are done.
+        "is_placeholder": False,
+    }

@@ -1,0 +1,1 @@
+"""Models that turn pixels and words into vectors, and whose vectors a store holds."""

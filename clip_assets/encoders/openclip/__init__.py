@@ -1,0 +1,1 @@
+"""open_clip models as encoders: the one room that knows torch."""

@@ -1,0 +1,1 @@
+"""A file behind a path or url: opened, listed, fetched, told from its successor."""

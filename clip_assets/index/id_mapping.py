@@ -1,0 +1,159 @@
+"""What every vector id of an index version is; with it the version is complete and served.
+
+The vectors are merged in ``index.faiss_index``, which also says which partition has which ids.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.errors import AlignmentError
+from clip_assets.index import faiss_index, vectors_in, versions
+from clip_assets.index.faiss_index import FAISS_INDEX
+from clip_assets.index.slots import Content, Slot
+from clip_assets.index.versions import Version
+from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.storage import tables
+from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.store import Store
+
+ID_MAPPING = Stage("id_mapping", "1", rows_from=FAISS_INDEX.asset)
+
+GROUP_ROWS = 2_048
+"""Rows of one row group: what reading the row of a single id costs."""
+
+
+def id_mapping(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Outcome:
+    """Write the rows and the id mapping of the newest index version, then serve it.
+
+    Memory: ``GROUP_ROWS`` rows.
+
+    Args:
+        catalog: the pool's manifests.
+        partitions: every partition of the pool; the version says which of them it holds.
+
+    Raises:
+        MissingArtifactError: there is no merged index.
+        AlignmentError: a partition was embedded anew since its vectors were merged.
+    """
+    inputs = id_mapping_inputs(catalog, partitions)
+    return materialize(catalog, ID_MAPPING, None, inputs, partial(_make, catalog))
+
+
+def id_mapping_inputs(catalog: Catalog, partitions: Sequence[PartitionKey]) -> dict[str, str]:
+    """What the mapping depends on: the merged version, which names the rows of each partition."""
+    del partitions
+    return {"faiss_index": catalog.digest(FAISS_INDEX.asset)}
+
+
+def _make(catalog: Catalog, run: StageRun) -> Report:
+    name = catalog.require(FAISS_INDEX.asset).report.figures["version"]
+    version = versions.read(run.store, name)
+    for content in (slot.content for slot in version.slots if slot.content):
+        _check_unchanged(catalog, content)
+    same = _unchanged(run.store, version)
+    for number, slot in enumerate(version.slots):
+        if number in same:
+            _take_over(run, version, number)
+        else:
+            _write_slot(run, version, number, slot)
+        run.progress(number + 1, len(version.slots), "ranges of ids")
+    before = versions.current(run.store)
+    versions.use(run.store, name)
+    return Report(
+        version.vectors,
+        version.vectors,
+        figures={
+            "serving": name,
+            "served_before": before or "none",
+            "partitions_used": version.partitions_used,
+            "partitions_missing": version.partitions_missing,
+            "partitions_stale": version.partitions_stale,
+            "unused_ids": version.unused_ids,
+            "ranges_taken_over": len(same),
+        },
+    )
+
+
+def _check_unchanged(catalog: Catalog, content: Content) -> None:
+    if faiss_index.content(catalog, content.partition) != content:
+        raise AlignmentError(
+            f"id_mapping of partition {content.partition}",
+            "rows of embeddings that are newer than the merged vectors",
+            "rows of the same embeddings",
+            "Run: clip-assets run --select index_segments+",
+        )
+
+
+def _unchanged(store: Store, version: Version) -> set[int]:
+    """Numbers of the ranges that a complete previous version has in the same place."""
+    if version.previous not in versions.versions(store):
+        return set()
+    before = versions.read(store, version.previous)
+    pairs = enumerate(zip(before.slots, version.slots, strict=False))
+    return {number for number, (old, new) in pairs if old == new}
+
+
+def _take_over(run: StageRun, version: Version, number: int) -> None:
+    """Publish the files of the previous version's range, which never change, once more."""
+    assert version.previous is not None
+    for path in (layout.index_rows, layout.id_mapping):
+        with (
+            run.store.local(path(version.previous, number), ID_MAPPING.asset) as file,
+            run.publish(path(version.name, number)) as part,
+        ):
+            try:
+                part.hardlink_to(file)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(file, part)
+
+
+def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> None:
+    rows_path = layout.index_rows(version.name, number)
+    ids_path = layout.id_mapping(version.name, number)
+    with (
+        run.publish(rows_path) as rows_part,
+        run.publish(ids_path) as ids_part,
+        pq.ParquetWriter(rows_part, schemas.INDEX_ROWS, compression=tables.COMPRESSION) as rows,
+        pq.ParquetWriter(ids_part, schemas.ID_MAPPING, compression=tables.COMPRESSION) as ids,
+    ):
+        start = slot.start
+        for table in _rows(run.store, slot):
+            rows.write_table(tables.conform(table, schemas.INDEX_ROWS, rows_path))
+            numbered = table.append_column("i", pa.array(range(start, start + len(table))))
+            ids.write_table(tables.conform(numbered, schemas.ID_MAPPING, ids_path))
+            start += len(table)
+        _check_count(number, slot, start - slot.start)
+
+
+def _check_count(number: int, slot: Slot, rows: int) -> None:
+    if rows != slot.count:
+        raise AlignmentError(
+            f"{vectors_in.EMBEDDINGS} of range {number}",
+            f"{rows:,} rows",
+            f"{slot.count:,}, one for a vector",
+            "Run: clip-assets run --select embeddings+",
+        )
+
+
+def _rows(store: Store, slot: Slot) -> Iterator[pa.Table]:
+    """The rows of a range of ids, in groups; null rows where no partition has the ids."""
+    if slot.content is None:
+        for start in range(0, slot.count, GROUP_ROWS):
+            size = min(GROUP_ROWS, slot.count - start)
+            yield pa.Table.from_batches([_nothing(size)])
+        return
+    path = layout.embedding_rows(slot.content.partition)
+    with store.local(path, vectors_in.EMBEDDINGS) as file, pq.ParquetFile(file) as source:
+        for batch in source.iter_batches(GROUP_ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+def _nothing(rows: int) -> pa.RecordBatch:
+    nulls = [pa.nulls(rows, field.type) for field in schemas.INDEX_ROWS]
+    return pa.RecordBatch.from_arrays(nulls, schema=schemas.INDEX_ROWS)

@@ -1,0 +1,1 @@
+"""What became of every pair, in DataComp's columns."""

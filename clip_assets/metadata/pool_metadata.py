@@ -1,0 +1,232 @@
+"""DataComp's metadata of a partition, with what became of every pair.
+
+Joins pairs, shard rows and embedding rows by uid. Choosing rows from it is
+``subsets.baselines``; counting over the pool is ``stats``.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.errors import AlignmentError
+from clip_assets.layout import PartitionKey
+from clip_assets.pool import upstream
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.pool.upstream import Upstream
+from clip_assets.storage import tables
+from clip_assets.storage.manifests import Catalog, Manifest, Report
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+POOL_METADATA = Stage("pool_metadata", "2", rows_from="unique_pairs")
+
+MEMORY_BYTES = 2**30
+"""Of the join; beyond it, it spills."""
+
+BATCH_ROWS = 50_000
+
+OPENAI_SCORES = {
+    "ViT-B-32": "clip_b32_similarity_score",
+    "ViT-B-32-quickgelu": "clip_b32_similarity_score",
+    "ViT-L-14": "clip_l14_similarity_score",
+    "ViT-L-14-quickgelu": "clip_l14_similarity_score",
+}
+"""DataComp's score columns are by these models with OpenAI's weights."""
+
+
+def pool_metadata(catalog: Catalog, partition: PartitionKey) -> Outcome:
+    """Write one row for every unique pair of a partition, in the order of ``unique``.
+
+    A pool that brings its own uids may repeat one: its n-th row among the pairs then belongs to
+    its n-th row among the shard rows, which are in the order of the pairs. The urls of both are
+    compared, so that a wrong match is an error.
+
+    Memory: ``MEMORY_BYTES`` and ``BATCH_ROWS`` rows.
+
+    Raises:
+        MissingArtifactError: pairs, shards or embeddings of the partition are not done.
+        AlignmentError: they are not of the same pairs.
+    """
+    inputs = pool_metadata_inputs(catalog, partition)
+
+    def work(run: StageRun) -> Report:
+        shards = catalog.require("image_shards", partition)
+        column = _own_score_column(catalog.require("embeddings", partition))
+        catalog.require("unique_pairs", partition)
+        return _join(run, shards, column)
+
+    return materialize(catalog, POOL_METADATA, partition, inputs, work)
+
+
+def pool_metadata_inputs(catalog: Catalog, partition: PartitionKey) -> dict[str, str]:
+    """What a partition's metadata depends on."""
+    embeddings = catalog.get("embeddings", partition)
+    return {
+        "unique_pairs": catalog.digest("unique_pairs", partition, ".parquet"),
+        "image_shards": catalog.digest("image_shards", partition, ".parquet"),
+        "embeddings": catalog.digest("embeddings", partition, ".parquet"),
+        "score_column": _own_score_column(embeddings) if embeddings else "",
+    }
+
+
+def look(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
+    """What there is of the pool's metadata, for those who use all of it."""
+    for asset in ("unique_pairs", "image_shards", "embeddings"):
+        catalog.preload(asset, partitions)
+    return upstream.look(catalog, POOL_METADATA, partitions, partial(pool_metadata_inputs, catalog))
+
+
+def _own_score_column(embeddings: Manifest) -> str:
+    """The DataComp column that the store's own similarities belong to, empty if none."""
+    model = embeddings.report.figures.get("model") or {}
+    if model.get("pretrained") != "openai":
+        return ""
+    return OPENAI_SCORES.get(model.get("name", ""), "")
+
+
+def _join(run: StageRun, shards: Manifest, column: str) -> Report:
+    from clip_assets.storage import sql
+
+    with ExitStack() as stack:
+        database = stack.enter_context(sql.connection(MEMORY_BYTES))
+        local = [
+            stack.enter_context(run.store.local(output.path, "image_shards"))
+            for output in shards.outputs
+            if output.path.endswith(".parquet")
+        ]
+        pairs = stack.enter_context(run.store.local(layout.unique(run.partition), "unique_pairs"))
+        rows = stack.enter_context(
+            run.store.local(layout.embedding_rows(run.partition), "embeddings")
+        )
+        _declare(database, pairs, local, rows)
+        repeated = _check_alignment(database, run)
+        _publish(run, _batches(database, run.partition, column))
+        return _report(database, repeated, column)
+
+
+def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], rows: Path) -> None:
+    """The three upstream tables, each row with its place and its number among rows of its uid."""
+    from clip_assets.storage.sql import literal, literals
+
+    numbered = "row_number() OVER (PARTITION BY uid ORDER BY {order}) AS occurrence"
+    database.execute(
+        f"CREATE TABLE pairs AS SELECT *, {numbered.format(order='place')} FROM "
+        f"(SELECT *, file_row_number AS place FROM "
+        f"read_parquet({literal(pairs)}, file_row_number = true))"
+    )
+    found = f"read_parquet({literals(shards)}, filename = true)" if shards else "no_shards"
+    empty = "uid VARCHAR, url VARCHAR, key VARCHAR, status VARCHAR, error_class VARCHAR"
+    sizes = "original_width INTEGER, original_height INTEGER, sha256 VARCHAR"
+    database.execute(f"CREATE TABLE no_shards ({empty}, {sizes}, filename VARCHAR)")
+    database.execute(
+        "CREATE TABLE shards AS SELECT uid, url, key, status, error_class, original_width, "
+        "original_height, sha256, parse_filename(filename, true) AS shard, "
+        f"{numbered.format(order='parse_filename(filename, true), key')} FROM {found}"
+    )
+    database.execute(
+        f"CREATE TABLE embedded AS SELECT uid, key, similarity FROM read_parquet({literal(rows)})"
+    )
+
+
+def _check_alignment(database: "DuckDBPyConnection", run: StageRun) -> int:
+    """Make sure that the tables speak of the same pairs.
+
+    Returns:
+        How many rows have a uid that an earlier row of the partition has.
+    """
+    [(lacking, strange, unknown, repeated)] = database.execute(
+        "SELECT (SELECT count(*) FROM pairs ANTI JOIN shards USING (uid, occurrence, url)), "
+        "(SELECT count(*) FROM shards ANTI JOIN pairs USING (uid, occurrence, url)), "
+        "(SELECT count(*) FROM embedded ANTI JOIN shards USING (uid, key)), "
+        "(SELECT count(*) FROM pairs WHERE occurrence > 1)"
+    ).fetchall()
+    if lacking or strange or unknown:
+        raise AlignmentError(
+            f"{POOL_METADATA.asset} {run.partition}",
+            f"{lacking:,} pairs without a shard row, {strange:,} shard rows without a pair, "
+            f"{unknown:,} embeddings without a shard row",
+            "rows of the same pairs",
+            f"Run: clip-assets run --select image_shards+ --partitions {run.partition}",
+        )
+    return repeated
+
+
+def _batches(
+    database: "DuckDBPyConnection", partition: PartitionKey, column: str
+) -> Iterator[pa.RecordBatch]:
+    own = {
+        name: f"coalesce(pairs.{name}, embedded.similarity)" if name == column else f"pairs.{name}"
+        for name in ("clip_b32_similarity_score", "clip_l14_similarity_score")
+    }
+    chosen = {
+        "uid": "pairs.uid",
+        "url": "pairs.url",
+        "text": "pairs.caption",
+        "original_width": "shards.original_width",
+        "original_height": "shards.original_height",
+        **own,
+        "face_bboxes": "pairs.face_bboxes",
+        "sha256": "shards.sha256",
+        "clip_similarity_score": "embedded.similarity",
+        "status": "shards.status",
+        "error_class": "shards.error_class",
+        "nsfw": "pairs.nsfw",
+        "license": "pairs.license",
+        "language": "pairs.language",
+        "similarity": "pairs.similarity",
+        "punsafe": "pairs.punsafe",
+        "pwatermark": "pairs.pwatermark",
+        "aesthetic": "pairs.aesthetic",
+        "shard": f"'{partition}/' || shards.shard",
+        "key": "shards.key",
+    }
+    columns = ", ".join(f"{chosen[name]} AS {name}" for name in schemas.POOL_ROWS.names)
+    found = database.sql(
+        f"SELECT {columns} FROM pairs JOIN shards USING (uid, occurrence) "
+        "LEFT JOIN embedded ON embedded.uid = shards.uid AND embedded.key = shards.key "
+        "ORDER BY pairs.place"
+    )
+    reader = found.to_arrow_reader(BATCH_ROWS)
+    assert reader is not None
+    yield from reader
+
+
+def _publish(run: StageRun, batches: Iterator[pa.RecordBatch]) -> None:
+    path = layout.pool_rows(run.partition)
+    with (
+        run.publish(path) as part,
+        pq.ParquetWriter(part, schemas.POOL_ROWS, compression=tables.COMPRESSION) as writer,
+    ):
+        for batch in batches:
+            table = pa.Table.from_batches([batch])
+            writer.write_table(tables.conform(table, schemas.POOL_ROWS, path))
+
+
+def _report(database: "DuckDBPyConnection", repeated: int, column: str) -> Report:
+    statuses = dict(
+        database.execute("SELECT status, count(*) FROM shards GROUP BY 1 ORDER BY 1").fetchall()
+    )
+    faults = database.execute(
+        "SELECT error_class, count(*) FROM shards WHERE error_class IS NOT NULL "
+        "GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    [(embedded,)] = database.execute("SELECT count(*) FROM embedded").fetchall()
+    rows = sum(statuses.values())
+    return Report(
+        rows_in=rows,
+        rows_out=rows,
+        figures={
+            "rows_by_status": statuses,
+            "rows_by_error_class": dict(faults),
+            "rows_with_similarity": embedded,
+            "rows_with_repeated_uid": repeated,
+            "similarity_also_written_as": column or "none",
+        },
+    )

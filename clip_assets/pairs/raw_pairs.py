@@ -1,0 +1,109 @@
+"""``raw_pairs``: the planned source rows of a partition in canonical columns.
+
+Also written are the rows that are no pairs, and the keys that deduplication compares.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from clip_assets import layout
+from clip_assets.layout import PartitionKey
+from clip_assets.pairs import columns, direct, opening, reading
+from clip_assets.pairs.outputs import NotCleanError, Outputs, Rows
+from clip_assets.pairs.staging import Staging
+from clip_assets.partitions import ledger
+from clip_assets.partitions.ledger import PartitionPlan, SourceRange
+from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.settings import Sources
+from clip_assets.storage import sql
+from clip_assets.storage.manifests import Catalog, Report
+
+RAW_PAIRS = Stage("raw_pairs", "1")
+
+MEMORY_BYTES = 1 << 30
+"""Bound on DuckDB's memory; rows beyond it wait on disk. Python adds one batch of rows."""
+
+
+def raw_pairs_inputs(plan: PartitionPlan, settings: Sources) -> dict[str, str]:
+    """The plan and the settings that decide what is read, and how."""
+    chosen = json.dumps([settings.columns, settings.duplicates], sort_keys=True)
+    return {"plan": plan.digest(), "settings": hashlib.sha256(chosen.encode()).hexdigest()}
+
+
+def raw_pairs(catalog: Catalog, partition: PartitionKey, settings: Sources) -> Outcome:
+    """Read a partition's source rows.
+
+    Memory: ``MEMORY_BYTES`` and one batch, whatever the partition's size.
+
+    Raises:
+        MissingArtifactError: the partition was never planned.
+        SourceMissingError: a planned file is gone.
+        SourceChangedError: a planned file is another one.
+        SourceFormatError: a file holds no urls, or not what its name says.
+    """
+    plan = ledger.read_plan(catalog.store, partition)
+    inputs = raw_pairs_inputs(plan, settings)
+    return materialize(
+        catalog, RAW_PAIRS, partition, inputs, lambda run: _read_sources(run, plan.ranges, settings)
+    )
+
+
+def _read_sources(run: StageRun, ranges: Sequence[SourceRange], settings: Sources) -> Report:
+    for source in ranges:
+        opening.verify(source)
+    understood = columns.understood(settings.columns)
+    found = direct.rows(ranges, settings, understood)
+    if found is not None:
+        with suppress(NotCleanError), sql.connection(MEMORY_BYTES) as database:
+            return _write(run, ranges, found, Outputs(database))
+    with _fetch_folder(run) as folder, sql.connection(MEMORY_BYTES) as database:
+        outputs = Outputs(database)
+        staging = Staging(database, settings, outputs.rejects)
+        for done, _ in enumerate(reading.stage(staging, ranges, understood, folder)):
+            run.progress(done, len(ranges), "files")
+        return _write(run, ranges, staging.rows(), outputs, staging.repaired)
+
+
+def _write(
+    run: StageRun,
+    ranges: Sequence[SourceRange],
+    rows: Rows,
+    outputs: Outputs,
+    repaired: int = 0,
+) -> Report:
+    """Publish the partition's files."""
+    with run.publish(layout.raw(run.partition)) as part:
+        outputs.write_rows(part, rows)
+        for source in ranges:
+            # A file that was written to while it was read is not the planned one either.
+            opening.verify(source)
+    with run.publish(layout.pair_keys(run.partition)) as part:
+        outputs.write_keys(part)
+    with run.publish(layout.rejects(run.partition)) as part:
+        outputs.rejects.write(part, [source.uri for source in ranges])
+    dropped = outputs.rejects.by_reason()
+    return Report(
+        rows_in=outputs.kept + sum(dropped.values()),
+        rows_out=outputs.kept,
+        dropped=dropped,
+        figures={
+            "files": len({source.uri for source in ranges}),
+            "values_that_do_not_fit": outputs.misfits,
+            "rows_repaired_to_utf8": repaired,
+            "further_columns": list(rows.extras),
+        },
+    )
+
+
+@contextmanager
+def _fetch_folder(run: StageRun) -> Generator[Path]:
+    """Where remote files are fetched to: on a local store a later run finds what is there."""
+    if run.store.is_local:
+        yield Path(run.store.base, run.work_folder)
+    else:
+        with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
+            yield Path(folder)

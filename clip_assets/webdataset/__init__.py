@@ -1,0 +1,1 @@
+"""Webdataset tars: written, read, and looked into by offset."""

@@ -1,0 +1,521 @@
+import asyncio
+import gzip
+import time
+from collections import Counter, defaultdict
+
+import pytest
+from aiohttp import web
+
+from clip_assets.download.fetch.fetcher import LARGE_BODIES, SMALL_BYTES
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def test_body_arrives_with_its_story(site, fetch, settings):
+    [found] = fetch([site.serve("/a", b"hello")], settings)
+
+    assert (found.body, found.error_class, found.http_status, found.attempts) == (
+        b"hello",
+        None,
+        200,
+        1,
+    )
+    assert found.final_url == site.url("/a")
+    assert site.headers[0]["User-Agent"].startswith("Mozilla/5.0 (compatible; clip_assets/")
+
+
+def test_contact_is_told_to_site_owners(site, fetch, settings):
+    contact = settings.model_copy(update={"contact": "https://example.org/bot"})
+    fetch([site.serve("/a", b"hello")], contact)
+
+    assert site.headers[0]["User-Agent"].endswith("; +https://example.org/bot)")
+
+
+def test_connections_to_a_host_are_used_again(site, fetch, settings):
+    peers = set()
+
+    async def handler(request):
+        peers.add(request.transport.get_extra_info("peername"))
+        return web.Response(body=b"x")
+
+    site.pages = {f"/{i}": handler for i in range(40)}
+    one_by_one = settings.model_copy(update={"per_host": 2})
+    found = fetch([site.url(f"/{i}") for i in range(40)], one_by_one)
+
+    assert all(one.body == b"x" for one in found)
+    assert len(peers) <= 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 501])
+def test_permanent_errors_are_asked_once(site, fetch, settings, status):
+    [found] = fetch([site.serve("/a", status=status)], settings)
+
+    assert (found.error_class, found.http_status) == (f"http_{status}", status)
+    assert site.requests["/a"] == 1
+
+
+def test_transient_errors_are_asked_again(site, fetch, settings):
+    async def handler(request):
+        return web.Response(status=503 if site.requests["/a"] == 1 else 200, body=b"x")
+
+    site.pages["/a"] = handler
+    [found] = fetch([site.url("/a")], settings)
+
+    assert (found.body, found.attempts) == (b"x", 2)
+
+
+def test_attempts_are_limited(site, fetch, settings):
+    [found] = fetch([site.serve("/a", status=500)], settings)
+
+    assert (found.error_class, found.attempts, site.requests["/a"]) == ("http_500", 2, 2)
+
+
+def test_a_host_that_asks_for_a_pause_gets_it(site, fetch, settings):
+    site.serve("/a", status=429, Retry_After="2")
+    site.serve("/b", b"x")
+    one = settings.model_copy(update={"per_host": 1})
+    start = time.monotonic()
+    busy, calm = fetch([site.url("/a"), site.url("/b")], one)
+
+    assert busy.error_class == "http_429"
+    assert calm.body == b"x"
+    assert time.monotonic() - start > 2
+
+
+def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(site, fetch, settings):
+    [found] = fetch([site.serve("/a", status=429, Retry_After="3600")], settings)
+
+    assert (found.error_class, site.requests["/a"]) == ("http_429", 1)
+
+
+def test_requests_at_once_to_one_host_are_limited(site, fetch, settings):
+    urls = [site.serve(f"/{i}", b"x", delay_s=0.05) for i in range(20)]
+    fetch(urls, settings.model_copy(update={"per_host": 3}))
+
+    assert site.most_at_once == 3
+
+
+def test_a_slow_host_does_not_hold_the_others_up(site, fetch, settings):
+    async def after_the_others(_):
+        while site.requests["/fast"] < len(fast):
+            await asyncio.sleep(0.01)
+        return web.Response(body=b"x")
+
+    slow = [site.url(f"/slow{i}") for i in range(30)]
+    fast = [site.url("/fast", host=f"127.0.1.{i + 1}") for i in range(30)]
+    site.serve("/fast", b"y")
+    site.pages |= {f"/slow{i}": after_the_others for i in range(30)}
+    found = fetch(slow + fast, settings.model_copy(update={"per_host": 2}))
+
+    assert [one.body for one in found] == [b"x"] * 30 + [b"y"] * 30
+
+
+@pytest.mark.parametrize("tag", ["noai", "NoImageAI", "all, noindex", "clip_assets: noimageindex"])
+def test_images_whose_owner_refuses_are_not_taken(site, fetch, settings, tag):
+    [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
+
+    assert (found.body, found.error_class) == (None, "policy_noai")
+    assert site.requests["/a"] == 1
+
+
+@pytest.mark.parametrize("tag", ["otherbot: noai", "all", "unavailable_after: 25 Jun 2030", ""])
+def test_directives_for_others_do_not_matter(site, fetch, settings, tag):
+    [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
+
+    assert found.body == b"x"
+
+
+def test_noai_can_be_ignored(site, fetch, settings):
+    deaf = settings.model_copy(update={"respect_noai": False})
+    [found] = fetch([site.serve("/a", b"x", X_Robots_Tag="noai")], deaf)
+
+    assert found.body == b"x"
+
+
+def test_redirects_are_followed_to_their_end(site, fetch, settings):
+    site.serve("/c", b"x")
+    site.serve("/b", status=307, Location="c?q=1")
+    site.serve("/a", status=301, Location="/b")
+    [found] = fetch([site.url("/a")], settings)
+
+    assert (found.body, found.final_url, found.attempts) == (b"x", site.url("/c?q=1"), 1)
+
+
+@pytest.mark.parametrize(
+    ("location", "error_class"),
+    [
+        ("/a", "redirect"),
+        ("", "redirect"),
+        ("file:///etc/passwd", "scheme"),
+        ("javascript:alert(1)", "scheme"),
+        ("http://10.0.0.1/x", "private_address"),
+        ("http://169.254.169.254/latest/meta-data/", "private_address"),
+        ("http://[::1]/x", "private_address"),
+        ("http://localhost.localdomain.invalid:99999/", "url"),
+        ("http://[bad/", "url"),
+    ],
+)
+def test_redirects_to_forbidden_places_end(site, fetch, settings, location, error_class):
+    [found] = fetch([site.serve("/a", status=302, Location=location)], settings)
+
+    assert (found.body, found.error_class, found.http_status) == (None, error_class, 302)
+    assert site.requests["/a"] <= settings.max_redirects + 1
+
+
+def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed(
+    site, fetch, settings
+):
+    site.serve("/secret", b"secret")
+    site.serve("/a", status=302, Location=site.url("/secret", host="127.0.1.2"))
+    only = settings.model_copy(update={"allow_hosts": [f"127.0.0.1:{site.port}"]})
+    [found] = fetch([site.url("/a")], only)
+
+    assert found.error_class == "private_address"
+    assert not site.requests["/secret"]
+
+
+def test_slow_drips_end_at_the_deadline(raw, fetch, hasty):
+    drip = raw.script("/a", OK + b"\r\n", *[b"x", 0.1] * 10_000)
+    headers = raw.script("/b", OK, *[b"X-A: b\r\n", 0.1] * 10_000)
+    silent = raw.script("/c", 1000.0)
+    found = fetch([drip, headers, silent], hasty)
+
+    assert [one.error_class for one in found] == ["timeout"] * 3
+
+
+def test_endless_bodies_end_at_the_byte_cap(raw, fetch, settings):
+    plain = raw.script("/a", OK + b"\r\n")
+    endless = raw.script("/b", OK + b"Transfer-Encoding: chunked\r\n\r\n")
+
+    async def pour(_, writer, chunk):
+        writer.write(OK + (b"Transfer-Encoding: chunked\r\n\r\n" if chunk else b"\r\n"))
+        piece = b"%x\r\n" % 65536 + b"x" * 65536 + b"\r\n" if chunk else b"x" * 65536
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    raw.pages["/a"] = lambda reader, writer: pour(reader, writer, chunk=False)
+    raw.pages["/b"] = lambda reader, writer: pour(reader, writer, chunk=True)
+    small = settings.model_copy(update={"max_bytes": 2**21})
+    found = fetch([plain, endless], small)
+
+    assert [one.error_class for one in found] == ["too_large", "too_large"]
+
+
+def test_waiting_for_room_is_not_the_servers_fault(site, fetch, settings):
+    body = bytes(SMALL_BYTES + 1)
+    urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
+    hasty = settings.model_copy(update={"deadline_s": 6, "retries": 0, "per_host": 20})
+    begin = time.monotonic()
+    found = fetch(urls, hasty, work_s=6.5)
+
+    assert [len(one.body or b"") for one in found] == [len(body)] * len(urls)
+    assert time.monotonic() - begin > 6.5, "the last ones waited for the first to be released"
+
+
+def test_a_body_announced_too_large_is_not_read(site, fetch, settings):
+    [found] = fetch(
+        [site.serve("/a", b"x" * 5000)], settings.model_copy(update={"max_bytes": 4999})
+    )
+
+    assert (found.error_class, found.http_status) == ("too_large", 200)
+
+
+def test_a_gzip_bomb_ends_at_the_byte_cap(raw, fetch, settings):
+    bomb = gzip.compress(b"\0" * 500 * 2**20, 9)
+    head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    small = settings.model_copy(update={"max_bytes": 2**20})
+    [found] = fetch([raw.script("/a", head + bomb)], small)
+
+    assert found.error_class == "too_large"
+
+
+def test_gzip_that_nobody_asked_for_is_unpacked(raw, fetch, settings):
+    body = gzip.compress(b"hello")
+    head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    broken = OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"
+    good, bad = fetch([raw.script("/a", head + body), raw.script("/b", broken)], settings)
+
+    assert good.body == b"hello"
+    assert bad.error_class == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error_class"),
+    [
+        (b"", "reset"),
+        (b"garbage\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "incomplete"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nx", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "incomplete"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", "http_999"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe/\r\nContent-Length: 0\r\n\r\n", "url"),
+    ],
+    ids=[
+        "silence",
+        "garbage",
+        "short",
+        "negative",
+        "no number",
+        "bad chunk",
+        "cut chunk",
+        "huge header",
+        "999",
+        "bytes",
+    ],
+)
+def test_broken_answers_are_told_apart(raw, fetch, settings, answer, error_class):
+    [found] = fetch([raw.script("/a", answer)], settings.model_copy(update={"retries": 0}))
+
+    assert (found.body, found.error_class) == (None, error_class)
+    assert "\n" not in found.error_message
+    assert len(found.error_message) <= 200
+
+
+def test_more_bytes_than_announced_are_not_taken(raw, fetch, settings):
+    together = raw.script("/a", OK + b"Content-Length: 4\r\n\r\nlonger")
+    later = raw.script("/b", OK + b"Content-Length: 4\r\n\r\nlong", 0.1, b"er")
+    found = fetch([together, later], settings)
+
+    assert [one.error_class for one in found] == ["protocol", None]
+    assert found[1].body == b"long"
+
+
+@pytest.mark.parametrize(
+    ("url", "error_class"),
+    [
+        ("", "scheme"),
+        ("no scheme", "scheme"),
+        ("/relative", "scheme"),
+        ("//host/path", "scheme"),
+        ("ftp://127.0.0.1/a", "scheme"),
+        ("file:///etc/passwd", "scheme"),
+        ("data:image/png;base64,AAAA", "scheme"),
+        ("javascript:alert(1)", "scheme"),
+        ("http://", "url"),
+        ("http:///path", "url"),
+        ("http://[bad", "url"),
+        ("http://host:port/", "url"),
+        ("http://host:99999/", "url"),
+        ("http://10.1.2.3/", "private_address"),
+        ("http://0/", "url"),
+        ("http://0x7f.1/", "private_address"),
+        ("http://2130706433/", "url"),
+        ("http://[::ffff:127.0.0.1]/", "private_address"),
+        ("http://[64:ff9b::7f00:1]/", "private_address"),
+        ("http://[fe80::1%25lo]/", "private_address"),
+        ("http://169.254.169.254/latest/meta-data/", "private_address"),
+        ("http://localhost/", "private_address"),
+        ("http://" + "a" * 300 + ".invalid/", "dns"),
+        ("http://xn--/", "dns"),
+        ("http://\u2603\ud7ff..\u0000/", "url"),
+    ],
+)
+def test_urls_that_lead_nowhere_are_told_apart(fetch, settings, url, error_class):
+    strict = settings.model_copy(update={"allow_hosts": [], "retries": 0})
+    [found] = fetch([url], strict)
+
+    assert (found.body, found.error_class) == (None, error_class), found.error_message
+    assert found.http_status is None
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/a b.jpg", "/a%20b.jpg"),
+        (" /a.jpg\n", "/a.jpg"),
+        ("/\u00e9t\u00e9.jpg", "/%C3%A9t%C3%A9.jpg"),
+        ("/a%2Fb%7e.jpg?x=%41&y=a+b", "/a%2Fb%7e.jpg?x=%41&y=a+b"),
+        ("/a.jpg#fragment", "/a.jpg"),
+        ("/a.jpg?q=\u2603", "/a.jpg?q=%E2%98%83"),
+    ],
+)
+def test_urls_are_sent_as_they_are_or_quoted(site, fetch, settings, url, path):
+    stripped = url.strip()
+    full = site.url(stripped).join(url.split(stripped))
+    fetch([full], settings)
+
+    assert site.raw_paths == [path]
+
+
+def test_userinfo_becomes_authorization_and_is_not_told(site, fetch, settings):
+    site.serve("/a", b"x")
+    [found] = fetch([f"http://me:secret@127.0.0.1:{site.port}/a"], settings)
+
+    assert found.body == b"x"
+    assert site.headers[0]["Authorization"].startswith("Basic ")
+    assert "secret" not in found.final_url
+
+
+def test_refused_connections_and_unknown_names_are_rows(fetch, settings):
+    refused, unknown = fetch(["http://127.0.0.1:1/a", "http://no-such-host.invalid/a"], settings)
+
+    assert refused.error_class == "refused"
+    assert unknown.error_class in ("dns", "dns_unanswered")
+
+
+def test_https_with_a_trusted_certificate_works(tls_site, authority, fetch, settings, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    site = tls_site(authority.context())
+    urls = [site.serve("/a", b"x"), site.url("/a", host="localhost")]
+    found = fetch(urls, settings)
+
+    assert [one.body for one in found] == [b"x", b"x"]
+
+
+def test_bad_certificates_are_refused(tls_site, authority, fetch, settings, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    expired = tls_site(authority.context(days=-1))
+    self_signed = tls_site(authority.context(signed_by_self=True))
+    good = tls_site(authority.context())
+    found = fetch(
+        [
+            expired.serve("/a", b"x"),
+            self_signed.serve("/a", b"x"),
+            good.url("/a", host="127.0.1.9"),
+            good.url("/a").replace("https:", "http:"),
+            f"https://127.0.0.1:{good.port}/a",
+        ],
+        settings.model_copy(update={"retries": 0}),
+    )
+
+    assert [one.error_class for one in found] == ["tls", "tls", "tls", "reset", "http_404"]
+    assert "expired" in found[0].error_message
+    assert not expired.requests
+
+
+def test_a_stalled_tls_handshake_ends(raw, fetch, hasty):
+    # The server waits for the end of a request's head, which a TLS greeting does not have.
+    [found] = fetch([f"https://127.0.0.1:{raw.port}/"], hasty)
+
+    assert found.error_class == "timeout"
+
+
+def test_a_host_that_keeps_failing_is_left_alone(site, fetch, settings):
+    urls = [site.serve(f"/{i}", status=500) for i in range(60)]
+    found = fetch(urls, settings.model_copy(update={"retries": 0, "per_host": 2}))
+
+    classes = [one.error_class for one in found]
+    assert set(classes) == {"http_500", "host_down"}
+    assert site.requests.total() == classes.count("http_500") <= 22
+    assert all(one.attempts == 0 for one in found if one.error_class == "host_down")
+
+
+def test_a_host_that_says_no_is_not_a_host_that_fails(site, fetch, settings):
+    found = fetch([site.url(f"/{i}") for i in range(60)], settings)
+
+    assert {one.error_class for one in found} == {"http_404"}
+
+
+def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
+    urls = [site.serve(f"/{i}", b"x") for i in range(6)]
+    start = time.monotonic()
+    fetch(urls, settings.model_copy(update={"per_host_interval_s": 0.1}))
+
+    assert time.monotonic() - start > 0.5
+
+
+def test_what_is_not_requested_does_not_keep_a_distance(fetch, settings):
+    urls = ["no url"] * 50 + ["http://10.0.0.1/a"] * 50
+    found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 1000}))
+
+    assert Counter(one.error_class for one in found) == {"scheme": 50, "private_address": 50}
+
+
+def test_two_spellings_of_a_host_are_one_host(site, fetch, settings):
+    site.serve("/a", b"x", delay_s=0.1)
+    names = ["localhost", "LOCALHOST", "LocalHost"]
+    local = settings.model_copy(update={"allow_hosts": ["localhost"], "per_host": 1})
+    found = fetch([site.url("/a", host=name) for name in names], local)
+
+    assert [one.body for one in found] == [b"x"] * 3
+    assert site.most_at_once == 1
+
+
+@pytest.mark.slow
+def test_fifty_thousand_urls_on_one_host_all_end(raw, fetch, settings):
+    answers = Counter()
+
+    async def answer(reader, writer):
+        answers["connections now"] += 1
+        answers["most"] = max(answers["most"], answers["connections now"])
+        answers["connections"] += 1
+        while True:
+            answers["requests"] += 1
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+        answers["connections now"] -= 1
+
+    raw.pages = defaultdict(lambda: answer)
+    found = fetch([f"http://127.0.0.1:{raw.port}/{i}" for i in range(50_000)], settings)
+
+    assert {(one.body, one.http_status, one.attempts) for one in found} == {(b"", 204, 1)}
+    assert answers["requests"] >= 50_000
+    assert answers["most"] <= settings.per_host
+    assert answers["connections"] <= 1000
+
+
+@pytest.fixture
+def obedient(settings):
+    return settings.model_copy(update={"respect_robots": True, "retries": 0})
+
+
+def test_robots_txt_is_asked_once_and_obeyed(site, fetch, obedient):
+    site.serve("/robots.txt", b"User-agent: *\nDisallow: /private/\nUser-agent: bad\nDisallow: /")
+    allowed = [site.serve(f"/{i}", b"x") for i in range(5)]
+    found = fetch([*allowed, site.serve("/private/a", b"x")], obedient)
+
+    assert [one.body for one in found[:5]] == [b"x"] * 5
+    assert found[5].error_class == "policy_robots"
+    assert site.requests["/robots.txt"] == 1
+    assert not site.requests["/private/a"]
+
+
+def test_rules_for_our_name_count(site, fetch, obedient):
+    site.serve("/robots.txt", b"User-agent: clip_assets\nDisallow: /\n\nUser-agent: *\nAllow: /")
+    [found] = fetch([site.serve("/a", b"x")], obedient)
+
+    assert found.error_class == "policy_robots"
+
+
+def test_a_host_without_robots_txt_allows_everything(site, fetch, obedient):
+    [found] = fetch([site.serve("/a", b"x")], obedient)
+
+    assert found.body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error_class"),
+    [
+        ({"status": 503}, "robots_unanswered"),
+        ({"status": 302, "Location": "/robots.txt"}, None),
+        ({"status": 302, "Location": "file:///etc/passwd"}, "robots_unanswered"),
+        ({"status": 302, "Location": "http://10.0.0.1/robots.txt"}, "robots_unanswered"),
+        ({"body": b"\0\xff garbage"}, None),
+        ({"body": b"User-agent: *\nDisallow: /\n" + b"# filler\n" * 12_000_000}, "policy_robots"),
+    ],
+    ids=["503", "loop", "file", "private", "garbage", "100 MB"],
+)
+def test_strange_robots_txt_has_an_outcome(site, fetch, obedient, answer, error_class):
+    site.serve("/robots.txt", **answer)
+    [found] = fetch([site.serve("/a", b"x")], obedient)
+
+    assert found.error_class == error_class
+
+
+def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(fetch, obedient):
+    [found] = fetch(["http://127.0.0.1:1/a"], obedient)
+
+    assert (found.error_class, found.attempts) == ("refused", 1)
+
+
+def test_robots_txt_is_not_asked_for_unless_wanted(site, fetch, settings):
+    fetch([site.serve("/a", b"x")], settings)
+
+    assert not site.requests["/robots.txt"]

@@ -1,0 +1,41 @@
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+from clip_assets.encoders.openclip import lazy_open_clip
+library.load()
+import open_clip, torch, torchvision
+assert open_clip.hf_model.transformers, "what else needs the compiler is imported whole"
+assert "torch._dynamo" not in sys.modules
+box = torch.tensor([[0.0, 0, 0, 2, 2]])
+print(torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), box, 1).item())
+print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
+library.load()
+"""
+
+
+def test_the_compiler_is_imported_only_when_somebody_needs_it():
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["1.0", "-1.0"]
+
+
+NEEDED = """
+from clip_assets.encoders.openclip import lazy_open_clip
+with library.without_compiler():
+    import torchvision
+    import transformers.masking_utils
+import torch
+print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
+"""
+
+
+def test_what_needs_more_of_the_compiler_gets_it():
+    found = subprocess.run(
+        [sys.executable, "-c", NEEDED], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["-1.0"]

@@ -1,0 +1,71 @@
+"""Which kind of index is chosen for how many vectors."""
+
+import faiss
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.index import kinds
+from clip_assets.settings import Index
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("vectors", "memory", "expected"),
+    [
+        (0, 4 * GIB, "IDMap2,Flat"),
+        (50_000, 4 * GIB, "IDMap2,Flat"),
+        (50_001, 4 * GIB, "IVF64,Flat"),
+        (1_500_000, 4 * GIB, "IVF64,SQ8"),
+        (5_000_000, 4 * GIB, "IVF64,PQ256"),
+        (10_000_000, 4 * GIB, "IVF64,PQ128"),
+        (100_000_000, 4 * GIB, "IVF64,PQ8"),
+        (50_000, 2**21 + 2**20, "IVF64,PQ16"),
+    ],
+)
+def test_the_most_exact_kind_that_fits_is_chosen(vectors, memory, expected) -> None:
+    choice = kinds.choose(vectors, 512, 64, Index(max_memory_bytes=memory))
+    assert choice.key == expected
+    assert choice.fits_up_to >= vectors
+
+
+def test_too_little_memory_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="max_memory_bytes"):
+        kinds.choose(10_000_000, 512, 64, Index(max_memory_bytes=2**20))
+
+
+@given(
+    vectors=st.integers(0, 10**9),
+    dim=st.sampled_from([32, 512, 768, 1024]),
+    memory=st.integers(2**20, 2**36),
+    flat_limit=st.integers(1, 10**6),
+)
+def test_what_is_chosen_fits_and_has_room_to_grow(vectors, dim, memory, flat_limit) -> None:
+    settings = Index(max_memory_bytes=memory, flat_limit=flat_limit)
+    lists = kinds.lists_for(vectors, 1024, settings.train_limit)
+    try:
+        choice = kinds.choose(vectors, dim, lists, settings)
+    except ConfigurationError:
+        assert 2 * vectors * (8 + 8) + 4 * dim * lists > memory
+        return
+    assert vectors <= choice.fits_up_to
+    assert choice.fits_up_to * choice.bytes_per_vector <= memory
+    if choice.key != kinds.FLAT:
+        assert choice.fits_up_to >= 2 * vectors
+
+
+@pytest.mark.parametrize("dim", [32, 512])
+def test_bytes_of_a_vector_are_those_of_faiss(dim: int) -> None:
+    for memory in (2**40, 2**24, 2**22, 2**21):
+        choice = kinds.choose(20_000, dim, 4, Index(max_memory_bytes=memory, flat_limit=1))
+        built = faiss.index_factory(dim, choice.key, faiss.METRIC_INNER_PRODUCT)
+        assert built.code_size + kinds.ID_BYTES == choice.bytes_per_vector
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_every_list_can_be_trained(vectors: int, suited: int, limit: int) -> None:
+    lists = kinds.lists_for(vectors, suited, limit)
+    assert 1 <= lists <= suited
+    assert lists == 1 or lists * kinds.TRAINING_POINTS <= min(vectors, limit)

@@ -1,0 +1,207 @@
+"""What the automation requests, tick by tick.
+
+Dagster's own evaluation over our definitions; a materialization is reported instead of made.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from clip_assets.definitions import defs
+from clip_assets.layout import PartitionKey
+from clip_assets.orchestration.partitions import POOL
+from clip_assets.orchestration.requests import range_tags
+from clip_assets.storage.manifests import Failure, write_failure
+from clip_assets.storage.store import Store
+
+PARTITIONED = ["raw_pairs", "unique_pairs", "image_shards", "embeddings", "pool_metadata"]
+FAN_INS = ["subsets/no_filter", "subsets/basic_filter", "metadata_stats", "faiss_index"]
+
+
+class Daemon:
+    """Ticks of the automation over one instance."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._cursor = None
+        self._now = datetime(2026, 1, 1, 12)
+
+    def add(self, *keys: str) -> None:
+        self._instance.add_dynamic_partitions(str(POOL.name), list(keys))
+
+    def tick(self) -> dict[str, set[str | None]]:
+        """Partitions requested by asset; {None} for an unpartitioned one."""
+        self._now += timedelta(seconds=30)
+        result = dg.evaluate_automation_conditions(
+            defs=defs, instance=self._instance, cursor=self._cursor, evaluation_time=self._now
+        )
+        self._cursor = result.cursor
+        requested: dict[str, set[str | None]] = {}
+        for found in result.results:
+            subset = found.true_subset
+            if not subset.is_empty:
+                keys = {p.partition_key for p in subset.expensively_compute_asset_partitions()}
+                requested[subset.key.to_user_string()] = keys
+        return requested
+
+    def made(self, asset: str, *keys: str, version: str = "1") -> None:
+        for key in keys or (None,):
+            event = dg.AssetMaterialization(
+                dg.AssetKey(asset.split("/")), partition=key, tags={"dagster/data_version": version}
+            )
+            self._instance.report_runless_asset_event(event)
+
+    def make(self, requested: dict[str, set[str | None]]) -> None:
+        for asset, keys in requested.items():
+            self.made(asset, *sorted(key for key in keys if key))
+
+    def settle(self, ticks: int = 8) -> list[dict[str, set[str | None]]]:
+        """Tick and make until nothing is asked for."""
+        history = []
+        for _ in range(ticks):
+            requested = self.tick()
+            if not requested and history and not history[-1]:
+                break
+            history.append(requested)
+            self.make(requested)
+        return [requested for requested in history if requested]
+
+
+@pytest.fixture
+def instance_of() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def daemon(instance_of: dg.DagsterInstance) -> Daemon:
+    return Daemon(instance_of)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The pool that the conditions look at: no sources, so every run of it fails."""
+    monkeypatch.delenv("CLIP_ASSETS_POOL", raising=False)
+    monkeypatch.setenv("CLIP_ASSETS_ROOT", str(tmp_path))
+    return Store.open(str(tmp_path))
+
+
+def times(history: list[dict[str, set[str | None]]], asset: str) -> int:
+    return sum(asset in requested for requested in history)
+
+
+def test_partitions_that_were_there_before_are_requested(daemon: Daemon) -> None:
+    daemon.add("00000", "00001")
+    requested = daemon.tick()
+    for asset in PARTITIONED:
+        assert requested[asset] == {"00000", "00001"}, "one run goes through all stages"
+
+
+def test_new_partition_is_processed_and_the_index_refreshed_once(daemon: Daemon) -> None:
+    daemon.add("00000", "00001")
+    first = daemon.settle()
+    assert times(first, "faiss_index") == times(first, "id_mapping") == 1
+    daemon.add("00002")
+    history = daemon.settle()
+    for asset in [*PARTITIONED, "index_segments"]:
+        asked = [requested[asset] for requested in history if asset in requested]
+        assert asked == [{"00002"}], asset
+    for asset in [*FAN_INS, "id_mapping"]:
+        assert times(history, asset) == 1, asset
+    assert daemon.settle() == [], "and then there is nothing to do"
+
+
+def test_id_mapping_is_made_in_the_run_of_its_index(daemon: Daemon) -> None:
+    daemon.add("00000")
+    for requested in daemon.settle():
+        assert ("faiss_index" in requested) == ("id_mapping" in requested)
+
+
+def test_one_missing_partition_does_not_hold_back_the_index(daemon: Daemon) -> None:
+    daemon.add("00000")
+    daemon.settle()
+    daemon.add("00001", "00002")
+    daemon.tick()
+    for asset in [*PARTITIONED, "index_segments"]:
+        daemon.made(asset, "00001")
+    history = [daemon.tick() for _ in range(3)]
+    assert all("00002" in requested["raw_pairs"] for requested in history)
+    assert times(history, "faiss_index") == 1
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 2], ids=["before the next tick", "while it runs", "later"])
+def test_no_update_of_a_partition_is_lost(daemon: Daemon, ticks: int) -> None:
+    daemon.add("00000")
+    daemon.settle()
+    daemon.add("00001", "00002")
+    daemon.made("index_segments", "00001")
+    # A partition that comes to rest is given one look to show what was made.
+    assert ["faiss_index" in daemon.tick() for _ in range(2)] == [False, True]
+    for _ in range(ticks):
+        assert "faiss_index" not in daemon.tick(), "nothing is new"
+    daemon.made("index_segments", "00002")
+    history = [daemon.tick()]
+    # The run that was requested first ends, without the new partition.
+    daemon.made("faiss_index")
+    daemon.made("id_mapping")
+    history += [daemon.tick() for _ in range(2)]
+    assert times(history, "faiss_index") == 1
+
+
+def test_another_recipe_encodes_every_segment_again(daemon: Daemon) -> None:
+    daemon.add("00000", "00001")
+    daemon.settle()
+    daemon.made("index_recipe", version="1")
+    assert times(daemon.settle(), "index_segments") == 0, "the same recipe changes nothing"
+    daemon.made("index_recipe", version="2")
+    history = daemon.settle()
+    asked = [requested["index_segments"] for requested in history if "index_segments" in requested]
+    assert asked == [{"00000", "00001"}]
+    assert times(history, "faiss_index") == 1
+
+
+def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
+    daemon: Daemon, instance_of: dg.DagsterInstance, store: Store
+) -> None:
+    daemon.add("00000", "00001")
+    daemon.tick()
+    # One run over both: raw_pairs of 00001 fails, so nothing else of either is made.
+    failure = Failure("SourceMissingError", "a.csv is gone", "2026-01-01T12:00:00+00:00")
+    write_failure(store, "raw_pairs", PartitionKey("00001"), failure)
+    run_that_failed(instance_of, ["00000", "00001"])
+    daemon.made("raw_pairs", "00000")
+    assert not any("raw_pairs" in daemon.tick() for _ in range(2))
+    later = [daemon.tick() for _ in range(25)]
+    assert any(requested.get("unique_pairs") == {"00000"} for requested in later)
+    assert not any("raw_pairs" in requested for requested in later), "that is for a person"
+
+
+def run_that_failed(instance: dg.DagsterInstance, keys: list[str]) -> None:
+    """A real failed run over a range, as Dagster's own records have it."""
+    tags = range_tags(PartitionKey(keys[0]), PartitionKey(keys[-1]))
+    job = defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset) for asset in PARTITIONED],
+        tags=tags,
+        raise_on_error=False,
+    )
+    assert not result.success
+
+
+def test_how_often_the_sensors_look_can_be_set() -> None:
+    told = (
+        "from clip_assets.definitions import defs;"
+        "print([sensor.minimum_interval_seconds for sensor in defs.sensors])"
+    )
+    variables = os.environ | {"CLIP_ASSETS_LOOK_EVERY_S": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[7, 7]\n"

@@ -1,0 +1,170 @@
+"""The numbers of a pool, per partition and in total."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip_assets import layout
+from clip_assets.metadata import pool_metadata
+from clip_assets.pool.stages import Outcome
+from clip_assets.stats import report
+from clip_assets.stats.metadata_stats import metadata_stats, metadata_stats_inputs
+from clip_assets.stats.summary import KEPT_VALUES, OTHER_VALUES, Summary, frequent, total
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+Publish = Callable[..., None]
+KEYS = [layout.partition_key(number) for number in range(3)]
+
+
+def image(url: str, text: str = "a caption", **further: Any) -> dict[str, Any]:
+    return {"url": url, "text": text, **further}
+
+
+FIRST = [
+    image("https://A.example/1.jpg", original_width=640, original_height=480, nsfw="UNLIKELY"),
+    image("http://u:p@a.example:80/2?x#y", "", original_width=64, original_height=2000),
+    image("http://b.example", "x" * 1200, status="failed_to_download", error_class="dns"),
+]
+SECOND = [
+    image("http://a.example/3", clip_similarity_score=0.31, language="en"),
+    image("no url at all", None, clip_similarity_score=9.0, license="CC-BY"),
+]
+
+
+def made(catalog: Catalog) -> Outcome:
+    """The asset, as a new process would make it."""
+    fresh = Catalog(catalog.store)
+    return metadata_stats(fresh, pool_metadata.look(fresh, KEYS))
+
+
+def stats(store: Store) -> Summary:
+    return Summary.parsed(store.read_bytes(layout.STATS))
+
+
+def test_partitions_are_counted_and_added(catalog: Catalog, publish_rows: Publish) -> None:
+    publish_rows(0, FIRST)
+    publish_rows(2, SECOND)
+    figures = made(catalog).manifest.report.figures
+    found = stats(catalog.store)
+    assert found.rows == 5
+    assert found.status == {"success": 4, "failed_to_download": 1}
+    assert found.domains == {"a.example": 3, "(none)": 1, "b.example": 1}
+    assert report.sizes(found) == {
+        "0-63": 0, "64-127": 1, "128-255": 0, "256-511": 1, "512-1023": 0, "1024 or more": 0,
+    }  # fmt: skip
+    lengths = {name: count for name, count in report.captions(found).items() if count}
+    assert lengths == {"0": 2, "6-10": 2, "1001 or more": 1}
+    assert (found.language["en"], found.license["CC-BY"], found.nsfw["UNLIKELY"]) == (1, 1, 1)
+    assert sum(found.scores["clip_similarity_score"]) == 2
+    assert figures["partitions_used"] == [KEYS[0], KEYS[2]]
+    assert figures["partitions_missing"] == [KEYS[1]]
+    # They were not made from what there is upstream, which is nothing.
+    assert figures["partitions_stale"] == [KEYS[0], KEYS[2]]
+
+
+def test_a_pool_without_metadata_has_a_report_too(catalog: Catalog) -> None:
+    assert made(catalog).manifest.report.rows_out == 0
+    assert "0 pairs in 0 partitions" in catalog.store.read_bytes(layout.STATS_REPORT).decode()
+
+
+def test_only_new_partitions_are_counted(catalog: Catalog, publish_rows: Publish) -> None:
+    publish_rows(0, FIRST)
+    made(catalog)
+    # What was counted is taken from its summary, which is changed here to tell the difference.
+    path = layout.partition_stats(KEYS[0])
+    changed = json.loads(catalog.store.read_bytes(path)) | {"rows": 1000}
+    catalog.store.write_bytes(path, json.dumps(changed).encode())
+    publish_rows(1, SECOND)
+    made(catalog)
+    assert stats(catalog.store).rows == 1002
+
+
+def test_a_partition_that_changed_is_counted_again(catalog: Catalog, publish_rows: Publish) -> None:
+    publish_rows(0, FIRST)
+    made(catalog)
+    publish_rows(0, SECOND)
+    fresh = Catalog(catalog.store)
+    expected = metadata_stats_inputs(fresh, pool_metadata.look(fresh, KEYS))
+    assert made(catalog).manifest.inputs == expected
+    assert stats(catalog.store).rows == 2
+    assert made(catalog).reused
+
+
+def test_the_report_is_one_page_that_strangers_cannot_write(
+    catalog: Catalog, publish_rows: Publish
+) -> None:
+    publish_rows(0, [image("http://x/1", license="<script>alert(1)</script>&", language="x" * 200)])
+    made(catalog)
+    text = catalog.store.read_bytes(layout.STATS_REPORT).decode()
+    titles = ["Outcome", "Image size", "Caption length", "Language", "NSFW tag", "Domains"]
+    assert all(f"<h2>{title}</h2>" in text for title in titles)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
+    assert "<script" not in text
+    assert set(re.findall(r'(?:src|href)="(.{10})', text)) == {"data:image"}
+    assert "2 partitions have no metadata yet, 1 are stale" in text
+
+
+def test_scores_of_the_source_and_of_the_model_are_drawn(
+    catalog: Catalog, publish_rows: Publish
+) -> None:
+    scores = {"similarity": 0.31, "punsafe": 0.02, "aesthetic": 5.5, "clip_similarity_score": 0.2}
+    publish_rows(0, [image("http://x/1", **scores), image("http://x/2", similarity=0.35)])
+    pictures = made(catalog).manifest.report.pictures
+    assert pictures.keys() >= scores.keys()
+    assert report.score("similarity", stats(catalog.store).scores["similarity"]) == {
+        "0.30": 1, "0.32": 0, "0.34": 1,
+    }  # fmt: skip
+
+
+def test_languages_are_counted_for_the_pool(catalog: Catalog, publish_rows: Publish) -> None:
+    publish_rows(0, [image("http://x/1", language="en"), image("http://x/2")])
+    publish_rows(1, [image("http://x/3", language="en"), image("http://x/4", language="ja")])
+    assert "language" in made(catalog).manifest.report.pictures
+    assert stats(catalog.store).language == {"en": 2, "(none)": 1, "ja": 1}
+
+
+def test_pictures_are_small_and_the_same_each_time(
+    catalog: Catalog, publish_rows: Publish, tmp_path: Any
+) -> None:
+    publish_rows(0, SECOND)
+    pictures = made(catalog).manifest.report.pictures
+    for path in pictures.values():
+        content = catalog.store.read_bytes(path)
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 150_000
+    assert set(pictures) >= {"image size", "caption length", "clip_similarity_score"}
+
+
+counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 5))
+
+
+@given(
+    summaries=st.lists(counts.map(lambda found: Summary(rows=sum(found.values()), domains=found)))
+)
+def test_the_order_of_partitions_does_not_matter(summaries: list[Summary]) -> None:
+    assert total(summaries) == total(reversed(summaries))
+    assert total(summaries).rows == sum(summary.rows for summary in summaries)
+
+
+@given(found=counts, kept=st.integers(0, 7))
+def test_rare_values_are_added_up(found: dict[str, int], kept: int) -> None:
+    shown = frequent(found, kept)
+    assert sum(shown.values()) == sum(found.values())
+    assert len(shown) <= kept + 1
+    assert frequent(shown, kept) == shown
+
+
+def test_domains_of_a_large_partition_are_bounded() -> None:
+    found = frequent({f"host{number}": 1 for number in range(KEPT_VALUES + 5)}, KEPT_VALUES)
+    assert found[OTHER_VALUES] == 5
+
+
+@pytest.mark.parametrize("content", [Summary(), Summary(rows=3, scores={"a": [1, 2]})])
+def test_a_summary_survives_storage(content: Summary) -> None:
+    assert Summary.parsed(content.content()) == content
