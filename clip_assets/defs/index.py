@@ -21,7 +21,7 @@ GROUP = "index"
 @fan_in(
     recipe.INDEX_RECIPE,
     group=GROUP,
-    kinds={"faiss", "autofaiss"},
+    kinds={"faiss"},
     needs=needs(cpus=2, memory_gib=8),
     deps=[embeddings],
     condition=refresh(),

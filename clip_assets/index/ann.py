@@ -1,4 +1,4 @@
-"""faiss and autofaiss behind plain functions; no other module imports them.
+"""faiss behind plain functions; no other module imports it.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
@@ -23,13 +23,6 @@ Ids = npt.NDArray[np.int64]
 
 SEED = 20_240_501
 """Of k-means."""
-
-
-def suited_lists(vectors: int) -> int:
-    """Inverted lists that autofaiss takes for so many vectors."""
-    from autofaiss.external.optimize import get_optimal_nb_clusters
-
-    return int(get_optimal_nb_clusters(max(1, vectors))[0])
 
 
 def trained(key: str, dim: int, sample: Floats) -> Index:

@@ -137,8 +137,7 @@ def _make(run: StageRun, pool: Pool, settings: Index, reason: str) -> Report:
     from clip_assets.index import ann
 
     model, dim = vectors_in.only_model(pool), vectors_in.dim(run.store, pool)
-    suited = ann.suited_lists(pool.vectors)
-    lists = kinds.lists_for(pool.vectors, suited, settings.train_limit)
+    lists = kinds.lists_for(pool.vectors, settings.train_limit)
     choice = kinds.choose(pool.vectors, dim, lists, settings)
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
     places = _places(pool.vectors, min(settings.train_limit, points))

@@ -5,6 +5,7 @@ Only kinds that can be merged and removed from are considered: exact (Flat), and
 can do neither. Building them is the matter of ``index.ann``.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ TRAINING_POINTS = 39
 
 PRODUCT_CODES = (256, 128, 64, 32, 16, 8)
 """Bytes of a product code, largest first; autofaiss tries the same."""
+
+MANY = 1_000_000
+LISTS_OF_MANY = ((300_000_000, 2**17), (10_000_000, 2**16), (MANY, 2**14))
+"""From so many vectors on, so many lists; with fewer vectors, lists grow as their square root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,21 @@ def choose(vectors: int, dim: int, lists: int, settings: Index) -> Choice:
     )
 
 
-def lists_for(vectors: int, suited: int, train_limit: int) -> int:
-    """Inverted lists that can be trained well.
+def suited_lists(vectors: int) -> int:
+    """Inverted lists for so many vectors: autofaiss' first choice, by faiss' own guidelines."""
+    if vectors < MANY:
+        return 2 ** round(math.log2(4 * math.sqrt(max(1, vectors))))
+    return next(lists for least, lists in LISTS_OF_MANY if vectors >= least)
+
+
+def lists_for(vectors: int, train_limit: int) -> int:
+    """As many of the suited inverted lists as can be trained well.
 
     Args:
         vectors: of the pool.
-        suited: lists that would suit so many vectors.
         train_limit: vectors that training may use.
     """
-    return max(1, min(suited, min(vectors, train_limit) // TRAINING_POINTS))
+    return max(1, min(suited_lists(vectors), min(vectors, train_limit) // TRAINING_POINTS))
 
 
 def _inverted(dim: int, lists: int) -> Iterator[tuple[str, int, str]]:

@@ -2,6 +2,7 @@
 
 import faiss
 import pytest
+from autofaiss.external.optimize import get_optimal_nb_clusters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def test_too_little_memory_is_refused() -> None:
 )
 def test_what_is_chosen_fits_and_has_room_to_grow(vectors, dim, memory, flat_limit) -> None:
     settings = Index(max_memory_bytes=memory, flat_limit=flat_limit)
-    lists = kinds.lists_for(vectors, 1024, settings.train_limit)
+    lists = kinds.lists_for(vectors, settings.train_limit)
     try:
         choice = kinds.choose(vectors, dim, lists, settings)
     except ConfigurationError:
@@ -64,8 +65,21 @@ def test_bytes_of_a_vector_are_those_of_faiss(dim: int) -> None:
         assert built.code_size + kinds.ID_BYTES == choice.bytes_per_vector
 
 
-@given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_every_list_can_be_trained(vectors: int, suited: int, limit: int) -> None:
-    lists = kinds.lists_for(vectors, suited, limit)
-    assert 1 <= lists <= suited
+@given(st.integers(0, 10**9), st.integers(1, 10**6))
+def test_every_list_can_be_trained(vectors: int, limit: int) -> None:
+    lists = kinds.lists_for(vectors, limit)
+    assert 1 <= lists <= kinds.suited_lists(vectors)
     assert lists == 1 or lists * kinds.TRAINING_POINTS <= min(vectors, limit)
+
+
+# Where the rule of autofaiss changes, and a vector before.
+STEPS = [step - before for step in (2, 10**6, 10**7, 3 * 10**8) for before in (1, 0)]
+
+
+@given(st.integers(1, 10**9) | st.integers(1, 10**5) | st.sampled_from(STEPS))
+def test_lists_are_those_of_autofaiss(vectors: int) -> None:
+    assert kinds.suited_lists(vectors) == get_optimal_nb_clusters(vectors)[0]
+
+
+def test_an_empty_pool_has_lists_too() -> None:
+    assert kinds.suited_lists(0) == kinds.suited_lists(1)
