@@ -2,16 +2,19 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
-from clip_assets_tests import servers
+from clip_assets_tests import models, servers
 from clip_assets_tests.servers import Bucket, Relay
 
 # The same examples on every run, however slow the machine: a failure belongs to a change.
@@ -66,6 +69,58 @@ def bucket(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     return Bucket(f"{request.param}://{servers.BUCKET}/{uuid4().hex}", relays[request.param])
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a small model."""
+    return models.write_model(tmp_path_factory.mktemp("model"), models.SMALL)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder of a small model; ``seed`` makes another one, ``config`` changes its parts."""
+
+    def make(seed: int = 0, **config: Any) -> Path:
+        merged = {
+            "model_cfg": models.SMALL["model_cfg"] | config.get("model_cfg", {}),
+            "preprocess_cfg": models.SMALL["preprocess_cfg"] | config.get("preprocess_cfg", {}),
+        }
+        return models.write_model(tmp_path_factory.mktemp("model"), merged, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def inference(model_folder: Path) -> Inference:
+    """Settings of the small model, exact and in small batches."""
+    return Inference(
+        model=f"local-dir:{model_folder}", precision="fp32", batch_size=8, decode_threads=2
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder(inference: Inference) -> Encoder:
+    """The small model, loaded."""
+    from clip_assets.encoders.openclip.loading import load_encoder
+
+    return load_encoder(inference, "cpu")
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[..., bytes]:
+    """Bytes of an image file: number, size, mode, form and the form's options."""
+
+    def make(
+        number: int = 0,
+        size: tuple[int, int] = (40, 48),
+        mode: str = "RGB",
+        form: str = "JPEG",
+        **options: Any,
+    ) -> bytes:
+        return models.encoded(models.draw(number, size).convert(mode), form, **options)
+
+    return make
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clip_assets.encoders.encoder import Encoder
+from clip_assets.encoders.openclip import lazy_open_clip
 from clip_assets.encoders.openclip.folders import WEIGHTS, pull_model
 from clip_assets.encoders.openclip.loading import CONFIG, RECORD, load_encoder
 from clip_assets.errors import ConfigurationError, ModelLoadError
@@ -55,6 +56,8 @@ def test_a_folder_in_use_is_left_alone(model_folder: Path, tmp_path: Path) -> No
 def test_a_text_tower_of_a_package_that_is_not_there_names_the_package(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # open_clip itself keeps what it found when it was imported, for all tests of the process.
+    lazy_open_clip.load()
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModelLoadError, match=r"roberta-base.*pip install 'clip-assets\[hf\]'"):
         pull_model(name, "laion2b_s12b_b32k", tmp_path / "folder")

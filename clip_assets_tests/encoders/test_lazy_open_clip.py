@@ -4,14 +4,14 @@ import sys
 SCRIPT = """
 import sys
 from clip_assets.encoders.openclip import lazy_open_clip
-library.load()
+lazy_open_clip.load()
 import open_clip, torch, torchvision
 assert open_clip.hf_model.transformers, "what else needs the compiler is imported whole"
 assert "torch._dynamo" not in sys.modules
 box = torch.tensor([[0.0, 0, 0, 2, 2]])
 print(torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), box, 1).item())
 print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
-library.load()
+lazy_open_clip.load()
 """
 
 
@@ -25,7 +25,7 @@ def test_the_compiler_is_imported_only_when_somebody_needs_it():
 
 NEEDED = """
 from clip_assets.encoders.openclip import lazy_open_clip
-with library.without_compiler():
+with lazy_open_clip.without_compiler():
     import torchvision
     import transformers.masking_utils
 import torch

@@ -1,105 +1,22 @@
-"""A small real model, small real shards, and what a partition of them should become."""
+"""Samples, small real shards of them, and an encoder that is meddled with."""
 
 import io
 import json
 import tarfile
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import Stage, materialize
-from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.store import Store
-
-SMALL = {
-    "model_cfg": {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 64,
-            "heads": 2,
-            "layers": 2,
-        },
-    },
-    "preprocess_cfg": {
-        "mean": [0.48145466, 0.4578275, 0.40821073],
-        "std": [0.26862954, 0.26130258, 0.27577711],
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    },
-}
-
-
-def write_model(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(seed)
-    model = open_clip.create_model(f"local-dir:{folder}")
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model"), SMALL)
-
-
-@pytest.fixture(scope="session")
-def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A folder of a small model; ``seed`` makes another one, ``config`` changes its parts."""
-
-    def make(seed: int = 0, **config: Any) -> Path:
-        merged = {
-            "model_cfg": SMALL["model_cfg"] | config.get("model_cfg", {}),
-            "preprocess_cfg": SMALL["preprocess_cfg"] | config.get("preprocess_cfg", {}),
-        }
-        return write_model(tmp_path_factory.mktemp("model"), merged, seed)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def inference(model_folder: Path) -> Inference:
-    return Inference(
-        model=f"local-dir:{model_folder}", precision="fp32", batch_size=8, decode_threads=2
-    )
-
-
-@pytest.fixture(scope="session")
-def encoder(inference: Inference) -> Encoder:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
-    return load_encoder(inference, "cpu")
-
-
-def draw(number: int, size: tuple[int, int] = (40, 48)) -> Image.Image:
-    """A picture that no other number gives."""
-    noise = np.random.default_rng(number)
-    coarse = noise.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)
-
-
-def encoded(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+from clip_assets_tests.models import draw, encoded
 
 
 @dataclass
@@ -167,22 +84,6 @@ def meddled() -> type[Meddled]:
     return Meddled
 
 
-@pytest.fixture(scope="session")
-def images() -> Callable[..., bytes]:
-    """Bytes of an image file: number, size, mode, form and the form's options."""
-
-    def make(
-        number: int = 0,
-        size: tuple[int, int] = (40, 48),
-        mode: str = "RGB",
-        form: str = "JPEG",
-        **options: Any,
-    ) -> bytes:
-        return encoded(draw(number, size).convert(mode), form, **options)
-
-    return make
-
-
 def tar_bytes(pairs: Sequence[Pair], prefix: str = "") -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
@@ -219,15 +120,3 @@ def write_shards() -> Callable[..., None]:
         materialize(Catalog(store), SHARDS, partition, {"version": version}, work)
 
     return write
-
-
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "file":
-        return Store.open(str(tmp_path / "store"))
-    return Store.open(f"memory://{uuid.uuid4().hex}")
-
-
-@pytest.fixture
-def local_store(tmp_path: Path) -> Store:
-    return Store.open(str(tmp_path / "store"))

@@ -368,3 +368,18 @@ def test_the_same_model_in_another_folder_is_welcome(
     assert second.reused
     assert second.manifest == first.manifest
     assert expected_identity(store, moved) == encoder.identity.digest()
+
+
+def test_two_devices_write_the_bytes_of_one(
+    tmp_path: Path, inference: Inference, write_shards: Callable[..., None], pair: Any
+) -> None:
+    from clip_assets.encoders.openclip.loading import load_encoder
+
+    written = []
+    for devices in (["cpu"], ["cpu", "cpu"]):
+        store = Store.open(str(tmp_path / str(len(devices))))
+        write_shards(store, P, [[pair(n) for n in range(30)], [pair(n) for n in range(30, 77)]])
+        embeddings(Catalog(store), P, inference, load_encoder(inference, *devices))
+        outputs = layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P)
+        written.append([store.read_bytes(path) for path in outputs])
+    assert written[0] == written[1]

@@ -7,9 +7,9 @@ start would cost a minute. Anywhere else this is ``torch.nn.functional.linear``.
 
 from typing import Any
 
-import torch  # noqa: TID253 - part of the adapter, see inference.towers
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 ROWS = 1600
 """Rows that the order of weights is chosen for: 32 images of 50 positions. Any number works."""

@@ -3,7 +3,7 @@
 What becomes of a batch that does not fit is decided by ``encoders.openclip.towers``.
 """
 
-import torch  # noqa: TID253 - part of the adapter, see inference.towers
+import torch
 
 from clip_assets.errors import DeviceLostError, ModelError
 

@@ -13,17 +13,17 @@ Which tower is rebuilt is decided here by its exact type; anything else stays as
 
 from typing import Any, cast
 
-import open_clip  # noqa: TID253 - part of the adapter, see inference.towers
-import torch  # noqa: TID253
-from open_clip.transform import PreprocessCfg  # noqa: TID253
-from open_clip.transformer import (  # noqa: TID253
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg
+from open_clip.transformer import (
     ResidualAttentionBlock,
     TextTransformer,
     Transformer,
     VisionTransformer,
 )
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+from torch import Tensor, nn
+from torch.nn import functional
 
 from clip_assets.encoders.openclip.dense import Dense
 

@@ -1,8 +1,8 @@
 """open_clip models as encoders: loading, identity and precision.
 
-This module and ``encoders.openclip.towers`` are the only ones of the stage that need torch and
-open_clip, and both import them when a function is called. What comes from open_clip is taken as
-it is: the model's own preprocessing and its own tokenizer, always.
+Importing this module costs nothing: torch and open_clip are imported when a model is loaded.
+What comes from open_clip is taken as it is: the model's own preprocessing and its own tokenizer,
+always. See ``towers`` for how a loaded model computes.
 """
 
 import copy
@@ -23,7 +23,7 @@ from clip_assets.settings import Inference
 if TYPE_CHECKING:
     import torch
 
-DEMO_FOLDER = Path(__file__).parent.parent / "demo" / "model"
+DEMO_FOLDER = Path(__file__).parents[2] / "demo" / "model"
 
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 """A processor with one of these multiplies bf16 matrices faster than fp32 ones."""

@@ -11,12 +11,12 @@ from functools import reduce
 from typing import Any, cast
 
 import numpy as np
-import torch  # noqa: TID253 - part of the adapter, see inference.towers
-from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: TID253
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
-from torchvision.io import ImageReadMode, decode_jpeg  # noqa: TID253
+from torch import Tensor
+from torch.nn import functional
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from clip_assets.encoders import images
 from clip_assets.encoders.encoder import Pixels

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import numpy as np
-import torch  # noqa: TID253 - this is the adapter
-from open_clip.transform import PreprocessCfg  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from open_clip.transform import PreprocessCfg
+from torch import Tensor, nn
+from torch.nn import functional
 
 from clip_assets.encoders.encoder import ModelIdentity, Pixels, Vectors
 from clip_assets.encoders.openclip import device_faults
