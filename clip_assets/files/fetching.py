@@ -2,7 +2,7 @@
 
 A fetch that was cut off goes on with the next block, unless the server knows no ranges: such a
 file is sent once, whole. A server that sends less or more than it announced, or nothing, is an
-error and never a short file. Whether the file is the planned one is checked by ``opening``.
+error and never a short file. Whether the file is still the one that was meant, its caller checks.
 """
 
 import hashlib
@@ -13,9 +13,10 @@ from typing import TypeVar
 import fsspec
 
 from clip_assets.errors import SourceError
-from clip_assets.files.backends import faults
-from clip_assets.files.remote import filesystem, has_ranges, translated
-from clip_assets.partitions.ledger import SourceRange
+from clip_assets.files.faults import faults, translated
+from clip_assets.files.filesystem import filesystem
+from clip_assets.files.identity import File
+from clip_assets.files.opening import has_ranges
 
 T = TypeVar("T")
 
@@ -26,11 +27,11 @@ ATTEMPTS = 3
 """At each block, or at a file that is sent whole."""
 
 
-def fetched(source: SourceRange, folder: Path) -> Path:
+def fetched(source: File, folder: Path) -> Path:
     """A complete local copy of a remote file.
 
     Args:
-        source: the file; its version is part of the copy's name.
+        source: the file; its etag is part of the copy's name.
         folder: where copies are.
 
     Raises:
@@ -54,9 +55,7 @@ def fetched(source: SourceRange, folder: Path) -> Path:
     return part.rename(whole)
 
 
-def _fetch_blocks(
-    fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, part: Path
-) -> None:
+def _fetch_blocks(fs: fsspec.AbstractFileSystem, path: str, source: File, part: Path) -> None:
     with part.open("ab") as target:
         # What a kill left of a block is fetched again.
         target.truncate(target.tell() // BLOCK_BYTES * BLOCK_BYTES)
@@ -67,9 +66,7 @@ def _fetch_blocks(
             target.flush()
 
 
-def _block(
-    fs: fsspec.AbstractFileSystem, path: str, source: SourceRange, start: int, stop: int
-) -> bytes:
+def _block(fs: fsspec.AbstractFileSystem, path: str, source: File, start: int, stop: int) -> bytes:
     content = _tried(lambda: bytes(fs.cat_file(path, start=start, end=stop)))  # pyright: ignore[reportArgumentType]
     if len(content) != stop - start:
         found = f"{len(content):,} bytes where {start:,} to {stop:,} were asked for"
@@ -89,7 +86,7 @@ def _tried(request: Callable[[], T]) -> T:
     return request()
 
 
-def _other_length(source: SourceRange, found: str) -> SourceError:
+def _other_length(source: File, found: str) -> SourceError:
     return SourceError(
         source.uri,
         found,

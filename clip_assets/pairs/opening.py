@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from clip_assets.errors import SourceChangedError, SourceFormatError
 from clip_assets.files.fetching import fetched
-from clip_assets.files.remote import opened
+from clip_assets.files.identity import looked_at
+from clip_assets.files.opening import opened
 from clip_assets.partitions.ledger import SourceRange
-from clip_assets.partitions.listing import file_format, source_file
+from clip_assets.partitions.listing import file_format
 
 MAX_EXPANSION = 200
 """Decompressed bytes per compressed byte; text of pairs has 3 to 6, a bomb 1,000."""
@@ -34,7 +35,7 @@ def verify(source: SourceRange) -> None:
         SourceMissingError: it is gone.
         SourceChangedError: it is another one.
     """
-    now = source_file(source.uri)
+    now = looked_at(source.uri)
     if (now.size_bytes, now.etag) != (source.size_bytes, source.etag):
         raise SourceChangedError(
             source.uri,
@@ -60,7 +61,7 @@ def local(source: SourceRange, folder: Path) -> Generator[Path]:
     with ExitStack() as stack:
         path = Path(source.uri)
         if "://" in source.uri:
-            path = fetched(source, folder)
+            path = fetched(source.file, folder)
             stack.callback(path.unlink)
         if compression:
             path = stack.enter_context(_decompressed(path, compression, source.uri))

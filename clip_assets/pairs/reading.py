@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from clip_assets.files.remote import has_ranges, opened
+from clip_assets.files.opening import has_ranges, opened
 from clip_assets.pairs import dialect, opening, records, tables
 from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging

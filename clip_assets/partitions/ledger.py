@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, replace
 
 from clip_assets import layout
 from clip_assets.errors import MissingArtifactError
+from clip_assets.files.identity import File
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions import sampling
-from clip_assets.partitions.listing import SourceFile, list_sources, named
+from clip_assets.partitions.listing import list_sources, named
 from clip_assets.settings import Sources
 from clip_assets.storage import locks
 from clip_assets.storage.store import Store
@@ -45,6 +46,11 @@ class SourceRange:
     file_row_groups: int | None = None
     rows: int | None = None
     estimated_rows: int | None = None
+
+    @property
+    def file(self) -> File:
+        """The whole file as it was when it was planned."""
+        return File(self.uri, self.size_bytes, self.etag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ def add_sources(
     patterns: Sequence[str],
     settings: Sources,
     *,
-    found: Sequence[SourceFile] | None = None,
+    found: Sequence[File] | None = None,
     dry_run: bool = False,
     refresh: bool = False,
 ) -> Added:
@@ -195,7 +201,7 @@ def _planned(found: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:
     return by_uri
 
 
-def _is_changed(ranges: Sequence[SourceRange], source: SourceFile) -> bool:
+def _is_changed(ranges: Sequence[SourceRange], source: File) -> bool:
     return any((item.etag, item.size_bytes) != (source.etag, source.size_bytes) for item in ranges)
 
 
@@ -207,7 +213,7 @@ def _is_complete(ranges: Sequence[SourceRange]) -> bool:
 
 
 def _pieces(
-    source: SourceFile, size: sampling.Size | None, first_row_group: int, rows: int
+    source: File, size: sampling.Size | None, first_row_group: int, rows: int
 ) -> list[SourceRange]:
     """The file from a row group on, in ranges of at most ``rows`` rows or one row group."""
     whole = SourceRange(source.uri, source.size_bytes, source.etag)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceError
-from clip_assets.files.remote import has_ranges, opened
-from clip_assets.partitions.listing import SourceFile, file_format
+from clip_assets.files.identity import File
+from clip_assets.files.opening import has_ranges, opened
+from clip_assets.partitions.listing import file_format
 
 SAMPLE_BYTES = 256 * 1024
 """Of a text file that are read; one small read of a remote file."""
@@ -41,7 +42,7 @@ class Size:
     row_groups: tuple[int, ...] = ()
 
 
-def size(source: SourceFile) -> Size | None:
+def size(source: File) -> Size | None:
     """Rows of a file, or None when it cannot be opened or is not what its name says.
 
     That is told when its partition is read, so that one broken file does not keep others
@@ -57,7 +58,7 @@ def size(source: SourceFile) -> Size | None:
         return None
 
 
-def sizes(sources: Sequence[SourceFile]) -> list[Size | None]:
+def sizes(sources: Sequence[File]) -> list[Size | None]:
     """``size`` of many files, side by side: remote ones are mostly waited for."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(size, sources))

@@ -8,7 +8,6 @@ one section each, see ``sections``; only this module reads files and the environ
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -20,8 +19,8 @@ from pydantic_settings import (
 )
 
 from clip_assets import layout
-from clip_assets.errors import ConfigurationError
-from clip_assets.files.backends import faults
+from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
+from clip_assets.files import opening
 from clip_assets.settings.sections import Download, Index, Inference, Section, Sources
 
 __all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources"]
@@ -139,20 +138,19 @@ def _blamed(loc: tuple[int | str, ...], variables: dict[str, Any], path: str) ->
 
 def _read(path: str, *, must_exist: bool) -> dict[str, Any]:
     try:
-        fs, name = fsspec.url_to_fs(path)  # pyright: ignore[reportUnknownMemberType]
-        content = yaml.safe_load(fs.cat_file(name)) or {}
-    except FileNotFoundError:
+        content = yaml.safe_load(opening.content(path)) or {}
+    except SourceMissingError:
         if not must_exist:
             return {}
         raise ConfigurationError(path, "no file", "a settings file", "Name another.") from None
-    except (*faults(), ValueError, ImportError) as error:
+    except (SourceError, ConfigurationError) as error:
         raise ConfigurationError(
             path,
-            f"{type(error).__name__}: {error}",
+            error.found,
             "a file that can be read, in a folder or at a url that fsspec opens",
             "Check --root and --pool.",
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(path, str(error), "valid yaml", "Correct it.") from error
     if not isinstance(content, dict):
         raise ConfigurationError(path, "no mapping", "settings by name", "See: clip-assets config")

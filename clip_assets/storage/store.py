@@ -20,19 +20,18 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clip_assets import layout
 from clip_assets.errors import (
-    ConfigurationError,
     LayoutVersionError,
     MissingArtifactError,
     StorageFullError,
     StoreError,
 )
-from clip_assets.files.backends import faults
+from clip_assets.files.faults import faults
+from clip_assets.files.filesystem import filesystem
 
 
 class Store:
@@ -43,15 +42,9 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
-        try:
-            # A listing kept from earlier would hide what other processes publish meanwhile.
-            fs, base = fsspec.url_to_fs(root, use_listings_cache=False)  # pyright: ignore[reportUnknownMemberType]
-        except (ValueError, ImportError) as error:
-            raise ConfigurationError(
-                root, str(error), "a path or url that fsspec opens", "Correct it, or install that."
-            ) from error
-        self.fs: fsspec.AbstractFileSystem = fs
-        self.base = str(base).rstrip("/")
+        fs, base = filesystem(root)
+        self.fs = fs
+        self.base = base.rstrip("/")
         self.is_local = isinstance(fs, LocalFileSystem)
 
     @classmethod

@@ -86,13 +86,13 @@ def test_text_in_a_bucket_is_fetched_and_goes_on_after_a_cut(
     (plan,) = add_sources(local_store, [bucket.put("a.csv", rows)], Sources()).plans
     folder = Path(local_store.base, "work/raw_pairs/00000")
     monkeypatch.setattr(fetching, "BLOCK_BYTES", 100_000)
-    whole = fetching.fetched(plan.ranges[0], folder)
+    whole = fetching.fetched(plan.ranges[0].file, folder)
     assert whole.read_bytes() == rows
     part = whole.rename(whole.with_suffix(".part"))
     with part.open("r+b") as file:
         file.truncate(950_000)
     before = bucket.relay.sent_bytes
-    fetching.fetched(plan.ranges[0], folder)
+    fetching.fetched(plan.ranges[0].file, folder)
     assert 200_000 <= bucket.relay.sent_bytes - before < 300_000
     assert read(local_store, plan).rows_out == 100_000
 

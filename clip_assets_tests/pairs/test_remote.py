@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets.errors import SourceChangedError, SourceError, SourceMissingError
-from clip_assets.files import fetching, remote
+from clip_assets.files import fetching, filesystem
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.partitions.listing import list_sources
@@ -154,7 +154,7 @@ def test_a_fetch_that_was_cut_off_goes_on(
     site.files["/a.csv"] = ROWS
     folder = Path(local_store.base, "work/raw_pairs/00000")
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources(), dry_run=True).plans
-    whole = fetching.fetched(plan.ranges[0], folder)
+    whole = fetching.fetched(plan.ranges[0].file, folder)
     whole.rename(whole.with_suffix(".part")).open("r+b").close()
     with whole.with_suffix(".part").open("r+b") as part:
         part.truncate(5500)
@@ -240,7 +240,7 @@ def test_a_server_that_lies_about_the_length_is_told(
 def test_a_server_that_stalls_is_told(
     site: Site, local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "STALL_S", 3)
+    monkeypatch.setattr(filesystem, "STALL_S", 3)
     site.files["/a.csv"] = ROWS
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
     site.stalls = True

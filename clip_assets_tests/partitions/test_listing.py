@@ -7,7 +7,8 @@ import fsspec
 import pytest
 
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
-from clip_assets.partitions.listing import file_format, list_sources, named, source_file
+from clip_assets.files.identity import looked_at
+from clip_assets.partitions.listing import file_format, list_sources, named
 
 
 def write(path: Path, content: str = "url\nhttp://a/1\n") -> Path:
@@ -98,12 +99,12 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_etag_changes_with_content_and_with_time(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv")
-    first = source_file(str(path))
+    first = looked_at(str(path))
     os.utime(path, ns=(1, 1))
-    touched = source_file(str(path))
+    touched = looked_at(str(path))
     write(path, "url\n")
     os.utime(path, ns=(1, 1))
-    shorter = source_file(str(path))
+    shorter = looked_at(str(path))
     assert len({first.etag, touched.etag, shorter.etag}) == 3
     assert shorter.size_bytes == 4
 
@@ -118,7 +119,7 @@ def test_other_file_systems_are_listed_by_url() -> None:
     ]  # fmt: skip
     before = found[1]
     memory.pipe_file("/listing/b.csv", b"uri\n")
-    assert source_file(before.uri).etag != before.etag
+    assert looked_at(before.uri).etag != before.etag
     memory.rm("/listing", recursive=True)
 
 

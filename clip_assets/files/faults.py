@@ -1,0 +1,67 @@
+"""What the file systems behind paths and urls raise, and the same in our own words.
+
+Each of fsspec's back ends has exceptions of its own beside ``OSError``; whoever opens what a
+user named catches them all.
+"""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from clip_assets.errors import SourceError, SourceMissingError
+
+_OWN = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("httpx2", "HTTPError"),
+)
+
+_GONE = (404, 410)
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What the back ends that are in use raise when a disk, a server or a network fails."""
+    loaded = [(sys.modules[module], name) for module, name in _OWN if module in sys.modules]
+    return (OSError, *(getattr(module, name) for module, name in loaded))
+
+
+@contextmanager
+def translated(where: str) -> Generator[None]:
+    """Raise what goes wrong with a file or folder as one of our errors.
+
+    Raises:
+        SourceMissingError: it is not there.
+        SourceError: anything else.
+    """
+    try:
+        yield
+    except faults() as error:
+        fault = _real(error)
+        if isinstance(fault, FileNotFoundError):
+            raise SourceMissingError(
+                # In a folder it may be a link that leads nowhere.
+                str(fault.filename or where),
+                "nothing",
+                "a file or folder",
+                "Check the spelling, or mount what holds it.",
+            ) from None
+        raise SourceError(
+            where,
+            f"{type(fault).__name__}: {fault}",
+            "a file or folder that can be read",
+            "Check permissions, credentials and network, then run the same again.",
+        ) from error
+
+
+def _real(error: Exception) -> BaseException:
+    """The fault itself: the back end of web servers calls each of them a missing file."""
+    cause = error.__cause__
+    aiohttp = sys.modules.get("aiohttp")
+    if cause is None or aiohttp is None:
+        return error
+    if not isinstance(cause, aiohttp.ClientError | TimeoutError):
+        return error
+    return error if getattr(cause, "status", None) in _GONE else cause

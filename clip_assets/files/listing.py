@@ -1,0 +1,119 @@
+"""Which files a folder or a glob stands for."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from clip_assets.files.faults import translated
+from clip_assets.files.filesystem import WEB, filesystem
+from clip_assets.files.identity import File, Info, described
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a path or url has signs that stand for others; a file may be called so all the same.
+
+    In a web address the question mark begins a query.
+    """
+    signs = "*[" if pattern.startswith(WEB) else "*[?"
+    return any(sign in pattern for sign in signs)
+
+
+def is_file(uri: str) -> bool:
+    """Whether there is a file of that name; a web server's folders are files too.
+
+    Raises:
+        SourceError: nobody can say.
+    """
+    with translated(uri):
+        fs, path = filesystem(uri)
+        fs.invalidate_cache()
+        return bool(fs.isfile(path))
+
+
+def is_folder(uri: str) -> bool:
+    """Whether there is a folder of that name.
+
+    Raises:
+        SourceError: nobody can say.
+    """
+    with translated(uri):
+        fs, path = filesystem(uri)
+        return bool(fs.isdir(path))
+
+
+def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) -> list[File]:
+    """The files that a glob matches or a folder holds, to its bottom.
+
+    Args:
+        pattern: a path or url; what is there under exactly that name is no glob.
+        wanted: says by a file's name whether it is looked at.
+        hidden: whether names in a folder count that begin with a dot or an underscore.
+
+    Returns:
+        Files in no order. A glob may match none, and a file holds none.
+
+    Raises:
+        SourceMissingError: there is no such folder.
+        SourceError: it cannot be listed.
+    """
+    with translated(pattern):
+        fs, path = filesystem(pattern)
+        # The hub's back end keeps listings whatever it is asked to.
+        fs.invalidate_cache()
+        is_exact = not is_glob(pattern) or fs.exists(path)
+        found = _below(fs, path, hidden=hidden) if is_exact else _matching(fs, path)
+        return [
+            described(fs, name, info)
+            for name, info in found.items()
+            if wanted(name) and _is_regular(fs, name, info)
+        ]
+
+
+def _is_regular(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> bool:
+    # A listing of a local folder does not say where links lead.
+    if isinstance(fs, LocalFileSystem):
+        return S_ISREG(Path(name).stat().st_mode)
+    return info["type"] == "file"
+
+
+def _matching(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Info]:
+    found = cast("dict[str, Info]", fs.glob(path, detail=True))
+    if not found and not isinstance(fs, LocalFileSystem):
+        # Back ends take a folder that cannot be listed for an empty one; this one says why.
+        first = min(path.find(sign) for sign in "*?[" if sign in path)
+        with suppress(FileNotFoundError):
+            fs.ls(path[:first].rpartition("/")[0] + "/")
+    return found
+
+
+def _below(fs: fsspec.AbstractFileSystem, path: str, *, hidden: bool) -> dict[str, Info]:
+    if not fs.isdir(path):
+        # Back ends answer no to any question that fails; this one says why.
+        fs.info(path)
+        if fs.isfile(path):
+            return {}
+        raise FileNotFoundError(path)
+    base = len(path.rstrip("/")) + 1
+    return {
+        name: info
+        for name, info in _found(fs, path).items()
+        if hidden or not any(part.startswith((".", "_")) for part in name[base:].split("/"))
+    }
+
+
+def _found(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+    """What is below a folder, by name."""
+    if not isinstance(fs, LocalFileSystem):
+        return cast("dict[str, Any]", fs.find(path, detail=True))
+
+    def stop(error: OSError) -> None:
+        raise error  # a folder that may not be read would look like one without files
+
+    walk = os.walk(path, onerror=stop, followlinks=True)
+    return {f"{folder.rstrip('/')}/{name}": {} for folder, _, names in walk for name in names}

@@ -1,0 +1,56 @@
+"""Files behind paths and urls, opened for reading."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+from fsspec.asyn import sync
+
+from clip_assets.files.faults import translated
+from clip_assets.files.filesystem import WEB, filesystem
+
+
+@contextmanager
+def opened(uri: str) -> Generator[IO[bytes]]:
+    """A file's bytes as they are, for random access.
+
+    Raises:
+        SourceError: it cannot be read; ``SourceMissingError``: it is not there.
+    """
+    with translated(uri):
+        fs, path = filesystem(uri)
+        with fs.open(path, "rb") as file:
+            yield cast("IO[bytes]", file)
+
+
+def content(uri: str) -> bytes:
+    """A small file, whole.
+
+    Raises:
+        SourceError: it cannot be read; ``SourceMissingError``: it is not there.
+    """
+    with translated(uri):
+        fs, path = filesystem(uri)
+        return bytes(fs.cat_file(path))  # pyright: ignore[reportArgumentType]
+
+
+def has_ranges(uri: str) -> bool:
+    """Whether parts of a file can be asked for; some web servers send all of it whatever is asked.
+
+    Raises:
+        SourceError: the server fails; ``SourceMissingError``: the file is not there.
+    """
+    if not uri.startswith(WEB):
+        return True
+    with translated(uri):
+        fs, path = filesystem(uri)
+        return bool(sync(fs.loop, _sends_parts, fs, path))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def _sends_parts(fs: Any, path: str) -> bool:
+    session = await fs.set_session()
+    # The connection is closed when the head of the answer is there, however much would follow.
+    async with session.get(fs.encode_url(path), headers={"Range": "bytes=0-0"}) as answer:
+        if answer.status == 404:
+            raise FileNotFoundError(path)
+        return answer.status == 206
