@@ -8,10 +8,11 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -74,14 +75,30 @@ def serving(server: socketserver.BaseServer) -> Generator[None]:
 @contextmanager
 def google_storage() -> Generator[Relay]:
     """An emulator of Google Cloud Storage with one bucket."""
+    from gcp_storage_emulator.handlers import objects
     from gcp_storage_emulator.server import create_server
 
+    objects._multipart_upload = _conditional(objects._multipart_upload)
     emulator = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     emulator.start()
     relay = Relay(emulator._api._httpd.server_port)
     with serving(relay):
         yield relay
     emulator.stop()
+
+
+def _conditional(upload: Callable[..., None]) -> Callable[..., None]:
+    """The upload of the emulator, which does not know conditions, with the one that we use."""
+
+    def only_if_new(request: Any, response: Any, storage: Any) -> None:
+        bucket, name = request.params["bucket_name"], request.data["meta"]["name"]
+        is_new_wanted = request.query.get("ifGenerationMatch") == ["0"]
+        if is_new_wanted and storage.get_file_list(bucket, prefix=name)[0]:
+            response.status = HTTPStatus.PRECONDITION_FAILED
+        else:
+            upload(request, response, storage)
+
+    return only_if_new
 
 
 @contextmanager

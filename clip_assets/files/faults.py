@@ -28,6 +28,14 @@ def faults() -> tuple[type[Exception], ...]:
     return (OSError, *(getattr(module, name) for module, name in loaded))
 
 
+def is_conflict(error: OSError) -> bool:
+    """Whether a file could not be created because there is one, or another is being created."""
+    # S3 has a code of its own for two requests that meet; s3fs keeps it in the cause.
+    return isinstance(error, FileExistsError) or "ConditionalRequestConflict" in str(
+        error.__cause__
+    )
+
+
 @contextmanager
 def translated(where: str) -> Generator[None]:
     """Raise what goes wrong with a file or folder as one of our errors.

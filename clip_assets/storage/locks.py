@@ -4,6 +4,13 @@ On a local store the lock is the kernel's: it cannot outlive its process, whatev
 On an object store it is a lease that its holder renews; a holder that dies, or that cannot
 reach the store, loses it after ``LEASE_S``. Published files are whole either way; a lock
 spares work and mixed shards, it does not guard single files.
+
+However slow the requests are, a lease is given once: its file is made by a request that the
+store refuses when there is one. What remains possible is a holder that stands still between
+two requests for so long that its lease runs out: it writes beside its successor until it looks
+again, at its next renewal or at the end of its block, and then says so. The same is true of a
+machine whose clock is wrong by ``LEASE_S``, and of stores that do not know such requests, for
+two that take a lease at the same moment.
 """
 
 import fcntl
@@ -89,12 +96,14 @@ def _lease(store: Store, name: str) -> Generator[None]:
 class _Lease:
     """A file that says who may write, and since when; only its own writer replaces or removes it.
 
-    A look and the write or removal after it are two requests, which nothing joins.
+    An expired one is replaced by the one process that holds a lease for doing so, whose name has
+    the token of the expired one in it. If that process dies before it is done, its lease
+    expires and is replaced in the same way.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
-        self._store, self._name = store, name
-        self._path = layout.lock(name)
+    def __init__(self, store: Store, name: str, suffix: str = "") -> None:
+        self._store, self._name, self._suffix = store, name, suffix
+        self._path = layout.lock(name + suffix)
         self._token = uuid.uuid4().hex
 
     def take(self) -> None:
@@ -104,14 +113,26 @@ class _Lease:
             BusyError: another process has it.
         """
         found = self._read()
-        if found and time.time() - found["since"] < LEASE_S:
+        if found is None:
+            if self._store.create(self._path, self._content()):
+                return
+            found = self._read()
+            if self._is_own(found):  # the first request arrived, its answer did not
+                return
+        if found is None or time.time() - found["since"] < LEASE_S:
             raise _busy(self._name, json.dumps(found))
-        self._write()
-        # Of two that saw it free, the later write wins; both look again.
-        time.sleep(0.5)
-        found = self._read()
-        if not self._is_own(found):
-            raise _busy(self._name, json.dumps(found))
+        self._replace(found)
+
+    def _replace(self, expired: dict[str, Any]) -> None:
+        turn = _Lease(self._store, self._name, f"{self._suffix}.{expired['token']}")
+        turn.take()
+        try:
+            found = self._read()
+            if found != expired:  # renewed after all, or another's turn was before
+                raise _busy(self._name, json.dumps(found))
+            self._write()
+        finally:
+            turn.give_back()
 
     def keep(self, done: threading.Event) -> None:
         """Renew it until done; end when it is another's, or ran out because renewing failed."""
@@ -156,8 +177,10 @@ class _Lease:
             return None
 
     def _write(self) -> None:
-        content = json.dumps(_holder() | {"token": self._token})
-        self._store.write_bytes(self._path, content.encode())
+        self._store.write_bytes(self._path, self._content())
+
+    def _content(self) -> bytes:
+        return json.dumps(_holder() | {"token": self._token}).encode()
 
 
 def _busy(name: str, content: str) -> BusyError:

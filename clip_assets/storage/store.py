@@ -30,7 +30,7 @@ from clip_assets.errors import (
     StorageFullError,
     StoreError,
 )
-from clip_assets.files.faults import faults
+from clip_assets.files.faults import faults, is_conflict
 from clip_assets.files.filesystem import filesystem
 
 
@@ -159,6 +159,21 @@ class Store:
         """Publish a small file."""
         with self.publish(path) as part:
             part.write_bytes(content)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Publish a small file unless there is one; of several that try, one does.
+
+        Returns:
+            Whether it was this call that did. A client may send a request again whose answer was
+            lost, so that a file of one's own making can be in the way.
+        """
+        try:
+            self.fs.pipe_file(self._full(path), content, mode="create")  # pyright: ignore[reportUnknownMemberType]
+        except OSError as error:
+            if not is_conflict(error):
+                raise
+            return False
+        return True
 
     def delete(self, path: str) -> None:
         """Remove a file or a folder, if it is there."""

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+from s3fs.errors import translate_boto_error
 
 from clip_assets.errors import ConfigurationError, SourceError, StoreError
+from clip_assets.files.faults import is_conflict
 from clip_assets.partitions.listing import list_sources
 from clip_assets.storage.store import Store
 
@@ -55,6 +58,14 @@ def test_a_server_that_nobody_runs_is_told(unused_port: int) -> None:
         list_sources([f"http://127.0.0.1:{unused_port}/a.csv"])
     with pytest.raises(StoreError):
         Store.open(f"http://127.0.0.1:{unused_port}/pool", create=False)
+
+
+def test_creates_that_meet_are_told_from_other_faults() -> None:
+    met = ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+    refused = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    assert is_conflict(translate_boto_error(met))
+    assert is_conflict(FileExistsError())
+    assert not is_conflict(translate_boto_error(refused))
 
 
 @pytest.fixture

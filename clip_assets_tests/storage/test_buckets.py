@@ -21,6 +21,9 @@ from clip_assets_tests.servers import Bucket
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs's own
 
 
+EXPIRED = b'{"host": "gone", "pid": 1, "since": 0, "token": "other"}'
+
+
 @pytest.fixture
 def root(bucket: Bucket) -> str:
     return bucket.url
@@ -74,6 +77,22 @@ def test_a_lock_in_a_bucket_excludes_and_is_given_back(store: Store, root: str) 
         locks.exclusive(Store.open(root), "ledger"),
     ):
         pass
+    assert store.list("locks") == []
+
+
+def test_a_file_in_a_bucket_is_created_once(store: Store) -> None:
+    assert store.create("a.txt", b"first")
+    assert not store.create("a.txt", b"second")
+    assert store.read_bytes("a.txt") == b"first"
+    store.delete("a.txt")
+    assert store.create("a.txt", b"third")
+
+
+def test_an_expired_lease_in_a_bucket_is_replaced(store: Store) -> None:
+    store.write_bytes("locks/x.lock", EXPIRED)
+    with locks.exclusive(store, "x"):
+        assert json.loads(store.read_bytes("locks/x.lock"))["host"] != "gone"
+        assert store.list("locks") == ["locks/x.lock"]
     assert store.list("locks") == []
 
 

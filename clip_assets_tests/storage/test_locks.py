@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -61,13 +63,129 @@ def test_killed_holder_frees_the_lock(local_store: Store) -> None:
         pass
 
 
-def test_expired_lease_of_a_dead_holder_is_taken_over() -> None:
-    store = Store.open("memory://leases")
-    lease = b'{"host": "gone", "pid": 1, "since": 0, "token": "other"}'
-    store.write_bytes("locks/x.lock", lease)
+EXPIRED = b'{"host": "gone", "pid": 1, "since": 0, "token": "other"}'
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param({"x"}, id="by a holder"),
+        pytest.param({"x", "x.other"}, id="by a holder and one that was taking over"),
+        pytest.param({"x", "x.other", "x.other.other"}, id="by a holder and two of those"),
+    ],
+)
+def test_expired_lease_of_a_dead_holder_is_taken_over(left: set[str]) -> None:
+    store = Store.open(f"memory://{uuid4().hex}")
+    for name in left:
+        store.write_bytes(f"locks/{name}.lock", EXPIRED)
     with locks.exclusive(store, "x"):
         assert b"gone" not in store.read_bytes("locks/x.lock")
-    assert not store.exists("locks/x.lock")
+        assert store.list("locks") == ["locks/x.lock"]
+    assert store.list("locks") == []
+
+
+class Halting(MemoryFileSystem):
+    """Files in memory; the thread named "late" halts before one of its requests.
+
+    A create is one step, as it is on an object store.
+    """
+
+    protocol = "halting"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    one_step = threading.Lock()
+    halt_before = 0
+    halted = threading.Event()
+    go_on = threading.Event()
+    requests = 0
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("halting://", "memory://"))
+
+    @classmethod
+    def request(cls) -> None:
+        if threading.current_thread().name == "late":
+            cls.requests += 1
+            if cls.requests == cls.halt_before:
+                cls.halted.set()
+                cls.go_on.wait()
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        self.request()
+        return super().cat_file(path, start, end, **kwargs)
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        self.request()
+        with self.one_step:
+            super().pipe_file(path, value, mode, **kwargs)
+
+    def rm(self, path, recursive=False, maxdepth=None):
+        self.request()
+        super().rm(path, recursive, maxdepth)
+
+
+@pytest.mark.parametrize("lease", [None, EXPIRED], ids=["free", "expired"])
+@pytest.mark.parametrize("halt_before", range(1, 9))
+def test_one_of_two_gets_a_lease_however_slow_a_request_is(
+    monkeypatch: pytest.MonkeyPatch, lease: bytes | None, halt_before: int
+) -> None:
+    fsspec.register_implementation("halting", Halting, clobber=True)
+    for name in ("halted", "go_on"):
+        monkeypatch.setattr(Halting, name, threading.Event())
+    monkeypatch.setattr(Halting, "halt_before", halt_before)
+    monkeypatch.setattr(Halting, "requests", 0)
+    store = Store.open(f"halting://{uuid4().hex}")
+    if lease:
+        store.write_bytes("locks/x.lock", lease)
+    holders: list[str] = []
+    both_tried = threading.Event()
+
+    def hold() -> None:
+        with suppress(BusyError), locks.exclusive(store, "x"):
+            holders.append(threading.current_thread().name)
+            Halting.halted.set()
+            both_tried.wait()
+
+    late, other = (threading.Thread(target=hold, name=name) for name in ("late", "other"))
+    late.start()
+    Halting.halted.wait()
+    other.start()
+    while other.is_alive() and not holders:
+        time.sleep(0.01)
+    Halting.go_on.set()
+    while late.is_alive() and "late" not in holders:
+        time.sleep(0.01)
+    both_tried.set()
+    late.join()
+    other.join()
+    assert len(holders) == 1
+    assert store.list("locks") == []
+
+
+class Echoing(MemoryFileSystem):
+    """Files in memory; a create arrives twice, as when its answer was lost and it is sent again."""
+
+    protocol = "echoing"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("echoing://", "memory://"))
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        super().pipe_file(path, value, mode, **kwargs)
+        if mode == "create":
+            super().pipe_file(path, value, mode, **kwargs)
+
+
+def test_a_lease_whose_answer_was_lost_is_held() -> None:
+    fsspec.register_implementation("echoing", Echoing, clobber=True)
+    store = Store.open(f"echoing://{uuid4().hex}")
+    with locks.exclusive(store, "x"):
+        assert store.exists("locks/x.lock")
+    assert store.list("locks") == []
 
 
 SUCCESSOR = b'{"host": "other", "pid": 2, "since": 9e9, "token": "other"}'

@@ -167,3 +167,9 @@ store = Store.open(sys.argv[1])
 for size in (20, 21) * 30:
     store.write_bytes("a.bin", bytes(2**size))
 """
+
+
+def test_a_file_is_created_once(store: Store) -> None:
+    assert store.create("a.txt", b"first")
+    assert not store.create("a.txt", b"second")
+    assert store.read_bytes("a.txt") == b"first"
