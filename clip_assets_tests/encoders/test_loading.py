@@ -349,6 +349,14 @@ def test_a_caption_does_not_depend_on_its_batch(encoder: Encoder) -> None:
     np.testing.assert_allclose(encoder.encode_text(texts), alone, atol=1e-3)
 
 
+def test_captions_in_any_order_of_length_keep_their_rows(encoder: Encoder) -> None:
+    texts = ["red cat " * 20, "a", "small dog " * 5, "", "sky " * 30, "a boat"]
+    alone = np.concatenate([encoder.encode_text([text]) for text in texts])
+    distances = np.abs(encoder.encode_text(texts)[:, None] - alone[None]).max(axis=2)
+    assert distances.argmin(axis=1).tolist() == list(range(len(texts)))
+    assert distances.diagonal().max() < 1e-3
+
+
 def test_no_captions_and_no_images_give_no_rows(encoder: Encoder) -> None:
     assert encoder.encode_text([]).shape == encoder.encode_images([]).shape == (0, encoder.dim)
 

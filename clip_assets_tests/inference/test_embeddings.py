@@ -61,6 +61,22 @@ def test_every_sample_gets_an_aligned_row(
     assert store.list("work") == []
 
 
+def test_captions_in_any_order_of_length_keep_their_rows(
+    local_store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
+) -> None:
+    # The pipeline sorts the captions of a tar by length; two tars, and more than one batch each.
+    words = [(7 * number) % 20 + 1 for number in range(40)]
+    captions = [f"{number} " + "red cat " * count for number, count in enumerate(words)]
+    pairs = [pair(number, caption=caption) for number, caption in enumerate(captions)]
+    pairs[3] = pair(3, image=b"")
+    write_shards(local_store, P, [pairs[:20], pairs[20:]])
+    embeddings(Catalog(local_store), P, inference, encoder)
+    kept = rows_of(local_store)["caption"].to_pylist()
+    assert kept == captions[:3] + captions[4:]
+    alone = np.concatenate([encoder.encode_text([caption]) for caption in kept])
+    np.testing.assert_allclose(vectors_of(local_store, layout.text_emb(P)), alone, atol=1e-3)
+
+
 def test_a_second_run_does_nothing(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
 ) -> None:
