@@ -11,14 +11,13 @@ from clip_assets.defs.pairs import unique_pairs
 from clip_assets.download import image_shards as shards
 from clip_assets.download import retry
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.encoders.identity import expected_identity
 from clip_assets.inference import embeddings as embed
 from clip_assets.layout import PartitionKey
 from clip_assets.orchestration.bodies import Event, over_partitions, vectors_check
 from clip_assets.orchestration.declare import partitioned
 from clip_assets.orchestration.executors import GPU_POOL, devices_per_step, needs
 from clip_assets.orchestration.resources import Pool
-from clip_assets.pool.stages import Outcome, current
+from clip_assets.pool.stages import Outcome
 from clip_assets.settings import Inference
 
 
@@ -64,24 +63,18 @@ def embeddings(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]
     catalog, settings = pool.catalog(), pool.settings()
     with devices.leased(settings.devices, settings.devices_per_step) as places:
 
+        def load() -> Encoder:
+            return encoder(settings.inference, *places)
+
         def embed_partition(key: PartitionKey) -> Outcome:
-            identity = expected_identity(catalog.store, settings.inference)
-            inputs = embed.embeddings_inputs(catalog, key, settings.inference, identity)
-            # A finished partition costs no import of torch and no model.
-            return current(catalog, embed.EMBEDDINGS, key, inputs) or embed.embeddings(
-                catalog, key, settings.inference, encoder(settings.inference, *places)
-            )
+            return embed.embeddings(catalog, key, settings.inference, load)
 
         yield from over_partitions(context, catalog, embed_partition)
 
 
+@functools.lru_cache(maxsize=1)
 def encoder(settings: Inference, *places: str) -> Encoder:
     """The model, loaded once in a process."""
-    return _loaded(settings.model_dump_json(), places)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(settings: str, places: tuple[str, ...]) -> Encoder:
     from clip_assets.encoders.openclip import loading
 
-    return loading.load_encoder(Inference.model_validate_json(settings), *places)
+    return loading.load_encoder(settings, *places)

@@ -5,9 +5,10 @@ most one tar and ends in the same bytes. How samples become vectors stands in
 ``inference.pipeline``; any other input than a partition in ``inference.standalone``.
 """
 
+import functools
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict
 from io import BufferedReader
@@ -19,14 +20,21 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
-from clip_assets.encoders.identity import check_model, claim_model
+from clip_assets.encoders.identity import check_model, claim_model, expected_identity
 from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.pipeline import END, Pace, Part, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
 from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.pool.stages import (
+    Outcome,
+    Stage,
+    StageRun,
+    current,
+    materialize,
+    recorded,
+)
 from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
@@ -36,7 +44,10 @@ EMBEDDINGS = Stage("embeddings", "1", rows_from="image_shards")
 
 
 def embeddings(
-    catalog: Catalog, partition: PartitionKey, settings: Inference, encoder: Encoder
+    catalog: Catalog,
+    partition: PartitionKey,
+    settings: Inference,
+    encoder: Callable[[], Encoder],
 ) -> Outcome:
     """Embed every usable sample of a partition's shards.
 
@@ -44,17 +55,32 @@ def embeddings(
     the order of shards and of their members. Memory: the model, and what
     ``pipeline.embedded`` holds of one tar.
 
+    Args:
+        catalog: the pool's manifests.
+        partition: the partition.
+        settings: of the stage.
+        encoder: loads the model; called at most once, and neither for a partition that is done
+            nor for one whose shards are not.
+
     Raises:
         MissingArtifactError: the partition's shards are not done.
+        ModelLoadError: the model cannot be loaded.
         ModelMismatchError: the store holds another model's embeddings.
         SchemaError: a tar is damaged or is not the one that was written.
         UnsoundVectorsError: vectors are NaN, or all the same.
     """
-    check_model(catalog.store, encoder.identity)
-    inputs = embeddings_inputs(catalog, partition, settings, encoder.identity.digest())
+    loaded = functools.cache(encoder)
+    identity = expected_identity(catalog.store, settings)
+    inputs = embeddings_inputs(catalog, partition, settings, identity)
+    if not current(catalog, EMBEDDINGS, partition, inputs):
+        # What was expected tells a model by its name; the partition is made from its weights.
+        with recorded(catalog, EMBEDDINGS, partition):
+            catalog.require("image_shards", partition)
+            check_model(catalog.store, loaded().identity)
+        inputs = embeddings_inputs(catalog, partition, settings, loaded().identity.digest())
 
     def work(run: StageRun) -> Report:
-        return _embed(run, catalog.require("image_shards", partition), settings, encoder)
+        return _embed(run, catalog.require("image_shards", partition), settings, loaded())
 
     return materialize(catalog, EMBEDDINGS, partition, inputs, work)
 

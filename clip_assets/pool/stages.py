@@ -145,20 +145,30 @@ def materialize(
             # Files are replaced one by one; until the last one is, the old manifest must not
             # count, not even for somebody who goes back to the old inputs.
             Catalog(store).put(replace(before, code_version=UNFINISHED))
-        try:
+        with recorded(catalog, stage, partition):
             manifest = _run(catalog, stage, partition, inputs, work)
             _retire(store, before, manifest)
             catalog.put(manifest)
-        except (BusyError, NotReadyError, MissingArtifactError):
-            raise  # another one's fault, or another one's turn
-        except Exception as error:
-            failure = Failure(type(error).__name__, str(error), _now())
-            # The fault may be the store itself; the first error is the one to tell.
-            with suppress(OSError, ClipAssetsError):
-                manifests.write_failure(store, stage.asset, partition, failure)
-            raise
         store.delete(layout.work(stage.asset, partition))
         return Outcome(manifest, reused=False)
+
+
+@contextmanager
+def recorded(catalog: Catalog, stage: Stage, partition: PartitionKey | None) -> Generator[None]:
+    """Record in the store what stops the block, unless it is another one's fault or turn.
+
+    ``materialize`` does so itself; this is for what a stage must know before it has its inputs.
+    """
+    try:
+        yield
+    except (BusyError, NotReadyError, MissingArtifactError):
+        raise
+    except Exception as error:
+        failure = Failure(type(error).__name__, str(error), _now())
+        # The fault may be the store itself; the first error is the one to tell.
+        with suppress(OSError, ClipAssetsError):
+            manifests.write_failure(catalog.store, stage.asset, partition, failure)
+        raise
 
 
 def current(

@@ -77,10 +77,10 @@ def run(pool: Pool, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
 def test_a_run_over_several_partitions_loads_the_model_once(
     pool: Pool, shards: dg.DagsterInstance
 ) -> None:
-    images._loaded.cache_clear()
+    images.encoder.cache_clear()
     result = run(pool, shards)
     assert result.success
-    loads = images._loaded.cache_info()
+    loads = images.encoder.cache_info()
     assert (loads.misses, loads.hits) == (1, len(KEYS) - 1)
     checks = {
         check.check_name: check.passed

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.identity import expected_identity, read_identity
+from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.errors import (
     MissingArtifactError,
+    ModelLoadError,
     ModelMismatchError,
     SchemaError,
     UnsoundVectorsError,
@@ -22,7 +25,7 @@ from clip_assets.inference.embeddings import EMBEDDINGS, embeddings, embeddings_
 from clip_assets.layout import PartitionKey
 from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import ABSENT, Catalog
+from clip_assets.storage.manifests import ABSENT, Catalog, read_failure
 from clip_assets.storage.store import Store
 
 P = PartitionKey("00000")
@@ -42,7 +45,7 @@ def test_every_sample_gets_an_aligned_row(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
 ) -> None:
     write_shards(store, P, [[pair(n) for n in range(20)], [], [pair(n) for n in range(20, 25)]])
-    outcome = embeddings(Catalog(store), P, inference, encoder)
+    outcome = embeddings(Catalog(store), P, inference, lambda: encoder)
     rows = rows_of(store)
     assert rows["uid"].to_pylist() == [pair(n).uid for n in range(25)]
     assert rows["image_path"][20].as_py() == "00000/00002/000000000"
@@ -70,7 +73,7 @@ def test_captions_in_any_order_of_length_keep_their_rows(
     pairs = [pair(number, caption=caption) for number, caption in enumerate(captions)]
     pairs[3] = pair(3, image=b"")
     write_shards(local_store, P, [pairs[:20], pairs[20:]])
-    embeddings(Catalog(local_store), P, inference, encoder)
+    embeddings(Catalog(local_store), P, inference, lambda: encoder)
     kept = rows_of(local_store)["caption"].to_pylist()
     assert kept == captions[:3] + captions[4:]
     alone = np.concatenate([encoder.encode_text([caption]) for caption in kept])
@@ -81,25 +84,47 @@ def test_a_second_run_does_nothing(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
 ) -> None:
     write_shards(store, P, [[pair(1), pair(2)]])
-    first = embeddings(Catalog(store), P, inference, encoder)
-    second = embeddings(Catalog(store), P, inference, encoder)
+    first = embeddings(Catalog(store), P, inference, lambda: encoder)
+    second = embeddings(Catalog(store), P, inference, never)
     assert (first.reused, second.reused) == (False, True)
+
+
+def test_a_model_that_cannot_be_loaded_is_a_recorded_failure(
+    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
+) -> None:
+    write_shards(store, P, [[pair(1)]])
+    misspelt = inference.model_copy(update={"model": "ViT-Z-99", "pretrained": "none"})
+    with pytest.raises(ModelLoadError):
+        embeddings(Catalog(store), P, misspelt, lambda: load_encoder(misspelt, "cpu"))
+    failure = read_failure(store, "embeddings", P)
+    assert failure is not None
+    assert failure.error == "ModelLoadError"
+    assert "ViT-Z-99" in failure.message
+    assert state_of(store, misspelt) == "failed"
+    embeddings(Catalog(store), P, inference, lambda: encoder)
+    assert state_of(store, inference) == "done"
 
 
 def test_a_partition_without_samples_gives_empty_files(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write
 ) -> None:
     write_shards(store, P, [[]])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     assert vectors_of(store, layout.img_emb(P)).shape == (0, encoder.dim)
     assert rows_of(store).num_rows == 0
 
 
-def test_without_shards_it_says_what_to_run(
-    store: Store, inference: Inference, encoder: Encoder
+def never() -> Encoder:
+    pytest.fail("a model was loaded")
+
+
+def test_without_shards_it_says_what_to_run_and_loads_no_model(
+    store: Store, inference: Inference
 ) -> None:
     with pytest.raises(MissingArtifactError, match="clip-assets run --select image_shards"):
-        embeddings(Catalog(store), P, inference, encoder)
+        embeddings(Catalog(store), P, inference, never)
+    # Whoever makes the shards asks for the embeddings again.
+    assert read_failure(store, "embeddings", P) is None
 
 
 def test_samples_that_cannot_be_used_are_counted(
@@ -118,7 +143,7 @@ def test_samples_that_cannot_be_used_are_counted(
         pair(9),
     ]
     write_shards(store, P, [shard])
-    report = embeddings(Catalog(store), P, inference, encoder).manifest.report
+    report = embeddings(Catalog(store), P, inference, lambda: encoder).manifest.report
     assert rows_of(store)["uid"].to_pylist() == [pair(0).uid, pair(9).uid]
     assert report.rows_in == 10
     assert report.dropped == {
@@ -144,7 +169,7 @@ def test_a_truncated_tar_stops_the_partition(
     with Path(local_store.base, layout.shard_tar(P, 0)).open("r+b") as tar:
         tar.truncate(tar.seek(0, 2) - cut)
     with pytest.raises(SchemaError, match=r"shards/00000/00000\.tar.*materialize image_shards"):
-        embeddings(Catalog(local_store), P, inference, encoder)
+        embeddings(Catalog(local_store), P, inference, lambda: encoder)
     assert not local_store.exists(layout.img_emb(P))
 
 
@@ -171,28 +196,24 @@ def test_a_model_of_nan_publishes_nothing(
     pair: Any,
     scaled: Callable[..., Inference],
 ) -> None:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
     broken = scaled("visual.proj", float("nan"))
     write_shards(store, P, [[pair(1), pair(2)]])
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
-        embeddings(Catalog(store), P, broken, load_encoder(broken, "cpu"))
+        embeddings(Catalog(store), P, broken, lambda: load_encoder(broken, "cpu"))
     assert Catalog(store).get("embeddings", P) is None
     assert store.list("embeddings") == []
     # The store belongs to nobody yet.
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     assert read_identity(store) == encoder.identity
 
 
 def test_a_model_that_tells_nothing_apart_publishes_nothing(
     store: Store, write_shards: Write, pair: Any, scaled: Callable[..., Inference]
 ) -> None:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
     blind = scaled("visual.conv1.weight", 0)
     write_shards(store, P, [[pair(n) for n in range(20)]])
     with pytest.raises(UnsoundVectorsError, match=r"image embeddings.*tells nothing apart"):
-        embeddings(Catalog(store), P, blind, load_encoder(blind, "cpu"))
+        embeddings(Catalog(store), P, blind, lambda: load_encoder(blind, "cpu"))
     assert store.list("embeddings") == []
     assert read_identity(store) is None
 
@@ -205,18 +226,20 @@ def test_another_model_is_refused_and_both_are_named(
     pair: Any,
     make_model: Callable[..., Any],
 ) -> None:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
     write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     other = inference.model_copy(update={"model": f"local-dir:{make_model(seed=1)}"})
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError) as refusal:
-        embeddings(Catalog(store), P, other, stranger)
+        embeddings(Catalog(store), P, other, lambda: stranger)
     for identity in (encoder.identity, stranger.identity):
         assert identity.name in str(refusal.value)
         assert identity.sha256[:12] in str(refusal.value)
     assert read_identity(store) == encoder.identity
+    assert state_of(store, other) == "failed"
+    # The last embeddings stand, and count again for their own model.
+    assert embeddings(Catalog(store), P, inference, never).reused
+    assert state_of(store, inference) == "done"
 
 
 def test_inputs_are_known_without_the_model(
@@ -224,7 +247,7 @@ def test_inputs_are_known_without_the_model(
 ) -> None:
     assert expected_identity(store, inference) == ABSENT
     write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     catalog = Catalog(store)
     expected = embeddings_inputs(catalog, P, inference, expected_identity(store, inference))
     assert catalog.require("embeddings", P).inputs == expected
@@ -249,7 +272,7 @@ def test_images_of_every_kind_are_embedded(
         images(6, form="WEBP"),
     ]
     write_shards(store, P, [[pair(n, image=kind) for n, kind in enumerate(kinds)]])
-    report = embeddings(Catalog(store), P, inference, encoder).manifest.report
+    report = embeddings(Catalog(store), P, inference, lambda: encoder).manifest.report
     assert (report.rows_out, report.dropped) == (6, {})
 
 
@@ -262,7 +285,7 @@ def test_captions_of_every_kind_are_embedded_and_kept(
         for number, caption in enumerate(captions)
     ]
     write_shards(store, P, [shard])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     kept = rows_of(store)["caption"].to_pylist()
     assert kept == [*captions[:-1], "? alone"]
     text = vectors_of(store, layout.text_emb(P))
@@ -275,7 +298,7 @@ def test_without_a_caption_in_the_json_the_txt_counts(
     bare = pair(1)
     fields = json.dumps({"uid": bare.uid, "width": "wide", "height": -1, "url": 3}).encode()
     write_shards(store, P, [[pair(1, json=fields), pair(1, json=fields, caption=None)]])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     row, other = rows_of(store).to_pylist()
     assert (row["caption"], other["caption"]) == ("picture number 1", None)
     assert (row["url"], row["width"], row["height"], row["sha256"]) == (None, None, None, None)
@@ -287,7 +310,7 @@ def test_a_missing_tar_stops_the_partition(
     write_shards(store, P, [[pair(1)], [pair(2)]])
     store.delete(layout.shard_tar(P, 1))
     with pytest.raises(MissingArtifactError, match=r"00001\.tar.*image_shards"):
-        embeddings(Catalog(store), P, inference, encoder)
+        embeddings(Catalog(store), P, inference, lambda: encoder)
 
 
 def test_a_tar_replaced_behind_our_back_stops_the_partition(
@@ -301,7 +324,7 @@ def test_a_tar_replaced_behind_our_back_stops_the_partition(
     write_shards(store, P, [[pair(1)]])
     store.write_bytes(layout.shard_tar(P, 0), make_tar([pair(2)]))
     with pytest.raises(SchemaError, match="sha256"):
-        embeddings(Catalog(store), P, inference, encoder)
+        embeddings(Catalog(store), P, inference, lambda: encoder)
 
 
 def test_a_tar_that_changes_while_it_is_read_stops_the_partition(
@@ -320,7 +343,7 @@ def test_a_tar_that_changes_while_it_is_read_stops_the_partition(
             file.write(bytes(10_240))
 
     with pytest.raises(SchemaError, match="changed while it was read"):
-        embeddings(Catalog(local_store), P, inference, meddled(encoder, append))
+        embeddings(Catalog(local_store), P, inference, lambda: meddled(encoder, append))
     assert not local_store.exists(layout.img_emb(P))
 
 
@@ -331,9 +354,9 @@ def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(
     write_shards(local_store, P, shards)
     Path(local_store.base, layout.shard_tar(P, 2)).write_bytes(b"cut")
     with pytest.raises(SchemaError):
-        embeddings(Catalog(local_store), P, inference, encoder)
+        embeddings(Catalog(local_store), P, inference, lambda: encoder)
     write_shards(local_store, P, [shards[0], [pair(5)], shards[2]])
-    report = embeddings(Catalog(local_store), P, inference, encoder).manifest.report
+    report = embeddings(Catalog(local_store), P, inference, lambda: encoder).manifest.report
     assert report.figures["chunks_resumed"] == 1
     assert rows_of(local_store)["uid"].to_pylist() == [pair(n).uid for n in (1, 2, 5, 4)]
 
@@ -348,7 +371,7 @@ def test_a_partition_is_stale_by_model_and_shards_only(
     store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
 ) -> None:
     write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, encoder)
+    embeddings(Catalog(store), P, inference, lambda: encoder)
     model = {"model": "ViT-B-16"}, {"pretrained": "x", "model": "RN50"}, {"precision": "bf16"}
     for change in model:
         assert state_of(store, inference.model_copy(update=change)) == "stale", change
@@ -374,13 +397,11 @@ def test_the_same_model_in_another_folder_is_welcome(
     model_folder: Path,
     tmp_path: Path,
 ) -> None:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
     write_shards(store, P, [[pair(1)]])
-    first = embeddings(Catalog(store), P, inference, encoder)
+    first = embeddings(Catalog(store), P, inference, lambda: encoder)
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     moved = inference.model_copy(update={"model": f"local-dir:{copy}"})
-    second = embeddings(Catalog(store), P, moved, load_encoder(moved, "cpu"))
+    second = embeddings(Catalog(store), P, moved, lambda: load_encoder(moved, "cpu"))
     assert second.reused
     assert second.manifest == first.manifest
     assert expected_identity(store, moved) == encoder.identity.digest()
@@ -389,13 +410,11 @@ def test_the_same_model_in_another_folder_is_welcome(
 def test_two_devices_write_the_bytes_of_one(
     tmp_path: Path, inference: Inference, write_shards: Callable[..., None], pair: Any
 ) -> None:
-    from clip_assets.encoders.openclip.loading import load_encoder
-
     written = []
     for devices in (["cpu"], ["cpu", "cpu"]):
         store = Store.open(str(tmp_path / str(len(devices))))
         write_shards(store, P, [[pair(n) for n in range(30)], [pair(n) for n in range(30, 77)]])
-        embeddings(Catalog(store), P, inference, load_encoder(inference, *devices))
+        embeddings(Catalog(store), P, inference, partial(load_encoder, inference, *devices))
         outputs = layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P)
         written.append([store.read_bytes(path) for path in outputs])
     assert written[0] == written[1]

@@ -35,7 +35,7 @@ for line in sys.stdin:
     start = time.monotonic()
     child = os.fork()
     if not child:
-        embeddings(Catalog(Store(root)), "00000", settings, encoder)
+        embeddings(Catalog(Store(root)), "00000", settings, lambda: encoder)
         os._exit(0)
     if float(after) >= 0:
         time.sleep(float(after))
