@@ -1,9 +1,13 @@
-"""What robots.txt of a host allows us, asked once per host."""
+"""What robots.txt of a host allows us, asked once per host.
+
+The rules are those of RFC 9309: ``*`` and ``$`` in paths, and the longest rule that matches.
+"""
 
 import asyncio
-from urllib.robotparser import RobotFileParser
+import re
 
 import aiohttp
+from protego import Protego
 from yarl import URL
 
 from clip_assets.download.fetch import urls
@@ -19,6 +23,9 @@ MAX_REDIRECTS = 5
 
 HOSTS_KEPT = 1000
 """Hosts whose rules are remembered; the oldest are forgotten first."""
+
+_AGENT = re.compile(r"\s*user[-\s]*agent[\s:]+(\*(?=\s*(?:#|$))|[a-z_-]*)", re.IGNORECASE)
+# Read as RFC 9309 says: letters, "-" and "_" are a robot's name, and what follows is no part of it.
 
 
 class Robots:
@@ -36,7 +43,7 @@ class Robots:
         self._session = session
         self._guard = guard
         self._deadline_s = deadline_s
-        self._rules: dict[URL, asyncio.Task[RobotFileParser]] = {}
+        self._rules: dict[URL, asyncio.Task[Protego]] = {}
 
     async def check(self, url: URL) -> None:
         """Refuse a url that its host's rules do not allow us.
@@ -53,19 +60,18 @@ class Robots:
             self._rules[origin] = asyncio.create_task(self._read(origin / "robots.txt"))
         # Others wait for the same rules, whatever becomes of this url.
         rules = await asyncio.shield(self._rules[origin])
-        if not rules.can_fetch(ROBOT, str(url)):
+        if not rules.can_fetch(str(url), ROBOT):
             raise FetchError("policy_robots", "disallowed by robots.txt")
 
-    async def _read(self, url: URL) -> RobotFileParser:
-        rules = RobotFileParser()
+    async def _read(self, url: URL) -> Protego:
         try:
             async with asyncio.timeout(self._deadline_s):
-                rules.parse(await self._lines(url))
+                lines = await self._lines(url)
         except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
             fault = classify(error)
             error_class = fault.error_class if fault.error_class in LOCAL else "robots_unanswered"
             raise FetchError(error_class, f"robots.txt: {fault.message}") from None
-        return rules
+        return Protego.parse("\n".join(_with_few_names(line) for line in lines))
 
     async def _lines(self, url: URL) -> list[str]:
         for _ in range(MAX_REDIRECTS + 1):
@@ -83,5 +89,18 @@ class Robots:
                     content += chunk
                     if len(content) >= MAX_BYTES:
                         break
-                return content[:MAX_BYTES].decode(errors="replace").splitlines()
+                return content[:MAX_BYTES].decode("utf-8-sig", errors="replace").splitlines()
         return []
+
+
+def _with_few_names(line: str) -> str:
+    """A line in which every other robot has the same name.
+
+    The parser keeps the rules of a group once for each of its names, so that a file of 500 kB with
+    as many of the one as of the other would take all memory.
+    """
+    found = _AGENT.match(line)
+    if not found:
+        return line
+    name = found[1].lower()
+    return f"User-agent: {name if name in ('*', ROBOT) else 'another'}"

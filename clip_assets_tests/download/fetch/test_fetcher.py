@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import time
+import tracemalloc
 from collections import Counter, defaultdict
 
 import pytest
@@ -477,11 +478,31 @@ def test_robots_txt_is_asked_once_and_obeyed(site, fetch, obedient):
     assert not site.requests["/private/a"]
 
 
-def test_rules_for_our_name_count(site, fetch, obedient):
-    site.serve("/robots.txt", b"User-agent: clip_assets\nDisallow: /\n\nUser-agent: *\nAllow: /")
-    [found] = fetch([site.serve("/a", b"x")], obedient)
+@pytest.mark.parametrize(
+    ("rules", "allowed", "refused"),
+    [
+        ("User-agent: *\nDisallow: /*.jpg$", ["/a.jpg?large", "/a.jpeg"], ["/a.jpg", "/b/c.jpg"]),
+        ("User-agent: *\nDisallow: /b/\nAllow: /b/c/", ["/a", "/b/c/d"], ["/b/", "/b/d"]),
+        ("User-agent: *\nAllow: /b\nDisallow: /b", ["/b"], []),
+        ("\ufeffUser-agent: *\nDisallow: /", [], ["/a"]),
+        ("User-agent: clip_assets\nDisallow: /\n\nUser-agent: *\nAllow: /", [], ["/a"]),
+        ("user-agent : CLIP_Assets/2.0 # ours\nDisallow: /", [], ["/a"]),
+        ("User-agent: *\nDisallow: /\n\nUser-agent: clip_assets\nDisallow: /b", ["/a"], ["/b"]),
+        ("User-agent: *\nUser-agent: other\nDisallow: /", [], ["/a"]),
+        ("User-agent: other\nDisallow: /\nUser-agent: *\nDisallow: /b", ["/a"], ["/b"]),
+        ("User-agent: clip_assets_too\nUser-agent: *bot\nDisallow: /", ["/a"], []),
+    ],
+    ids=[
+        "wildcards", "longest", "as long", "mark", "ours", "version", "ours only", "group",
+        "others", "similar",
+    ],
+)  # fmt: skip
+def test_robots_txt_is_read_by_its_standard(site, fetch, obedient, rules, allowed, refused):
+    site.serve("/robots.txt", rules.encode())
+    found = fetch([site.serve(path, b"x") for path in [*allowed, *refused]], obedient)
 
-    assert found.error_class == "policy_robots"
+    expected = [None] * len(allowed) + ["policy_robots"] * len(refused)
+    assert [one.error_class for one in found] == expected
 
 
 def test_a_host_without_robots_txt_allows_everything(site, fetch, obedient):
@@ -507,6 +528,21 @@ def test_strange_robots_txt_has_an_outcome(site, fetch, obedient, answer, error_
     [found] = fetch([site.serve("/a", b"x")], obedient)
 
     assert found.error_class == error_class
+
+
+def test_many_names_and_many_rules_do_not_multiply(site, fetch, obedient):
+    lines = (b"User-agent: %d\n", b"Disallow: /%d\n")
+    rules = b"".join(line % number for line in lines for number in range(1500))
+    site.serve("/robots.txt", b"User-agent: *\n" + rules + b"Disallow: /a")
+    tracemalloc.start()
+    try:
+        [found] = fetch([site.serve("/a", b"x")], obedient)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found.error_class == "policy_robots"
+    assert peak < 32 * 2**20
 
 
 def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(fetch, obedient):
