@@ -26,6 +26,7 @@ from PIL import Image
 
 from clip_assets.download.fetch.faults import one_line
 from clip_assets.errors import ConfigurationError
+from clip_assets.files.images import FORMATS
 from clip_assets.settings import Download
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ SOURCE_HASHES = ("sha512", "sha256", "md5")
 PNG_LEVELS = 9
 """Highest ``encode_quality`` of a png."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "SUN")
+DECODED = (*FORMATS, "DIB", "SUN")
 """What may go on to the decoder. JPEG 2000 may not: broken files of it crash the whole process."""
 
 BIG_PIXELS = 16 * 2**20
@@ -146,7 +147,7 @@ def _matches(body: bytes, hashes: Mapping[str, str], pair: Mapping[str, Any]) ->
 
 def _pixels(body: bytes) -> int:
     """Cost of decoding a file in opaque pixels, from its header."""
-    with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(body), formats=DECODED) as image:
         has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         return image.width * image.height * (ALPHA_COST if has_alpha else 1)
 

@@ -19,29 +19,15 @@ from PIL import Image
 
 from clip_assets.encoders.encoder import Pixels
 from clip_assets.errors import ImageError
-
-MAX_PIXELS = 89_478_485
-"""Of one decoded image: a quarter of a GiB as RGB, and Pillow's own limit."""
+from clip_assets.files.images import FORMATS, MAX_PIXELS
 
 EMPTY = "empty image"
 UNDECODABLE = "undecodable image"
 TOO_LARGE = "too large image"
 UNRESIZABLE = "image of impossible shape"
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "AVIF",
-    "JPEG2000",
-    "ICO",
-    "PPM",
-)
-"""What is decoded, whatever a file is called: images as the web has them. Pillow knows more, and
-would start Ghostscript for a stranger's PostScript."""
+DECODED = (*FORMATS, "JPEG2000", "ICO")
+"""What is decoded here; the last two are for Pillow alone, downloads do not take them."""
 
 FAULTS = (
     OSError,
@@ -74,7 +60,7 @@ def decode(content: bytes, resize: Callable[[Image.Image], Pixels]) -> Pixels:
     if not content:
         raise _error(EMPTY, "0 bytes")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=DECODED)
         if image.width * image.height > MAX_PIXELS:
             raise _error(TOO_LARGE, f"{image.width}x{image.height} pixels")
         image.load()

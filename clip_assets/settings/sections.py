@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from clip_assets import schemas
+from clip_assets.files.images import MAX_PIXELS
 
 REQUESTS_PER_CORE = 64
 """A core that handles 300 images a second needs so many requests that take 0.2 s each."""
@@ -105,7 +106,7 @@ class Download(Section):
         default=20, gt=0, description="For one attempt at a url, redirects and body included"
     )
     max_bytes: int = Field(default=32 * 2**20, ge=1, description="Of one image file")
-    max_pixels: int = Field(default=89_478_485, ge=1, description="Of one decoded image")
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="Of one decoded image")
     max_redirects: int = Field(default=5, ge=0, description="Followed for one url")
     nameservers: list[str] = Field(
         default=[],

@@ -20,6 +20,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from clip_assets.encoders import images
 from clip_assets.encoders.encoder import Pixels
+from clip_assets.files.images import MAX_PIXELS
 
 EXTREME_RATIO = 8
 """Longer images are cropped while they are resized; open_clip resizes all of them first."""
@@ -72,7 +73,7 @@ class Preprocessing:
             image = Image.open(io.BytesIO(content), formats=["JPEG"])
         except (UnidentifiedImageError, *images.FAULTS):
             return False
-        is_small = image.width * image.height <= images.MAX_PIXELS
+        is_small = image.width * image.height <= MAX_PIXELS
         return image.mode == "RGB" and is_small and not _is_long(image)
 
     def _resized(self, image: Image.Image) -> Pixels:
