@@ -73,6 +73,7 @@ PARTS = """
 import glob, json, sys, time
 from pathlib import Path
 from clip_assets.inference import samples
+from clip_assets.webdataset.read import read_tar
 from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.settings import Inference
 settings = Inference(model=sys.argv[1], pretrained=sys.argv[2])
@@ -82,7 +83,8 @@ members = []
 start = time.monotonic()
 for tar in sorted(glob.glob(sys.argv[3])):
     with open(tar, "rb") as file:
-        members += [samples.parse_any(found, "", "txt") for found in samples.read_tar(file, tar)]
+        found = read_tar(file, tar, samples.MEMBERS)
+        members += [samples.parse_any(one, "", "txt") for one in found]
 read = time.monotonic() - start
 members = members[:256]
 start = time.monotonic()

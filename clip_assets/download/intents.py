@@ -5,8 +5,7 @@ those rows again, in shards that keep what else they hold.
 """
 
 import json
-import tarfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from clip_assets.download.shard import SUCCESS, Row, Shard, shard_files
 from clip_assets.errors import MissingArtifactError
 from clip_assets.pool.stages import StageRun
 from clip_assets.storage import tables
-from clip_assets.storage.store import Store
+from clip_assets.webdataset.read import read_images
 
 Due = dict[int, dict[int, int]]
 """Rows to fetch again: by shard and position, how often their urls have been tried."""
@@ -96,18 +95,11 @@ def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
     for position in set(range(len(rows))) - set(due):
         if rows[position]["status"] != SUCCESS:
             shard.restore(position, rows[position], None)
-    for position, image in _images(run.store, tar, {row["key"]: i for i, row in enumerate(rows)}):
-        # A kill can have left a tar that is ahead of its rows.
-        if rows[position]["status"] == SUCCESS:
-            shard.restore(position, rows[position], image)
+    positions = {row["key"]: position for position, row in enumerate(rows)}
+    with run.store.local(tar) as path, path.open("rb") as file:
+        for key, image in read_images(file, run.store.uri(tar)):
+            position = positions[key]
+            # A kill can have left a tar that is ahead of its rows.
+            if rows[position]["status"] == SUCCESS:
+                shard.restore(position, rows[position], image)
     return shard
-
-
-def _images(store: Store, path: str, positions: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """Every image of a published tar with its sample's position."""
-    with store.local(path) as file, tarfile.open(file) as tar:
-        for member in tar:
-            key, _, suffix = member.name.partition(".")
-            content = tar.extractfile(member)
-            if suffix not in ("json", "txt") and content is not None:
-                yield positions[key], content.read()

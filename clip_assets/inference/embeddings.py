@@ -39,6 +39,8 @@ from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
 from clip_assets.storage.store import Store
+from clip_assets.webdataset.index import CHANGED, damaged
+from clip_assets.webdataset.read import read_tar
 
 EMBEDDINGS = Stage("embeddings", "1", rows_from="image_shards")
 
@@ -140,11 +142,11 @@ def _read(store: Store, sources: list[Source]) -> Generator[Sample | None]:
         with store.local(source.tar, "image_shards") as path, path.open("rb") as file:
             _check_content(file, source, store.uri(source.tar))
             before = os.fstat(file.fileno())
-            for members in samples.read_tar(file, store.uri(source.tar)):
+            for members in read_tar(file, store.uri(source.tar), samples.MEMBERS):
                 yield samples.parse(members)
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise samples.damaged(store.uri(source.tar), samples.CHANGED)
+                raise damaged(store.uri(source.tar), CHANGED)
         yield END
 
 
@@ -152,7 +154,7 @@ def _check_content(file: BufferedReader, source: Source, where: str) -> None:
     found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != source.sha256:
         found = f"{file.tell():,} bytes with sha256 {found[:12]}, not {source.sha256[:12]}"
-        raise samples.damaged(where, found)
+        raise damaged(where, found)
     file.seek(0)
 
 

@@ -17,8 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import SourceMissingError
 from clip_assets.inference import samples
-from clip_assets.inference.samples import IMAGE_EXTENSIONS, Sample
+from clip_assets.inference.samples import Sample
 from clip_assets.inference.threads import batched
+from clip_assets.webdataset.index import CHANGED, damaged
+from clip_assets.webdataset.read import IMAGE_EXTENSIONS, Members, read_tar
 
 FILES_PER_PART = 10_000
 """Images of a folder that are one part."""
@@ -140,10 +142,10 @@ class _Tar:
                 local = Path(folder, "part.tar")
                 fs.get_file(path, str(local))
             with local.open("rb") as file:
-                for members in samples.read_tar(file, self.where, self.keys.members):
+                for members in read_tar(file, self.where, self.keys.members):
                     yield samples.parse_any(members, self.keys.image, self.keys.caption)
         if _tar_version(self.where) != self.version:
-            raise samples.damaged(self.where, samples.CHANGED)
+            raise damaged(self.where, CHANGED)
 
 
 def _tar_version(url: str) -> str:
@@ -185,13 +187,15 @@ class _Files:
     def samples(self) -> Generator[Sample]:
         fs, root = fsspec.url_to_fs(self.folder)
         for picture in self.pictures:
-            members = {"__key__": picture.path.encode()}
             try:
-                for extension, path in picture.beside.items():
-                    members[extension] = fs.cat_file(f"{root.rstrip('/')}/{path}")
+                contents = {
+                    extension: fs.cat_file(f"{root.rstrip('/')}/{path}")
+                    for extension, path in picture.beside.items()
+                }
             except FileNotFoundError:
                 yield Sample(picture.path, fault=GONE)
                 continue
+            members = Members(picture.path, contents)
             yield samples.parse_any(members, self.keys.image, self.keys.caption)
 
 
