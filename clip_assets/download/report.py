@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout, schemas
-from clip_assets.download import pictures, placeholders
+from clip_assets.download import placeholders
 from clip_assets.download.fetch.urls import host_of
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
-from clip_assets.storage import tables
+from clip_assets.storage import pictures, tables
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
+from clip_assets.webdataset.read import read_images
 
 HOSTS_TOLD = 10
 """Failing hosts that are named."""
@@ -141,11 +142,14 @@ def partition_report(
 def _pictures(run: StageRun, numbers: range, tally: Tally) -> dict[str, str]:
     if not tally.rows:
         return {}
-    bars = pictures.bars({"success": tally.successes} | dict(tally.error_classes.most_common(12)))
-    found = {"outcomes": run.publish_picture("outcomes.png", bars)}
+    counts = {"success": tally.successes} | dict(tally.error_classes.most_common(12))
+    drawn = pictures.histogram(f"outcomes {run.partition}", counts)
+    found = {"outcomes": run.publish_picture("outcomes.png", drawn)}
     for number in numbers:
-        with run.store.local(layout.shard_tar(run.partition, number)) as tar:
-            images = pictures.first_images(tar, pictures.SHEET_SIDE**2)
+        tar = layout.shard_tar(run.partition, number)
+        with run.store.local(tar) as path, path.open("rb") as file:
+            every = read_images(file, run.store.uri(tar))
+            images = [image for _, image in itertools.islice(every, pictures.SHEET_SIDE**2)]
         if images:
             sheet = pictures.contact_sheet(images)
             found["contact sheet"] = run.publish_picture("contact_sheet.jpg", sheet)

@@ -3,7 +3,6 @@
 Sees one chunk after the other; keeps sums, counts and ``DISTINCT_CAPTIONS``.
 """
 
-import io
 from collections import Counter
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
+from clip_assets.storage.pictures import histogram
 
 NORM_TOLERANCE = 5e-3
 """A unit row rounded to float16 is off by 5e-4 at most; what is further off was never unit."""
@@ -87,19 +87,11 @@ class Summary:
 
     def picture(self) -> bytes:
         """Histogram of the similarities as png."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
-        axes = figure.add_subplot()
         used = np.flatnonzero(self._histogram)
         shown = slice(max(used[0] - 2, 0), used[-1] + 3) if len(used) else slice(None)
-        edges = BINS[:-1][shown]
-        axes.bar(edges, self._histogram[shown], width=BINS[1] - BINS[0], align="edge")
-        axes.set(xlabel="cosine of image and caption", ylabel="pairs", title=self._where)
-        content = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(content)
-        return content.getvalue()
+        bins = zip(BINS[:-1][shown], self._histogram[shown], strict=True)
+        counts = {f"{low:.2f}": int(count) for low, count in bins}
+        return histogram(f"cosine of image and caption, {self._where}", counts, "pairs")
 
     def _unseen(self, chunk: Chunk) -> list[int]:
         """Rows whose captions are new: equal ones have equal vectors, which prove nothing."""

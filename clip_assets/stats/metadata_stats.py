@@ -10,6 +10,7 @@ from clip_assets.pool.upstream import Upstream
 from clip_assets.stats import report
 from clip_assets.stats.summary import Summary, total
 from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.pictures import histogram
 
 METADATA_STATS = Stage("metadata_stats", "2")
 
@@ -107,4 +108,4 @@ def _pictures(pool: Summary) -> dict[str, bytes]:
         "nsfw": dict(list(pool.nsfw.items())[:_DRAWN]),
         "language": dict(list(pool.language.items())[:_DRAWN]),
     }
-    return {title: report.picture(title, counts) for title, counts in charts.items() if counts}
+    return {title: histogram(title, counts) for title, counts in charts.items() if counts}

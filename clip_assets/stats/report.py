@@ -5,7 +5,6 @@ be opened wherever the store is.
 """
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -19,7 +18,6 @@ from clip_assets.stats.summary import (
 )
 
 _LISTED = 30
-_LABEL_CHARACTERS = 20
 
 
 _STYLE = """
@@ -93,27 +91,6 @@ def score(name: str, bins: Sequence[int]) -> dict[str, int]:
     # Empty bins between others are part of the distribution.
     shown = range(filled[0], filled[-1] + 1) if filled else range(0)
     return {f"{low + place * width:.2f}": bins[place] for place in shown}
-
-
-def picture(title: str, counts: dict[str, int]) -> bytes:
-    """A bar chart as png."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    places = range(len(counts))
-    axes.bar(places, list(counts.values()), width=0.9)
-    step = -(-len(counts) // 12)
-    labels = [name[:_LABEL_CHARACTERS].replace("$", r"\$") for name in counts]
-    axes.set_xticks(list(places)[::step], labels[::step], rotation=30, ha="right")
-    axes.set_title(title)
-    axes.set_ylabel("rows")
-    content = io.BytesIO()
-    # Without the library's version, which is in the picture otherwise, its bytes stay the same.
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
 
 
 def _section(title: str, value: str, counts: dict[str, int], total: int) -> str:
