@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 from typing import BinaryIO
 
 import pytest
@@ -136,6 +137,16 @@ def test_contents_are_not_read() -> None:
     tar = Counted(tar_of({f"{n}.jpg": bytes(100_000) for n in range(5)}).getvalue())
     assert len(list(index_tar(tar, "a.tar"))) == 5
     assert tar.bytes_read < 10_000
+
+
+def test_memory_does_not_grow_with_the_tar() -> None:
+    tar = tar_of({f"{n}.jpg": b"" for n in range(3000)})
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in index_tar(tar, "a.tar")) == 3000
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
 
 
 WHOLE = tar_of({"0.jpg": b"x" * 700, "1.jpg": b"y" * 1500}).getvalue()
