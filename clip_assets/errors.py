@@ -116,7 +116,27 @@ class ModelLoadError(ModelError):
 
 
 class ImageError(ClipAssetsError):
-    """Bytes are no image that can be embedded; ``found`` is a reason to count by."""
+    """Bytes are no image that can be embedded; ``found`` is a reason to count by.
+
+    Args:
+        where: see ``ClipAssetsError``.
+        found: likewise; one of few reasons.
+        expected: likewise.
+        advice: likewise.
+        detail: of this image: its size, or what the decoder said.
+    """
+
+    def __init__(
+        self, where: str, found: str, expected: str, advice: str, detail: str = ""
+    ) -> None:
+        super().__init__(where, found, expected, advice)
+        self.args = (*self.args, detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        """The reason with its detail, and the advice."""
+        reason = f"{self.found} ({self.detail})" if self.detail else self.found
+        return f"{self.where}: found {reason}, expected {self.expected}. {self.advice}"
 
 
 class AlignmentError(ClipAssetsError):

@@ -101,5 +101,5 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _error(reason: str, detail: str) -> ImageError:
     return ImageError(
-        "image file", reason, "an image that can be decoded", f"({detail}) Use another image."
+        "image file", reason, "an image that can be decoded", "Use another image.", detail
     )

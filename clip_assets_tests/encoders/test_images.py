@@ -1,6 +1,7 @@
 """Image files of strangers: what is decoded, how, and what is refused with which reason."""
 
 import io
+import pickle
 import struct
 import zlib
 from collections.abc import Callable
@@ -94,6 +95,18 @@ def test_what_cannot_be_decoded_has_a_reason(content: bytes, reason: str) -> Non
     with pytest.raises(ImageError) as refusal:
         as_it_is(content)
     assert refusal.value.found == reason
+
+
+def test_what_the_decoder_said_is_a_detail_of_its_own() -> None:
+    with pytest.raises(ImageError) as refusal:
+        as_it_is(b"")
+    error = pickle.loads(pickle.dumps(refusal.value))
+    assert error.detail == "0 bytes"
+    assert error.advice == "Use another image."
+    assert str(error) == (
+        "image file: found empty image (0 bytes), expected an image that can be decoded. "
+        "Use another image."
+    )
 
 
 def test_postscript_is_not_given_to_its_interpreter() -> None:

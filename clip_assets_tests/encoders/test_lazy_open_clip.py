@@ -1,5 +1,10 @@
+"""open_clip is imported without the compiler, and the compiler when somebody needs it."""
+
+import os
 import subprocess
 import sys
+
+import pytest
 
 SCRIPT = """
 import sys
@@ -15,7 +20,7 @@ lazy_open_clip.load()
 """
 
 
-def test_the_compiler_is_imported_only_when_somebody_needs_it():
+def test_the_compiler_is_imported_only_when_somebody_needs_it() -> None:
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
@@ -33,9 +38,30 @@ print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())
 """
 
 
-def test_what_needs_more_of_the_compiler_gets_it():
+def test_what_needs_more_of_the_compiler_gets_it() -> None:
     found = subprocess.run(
         [sys.executable, "-c", NEEDED], capture_output=True, text=True, check=True
     )
 
     assert found.stdout.split() == ["-1.0"]
+
+
+LOADED = """
+import sys
+from clip_assets.encoders.openclip import lazy_open_clip
+lazy_open_clip.load()
+print("open_clip" in sys.modules, "torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("value", "is_whole"), [("0", True), ("1", False)])
+def test_a_variable_switches_the_stand_ins_off(value: str, is_whole: bool) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        env=os.environ | {"CLIP_ASSETS_LAZY_COMPILER": value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert printed.stdout.split() == ["True", str(is_whole)]

@@ -4,14 +4,20 @@ It imports torchvision, for which one function asks PyTorch's compiler whether i
 timm, one of whose models marks methods that the compiler shall leave alone. Either imports the
 whole compiler at once: 2.7 of 6.5 CPU seconds, in every process that embeds or searches, and 6.5
 of 12 where Python may not keep bytecode.
+
+``CLIP_ASSETS_LAZY_COMPILER=0`` switches this off, should a version of these libraries not bear it.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
+
+VARIABLE = "CLIP_ASSETS_LAZY_COMPILER"
+"""``0``: import open_clip as it is. Any other value, or none: without the compiler."""
 
 COMPILER = "torch._dynamo"
 UTILS = f"{COMPILER}.utils"
@@ -24,7 +30,9 @@ def load() -> None:
     """
     if "open_clip" in sys.modules or COMPILER in sys.modules:
         return
-    with without_compiler():
+    # Of the process and not of a pool: a module is imported once, whatever is loaded then.
+    is_lazy = os.environ.get(VARIABLE) != "0"  # noqa: TID251
+    with without_compiler() if is_lazy else nullcontext():
         importlib.import_module("open_clip")
 
 
