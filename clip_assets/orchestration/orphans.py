@@ -7,19 +7,28 @@ concurrency pools, so the next command buries it.
 
 import logging
 import os
+import re
 import socket
-from pathlib import Path
 
 import dagster as dg
+import psutil
 
 logger = logging.getLogger(__name__)
 
 _PROCESS = "clip_assets/process"
 
+_TAG = re.compile(r"(\d+)@(?:(\d+[.]\d+)|\d+)")
+# A process number and when it started, in seconds since 1970. A whole number was written by
+# earlier versions and counts from the start of the machine, which tells nothing after another one.
+
+_CLOCK_SET_S = 60.0
+"""Setting the clock moves the start of a process, as its machine tells it, by less than this."""
+
 
 def process_tag() -> dict[str, str]:
     """Tag that says which process a run is executed in."""
-    return {_PROCESS: f"{socket.gethostname()}/{_identity(os.getpid())}"}
+    started_s = psutil.Process().create_time()
+    return {_PROCESS: f"{socket.gethostname()}/{os.getpid()}@{started_s:.2f}"}
 
 
 def bury(instance: dg.DagsterInstance) -> list[str]:
@@ -40,13 +49,17 @@ def bury(instance: dg.DagsterInstance) -> list[str]:
 def is_orphan(run: dg.DagsterRun) -> bool:
     """Whether the run was executed in a process of this machine that is gone."""
     host, _, process = run.tags.get(_PROCESS, "").partition("/")
-    return host == socket.gethostname() and process != _identity(int(process.partition("@")[0]))
+    return host == socket.gethostname() and _is_gone(process)
 
 
-def _identity(pid: int) -> str:
-    """A process number with the time it started: numbers are given again."""
+def _is_gone(process: str) -> bool:
+    """Whether a process ended; False if that cannot be told."""
+    tag = _TAG.fullmatch(process)
+    if not tag:
+        return False
     try:
-        started = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return "gone"
-    return f"{pid}@{started}"
+        started_s = psutil.Process(int(tag[1])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    # Numbers are given again: a process that started later is another one.
+    return tag[2] is not None and started_s - float(tag[2]) > _CLOCK_SET_S

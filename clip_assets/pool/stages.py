@@ -7,6 +7,8 @@ manifest last. What a stage does belongs to its own package.
 
 import hashlib
 import logging
+import resource
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +30,9 @@ from clip_assets.storage.manifests import Artifact, Catalog, Failure, Manifest, 
 from clip_assets.storage.store import Store
 
 logger = logging.getLogger(__name__)
+
+OWN_PROCESS = Path("/proc/self")
+"""What the kernel tells about this process; Linux only."""
 
 UNFINISHED = "unfinished"
 """Code version of a manifest whose partition is being made again: it equals no stage's."""
@@ -252,12 +257,13 @@ def _now() -> str:
 def _reset_peak_memory() -> None:
     # Linux forgets the peak when 5 is written here; elsewhere the process's peak is reported.
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        (OWN_PROCESS / "clear_refs").write_text("5")
 
 
 def _peak_memory_bytes() -> int:
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in (OWN_PROCESS / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -12,6 +12,7 @@ published name.
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -256,10 +258,11 @@ class Store:
         """Remove what dead processes of this machine left unpublished; returns the count."""
         if not self.is_local:
             return 0
+        own = re.compile(re.escape(socket.gethostname()) + r"-(\d+)-[0-9a-f]{8}-")
         swept = 0
-        for part in Path(self._full(layout.TEMPORARY)).glob(f"{socket.gethostname()}-*"):
-            pid = part.name.removeprefix(f"{socket.gethostname()}-").partition("-")[0]
-            if not Path("/proc", pid).exists():
+        for part in Path(self._full(layout.TEMPORARY)).glob("*"):
+            writer = own.match(part.name)
+            if writer and not psutil.pid_exists(int(writer[1])):
                 part.unlink(missing_ok=True)
                 swept += 1
         return swept

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
+from s3fs.core import ClientError
 from s3fs.errors import translate_boto_error
 
 from clip_assets.errors import ConfigurationError, SourceError, StoreError

@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from clip_assets import layout
 from clip_assets.errors import BusyError, CheckFailedError, SourceMissingError
+from clip_assets.pool import stages
 from clip_assets.pool.stages import Stage, StageRun, materialize
 from clip_assets.storage import locks
 from clip_assets.storage.manifests import Catalog, Report, read_failure
@@ -32,6 +34,16 @@ def test_finished_stage_is_not_run_again(catalog: Catalog) -> None:
     again = materialize(catalog, STAGE, KEY, {"plan": "1"}, lambda _: pytest.fail("ran again"))
     assert (first.reused, again.reused) == (False, True)
     assert again.manifest == first.manifest == Catalog(catalog.store).get("raw_pairs", KEY)
+
+
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_a_manifest_tells_the_peak_of_memory(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_proc: bool
+) -> None:
+    if not has_proc:
+        monkeypatch.setattr(stages, "OWN_PROCESS", tmp_path / "none")
+    outcome = materialize(catalog, STAGE, KEY, {}, writing("raw/a"))
+    assert 10 * 2**20 < outcome.manifest.peak_memory_bytes < 2**40
 
 
 @pytest.mark.parametrize("change", [{"inputs": {"plan": "2"}}, {"stage": Stage("raw_pairs", "2")}])

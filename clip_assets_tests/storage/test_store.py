@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -146,6 +147,13 @@ def test_killed_writer_leaves_nothing_visible_and_is_swept(local_store: Store) -
     assert len(local_store.list(layout.TEMPORARY)) == 1
     assert local_store.sweep() == 1
     assert local_store.list(layout.TEMPORARY) == []
+
+
+def test_what_another_machine_writes_is_not_swept(local_store: Store) -> None:
+    here = socket.gethostname()
+    local_store.write_bytes(f"{layout.TEMPORARY}/{here}-{2**31}-12-0123abcd-a.bin", b"half")
+    local_store.write_bytes(f"{layout.TEMPORARY}/elsewhere-{2**31}-0123abcd-a.bin", b"half")
+    assert local_store.sweep() == 0
 
 
 def test_readers_never_see_a_half_written_file(local_store: Store) -> None:
