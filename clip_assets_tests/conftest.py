@@ -2,11 +2,13 @@
 
 import itertools
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import fsspec.config
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -15,7 +17,8 @@ from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests import models, servers
-from clip_assets_tests.servers import Bucket, Relay
+from clip_assets_tests.servers import Bucket, Hub, Relay
+from clip_assets_tests.websites import Site, website
 
 # The same examples on every run, however slow the machine: a failure belongs to a change.
 # --hypothesis-profile=default looks for new ones.
@@ -121,6 +124,37 @@ def images() -> Callable[..., bytes]:
         return models.encoded(models.draw(number, size).convert(mode), form, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[Hub]:
+    """A hub of data sets; started once."""
+    with servers.hub() as found:
+        yield found
+
+
+@pytest.fixture
+def hub(hub_server: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A hub without data sets, which hf:// urls mean."""
+    hub_server.files.clear()
+    hub_server.requests.clear()
+    monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub_server.url})
+    return hub_server
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web server without files."""
+    with website() as found:
+        yield found
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """Of a server that nobody runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.hookimpl(trylast=True)

@@ -43,12 +43,17 @@ class File:
         uri: absolute path of a local file, url of any other.
         size_bytes: 0 where the server does not tell.
         etag: changes when the content does: size and time for a local file, else the
-            strongest of what the file system offers.
+            strongest of what the file system offers. Empty if it was listed and not there.
     """
 
     uri: str
     size_bytes: int
     etag: str
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it was listed and not there, like a link that leads nowhere."""
+        return not self.etag
 
 
 def looked_at(uri: str) -> File:

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from clip_assets.errors import SourceMissingError
 from clip_assets.files.faults import translated
-from clip_assets.files.filesystem import WEB, filesystem
+from clip_assets.files.filesystem import WEB, filesystem, uri_of
 from clip_assets.files.identity import File, Info, described
 
 
@@ -56,7 +56,7 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         hidden: whether names in a folder count that begin with a dot or an underscore.
 
     Returns:
-        Files in no order. A glob may match none, and a file holds none.
+        Files in no order, some of them gone. A glob may match none, and a file holds none.
 
     Raises:
         SourceMissingError: there is no such folder.
@@ -69,7 +69,7 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         is_exact = not is_glob(pattern) or fs.exists(path)
         found = _below(fs, path, hidden=hidden) if is_exact else _matching(fs, path)
         return [
-            described(fs, name, info)
+            _seen(fs, name, info)
             for name, info in found.items()
             if wanted(name) and _is_regular(fs, name, info)
         ]
@@ -78,8 +78,17 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
 def _is_regular(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> bool:
     # A listing of a local folder does not say where links lead.
     if isinstance(fs, LocalFileSystem):
-        return S_ISREG(Path(name).stat().st_mode)
+        return Path(name).is_file() or not Path(name).exists()
     return info["type"] == "file"
+
+
+def _seen(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> File:
+    uri = uri_of(fs, name)
+    try:
+        with translated(uri):
+            return described(fs, name, info)
+    except SourceMissingError:
+        return File(uri, 0, "")
 
 
 def _matching(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Info]:

@@ -7,15 +7,21 @@ samples are in it. Output and resuming belong to ``inference.standalone``.
 import hashlib
 import re
 import tempfile
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import BinaryIO, Protocol, cast
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import SourceMissingError
+from clip_assets.files.faults import translated
+from clip_assets.files.fetching import fetched
+from clip_assets.files.filesystem import filesystem, uri_of
+from clip_assets.files.identity import File, looked_at
+from clip_assets.files.listing import is_file, is_glob, listed
+from clip_assets.files.opening import opened
 from clip_assets.inference import samples
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.threads import batched
@@ -72,6 +78,7 @@ class Part(Protocol):
 
         Raises:
             SchemaError: it is damaged, or not what was listed.
+            SourceError: it cannot be read; ``SourceMissingError``: it is gone.
         """
         ...
 
@@ -85,20 +92,27 @@ def parts_of(source: str, keys: Keys) -> list[Part]:
 
     Raises:
         SourceMissingError: nothing is there, or a named tar is not.
+        SourceError: it cannot be listed.
     """
-    urls = [url for pattern in expand_braces(source) for url in _tars(pattern)]
-    if urls:
-        return [_Tar(url, keys, _tar_version(url)) for url in urls]
-    pictures = _pictures(source, keys)
+    tars = [tar for pattern in expand_braces(source) for tar in _tars(pattern)]
+    if tars:
+        return [_Tar(tar, keys) for tar in tars]
+    try:
+        pictures = _pictures(source, keys)
+    except SourceMissingError:
+        raise _nothing(source, "nothing there", keys) from None
     if not pictures:
-        fs, path = fsspec.url_to_fs(source)
-        raise SourceMissingError(
-            source,
-            "neither tars nor images" if fs.exists(path) else "nothing there",
-            "a tar, a folder of tars or of images, or a pattern of tars in quotes",
-            f"Tars end in .tar, images in .{', .'.join(keys.images)}.",
-        )
+        raise _nothing(source, "neither tars nor images", keys)
     return [_Files(source, batch, keys) for batch in batched(pictures, FILES_PER_PART)]
+
+
+def _nothing(source: str, found: str, keys: Keys) -> SourceMissingError:
+    return SourceMissingError(
+        source,
+        found,
+        "a tar, a folder of tars or of images, or a pattern of tars in quotes",
+        f"Tars end in .tar, images in .{', .'.join(keys.images)}.",
+    )
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -118,44 +132,52 @@ def expand_braces(pattern: str) -> list[str]:
     return [head + middle + rest for middle in middles for rest in expand_braces(tail)]
 
 
-def _tars(pattern: str) -> list[str]:
-    """Urls of the tars that a name, a glob or a folder stands for."""
-    fs, path = fsspec.url_to_fs(pattern)
-    if path.endswith(".tar") and "*" not in path:
-        return [pattern]
-    found = fs.glob(path) if "*" in path else fs.glob(f"{path.rstrip('/')}/*.tar")
-    return [str(fs.unstrip_protocol(name)) for name in sorted(found) if name.endswith(".tar")]
+def _tars(pattern: str) -> list[File]:
+    """The tars that a name, a glob or a folder stands for, in order."""
+    if pattern.endswith(".tar") and (not is_glob(pattern) or is_file(pattern)):
+        # Called as it was named: of a chained url, a file system knows one link only.
+        return [replace(looked_at(pattern), uri=pattern)]
+    found = listed(
+        pattern if is_glob(pattern) else f"{pattern.rstrip('/')}/*.tar",
+        lambda name: name.endswith(".tar"),
+    )
+    return sorted(found, key=lambda tar: tar.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tar:
-    where: str
+    file: File
     keys: Keys
-    version: str
+
+    @property
+    def where(self) -> str:
+        return self.file.uri
+
+    @property
+    def version(self) -> str:
+        return self.file.etag
 
     def samples(self) -> Generator[Sample]:
-        fs, path = fsspec.url_to_fs(self.where)
-        with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
-            if isinstance(fs, LocalFileSystem):
-                local = Path(path)
-            else:
-                local = Path(folder, "part.tar")
-                fs.get_file(path, str(local))
-            with local.open("rb") as file:
-                for members in read_tar(file, self.where, self.keys.members):
-                    yield samples.parse_any(members, self.keys.image, self.keys.caption)
-        if _tar_version(self.where) != self.version:
+        self._check()
+        with _local(self.file) as file:
+            for members in read_tar(file, self.where, self.keys.members):
+                yield samples.parse_any(members, self.keys.image, self.keys.caption)
+        self._check()
+
+    def _check(self) -> None:
+        if looked_at(self.where).etag != self.version:
             raise damaged(self.where, CHANGED)
 
 
-def _tar_version(url: str) -> str:
-    fs, path = fsspec.url_to_fs(url)
-    try:
-        return _version(fs.info(path))
-    except FileNotFoundError:
-        raise SourceMissingError(
-            url, "no such tar", "a tar to embed", "Correct the input's name."
-        ) from None
+@contextmanager
+def _local(file: File) -> Generator[BinaryIO]:
+    """A file to be read here; a remote one is copied for the time of the block."""
+    fs, path = filesystem(file.uri)
+    with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
+        if not isinstance(fs, LocalFileSystem):
+            path = str(fetched(file, Path(folder)))
+        with opened(path) as content:
+            yield cast("BinaryIO", content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +207,15 @@ class _Files:
         return total.hexdigest()
 
     def samples(self) -> Generator[Sample]:
-        fs, root = fsspec.url_to_fs(self.folder)
+        fs, root = filesystem(self.folder)
         for picture in self.pictures:
             try:
-                contents = {
-                    extension: fs.cat_file(f"{root.rstrip('/')}/{path}")
-                    for extension, path in picture.beside.items()
-                }
-            except FileNotFoundError:
+                with translated(f"{self.folder}: {picture.path}"):
+                    contents = {
+                        extension: fs.cat_file(f"{root.rstrip('/')}/{path}")
+                        for extension, path in picture.beside.items()
+                    }
+            except SourceMissingError:
                 yield Sample(picture.path, fault=GONE)
                 continue
             members = Members(picture.path, contents)
@@ -201,24 +224,18 @@ class _Files:
 
 def _pictures(folder: str, keys: Keys) -> list[_Picture]:
     """Every image below a folder, sorted by path relative to it."""
-    fs, root = fsspec.url_to_fs(folder)
-    found = fs.find(root, detail=True)
-    names = {path[len(root.rstrip("/")) + 1 :]: info for path, info in found.items()}
+    base = uri_of(*filesystem(folder)).rstrip("/") + "/"
+    found = listed(folder, lambda name: name.rpartition(".")[2].lower() in keys.members)
+    versions = {file.uri.removeprefix(base): file.etag for file in found}
     pictures: list[_Picture] = []
-    for name in sorted(names):
+    for name in sorted(versions):
         stem, _, extension = name.rpartition(".")
         if extension.lower() not in keys.images:
             continue
         beside = {extension.lower(): name}
         for other in (keys.caption, "json"):
-            if f"{stem}.{other}" in names:
+            if f"{stem}.{other}" in versions:
                 beside[other] = f"{stem}.{other}"
-        version = " ".join(_version(names[path]) for path in beside.values())
+        version = " ".join(versions[path] for path in beside.values())
         pictures.append(_Picture(name, beside, version))
     return pictures
-
-
-def _version(info: Mapping[str, Any]) -> str:
-    """Size, and whatever the store has that changes with the content."""
-    marks = ("size", "mtime", "ETag", "etag", "md5Hash", "crc32c", "LastModified")
-    return " ".join(str(info[mark]) for mark in marks if info.get(mark) is not None)

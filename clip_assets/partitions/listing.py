@@ -75,7 +75,9 @@ def _listed(pattern: str) -> list[File]:
                 f"a name that ends in {', '.join(FORMATS)} (text formats also + .gz or .zst)",
                 "Rename it, or convert it to one of these.",
             )
-    return listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)
+    found = listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)
+    # Looked at again, one that is gone says so.
+    return [looked_at(file.uri) if file.is_gone else file for file in found]
 
 
 def _normal(pattern: str) -> str:

@@ -9,10 +9,17 @@ import pytest
 from s3fs.core import ClientError
 from s3fs.errors import translate_boto_error
 
-from clip_assets.errors import ConfigurationError, SourceError, StoreError
+from clip_assets.errors import (
+    ConfigurationError,
+    SourceError,
+    SourceMissingError,
+    StoreError,
+)
 from clip_assets.files.faults import is_conflict
+from clip_assets.files.identity import looked_at
 from clip_assets.partitions.listing import list_sources
 from clip_assets.storage.store import Store
+from clip_assets_tests.websites import Site
 
 LIST = """
 import sys
@@ -53,11 +60,11 @@ def test_a_package_that_is_missing_is_named() -> None:
         Store.open("abfs://container/pool")
 
 
-def test_a_server_that_nobody_runs_is_told(unused_port: int) -> None:
+def test_a_server_that_nobody_runs_is_told(unused_url: str) -> None:
     with pytest.raises(SourceError, match="network"):
-        list_sources([f"http://127.0.0.1:{unused_port}/a.csv"])
+        list_sources([f"{unused_url}/a.csv"])
     with pytest.raises(StoreError):
-        Store.open(f"http://127.0.0.1:{unused_port}/pool", create=False)
+        Store.open(f"{unused_url}/pool", create=False)
 
 
 def test_creates_that_meet_are_told_from_other_faults() -> None:
@@ -68,10 +75,22 @@ def test_creates_that_meet_are_told_from_other_faults() -> None:
     assert not is_conflict(translate_boto_error(refused))
 
 
-@pytest.fixture
-def unused_port() -> int:
-    import socket
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_a_server_that_fails_is_not_called_one_without_the_file(site: Site, status: int) -> None:
+    site.status = status
+    with pytest.raises(SourceError, match=str(status)) as caught:
+        looked_at(f"{site.url}/a.csv")
+    assert not isinstance(caught.value, SourceMissingError)
 
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_file_that_a_server_does_not_have_is_missing(site: Site, status: int) -> None:
+    site.status = status
+    with pytest.raises(SourceMissingError, match=r"a\.csv: found nothing"):
+        looked_at(f"{site.url}/a.csv")
+
+
+def test_a_file_of_a_server_that_nobody_runs_is_not_called_missing(unused_url: str) -> None:
+    with pytest.raises(SourceError, match="network") as caught:
+        looked_at(f"{unused_url}/a.csv")
+    assert not isinstance(caught.value, SourceMissingError)

@@ -1,14 +1,12 @@
 """Webdatasets and folders of images to clip-retrieval's layout."""
 
-import http.server
 import json
+import os
 import re
 import shutil
-import threading
 import tracemalloc
 import uuid
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,16 @@ from clip_assets.errors import (
     ConfigurationError,
     ModelMismatchError,
     SchemaError,
+    SourceError,
     SourceMissingError,
     UnsoundVectorsError,
 )
-from clip_assets.inference.sources import Keys, expand_braces, parts_of
+from clip_assets.inference.sources import GONE, Keys, expand_braces, parts_of
 from clip_assets.inference.standalone import Wanted, embed_parts
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Report
+from clip_assets_tests.servers import Bucket, Hub
+from clip_assets_tests.websites import Site
 
 Embed = Callable[..., Report]
 
@@ -153,6 +154,98 @@ def test_a_second_run_does_only_what_changed(
     assert embed(tars, output, text=False).figures["parts_resumed"] == 0
 
 
+def served(site: Site, hub: Hub, folder: Path, holder: str, version: int, tar: bytes) -> str:
+    """A version of a tar, by its url, with nothing else to tell it by than what a holder has."""
+    match holder:
+        case "mtime":
+            (folder / "a.tar").write_bytes(tar)
+            os.utime(folder / "a.tar", (version, version))
+            return str(folder / "a.tar")
+        case "blob_id":
+            hub.files["some/data"] = {"a.tar": tar}
+            return "hf://datasets/some/data/a.tar"
+        case "ETag":
+            site.etags["/a.tar"] = f'"{version}"'
+        case _:
+            site.changed_at = f"Mon, 0{version} Jan 2024 00:00:00 GMT"
+    site.files["/a.tar"] = tar
+    return f"{site.url}/a.tar"
+
+
+@pytest.mark.parametrize("holder", ["mtime", "blob_id", "ETag", "Last-Modified"])
+def test_another_tar_of_the_same_size_is_embedded_again(
+    site: Site,
+    hub: Hub,
+    tmp_path: Path,
+    embed: Embed,
+    pair: Any,
+    make_tar: Callable[..., bytes],
+    holder: str,
+) -> None:
+    first, second = make_tar([pair(1)]), make_tar([pair(2)])
+    assert len(first) == len(second)
+    embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
+    again = embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
+    assert again.figures["parts_resumed"] == 1
+    report = embed(served(site, hub, tmp_path, holder, 2, second), tmp_path / "out")
+    assert report.figures["parts_resumed"] == 0
+    assert [row["caption"] for row in rows_of(tmp_path / "out")] == ["picture number 2"]
+
+
+def test_another_image_of_the_same_size_is_embedded_again(
+    site: Site, tmp_path: Path, embed: Embed, images: Callable[..., bytes]
+) -> None:
+    site.files |= {"/f/": b'<a href="a.bmp">a</a>', "/f/a.bmp": images(1, form="BMP")}
+    embed(f"{site.url}/f/", tmp_path / "out")
+    assert embed(f"{site.url}/f/", tmp_path / "out").figures["parts_resumed"] == 1
+    site.files["/f/a.bmp"] = images(2, form="BMP")
+    site.etags["/f/a.bmp"] = '"2"'
+    assert embed(f"{site.url}/f/", tmp_path / "out").figures["parts_resumed"] == 0
+
+
+@pytest.mark.parametrize("name", ["a.tar", "*.tar", "", "{a,b}.tar"])
+def test_a_server_that_fails_or_is_not_there_is_told(
+    site: Site, unused_url: str, name: str
+) -> None:
+    site.status = 500
+    with pytest.raises(SourceError, match=r"500.*expected.*network") as caught:
+        parts_of(f"{site.url}/{name}", Keys())
+    assert not isinstance(caught.value, SourceMissingError)
+    with pytest.raises(SourceError, match=r"expected.*network") as caught:
+        parts_of(f"{unused_url}/{name}", Keys())
+    assert not isinstance(caught.value, SourceMissingError)
+
+
+def test_a_server_that_fails_while_it_is_read_is_told(
+    site: Site, images: Callable[..., bytes], tars: Path
+) -> None:
+    site.files |= {"/f/": b'<a href="a.jpg">a</a>', "/f/a.jpg": images(1)}
+    site.files["/00000.tar"] = (tars / "00000.tar").read_bytes()
+    found = [*parts_of(f"{site.url}/f/", Keys()), *parts_of(f"{site.url}/00000.tar", Keys())]
+    site.status = 503
+    for part in found:
+        with pytest.raises(SourceError, match="503"):
+            list(part.samples())
+
+
+def test_an_image_that_is_gone_is_dropped_and_a_tar_is_missed(
+    pictures: Path, tars: Path, tmp_path: Path, embed: Embed
+) -> None:
+    (pictures / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert embed(pictures, tmp_path / "out").dropped == {"empty image": 1, GONE: 1}
+    (part, *_) = parts_of(str(tars), Keys())
+    (tars / "00000.tar").unlink()
+    with pytest.raises(SourceMissingError, match=r"00000\.tar"):
+        list(part.samples())
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: Bucket) -> None:
+    protocol = bucket.url.partition(":")[0]
+    for name in ("a.tar", "*.tar", "folder"):
+        with pytest.raises(SourceMissingError, match="nobody"):
+            parts_of(f"{protocol}://nobody/{name}", Keys())
+
+
 def test_a_shorter_input_leaves_nothing_of_a_longer_one(
     tars: Path, tmp_path: Path, embed: Embed
 ) -> None:
@@ -260,27 +353,13 @@ def test_an_input_that_is_not_there_says_so(tmp_path: Path, embed: Embed, name: 
         embed(tmp_path / name, tmp_path / "out")
 
 
-@pytest.fixture
-def server(tars: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    handler = partial(Quiet, directory=str(tars))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
-        thread = threading.Thread(target=found.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
-
-
-def test_tars_and_outputs_may_be_remote(server: str, embed: Embed) -> None:
+def test_tars_and_outputs_may_be_remote(site: Site, tars: Path, embed: Embed) -> None:
+    site.files |= {f"/{path.name}": path.read_bytes() for path in tars.iterdir()}
     output = f"memory://{uuid.uuid4().hex}"
-    assert embed(f"{server}/0000{{0..2}}.tar", output).rows_out == 30
-    assert embed(f"{server}/0000{{0..2}}.tar", output).figures["parts_resumed"] == 3
+    assert embed(f"{site.url}/0000{{0..2}}.tar", output).rows_out == 30
+    assert embed(f"{site.url}/0000{{0..2}}.tar", output).figures["parts_resumed"] == 3
     with pytest.raises(SourceMissingError, match=r"00009\.tar"):
-        embed(f"{server}/00009.tar", f"memory://{uuid.uuid4().hex}")
+        embed(f"{site.url}/00009.tar", f"memory://{uuid.uuid4().hex}")
 
 
 @pytest.mark.parametrize(

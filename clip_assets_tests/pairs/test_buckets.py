@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.store import Store
-from clip_assets_tests import servers
 from clip_assets_tests.servers import Bucket, Hub
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs's own
@@ -122,20 +120,6 @@ def test_a_bucket_that_is_not_there_is_told(bucket: Bucket, uri: str) -> None:
         list_sources([uri])
 
 
-@pytest.fixture(scope="session")
-def hub_server() -> Iterator[Hub]:
-    with servers.hub() as found:
-        yield found
-
-
-@pytest.fixture
-def hub(hub_server: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    hub_server.files.clear()
-    hub_server.requests.clear()
-    monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub_server.url})
-    return hub_server
-
-
 NAMES = [f"{number:032x}.parquet" for number in range(4)]
 
 
@@ -213,12 +197,3 @@ def test_a_hub_that_nobody_answers_for_is_told(
     monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": unused_url})
     with pytest.raises(SourceError, match="network"):
         list_sources(["hf://datasets/some/data"])
-
-
-@pytest.fixture
-def unused_url() -> str:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -1,12 +1,7 @@
 """Sources behind a real web server, which also misbehaves."""
 
 import gzip
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,93 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets.errors import SourceChangedError, SourceError, SourceMissingError
-from clip_assets.files import fetching, filesystem
+from clip_assets.files import fetching
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
-from clip_assets_tests.servers import serving
-
-
-@dataclass
-class Site:
-    """What the server has, and how it behaves."""
-
-    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    etags: dict[str, str] = field(default_factory=dict[str, str])
-    requests: list[str] = field(default_factory=list[str])
-    knows_ranges: bool = True
-    says_bytes_more: int = 0
-    head_says_bytes_more: int = 0
-    encoding: str = ""
-    answers_slowly: bool = False
-    sent_bytes: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
-    stalls: bool = False
-    stop: threading.Event = field(default_factory=threading.Event)
-    url: str = ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers as the site says."""
-
-    site: Site
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        content = self.site.files.get(self.path)
-        if content is None:
-            self.send_error(404)
-            return
-        self.site.at_once += 1
-        self.site.most_at_once = max(self.site.at_once, self.site.most_at_once)
-        if self.site.answers_slowly:
-            time.sleep(0.05)
-        with suppress(ConnectionError):
-            self.send(content)
-        self.site.at_once -= 1
-
-    def send(self, content: bytes) -> None:
-        site, asked = self.site, self.headers.get("Range")
-        site.requests.append(f"{self.command} {self.path} {asked or ''}".strip())
-        status, total = 200, len(content)
-        if asked and site.knows_ranges:
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            status, content = 206, content[int(first) : int(last or total) + 1]
-        self.send_response(status)
-        more = site.head_says_bytes_more if self.command == "HEAD" else site.says_bytes_more
-        self.send_header("Content-Length", str(len(content) + more))
-        if site.encoding:
-            self.send_header("Content-Encoding", site.encoding)
-        self.send_header("ETag", site.etags.get(self.path, '"1"'))
-        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "x/y")
-        if site.knows_ranges:
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{total}")
-        self.end_headers()
-        if self.command == "GET":
-            if site.stalls:
-                site.stop.wait()
-            for start in range(0, len(content), 1 << 16):
-                site.sent_bytes += self.wfile.write(content[start : start + (1 << 16)])
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    found = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": found}))
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    with serving(server):
-        yield found
-        found.stop.set()
+from clip_assets_tests.websites import Site
 
 
 @pytest.fixture
@@ -145,27 +61,6 @@ def test_remote_row_groups_are_read_where_they_are(
     site.requests.clear()
     report = raw_pairs(Catalog(local_store), plans[4].partition, options).manifest.report
     assert report.rows_out == 20_000
-
-
-def test_a_fetch_that_was_cut_off_goes_on(
-    site: Site, ingest: Any, local_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "BLOCK_BYTES", 1000)
-    site.files["/a.csv"] = ROWS
-    folder = Path(local_store.base, "work/raw_pairs/00000")
-    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources(), dry_run=True).plans
-    whole = fetching.fetched(plan.ranges[0].file, folder)
-    whole.rename(whole.with_suffix(".part")).open("r+b").close()
-    with whole.with_suffix(".part").open("r+b") as part:
-        part.truncate(5500)
-    site.requests.clear()
-    assert ingest(f"{site.url}/a.csv").rows_out == 1000
-    starts = [
-        request.split("bytes=")[1].split("-")[0] for request in site.requests if "bytes=" in request
-    ]
-    assert starts[-1] == str(len(ROWS) // 1000 * 1000)
-    assert "5000" in starts
-    assert not {"1000", "2000", "3000", "4000"} & set(starts)
 
 
 def test_a_server_without_ranges_sends_a_file_once(
@@ -235,14 +130,3 @@ def test_a_server_that_lies_about_the_length_is_told(
     site.files["/a.csv"] = ROWS
     with pytest.raises(SourceError, match=r"a\.csv"):
         ingest(f"{site.url}/a.csv")
-
-
-def test_a_server_that_stalls_is_told(
-    site: Site, local_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(filesystem, "STALL_S", 3)
-    site.files["/a.csv"] = ROWS
-    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
-    site.stalls = True
-    with pytest.raises(SourceError, match=r"a\.csv"):
-        raw_pairs(Catalog(local_store), plan.partition, Sources())

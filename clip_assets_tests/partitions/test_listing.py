@@ -97,18 +97,6 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert [file.uri for file in list_sources(["a.csv"])] == [str(tmp_path / "a.csv")]
 
 
-def test_the_etag_changes_with_content_and_with_time(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv")
-    first = looked_at(str(path))
-    os.utime(path, ns=(1, 1))
-    touched = looked_at(str(path))
-    write(path, "url\n")
-    os.utime(path, ns=(1, 1))
-    shorter = looked_at(str(path))
-    assert len({first.etag, touched.etag, shorter.etag}) == 3
-    assert shorter.size_bytes == 4
-
-
 def test_other_file_systems_are_listed_by_url() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/listing/b.csv", b"url\n")

@@ -1,0 +1,85 @@
+"""Which files a folder or a glob stands for."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from clip_assets.errors import SourceError, SourceMissingError
+from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+from clip_assets_tests.websites import Site
+
+
+def names(pattern: Path, base: Path, *, hidden: bool = True) -> list[str]:
+    found = listed(str(pattern), lambda name: name.endswith(".x"), hidden=hidden)
+    return sorted(str(Path(file.uri).relative_to(base)) for file in found)
+
+
+def write(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+
+
+def test_a_folder_is_listed_to_its_bottom(tmp_path: Path) -> None:
+    write(tmp_path / "a.x", tmp_path / "b" / "c.x", tmp_path / ".d" / "e.x", tmp_path / "f.y")
+    assert names(tmp_path, tmp_path) == [".d/e.x", "a.x", "b/c.x"]
+    assert names(tmp_path, tmp_path, hidden=False) == ["a.x", "b/c.x"]
+    assert names(tmp_path / ".d", tmp_path, hidden=False) == [".d/e.x"]
+
+
+def test_a_link_that_leads_nowhere_is_listed_and_gone(tmp_path: Path) -> None:
+    (tmp_path / "a.x").symlink_to(tmp_path / "nowhere")
+    (found,) = listed(str(tmp_path), lambda _: True)
+    assert found.is_gone
+
+
+def test_a_name_that_looks_like_a_glob_is_a_folder_if_there_is_one(tmp_path: Path) -> None:
+    write(tmp_path / "a[1]" / "b.x", tmp_path / "a1" / "c.x")
+    assert names(tmp_path / "a[1]", tmp_path) == ["a[1]/b.x"]
+    assert names(tmp_path / "a[1]" / "*", tmp_path) == ["a1/c.x"]
+
+
+def test_a_file_holds_no_files_and_a_name_must_be_there(tmp_path: Path) -> None:
+    write(tmp_path / "a.x")
+    assert names(tmp_path / "a.x", tmp_path) == []
+    assert is_file(str(tmp_path / "a.x"))
+    assert is_folder(str(tmp_path))
+    with pytest.raises(SourceMissingError, match="gone"):
+        names(tmp_path / "gone", tmp_path)
+
+
+def test_other_file_systems_are_listed_by_url() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/listed/a/b.x", b"22")
+    (found,) = listed("memory://listed", lambda _: True)
+    assert (found.uri, found.size_bytes) == ("memory:///listed/a/b.x", 2)
+    memory.rm("/listed", recursive=True)
+
+
+@pytest.mark.parametrize("name", ["folder/", "folder/*.x"])
+def test_a_folder_that_a_server_cannot_list_is_not_called_empty(site: Site, name: str) -> None:
+    site.status = 503
+    with pytest.raises(SourceError, match="503") as caught:
+        listed(f"{site.url}/{name}", lambda _: True)
+    assert not isinstance(caught.value, SourceMissingError)
+
+
+def test_a_glob_of_a_server_that_nobody_runs_is_not_called_empty(unused_url: str) -> None:
+    with pytest.raises(SourceError, match="network"):
+        listed(f"{unused_url}/folder/*.x", lambda _: True)
+
+
+def test_a_dead_link_of_a_directory_page_is_gone(site: Site) -> None:
+    site.files["/folder/"] = b'<a href="a.x">a</a> <a href="b.x">b</a>'
+    site.files["/folder/a.x"] = b"1"
+    found = {file.uri: file for file in listed(f"{site.url}/folder/", lambda _: True)}
+    assert [found[f"{site.url}/folder/{name}"].is_gone for name in ("a.x", "b.x")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a*", True), ("a[1]", True), ("a?", True), ("a", False), ("http://h/a?b=c", False)],
+)
+def test_signs_make_a_glob(name: str, expected: bool) -> None:
+    assert is_glob(name) == expected
