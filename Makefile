@@ -80,8 +80,8 @@ docs: $(STAMP) ## Write the generated documents again
 
 .PHONY: tinyclip
 tinyclip: $(STAMP) ## Train the demo's tiny CLIP again and measure it (about 20 minutes)
-	@$(BIN)/python -m clip_assets.demo.training --output clip_assets/demo/model
-	@$(BIN)/python -m clip_assets.demo.evaluation clip_assets/demo/model
+	@$(BIN)/python -m tools.tinyclip.training --output clip_assets/demo/model
+	@$(BIN)/python -m tools.tinyclip.evaluation clip_assets/demo/model
 
 .PHONY: clean
 clean: ## Remove the demo's pool, its world and Dagster's state, but not the environment

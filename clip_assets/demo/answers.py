@@ -18,8 +18,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from clip_assets.demo.drawing import draw
+from clip_assets.demo.pictures import as_jpeg
 from clip_assets.demo.scenes import Pair, scene_of
-from clip_assets.demo.trainingset import as_jpeg
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

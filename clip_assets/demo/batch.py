@@ -20,21 +20,28 @@ from clip_assets.demo.truth import ADVERTISED_PAIRS, Picture
 
 VARIETY = Variety(shorter_side_px=(96, 400), same=0.1, mixed=0.1)
 ADVERTISED_VARIETY = Variety(shorter_side_px=(240, 400), same=0.0, mixed=0.0)
-# Of all pairs; 24 images for each advertised query in a world of 4000.
+
 ADVERTISED_SHARE = 24 / 4000
-# The share of images that a second row describes in other words.
+"""Of all pairs; 24 images for each advertised query in a world of 4000."""
+
 SECOND_CAPTION_SHARE = 0.02
+"""The share of images that a second row describes in other words."""
+
 WRONG_CAPTION_SHARE = 0.06
 DECORATED_SHARE = 0.15
-# Mean and deviation of the similarity that a publisher's CLIP would have given.
+
 TRUE_SIMILARITY = (0.31, 0.025)
+"""Mean and deviation of the similarity that a publisher's CLIP would have given."""
+
 WRONG_SIMILARITY = (0.18, 0.025)
 MIN_COMPLETE_URLS = 40
-# Behind these urls nobody ever sees a file.
+
 WITHOUT_FILE = frozenset(
     {"missing", "gone", "forbidden", "500", "redirect-loop", "html", "empty", "reset", "huge"}
     | {DEAD_HOST.name}
 )
+"""Behind these urls nobody ever sees a file."""
+
 DECORATIONS = (
     "{}, free clip art",
     "{} | stock photo",

@@ -8,7 +8,6 @@ import numpy as np
 
 from clip_assets.demo.scenes import Scene, Thing, pick
 
-# (singular, plural); the first is the usual word.
 SHAPE_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "circle": (("circle", "circles"), ("disc", "discs"), ("round dot", "round dots")),
     "square": (("square", "squares"), ("box", "boxes")),
@@ -23,6 +22,8 @@ SHAPE_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "diamond": (("diamond", "diamonds"), ("rhombus", "rhombuses")),
     "house": (("house", "houses"), ("home", "homes"), ("hut", "huts")),
 }
+"""(singular, plural); the first is the usual word."""
+
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet"),
     "orange": ("orange", "tangerine"),
@@ -60,8 +61,10 @@ OPENINGS = (
     "this is ", "an icon of ", "a graphic of ", "a close-up of ", "the image shows ",
     "simple picture with ", "we see ", "a sticker of ", "a poster with ",
 )  # fmt: skip
-# One caption in so many uses a synonym where there is one.
+
 SYNONYM_SHARE = 0.3
+"""One caption in so many uses a synonym where there is one."""
+
 SHORT_CAPTIONS = 2
 RICH_CAPTIONS = 6
 

@@ -18,11 +18,14 @@ from clip_assets.demo.scenes import COLOURS, Rgb, Scene, Thing
 Points = npt.NDArray[np.float64]
 Radius = Callable[[float], float]
 OVERSAMPLING = 3
-# How far the exact hue of a named colour may lie from its nominal value, per channel.
+
 HUE_JITTER = 14
-# Bright colours get darker accents and dark ones brighter ones; a quarter keeps the colour's name
-# true (orange that is darkened by half is brown).
+"""How far the exact hue of a named colour may lie from its nominal value, per channel."""
+
 ACCENT = 0.28
+"""Bright colours get darker accents and dark ones brighter ones; a quarter keeps the colour's name
+true (orange that is darkened by half is brown)."""
+
 DARKENED = frozenset({"red", "yellow", "cyan", "pink", "white"})
 
 

@@ -12,7 +12,7 @@ GOOD = "images"
 class Misbehaviour:
     """One kind of answer.
 
-    Attributes:
+    Args:
         name: first part of the url's path.
         share: of the unique pairs of a world.
         answer: what the server does.
@@ -43,8 +43,10 @@ MISBEHAVIOURS = (
     Misbehaviour("slow", 0.002, "two bytes a second"),
     Misbehaviour("huge", 0.002, "gigabytes"),
 )
-# Not an answer of the server: a host name that cannot exist (RFC 2606).
+
 DEAD_HOST = Misbehaviour("dead-host", 0.008, "no such host")
+"""Not an answer of the server: a host name that cannot exist (RFC 2606)."""
+
 BY_NAME = {kind.name: kind for kind in (*MISBEHAVIOURS, DEAD_HOST)}
 
 

@@ -1,4 +1,4 @@
-"""Image files of a world, written by all cores when there are many.
+"""Image files of scenes, written by all cores when there are many.
 
 What the images show is decided by ``demo.world``.
 """
@@ -13,17 +13,20 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from PIL import Image
+
 from clip_assets.demo.drawing import draw
 from clip_assets.demo.scenes import Scene
 
-# Starting processes takes as long as writing about so many files.
 IN_PROCESS_FILES = 300
-# Fast settings: the demo is waited for, and nobody keeps its files.
+"""Starting processes takes as long as writing about so many files."""
+
 FORMATS: dict[str, tuple[str, dict[str, int]]] = {
     ".png": ("PNG", {"compress_level": 1}),
     ".webp": ("WEBP", {"method": 0}),
     ".jpg": ("JPEG", {}),
 }
+"""Fast settings: the demo is waited for, and nobody keeps its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ def write_images(folder: Path, files: Sequence[ImageFile]) -> list[str]:
         return [write(file) for file in files]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         return list(pool.map(write, files, chunksize=50))
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """``image`` encoded as JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _write_image(folder: Path, file: ImageFile) -> str:

@@ -44,23 +44,28 @@ class Pair(NamedTuple):
 
 
 ALL_PAIRS = tuple(Pair(colour, shape) for colour in COLOURS for shape in SHAPES)
-# Every shape and every colour is held out exactly once (5 and 12 have no common divisor), so the
-# trained pairs still show each of them eleven times.
+
 HELD_OUT_PAIRS = tuple(
     Pair(list(COLOURS)[(5 * place + 3) % 12], shape) for place, shape in enumerate(SHAPES)
 )
+"""Every shape and every colour is held out exactly once (5 and 12 have no common divisor), so the
+trained pairs still show each of them eleven times."""
+
 TRAINED_PAIRS = tuple(pair for pair in ALL_PAIRS if pair not in HELD_OUT_PAIRS)
 
-# An object must be visible: the euclidean distance of its colour from the background's in RGB.
 MIN_CONTRAST = 105.0
-# Radius as a share of the image's shorter side. The gaps make the three words learnable.
+"""An object must be visible: the euclidean distance of its colour from the background's in RGB."""
+
 RADIUS: dict[Size, tuple[float, float]] = {
     "small": (0.15, 0.19),
     "medium": (0.25, 0.31),
     "large": (0.38, 0.45),
 }
-# A tilted square is not a diamond and a tilted arrow still points to the right.
+"""Radius as a share of the image's shorter side. The gaps make the three words learnable."""
+
 MAX_TILT_DEG = {"square": 12.0, "diamond": 12.0, "house": 12.0, "cross": 14.0, "arrow": 20.0}
+"""A tilted square is not a diamond and a tilted arrow still points to the right."""
+
 ANY_TILT_DEG = 25.0
 FAVOURITE_BACKGROUNDS = ("white", "white", "black", "gray")
 

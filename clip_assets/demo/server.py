@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from clip_assets.demo.answers import application
+from clip_assets.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 PARENT_CHECK_S = 0.5
@@ -28,7 +29,7 @@ def serving(folder: Path, port: int = 0) -> Generator[str]:
     The process ends with the block, and by itself when this process dies in any other way.
 
     Raises:
-        RuntimeError: the server did not start, for example because ``port`` is taken.
+        ConfigurationError: the server did not start, for example because ``port`` is taken.
     """
     command = [sys.executable, "-m", "clip_assets.demo.server", str(folder)]
     command += ["--port", str(port), "--parent", str(os.getpid())]
@@ -40,7 +41,12 @@ def serving(folder: Path, port: int = 0) -> Generator[str]:
     try:
         base_url = process.stdout.readline().strip()
         if not base_url:
-            raise RuntimeError(f"no web server for {folder} on port {port}; its error is above")
+            raise ConfigurationError(
+                f"port {port}",
+                f"no web server for {folder}; its error is above",
+                "a port that is free",
+                "Name another.",
+            )
         yield base_url
     finally:
         process.terminate()

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# One tuple per csv file; the names decide the meaning, upper or lower case.
 CSV_LAYOUTS = (
     ("SAMPLE_ID", "URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity"),
     ("URL", "TEXT", "WIDTH", "HEIGHT", "similarity"),
@@ -22,6 +21,8 @@ CSV_LAYOUTS = (
     ("url", "caption"),
     ("TEXT", "URL", "LICENSE", "SAMPLE_ID", "HEIGHT", "WIDTH", "hash"),
 )
+"""One tuple per csv file; the names decide the meaning, upper or lower case."""
+
 LICENSES = ("?", "?", "?", "Creative Commons BY-SA")
 NSFW_TAGS = ("UNLIKELY", "UNLIKELY", "UNLIKELY", "UNLIKELY", "UNSURE")
 DATACOMP_SCHEMA = pa.schema(

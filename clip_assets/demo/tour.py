@@ -93,12 +93,7 @@ def _world(folder: Path, store: Store, pairs: int, port: int) -> World:
     existing = read_world(folder)
     if existing and existing[1]["pairs"] != pairs and ledger.plans(store):
         raise _another_world(store)
-    try:
-        return world.build_world(folder, f"http://{server.HOST}:{port}", pairs)
-    except FileExistsError as error:
-        raise ConfigurationError(
-            str(folder), "files that no demo wrote", "no folder or a demo's", "Name another."
-        ) from error
+    return world.build_world(folder, f"http://{server.HOST}:{port}", pairs)
 
 
 def _another_world(store: Store) -> ConfigurationError:

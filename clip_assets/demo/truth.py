@@ -14,11 +14,10 @@ from typing import Any
 from clip_assets.demo.captions import COLOUR_WORDS, SHAPE_WORDS
 from clip_assets.demo.misbehaviour import delivers
 from clip_assets.demo.scenes import Pair
+from clip_assets.errors import ConfigurationError
 
 MARKER_NAME = "world.json"
 
-# Each has at least 20 matching images, of 240 pixels and more, in a world of 4000 pairs. The last
-# four were never trained with: the model knows the colour and the shape, but not both together.
 ADVERTISED_PAIRS = (
     Pair("red", "circle"),
     Pair("green", "triangle"),
@@ -33,6 +32,9 @@ ADVERTISED_PAIRS = (
     Pair("black", "star"),
     Pair("cyan", "crescent"),
 )
+"""Each has at least 20 matching images, of 240 pixels and more, in a world of 4000 pairs. The last
+four were never trained with: the model knows the colour and the shape, but not both together."""
+
 ADVERTISED_QUERIES = tuple(
     f"{'an' if colour == 'orange' else 'a'} {colour} {shape}" for colour, shape in ADVERTISED_PAIRS
 )
@@ -54,7 +56,7 @@ class Wanted:
 class Picture:
     """One url of a world.
 
-    Attributes:
+    Args:
         name: the file's name, which no other url has.
         kind: "images", or the misbehaviour that the url meets.
         pairs: what the image shows.
@@ -75,7 +77,7 @@ class Picture:
 class World:
     """A written world; ``pictures`` is by file name, the last part of a url.
 
-    Attributes:
+    Args:
         folder: holds ``images/`` and ``sources/``.
         base_url: of the server that the urls name.
         sources: the csv and parquet files, in the order they were added.
@@ -127,13 +129,18 @@ def wanted(query: str) -> Wanted:
     """Read the colour and the shape out of ``query``.
 
     Raises:
-        ValueError: it names neither.
+        ConfigurationError: it names neither.
     """
     text = f" {query.lower()} "
     colour = _named(text, {name: list(words) for name, words in COLOUR_WORDS.items()})
     shape = _named(text, {name: list(chain(*words)) for name, words in SHAPE_WORDS.items()})
     if colour is None and shape is None:
-        raise ValueError(f"the query {query!r} names no colour and no shape of the demo")
+        raise ConfigurationError(
+            f"the query {query!r}",
+            "no colour and no shape",
+            "one of the demo's",
+            f"Name one of: {', '.join([*COLOUR_WORDS, *SHAPE_WORDS])}.",
+        )
     return Wanted(colour, shape)
 
 

@@ -16,9 +16,11 @@ from clip_assets.demo.batch import publish_batch
 from clip_assets.demo.scenes import pick
 from clip_assets.demo.sources import CSV_LAYOUTS, Row, read_datacomp, write_csv, write_datacomp
 from clip_assets.demo.truth import MARKER_NAME, World, merged, read_world, write_world
+from clip_assets.errors import ConfigurationError
 
-# Raised when the same arguments write other files than before.
 FORMAT = 1
+"""Raised when the same arguments write other files than before."""
+
 FULL_PAIRS = 4000
 DUPLICATE_SHARE = 0.1
 OUR_NAMES = frozenset({"images", "sources", MARKER_NAME, f".{MARKER_NAME}.part"})
@@ -38,7 +40,7 @@ def build_world(folder: Path, base_url: str, pairs: int = FULL_PAIRS, seed: int 
     A world that the same arguments have completed is reused, with all files dropped into it since.
 
     Raises:
-        FileExistsError: ``folder`` holds files that are no world's.
+        ConfigurationError: ``folder`` holds files that are no world's.
     """
     arguments: dict[str, Any] = {
         "format": FORMAT,
@@ -80,11 +82,13 @@ def drop_new_file(folder: Path, base_url: str, pairs: int = 200, seed: int = 0) 
     A tenth as many more rows repeat pairs that the pool already has.
 
     Raises:
-        FileNotFoundError: there is no complete world in ``folder``.
+        ConfigurationError: there is no complete world in ``folder``.
     """
     existing = read_world(folder)
     if existing is None:
-        raise FileNotFoundError(f"no world in {folder}; build_world writes one")
+        raise ConfigurationError(
+            str(folder), "no complete world", "one that build_world wrote", "Build one first."
+        )
     world, arguments = existing
     number = len(world.sources)
     rng = np.random.default_rng([seed, number])
@@ -118,8 +122,11 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     strangers = [path.name for path in folder.iterdir() if path.name not in OUR_NAMES]
     if strangers:
-        raise FileExistsError(
-            f"{folder} holds {sorted(strangers)[0]}, which no demo world has; name an empty folder"
+        raise ConfigurationError(
+            str(folder),
+            f"files that no demo wrote, such as {min(strangers)}",
+            "no folder, an empty one or a demo's",
+            "Name another.",
         )
     (folder / MARKER_NAME).unlink(missing_ok=True)
     for name in ("images", "sources"):

@@ -19,6 +19,7 @@ from clip_assets.demo.misbehaviour import BY_NAME, DEAD_HOST
 from clip_assets.demo.server import serving
 from clip_assets.demo.truth import World
 from clip_assets.demo.world import build_world
+from clip_assets.errors import ConfigurationError
 
 PATIENCE_S = 10.0
 Get = Callable[[str], http.client.HTTPResponse]
@@ -202,7 +203,7 @@ def test_the_server_is_gone_after_the_block(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_an_error(base_url: str, tmp_path: Path) -> None:
     port = urlsplit(base_url).port or 0
-    with pytest.raises(RuntimeError, match=str(port)), serving(tmp_path, port):
+    with pytest.raises(ConfigurationError, match=str(port)), serving(tmp_path, port):
         pass
 
 

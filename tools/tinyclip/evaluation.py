@@ -1,7 +1,7 @@
 """Measures a folder with a tiny CLIP, on scenes drawn from a seed that training never saw.
 
 Writes the numbers beside the weights and prints them as tables. What is measured stands in
-``demo.gallery`` and ``demo.choices``.
+``gallery`` and ``choices``.
 """
 
 import argparse
@@ -12,16 +12,18 @@ import sys
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from clip_assets.demo.choices import Choice, choices
-from clip_assets.demo.gallery import Quality, draw_gallery, quality
 from clip_assets.demo.scenes import HELD_OUT_PAIRS, TRAINED_PAIRS, Variety
-from clip_assets.demo.tinyclip import MODEL_FOLDER, WEIGHTS_NAME, TinyClip
+from tools.tinyclip.choices import Choice, choices
+from tools.tinyclip.gallery import Quality, draw_gallery, quality
+from tools.tinyclip.model import MODEL_FOLDER, WEIGHTS_NAME, TinyClip
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 QUALITY_NAME = "quality.json"
-# Far from the small numbers that people give to training.
+
 FRESH_SEED = 990_017
+"""Far from the small numbers that people give to training."""
+
 GALLERY_SCENES = 4000
 GALLERIES = {
     "single objects": Variety(same=0.0, mixed=0.0),
@@ -48,7 +50,7 @@ def evaluate(folder: Path, scenes: int = GALLERY_SCENES, seed: int = FRESH_SEED)
     told_apart: dict[str, Choice] = {}
     for number, (name, variety) in enumerate(GALLERIES.items()):
         gallery = draw_gallery(clip, scenes, seed + number, variety)
-        log.info("drew and embedded %d scenes: %s", scenes, name)
+        logger.info("drew and embedded %d scenes: %s", scenes, name)
         measured[f"{name}; trained pairs"] = quality(clip, gallery, TRAINED_PAIRS)
         measured[f"{name}; never trained pairs"] = quality(clip, gallery, HELD_OUT_PAIRS)
         told_apart = choices(clip, gallery)
@@ -86,7 +88,7 @@ def _row(*cells: object) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line, measure, write ``quality.json`` and print the tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m clip_assets.demo.evaluation",
+        prog="python -m tools.tinyclip.evaluation",
         description="Measure a tiny CLIP on freshly drawn scenes; takes about a minute.",
         epilog=f"Writes MODEL_DIR/{QUALITY_NAME} and prints the same numbers as markdown tables.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -97,13 +99,13 @@ def main(arguments: list[str] | None = None) -> None:
         type=Path,
         nargs="?",
         default=MODEL_FOLDER,
-        help="an open_clip folder that clip_assets.demo.training wrote",
+        help="an open_clip folder that tools.tinyclip.training wrote",
     )
     parser.add_argument("--scenes", type=int, default=GALLERY_SCENES, help="images per gallery")
     parser.add_argument("--seed", type=int, default=FRESH_SEED, help="decides the images")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s")
-    log.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
     report = evaluate(chosen.folder, chosen.scenes, chosen.seed)
     (chosen.folder / QUALITY_NAME).write_text(json.dumps(asdict(report), indent=2) + "\n")
     sys.stdout.write(as_markdown(report) + "\n")

@@ -1,7 +1,7 @@
 """How well the tiny CLIP guesses and finds scenes: accuracies and ranks, as plain arithmetic.
 
-Details beyond colour and shape are measured in ``demo.choices``; files and commands are
-``demo.evaluation``'s.
+Details beyond colour and shape are measured in ``choices``; files and commands are
+``evaluation``'s.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from clip_assets.demo.captions import with_article
 from clip_assets.demo.drawing import draw
+from clip_assets.demo.pictures import as_jpeg
 from clip_assets.demo.scenes import (
     ALL_PAIRS,
     COLOURS,
@@ -23,13 +24,13 @@ from clip_assets.demo.scenes import (
     Variety,
     random_scene,
 )
-from clip_assets.demo.tinyclip import Features, TinyClip
-from clip_assets.demo.trainingset import as_jpeg
+from tools.tinyclip.model import Features, TinyClip
 
 SHAPE_PROMPTS = ("a photo of a {}", "a {}", "an image of a {}")
 JPEG_QUALITY = 90
-# Starting processes takes as long as drawing about so many scenes.
+
 IN_PROCESS_SCENES = 1000
+"""Starting processes takes as long as drawing about so many scenes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Gallery:
 class Quality:
     """How well some pairs are understood; every number but the counts is a share of 1.
 
-    Attributes:
+    Args:
         scenes: images whose colour, shape and pair were guessed; never those with two pairs.
         colour: guessed among 12, by one prompt.
         shape: guessed among 12, by three prompts.

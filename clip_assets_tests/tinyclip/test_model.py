@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from clip_assets.demo import evaluation
-from clip_assets.demo.choices import choices
-from clip_assets.demo.evaluation import QUALITY_NAME
-from clip_assets.demo.gallery import Gallery, draw_gallery, quality, query_text, ranking
 from clip_assets.demo.scenes import ALL_PAIRS, HELD_OUT_PAIRS, Variety
-from clip_assets.demo.tinyclip import MODEL_FOLDER, WEIGHTS_NAME, TinyClip, Vocabulary
 from clip_assets.demo.truth import ADVERTISED_QUERIES, World
 from clip_assets.demo.world import build_world
+from tools.tinyclip import evaluation
+from tools.tinyclip.choices import choices
+from tools.tinyclip.evaluation import QUALITY_NAME
+from tools.tinyclip.gallery import Gallery, draw_gallery, quality, query_text, ranking
+from tools.tinyclip.model import MODEL_FOLDER, WEIGHTS_NAME, TinyClip, Vocabulary
 
 MAX_WEIGHTS_BYTES = 10_000_000
 SINGLE = Variety(same=0.0, mixed=0.0)

@@ -1,9 +1,7 @@
 """One optimizer step of the tiny CLIP, on two threads.
 
-Which images and captions it sees, and for how long, decides ``demo.training``.
+Which images and captions it sees, and for how long, decides ``training``.
 """
-
-from __future__ import annotations
 
 import copy
 import math
@@ -13,25 +11,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.demo.tinyclip import MEAN, STD
+from tools.tinyclip.model import MEAN, STD
 
 if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
 WEIGHT_DECAY = 0.05
-# CLIP's bound on the temperature: logits are never scaled by more than 100.
+
 MAX_LOGIT_SCALE = math.log(100)
+"""CLIP's bound on the temperature: logits are never scaled by more than 100."""
+
 MAX_GRADIENT_NORM = 1.0
-# Two threads of one core each on half a batch: with torch's own threads inside the operators the
-# same two cores train at less than half the speed once anything else runs on the machine.
+
 HALVES = 2
+"""Two threads of one core each on half a batch: with torch's own threads inside the operators the
+same two cores train at less than half the speed once anything else runs on the machine."""
 
 
 class Learner:
     """One optimizer over two copies of a model that share weights but not batch statistics."""
 
-    def __init__(self, model: CLIP) -> None:
+    def __init__(self, model: "CLIP") -> None:
         import open_clip
         import torch
 
@@ -91,14 +92,14 @@ class Learner:
         return float(loss.detach())
 
 
-def _twin(model: CLIP) -> CLIP:
+def _twin(model: "CLIP") -> "CLIP":
     """A copy of ``model`` with the same parameter objects and buffers of its own."""
     return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
 
 
 def _encode(
-    model: CLIP, pixels: npt.NDArray[np.uint8], tokens: npt.NDArray[np.int64]
-) -> tuple[torch.Tensor, torch.Tensor]:
+    model: "CLIP", pixels: npt.NDArray[np.uint8], tokens: npt.NDArray[np.int64]
+) -> "tuple[torch.Tensor, torch.Tensor]":
     """Unit features of images and texts, with their graphs."""
     import torch
 

@@ -7,9 +7,11 @@ import torch
 
 from clip_assets.demo.captions import captions
 from clip_assets.demo.drawing import draw
-from clip_assets.demo.learner import Learner
+from clip_assets.demo.pictures import as_jpeg
 from clip_assets.demo.scenes import EASY, TRAINED_PAIRS, scene_of
-from clip_assets.demo.tinyclip import (
+from clip_assets.errors import ConfigurationError
+from tools.tinyclip.learner import Learner
+from tools.tinyclip.model import (
     CONTEXT_TOKENS,
     VOCABULARY,
     WEIGHTS_NAME,
@@ -18,8 +20,8 @@ from clip_assets.demo.tinyclip import (
     save_model,
     untrained_model,
 )
-from clip_assets.demo.training import Lesson, Recipe, batches
-from clip_assets.demo.trainingset import TrainingSet, as_jpeg, model_input
+from tools.tinyclip.training import Lesson, Recipe, batches
+from tools.tinyclip.trainingset import TrainingSet, model_input
 
 SCENES_OF_EACH = 2
 RECIPE = Recipe(steps=40)
@@ -92,7 +94,7 @@ def test_a_missing_pair_is_refused(lesson: Lesson) -> None:
         lesson.images.pair[1:100],
         lesson.images.is_easy[1:100],
     )
-    with pytest.raises(ValueError, match="99 scenes do not show every pair"):
+    with pytest.raises(ConfigurationError, match="99 scenes do not show every pair"):
         Lesson(images, lesson.tokens[1:100], lesson.vocabulary).rows_by_pair(easy=False)
 
 

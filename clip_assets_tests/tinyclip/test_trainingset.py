@@ -4,9 +4,9 @@ import torch
 
 from clip_assets.demo.drawing import draw
 from clip_assets.demo.scenes import HELD_OUT_PAIRS, random_scene
-from clip_assets.demo.tinyclip import MEAN, MODEL_FOLDER, STD
-from clip_assets.demo.training import with_unknown_words
-from clip_assets.demo.trainingset import joined, model_input, render_training_set
+from tools.tinyclip.model import MEAN, MODEL_FOLDER, STD
+from tools.tinyclip.training import with_unknown_words
+from tools.tinyclip.trainingset import joined, model_input, render_training_set
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (300, 200), (200, 301), (97, 131), (640, 97)])

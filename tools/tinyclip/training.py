@@ -3,7 +3,7 @@
 Three phases: easy images; then all images that show one pair, as before in batches with one image
 of each pair, which hold no false negatives, and mostly with short captions; then rich captions,
 where such batches take turns with random ones.
-What is learnt is measured by ``demo.evaluation``.
+What is learnt is measured by ``evaluation``.
 """
 
 import argparse
@@ -20,21 +20,23 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.demo.captions import RICH_CAPTIONS, SHORT_CAPTIONS
-from clip_assets.demo.learner import Learner
 from clip_assets.demo.scenes import TRAINED_PAIRS
-from clip_assets.demo.tinyclip import (
+from clip_assets.errors import ConfigurationError
+from tools.tinyclip.learner import Learner
+from tools.tinyclip.model import (
     CONTEXT_TOKENS,
     MODEL_FOLDER,
     Vocabulary,
     save_model,
     untrained_model,
 )
-from clip_assets.demo.trainingset import TrainingSet, joined, render_training_set
+from tools.tinyclip.trainingset import TrainingSet, joined, render_training_set
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Fewer leave some pair without an easy image.
 MIN_SCENES = 12_000
+"""Fewer leave some pair without an easy image."""
+
 RANDOM_BATCH = 256
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 100
@@ -42,9 +44,10 @@ EASY_UNTIL = 0.12
 SHORT_UNTIL = 0.45
 SHORT_SHARE_EARLY = 0.85
 SHORT_SHARE_LATE = 0.25
-# A caption in seven meets one to three words that the model does not know, so that in a search an
-# unknown word changes little.
+
 UNKNOWN_WORD_SHARE = 0.15
+"""A caption in seven meets one to three words that the model does not know, so that in a search an
+unknown word changes little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Lesson:
         """For every trained pair the rows that show it alone.
 
         Raises:
-            ValueError: there is a pair that no row shows.
+            ConfigurationError: there is a pair that no row shows.
         """
         usable = self.images.is_easy if easy else np.ones(len(self.images.pair), np.bool_)
         rows = [
@@ -77,7 +80,12 @@ class Lesson:
             for number in range(len(TRAINED_PAIRS))
         ]
         if not all(len(each) for each in rows):
-            raise ValueError(f"{len(usable)} scenes do not show every pair; {MIN_SCENES} do")
+            raise ConfigurationError(
+                "--scenes",
+                f"{len(usable)} scenes do not show every pair",
+                f"{MIN_SCENES:,} or more",
+                "Draw more of them.",
+            )
         return rows
 
 
@@ -99,10 +107,10 @@ def train(folder: Path, recipe: Recipe) -> None:
         done = step + 1
         if done % 50 == 0:
             seconds = time.monotonic() - began
-            log.info("step %d of %d, loss %.3f, %.0f s", done, recipe.steps, loss, seconds)
+            logger.info("step %d of %d, loss %.3f, %.0f s", done, recipe.steps, loss, seconds)
         if done % recipe.save_every == 0 or done == recipe.steps:
             save_model(model, lesson.vocabulary, folder)
-    log.info("wrote %s", folder)
+    logger.info("wrote %s", folder)
 
 
 def prepare_lesson(recipe: Recipe) -> Lesson:
@@ -113,14 +121,14 @@ def prepare_lesson(recipe: Recipe) -> Lesson:
     for chunk in render_training_set(recipe.scenes, recipe.seed):
         chunks.append(chunk)
         if len(chunks) % 10 == 0:
-            log.info("drawn %d scenes", sum(len(part.pair) for part in chunks))
+            logger.info("drawn %d scenes", sum(len(part.pair) for part in chunks))
     images = joined(chunks)
     tokenizer = SimpleTokenizer(context_length=CONTEXT_TOKENS)
     flat = [text for texts in images.captions for text in texts]
     place = {text: number for number, text in enumerate(dict.fromkeys(flat))}
     unique = cast("npt.NDArray[np.int64]", tokenizer(list(place)).numpy())
     vocabulary = Vocabulary.of(unique)
-    log.info("%d captions, %d tokens", len(place), len(vocabulary.token_ids))
+    logger.info("%d captions, %d tokens", len(place), len(vocabulary.token_ids))
     tokens = vocabulary.renumber(unique)[[place[text] for text in flat]]
     return Lesson(images, tokens.reshape(len(images.pair), -1, CONTEXT_TOKENS), vocabulary)
 
@@ -182,11 +190,11 @@ def _learning_rate(step: int, steps: int) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(
-        prog="python -m clip_assets.demo.training",
+        prog="python -m tools.tinyclip.training",
         description="Train the demo's tiny CLIP from scratch on two cores, in about 20 minutes.",
         epilog=(
             "Progress goes to stderr. The folder is written every 600 steps, so an interrupted "
-            "training leaves a weaker model. Measure it with python -m clip_assets.demo.evaluation."
+            "training leaves a weaker model. Measure it with python -m tools.tinyclip.evaluation."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -196,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides scenes, batches and weights")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s")
-    log.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
     train(chosen.output, Recipe(scenes=chosen.scenes, steps=chosen.steps, seed=chosen.seed))
 
 

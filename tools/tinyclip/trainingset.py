@@ -1,4 +1,4 @@
-"""Scenes as arrays: the pixels and captions that ``demo.training`` learns from.
+"""Scenes as arrays: the pixels and captions that ``training`` learns from.
 
 Images go through JPEG and through the same resize as open_clip's preprocessing, because that is
 what the model meets in a pool. What is drawn stands in ``demo.scenes``.
@@ -16,8 +16,9 @@ from PIL import Image
 
 from clip_assets.demo.captions import captions
 from clip_assets.demo.drawing import draw
+from clip_assets.demo.pictures import as_jpeg
 from clip_assets.demo.scenes import TRAINED_PAIRS, Pair, Scene, random_scene
-from clip_assets.demo.tinyclip import IMAGE_PX
+from tools.tinyclip.model import IMAGE_PX
 
 CHUNK_SCENES = 500
 MIXED = -1
@@ -27,7 +28,7 @@ MIXED = -1
 class TrainingSet:
     """Row i of every array is scene i.
 
-    Attributes:
+    Args:
         pixels: (n, 64, 64, 3) uint8.
         captions: eight captions of each scene, the short ones first.
         pair: (n,) place of the scene's pair in ``TRAINED_PAIRS``; -1 if it shows two.
@@ -57,13 +58,6 @@ def joined(chunks: Sequence[TrainingSet]) -> TrainingSet:
         pair=np.concatenate([chunk.pair for chunk in chunks]),
         is_easy=np.concatenate([chunk.is_easy for chunk in chunks]),
     )
-
-
-def as_jpeg(image: Image.Image, quality: int) -> bytes:
-    """``image`` encoded as JPEG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 def model_input(image: Image.Image) -> Image.Image:

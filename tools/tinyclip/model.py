@@ -1,10 +1,8 @@
 """The tiny CLIP: its shape, its folder on disk, and the small vocabulary it is trained with.
 
-Only this module, ``demo.learner`` and ``demo.training`` need torch and open_clip, which they import
-when a function is called. How the model is trained stands in ``demo.training``.
+Torch and open_clip are imported when a function is called, so that the processes which draw images
+do without. How the model is trained stands in ``training``.
 """
-
-from __future__ import annotations
 
 import io
 import json
@@ -17,24 +15,31 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from clip_assets.encoders.openclip.loading import DEMO_FOLDER
+
 if TYPE_CHECKING:
     import torch
     from open_clip import CLIP
 
 Features = npt.NDArray[np.float32]
 
-MODEL_FOLDER = Path(__file__).parent / "model"
+MODEL_FOLDER = DEMO_FOLDER
+"""Where the demo's model is replaced by the one that was trained last."""
+
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 IMAGE_PX = 64
 CONTEXT_TOKENS = 32
 VOCABULARY = 49408
 BATCH = 256
-# open_clip's own normalisation, so that its defaults fit this model too.
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""open_clip's own normalisation, so that its defaults fit this model too."""
+
 STD = (0.26862954, 0.26130258, 0.27577711)
-# Smaller tensors (norms, biases, the temperature) cost nothing in full precision.
+
 MIN_HALF_ELEMENTS = 1024
+"""Smaller tensors (norms, biases, the temperature) cost nothing in full precision."""
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -73,7 +78,7 @@ class Vocabulary:
     token_ids: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, tokens: npt.NDArray[np.int64]) -> Vocabulary:
+    def of(cls, tokens: npt.NDArray[np.int64]) -> "Vocabulary":
         """The vocabulary of tokenized texts, without the padding."""
         used = np.unique(tokens)
         return cls(used[used > 0])
@@ -85,7 +90,7 @@ class Vocabulary:
         return lookup[tokens]
 
 
-def untrained_model(vocabulary: Vocabulary) -> CLIP:
+def untrained_model(vocabulary: Vocabulary) -> "CLIP":
     """A model with random weights whose token table holds only ``vocabulary``."""
     import open_clip
     from torch import nn
@@ -99,7 +104,7 @@ def untrained_model(vocabulary: Vocabulary) -> CLIP:
     return model
 
 
-def save_model(model: CLIP, vocabulary: Vocabulary, folder: Path) -> None:
+def save_model(model: "CLIP", vocabulary: Vocabulary, folder: Path) -> None:
     """Write ``folder`` so that open_clip loads it as ``local-dir:folder``.
 
     The token table gets its 49 408 rows back, zero where training saw no such token.
@@ -160,7 +165,7 @@ class TinyClip:
         return np.stack([self._known_texts[text] for text in texts])
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
+def _compact(tensor: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     is_large = tensor.is_floating_point() and tensor.numel() >= MIN_HALF_ELEMENTS

@@ -1,16 +1,16 @@
 """What the tiny CLIP tells apart beyond colour and shape, and what it cannot.
 
 Each choice offers texts that differ in one detail, the true one first. Colour and shape, which it
-knows well, are measured in ``demo.gallery``.
+knows well, are measured in ``gallery``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from clip_assets.demo.captions import SHAPE_WORDS, with_article
-from clip_assets.demo.gallery import Gallery
 from clip_assets.demo.scenes import COLOURS, RADIUS, Scene
-from clip_assets.demo.tinyclip import TinyClip
+from tools.tinyclip.gallery import Gallery
+from tools.tinyclip.model import TinyClip
 
 COUNTS = ("a", "two", "three", "four")
 PATTERNS = ("striped", "dotted", "bordered")
