@@ -1,3 +1,5 @@
+"""Tars are written as the standard library writes them."""
+
 import io
 import tarfile
 
@@ -14,7 +16,7 @@ names = st.text(
 
 
 @given(st.dictionaries(names, st.binary(max_size=2000), max_size=20))
-def test_tars_are_those_of_the_standard_library(members):
+def test_tars_are_those_of_the_standard_library(members: dict[str, bytes]) -> None:
     expected, found = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=expected, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in members.items():
