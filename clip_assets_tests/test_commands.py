@@ -4,10 +4,8 @@ import io
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from clip_assets.commands import models
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
+from clip_assets_tests.websites import Site
 
 Cli = Callable[..., Result]
 
@@ -84,39 +83,25 @@ def test_dry_run_makes_no_pool(run: Cli) -> None:
 
 
 @pytest.fixture
-def images() -> Iterator[tuple[str, set[str]]]:
-    """A web server: its url, and the paths that it is too busy to answer."""
-    busy: set[str] = set()
+def images(site: Site) -> Site:
+    """A web server of five images."""
     picture = io.BytesIO()
     Image.new("RGB", (40, 30), "red").save(picture, "JPEG")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(503 if self.path in busy else 200)
-            self.end_headers()
-            self.wfile.write(picture.getvalue())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", busy
-        server.shutdown()
+    site.files |= {f"/{number}.jpg": picture.getvalue() for number in range(5)}
+    return site
 
 
 @pytest.mark.slow
 def test_what_failed_is_fetched_again_when_asked_for(
-    run: Cli, images: tuple[str, set[str]], monkeypatch: pytest.MonkeyPatch
+    run: Cli, images: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, busy = images
     monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__ALLOW_HOSTS", '["127.0.0.1"]')
-    busy |= {"/1.jpg", "/3.jpg"}
-    run("add", write("a.csv", *(f"{url}/{i}.jpg" for i in range(5))))
+    images.busy |= {"/1.jpg", "/3.jpg"}
+    run("add", write("a.csv", *(f"{images.url}/{i}.jpg" for i in range(5))))
     select = ("run", "--select", "image_shards,*image_shards", "--json")
     first = run(*select)
     assert (first.exit_code, json.loads(first.stdout)["retried"]) == (0, {})
-    busy.remove("/3.jpg")
+    images.busy.remove("/3.jpg")
 
     again = json.loads(run(*select, "--retry-failed").stdout)
 

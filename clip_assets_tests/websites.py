@@ -20,12 +20,14 @@ class Site:
         etags: of files that are not at their first version.
         changed_at: of every file, from a server that knows no etags.
         status: other than 200, the answer to everything.
+        busy: paths that are answered with 503.
     """
 
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     etags: dict[str, str] = field(default_factory=dict[str, str])
     changed_at: str = ""
     status: int = 200
+    busy: set[str] = field(default_factory=set[str])
     requests: list[str] = field(default_factory=list[str])
     knows_ranges: bool = True
     says_bytes_more: int = 0
@@ -53,8 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         content = self.site.files.get(self.path)
-        if self.site.status != 200 or content is None:
-            self.send_error(404 if self.site.status == 200 else self.site.status)
+        status = 503 if self.path in self.site.busy else self.site.status
+        if status != 200 or content is None:
+            self.send_error(404 if status == 200 else status)
             return
         self.site.at_once += 1
         self.site.most_at_once = max(self.site.at_once, self.site.most_at_once)

@@ -1,14 +1,11 @@
 """``clip-assets embed`` from its words to its files."""
 
-import http.server
 import json
 import logging
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clip_assets import cli, devices
+from clip_assets_tests.websites import Site
 
 Embed = Callable[..., Result]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -126,17 +119,9 @@ def test_folder_of_images_with_captions_beside_them(
     assert np.load("out/img_emb/img_emb_0.npy").shape == (2, 32)
 
 
-def test_remote_tars(embed: Any, tars: Path) -> None:
-    handler = partial(Quiet, directory=str(tars))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/b{{1..1}}.tar"
-            assert embed(url, "out")["rows_out"] == 5
-        finally:
-            server.shutdown()
-            thread.join()
+def test_remote_tars(embed: Any, tars: Path, site: Site) -> None:
+    site.files |= {f"/{path.name}": path.read_bytes() for path in tars.iterdir()}
+    assert embed(f"{site.url}/b{{1..1}}.tar", "out")["rows_out"] == 5
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.tar", "no*.tar", "{0..1}.tar"])
