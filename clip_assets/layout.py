@@ -151,22 +151,6 @@ def embedding_rows(partition: PartitionKey) -> str:
     return f"{EMBEDDINGS}/metadata/metadata_{partition}.parquet"
 
 
-def embedded_vectors(side: str, name: str) -> str:
-    """Embeddings of one part of such an input, in clip-retrieval's layout."""
-    folder = {"image": "img_emb", "text": "text_emb"}[side]
-    return f"{folder}/{folder}_{name}.npy"
-
-
-def embedded_rows(name: str) -> str:
-    """What each row of one part's embeddings is."""
-    return f"metadata/metadata_{name}.parquet"
-
-
-def embedded_stats(name: str) -> str:
-    """Counts of one part and what it was made from; written last."""
-    return f"stats/{name}.json"
-
-
 # --- pool metadata and subsets ----------------------------------------------------------
 
 

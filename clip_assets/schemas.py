@@ -132,7 +132,7 @@ EMBEDDING_ROWS = pa.schema(
 """Row i describes row i of ``img_emb`` and ``text_emb``; ``similarity`` is their cosine and
 ``image_path`` is ``<partition>/<shard>/<key>``."""
 
-EMBEDDED_ROWS = pa.schema(
+STANDALONE_ROWS = pa.schema(
     [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS]
     + [pa.field("json", pa.string())]
 )

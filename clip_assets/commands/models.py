@@ -72,15 +72,15 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     from clip_assets import devices
     from clip_assets.encoders.openclip import loading
     from clip_assets.inference import standalone
-    from clip_assets.inference.sources import Keys, parts_of
+    from clip_assets.inference.sources import MemberNames, pieces_of
 
     found = settings.load(root, pool)
     inference = _chosen(found.inference, model, batch_size)
-    wanted = standalone.Wanted(image, text, metadata, Keys(image_key, caption_key))
-    parts = parts_of(source, wanted.keys)
+    wanted = standalone.Wanted(image, text, metadata, MemberNames(image_key, caption_key))
+    pieces = pieces_of(source, wanted.names)
     with devices.leased(found.devices, found.devices_per_step) as places:
         encoder = loading.load_encoder(inference, *places)
-        report = standalone.embed_parts(parts, output, inference, encoder, wanted)
+        report = standalone.embed_pieces(pieces, output, inference, encoder, wanted)
     if json_output:
         click.echo(json.dumps(asdict(report), indent=1))
         return

@@ -23,7 +23,7 @@ from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.identity import check_model, claim_model, expected_identity
 from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
-from clip_assets.inference.pipeline import END, Pace, Part, embedded
+from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
 from clip_assets.layout import PartitionKey
@@ -115,9 +115,9 @@ def _embed(run: StageRun, shards: Manifest, settings: Inference, encoder: Encode
     }
     pace = Pace(encoder.workers)
     read = _read(run.store, list(missing.values()))
-    with closing(embedded(read, encoder, settings, pace)) as parts:
-        for (path, source), part in zip(missing.items(), parts, strict=True):
-            chunks.write(run.store, path, source, _chunk(source, part))
+    with closing(embedded(read, encoder, settings, pace)) as pieces:
+        for (path, source), piece in zip(missing.items(), pieces, strict=True):
+            chunks.write(run.store, path, source, _chunk(source, piece))
             run.progress(pace.samples, shards.report.rows_out, "samples")
     identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
     figures = {"chunks_resumed": len(sources) - len(missing), "model": identity}
@@ -151,24 +151,24 @@ def _read(store: Store, sources: list[Source]) -> Generator[Sample | None]:
 
 
 def _check_content(file: BufferedReader, source: Source, where: str) -> None:
-    found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != source.sha256:
-        found = f"{file.tell():,} bytes with sha256 {found[:12]}, not {source.sha256[:12]}"
-        raise damaged(where, found)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != source.sha256:
+        size = f"{file.tell():,} bytes"
+        raise damaged(where, f"{size} with sha256 {sha256[:12]}, not {source.sha256[:12]}")
     file.seek(0)
 
 
-def _chunk(source: Source, part: Part) -> Chunk:
-    check_unit_rows(part.image, f"{source.tar}: image embeddings")
-    check_unit_rows(part.text, f"{source.tar}: text embeddings")
-    similarity = cosines(part.image, part.text)
+def _chunk(source: Source, piece: EmbeddedPiece) -> Chunk:
+    check_unit_rows(piece.image, f"{source.tar}: image embeddings")
+    check_unit_rows(piece.text, f"{source.tar}: text embeddings")
+    similarity = cosines(piece.image, piece.text)
     shard = source.tar.removeprefix("shards/").removesuffix(".tar")
     rows = [
         _row(sample, shard, float(cosine))
-        for sample, cosine in zip(part.samples, similarity, strict=True)
+        for sample, cosine in zip(piece.samples, similarity, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
-    return Chunk(table, part.image, part.text, dict(part.dropped))
+    return Chunk(table, piece.image, piece.text, dict(piece.dropped))
 
 
 def _row(sample: Sample, shard: str, similarity: float) -> dict[str, Any]:
@@ -212,10 +212,10 @@ def _assemble(
 def _join(
     run: StageRun, output: str, side: str, paths: dict[str, Source], shape: tuple[int, int]
 ) -> None:
-    def parts() -> Generator[Vectors]:
+    def by_chunk() -> Generator[Vectors]:
         for path in paths:
             with chunks.opened(run.store, path) as chunk:
                 yield chunk.image if side == "image" else chunk.text
 
     with run.publish(output) as part:
-        vectors.write(part, parts(), *shape)
+        vectors.write(part, by_chunk(), *shape)

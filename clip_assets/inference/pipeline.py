@@ -1,8 +1,8 @@
-"""Samples to embeddings: decode, batch and model, each brick working while the others do.
+"""Samples to embeddings: decode, batch and model, each step working while the others do.
 
-Knows no store and no tar: it takes samples part by part (a tar, a stretch of a folder) and
-gives the vectors of each part. Threads decode ahead of the model; several batches are in the
-model at once, as many as the encoder asks for; the captions of a part are sorted by length, so
+Knows no store and no tar: it takes samples piece by piece (a tar, a stretch of a folder) and
+gives the vectors of each piece. Threads decode ahead of the model; several batches are in the
+model at once, as many as the encoder asks for; the captions of a piece are sorted by length, so
 that a batch holds none much longer than the others.
 """
 
@@ -20,8 +20,8 @@ import numpy as np
 from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
 from clip_assets.errors import ImageError
-from clip_assets.inference import threads as bricks
 from clip_assets.inference.samples import NO_IMAGE, Sample
+from clip_assets.inference.threads import ahead, batched, mapped
 from clip_assets.settings import Inference
 
 T = TypeVar("T")
@@ -30,12 +30,12 @@ BATCHES_AHEAD = 2
 """Decoded batches that wait for the model."""
 
 END = None
-"""Follows the last sample of every part; checked for as ``None``."""
+"""Follows the last sample of every piece; checked for as ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Embeddings of one part.
+class EmbeddedPiece:
+    """Embeddings of one piece.
 
     Args:
         samples: the usable ones, without their images.
@@ -56,7 +56,7 @@ class Pace:
 
     Args:
         workers: calls of the model at once.
-        samples: of finished parts, unusable ones too.
+        samples: of finished pieces, unusable ones too.
         model_s: seconds in the model, over all workers.
         started: when it began, by the monotonic clock.
     """
@@ -82,15 +82,15 @@ def embedded(
     settings: Inference,
     pace: Pace,
     sides: Sequence[str] = layout.SIDES,
-) -> Generator[Part]:
-    """Embed samples, part by part.
+) -> Generator[EmbeddedPiece]:
+    """Embed samples, piece by piece.
 
-    Memory: samples (without images) and vectors of two parts, and ``BATCHES_AHEAD`` batches of
+    Memory: samples (without images) and vectors of two pieces, and ``BATCHES_AHEAD`` batches of
     images and one more for each of the encoder's workers, as files and as pixels at the
     model's size.
 
     Args:
-        samples: in order, ``END`` after the last of each part.
+        samples: in order, ``END`` after the last of each piece.
         encoder: the model.
         settings: threads.
         pace: counts along.
@@ -99,15 +99,15 @@ def embedded(
     size = encoder.batch_size
     window = BATCHES_AHEAD * size
     threads = settings.decode_threads or os.cpu_count() or 1
-    read = bricks.ahead(samples, window)
+    read = ahead(samples, window)
     decode, begin = partial(_decoded, encoder, sides), encoder.begin_work
-    decoded = bricks.mapped(decode, read, threads, window, begin)
+    decoded = mapped(decode, read, threads, window, begin)
     jobs = _jobs(decoded, encoder, size, sides)
     workers = encoder.workers
-    done = bricks.mapped(lambda job: job(), jobs, workers, workers + 1, begin)
+    done = mapped(lambda job: job(), jobs, workers, workers + 1, begin)
     # An error keeps its frames alive, and with them whatever is not closed.
     with closing(read), closing(decoded), closing(done):
-        yield from _parts(done, encoder.dim, pace)
+        yield from _pieces(done, encoder.dim, pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """All batches of a part were given; ``order`` is that of the captions."""
+    """All batches of a piece were given; ``order`` is that of the captions."""
 
     samples: list[Sample]
     dropped: Counter[str]
@@ -154,7 +154,7 @@ def _decoded(encoder: Encoder, sides: Sequence[str], sample: Sample | None) -> _
 def _jobs(
     decoded: Iterable[_Decoded | None], encoder: Encoder, size: int, sides: Sequence[str]
 ) -> Generator[Callable[[], _Batch | _End]]:
-    """What the model's workers do: images as they come, captions at the end of each part."""
+    """What the model's workers do: images as they come, captions at the end of each piece."""
     samples: list[Sample] = []
     dropped: Counter[str] = Counter()
     batch: list[Pixels] = []
@@ -170,7 +170,7 @@ def _jobs(
         if item is None:
             captions = [sample.caption or "" for sample in samples] if "text" in sides else []
             order = sorted(range(len(captions)), key=lambda row: len(captions[row]))
-            for rows in bricks.batched(order, size):
+            for rows in batched(order, size):
                 texts = [captions[row] for row in rows]
                 yield partial(_timed, "text", encoder.encode_text, texts)
             yield partial(_End, samples, dropped, order)
@@ -182,7 +182,7 @@ def _timed(side: str, encode: Callable[[Sequence[T]], Vectors], items: list[T]) 
     return _Batch(side, encode(items), time.monotonic() - start)
 
 
-def _parts(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Part]:
+def _pieces(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[EmbeddedPiece]:
     empty = np.empty((0, dim), np.float16)
     sides: dict[str, list[Vectors]] = {"image": [empty], "text": [empty]}
     for item in done:
@@ -194,5 +194,5 @@ def _parts(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Par
         text = np.empty_like(by_length)
         text[item.order] = by_length
         pace.samples += len(item.samples) + item.dropped.total()
-        yield Part(item.samples, np.concatenate(sides["image"]), text, item.dropped)
+        yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.dropped)
         sides = {"image": [empty], "text": [empty]}

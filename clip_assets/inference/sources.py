@@ -1,6 +1,6 @@
 """Inputs that are no partition: webdatasets anywhere, and folders of images.
 
-Says which parts an input has, what tells a part from its successor of the same name, and which
+Says which pieces an input has, what tells a piece from its successor of the same name, and which
 samples are in it. Output and resuming belong to ``inference.standalone``.
 """
 
@@ -28,8 +28,8 @@ from clip_assets.inference.threads import batched
 from clip_assets.webdataset.index import CHANGED, damaged
 from clip_assets.webdataset.read import IMAGE_EXTENSIONS, Members, read_tar
 
-FILES_PER_PART = 10_000
-"""Images of a folder that are one part."""
+FILES_PER_PIECE = 10_000
+"""Images of a folder that are one piece."""
 
 GONE = "file gone since it was listed"
 
@@ -38,7 +38,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class MemberNames:
     """Where a sample's image and caption are.
 
     Args:
@@ -60,7 +60,7 @@ class Keys:
         return (self.image,) if self.image else IMAGE_EXTENSIONS
 
 
-class Part(Protocol):
+class Piece(Protocol):
     """A stretch of an input that is embedded as one."""
 
     @property
@@ -83,12 +83,12 @@ class Part(Protocol):
         ...
 
 
-def parts_of(source: str, keys: Keys) -> list[Part]:
-    """The parts of an input, in order.
+def pieces_of(source: str, names: MemberNames) -> list[Piece]:
+    """The pieces of an input, in order.
 
     Args:
         source: tars as path, url, glob or brace pattern, or a folder of tars or of images.
-        keys: where image and caption are.
+        names: where image and caption are.
 
     Raises:
         SourceMissingError: nothing is there, or a named tar is not.
@@ -96,39 +96,39 @@ def parts_of(source: str, keys: Keys) -> list[Part]:
     """
     tars = [tar for pattern in expand_braces(source) for tar in _tars(pattern)]
     if tars:
-        return [_Tar(tar, keys) for tar in tars]
+        return [_Tar(tar, names) for tar in tars]
     try:
-        pictures = _pictures(source, keys)
+        pictures = _pictures(source, names)
     except SourceMissingError:
-        raise _nothing(source, "nothing there", keys) from None
+        raise _nothing(source, "nothing there", names) from None
     if not pictures:
-        raise _nothing(source, "neither tars nor images", keys)
-    return [_Files(source, batch, keys) for batch in batched(pictures, FILES_PER_PART)]
+        raise _nothing(source, "neither tars nor images", names)
+    return [_Files(source, batch, names) for batch in batched(pictures, FILES_PER_PIECE)]
 
 
-def _nothing(source: str, found: str, keys: Keys) -> SourceMissingError:
+def _nothing(source: str, found: str, names: MemberNames) -> SourceMissingError:
     return SourceMissingError(
         source,
         found,
         "a tar, a folder of tars or of images, or a pattern of tars in quotes",
-        f"Tars end in .tar, images in .{', .'.join(keys.images)}.",
+        f"Tars end in .tar, images in .{', .'.join(names.images)}.",
     )
 
 
 def expand_braces(pattern: str) -> list[str]:
     """``a{00..02}b`` and ``a{x,y}b`` as the names they stand for, as shells and webdataset do."""
-    found = _BRACES.search(pattern)
-    if not found:
+    braces = _BRACES.search(pattern)
+    if not braces:
         return [pattern]
-    numbers = _RANGE.fullmatch(found[1])
+    numbers = _RANGE.fullmatch(braces[1])
     if numbers:
         width = len(numbers[1])
         first, last = int(numbers[1]), int(numbers[2])
         step = 1 if first <= last else -1
         middles = [f"{n:0{width}d}" for n in range(first, last + step, step)]
     else:
-        middles = found[1].split(",")
-    head, tail = pattern[: found.start()], pattern[found.end() :]
+        middles = braces[1].split(",")
+    head, tail = pattern[: braces.start()], pattern[braces.end() :]
     return [head + middle + rest for middle in middles for rest in expand_braces(tail)]
 
 
@@ -137,17 +137,17 @@ def _tars(pattern: str) -> list[File]:
     if pattern.endswith(".tar") and (not is_glob(pattern) or is_file(pattern)):
         # Called as it was named: of a chained url, a file system knows one link only.
         return [replace(looked_at(pattern), uri=pattern)]
-    found = listed(
+    tars = listed(
         pattern if is_glob(pattern) else f"{pattern.rstrip('/')}/*.tar",
         lambda name: name.endswith(".tar"),
     )
-    return sorted(found, key=lambda tar: tar.uri)
+    return sorted(tars, key=lambda tar: tar.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tar:
     file: File
-    keys: Keys
+    names: MemberNames
 
     @property
     def where(self) -> str:
@@ -160,8 +160,8 @@ class _Tar:
     def samples(self) -> Generator[Sample]:
         self._check()
         with _local(self.file) as file:
-            for members in read_tar(file, self.where, self.keys.members):
-                yield samples.parse_any(members, self.keys.image, self.keys.caption)
+            for members in read_tar(file, self.where, self.names.members):
+                yield samples.parse_any(members, self.names.image, self.names.caption)
         self._check()
 
     def _check(self) -> None:
@@ -193,7 +193,7 @@ class _Picture:
 class _Files:
     folder: str
     pictures: list[_Picture]
-    keys: Keys
+    names: MemberNames
 
     @property
     def where(self) -> str:
@@ -219,21 +219,21 @@ class _Files:
                 yield Sample(picture.path, fault=GONE)
                 continue
             members = Members(picture.path, contents)
-            yield samples.parse_any(members, self.keys.image, self.keys.caption)
+            yield samples.parse_any(members, self.names.image, self.names.caption)
 
 
-def _pictures(folder: str, keys: Keys) -> list[_Picture]:
+def _pictures(folder: str, names: MemberNames) -> list[_Picture]:
     """Every image below a folder, sorted by path relative to it."""
     base = uri_of(*filesystem(folder)).rstrip("/") + "/"
-    found = listed(folder, lambda name: name.rpartition(".")[2].lower() in keys.members)
-    versions = {file.uri.removeprefix(base): file.etag for file in found}
+    files = listed(folder, lambda name: name.rpartition(".")[2].lower() in names.members)
+    versions = {file.uri.removeprefix(base): file.etag for file in files}
     pictures: list[_Picture] = []
     for name in sorted(versions):
         stem, _, extension = name.rpartition(".")
-        if extension.lower() not in keys.images:
+        if extension.lower() not in names.images:
             continue
         beside = {extension.lower(): name}
-        for other in (keys.caption, "json"):
+        for other in (names.caption, "json"):
             if f"{stem}.{other}" in versions:
                 beside[other] = f"{stem}.{other}"
         version = " ".join(versions[path] for path in beside.values())

@@ -1,6 +1,6 @@
 """Embeddings of anything: webdatasets and folders of images, in clip-retrieval's layout.
 
-What ``clip-assets embed INPUT OUTPUT`` does. Each part of the input (a tar, or 10,000 files of a
+What ``clip-assets embed INPUT OUTPUT`` does. Each piece of the input (a tar, or 10,000 files of a
 folder) becomes one numbered set of files; a set counts as done by its stats, written last, so a
 killed run goes on after it. Pools and their partitions are the matter of ``inference.embeddings``.
 """
@@ -23,7 +23,7 @@ from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.inference import pipeline, samples
 from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
-from clip_assets.inference.sources import Keys, Part
+from clip_assets.inference.sources import MemberNames, Piece
 from clip_assets.inference.summary import check_unit_rows, cosines
 from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
@@ -31,6 +31,24 @@ from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
 logger = logging.getLogger(__name__)
+
+_STATS = "stats"
+
+
+def vectors_path(side: str, name: str) -> str:
+    """Embeddings of one piece; paths are relative to the output, as clip-retrieval has them."""
+    folder = {"image": "img_emb", "text": "text_emb"}[side]
+    return f"{folder}/{folder}_{name}.npy"
+
+
+def rows_path(name: str) -> str:
+    """What each row of one piece's embeddings is, ``schemas.STANDALONE_ROWS``."""
+    return f"metadata/metadata_{name}.parquet"
+
+
+def stats_path(name: str) -> str:
+    """Counts of one piece and what it was made from; written last."""
+    return f"{_STATS}/{name}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +59,13 @@ class Wanted:
         image: embeddings of the images; without them, images are not decoded.
         text: embeddings of the captions.
         metadata: a row for each sample.
-        keys: where image and caption are in a sample.
+        names: where image and caption are in a sample.
     """
 
     image: bool = True
     text: bool = True
     metadata: bool = True
-    keys: Keys = field(default_factory=Keys)
+    names: MemberNames = field(default_factory=MemberNames)
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -55,8 +73,8 @@ class Wanted:
         return tuple(side for side in layout.SIDES if getattr(self, side))
 
 
-def embed_parts(
-    parts: Sequence[Part],
+def embed_pieces(
+    pieces: Sequence[Piece],
     output: str,
     settings: Inference,
     encoder: Encoder,
@@ -64,10 +82,10 @@ def embed_parts(
 ) -> Report:
     """Embed every sample of an input; what an earlier run finished is not done again.
 
-    Memory: that of ``pipeline.embedded`` for one part, and the listing of a folder.
+    Memory: that of ``pipeline.embedded`` for one piece, and the listing of a folder.
 
     Args:
-        parts: of the input, by ``sources.parts_of``; listed before a model is loaded, so that
+        pieces: of the input, by ``sources.pieces_of``; listed before a model is loaded, so that
             a misspelt name costs nothing.
         output: a path or url; gets ``img_emb``, ``text_emb``, ``metadata`` and ``stats``.
         settings: threads.
@@ -86,90 +104,94 @@ def embed_parts(
         )
     store = Store(output)
     check_model(store, encoder.identity)
-    digits = len(str(len(parts) - 1))
+    digits = len(str(len(pieces) - 1))
     made_from = {
-        f"{number:0{digits}d}": _made_from(part, encoder, wanted)
-        for number, part in enumerate(parts)
+        f"{number:0{digits}d}": _made_from(piece, encoder, wanted)
+        for number, piece in enumerate(pieces)
     }
     missing = [
-        (name, part)
-        for (name, expected), part in zip(made_from.items(), parts, strict=True)
+        (name, piece)
+        for (name, expected), piece in zip(made_from.items(), pieces, strict=True)
         if _stats(store, name).get("made_from") != expected
     ]
     pace = Pace(encoder.workers)
-    read = _read([part for _, part in missing])
+    read = _read([piece for _, piece in missing])
     with closing(pipeline.embedded(read, encoder, settings, pace, wanted.sides)) as embedded:
-        for (name, part), result in zip(missing, embedded, strict=True):
-            _check(part, result, wanted)
+        for (name, piece), result in zip(missing, embedded, strict=True):
+            _check(piece, result, wanted)
             claim_model(store, encoder.identity)
             _write(store, name, result, wanted, made_from[name])
             counts = len(result.samples), result.dropped.total()
-            logger.info("%s: %d embedded, %d dropped", part.where, *counts)
+            logger.info("%s: %d embedded, %d dropped", piece.where, *counts)
     _retire(store, made_from)
-    return _report(store, list(made_from), pace, len(parts) - len(missing))
+    return _report(store, list(made_from), pace, len(pieces) - len(missing))
 
 
-def _made_from(part: Part, encoder: Encoder, wanted: Wanted) -> dict[str, Any]:
+def _made_from(piece: Piece, encoder: Encoder, wanted: Wanted) -> dict[str, Any]:
     return {
-        "source": part.where,
-        "version": part.version,
+        "source": piece.where,
+        "version": piece.version,
         "model": encoder.identity.digest(),
         "wanted": asdict(wanted),
     }
 
 
-def _read(parts: Sequence[Part]) -> Generator[Sample | None]:
-    for part in parts:
-        yield from part.samples()
+def _read(pieces: Sequence[Piece]) -> Generator[Sample | None]:
+    for piece in pieces:
+        yield from piece.samples()
         yield END
 
 
 def _stats(store: Store, name: str) -> dict[str, Any]:
     try:
-        return json.loads(store.read_bytes(layout.embedded_stats(name)))
+        return json.loads(store.read_bytes(stats_path(name)))
     except MissingArtifactError:
         return {}
 
 
 def _write(
-    store: Store, name: str, part: pipeline.Part, wanted: Wanted, made_from: dict[str, Any]
+    store: Store,
+    name: str,
+    embedded: pipeline.EmbeddedPiece,
+    wanted: Wanted,
+    made_from: dict[str, Any],
 ) -> None:
-    by_side = {"image": part.image, "text": part.text}
+    by_side = {"image": embedded.image, "text": embedded.text}
     # What an earlier run wanted besides may count other samples; without stats nothing counts.
-    store.delete(layout.embedded_stats(name))
+    store.delete(stats_path(name))
     _delete(store, name)
     for side in wanted.sides:
-        with store.publish(layout.embedded_vectors(side, name)) as file:
+        with store.publish(vectors_path(side, name)) as file:
             vectors.write(file, [by_side[side]], *by_side[side].shape)
     if wanted.metadata:
-        both = len(part.image) == len(part.text)
-        similarity = cosines(part.image, part.text).tolist() if both else []
-        rows = [_row(sample) for sample in part.samples]
+        both = len(embedded.image) == len(embedded.text)
+        similarity = cosines(embedded.image, embedded.text).tolist() if both else []
+        rows = [_row(sample) for sample in embedded.samples]
         for row, cosine in zip(rows, similarity, strict=False):
             row["similarity"] = cosine
-        table = pa.Table.from_pylist(rows, schemas.EMBEDDED_ROWS)
-        with store.publish(layout.embedded_rows(name)) as file:
+        table = pa.Table.from_pylist(rows, schemas.STANDALONE_ROWS)
+        with store.publish(rows_path(name)) as file:
             tables.write(file, table)
     stats = {
-        "sample_count": len(part.samples),
-        "without_caption": sum(sample.caption is None for sample in part.samples),
-        "dropped": dict(part.dropped),
+        "sample_count": len(embedded.samples),
+        "without_caption": sum(sample.caption is None for sample in embedded.samples),
+        "dropped": dict(embedded.dropped),
         "made_from": made_from,
     }
-    store.write_bytes(layout.embedded_stats(name), json.dumps(stats, indent=1).encode())
+    store.write_bytes(stats_path(name), json.dumps(stats, indent=1).encode())
 
 
-def _check(part: Part, result: pipeline.Part, wanted: Wanted) -> None:
+def _check(piece: Piece, result: pipeline.EmbeddedPiece, wanted: Wanted) -> None:
     by_side = {"image": result.image, "text": result.text}
     for side in wanted.sides:
-        check_unit_rows(by_side[side], f"{part.where}: {side} embeddings")
+        check_unit_rows(by_side[side], f"{piece.where}: {side} embeddings")
 
 
 def _retire(store: Store, names: Collection[str]) -> None:
     """Remove the sets of a longer input, or of one with another number of digits."""
-    for path in store.list(str(PurePosixPath(layout.embedded_stats("")).parent)):
+    for path in store.list(_STATS):
         name = PurePosixPath(path).stem
-        is_ours = path == layout.embedded_stats(name) and "made_from" in _stats(store, name)
+        is_ours = path == stats_path(name) and "made_from" in _stats(store, name)
         if is_ours and name not in names:
             _delete(store, name)
             # Last, so that a killed run finds the rest.
@@ -178,8 +200,8 @@ def _retire(store: Store, names: Collection[str]) -> None:
 
 def _delete(store: Store, name: str) -> None:
     for side in layout.SIDES:
-        store.delete(layout.embedded_vectors(side, name))
-    store.delete(layout.embedded_rows(name))
+        store.delete(vectors_path(side, name))
+    store.delete(rows_path(name))
 
 
 def _row(sample: Sample) -> dict[str, Any]:
@@ -207,5 +229,5 @@ def _report(store: Store, names: list[str], pace: Pace, resumed: int) -> Report:
         rows_out=rows,
         dropped=dict(dropped),
         figures=pace.figures()
-        | {"parts": len(names), "parts_resumed": resumed, "without_caption": without_caption},
+        | {"pieces": len(names), "pieces_resumed": resumed, "without_caption": without_caption},
     )

@@ -1,6 +1,6 @@
 """Iterators that work ahead in threads: what a pipeline of read, decode and compute is made of.
 
-Each brick takes an iterable and gives a generator, keeps the order, holds a bounded number of
+Each takes an iterable and gives a generator, keeps the order, holds a bounded number of
 items, and passes on the first error. Closing a generator (or an error in its consumer) stops
 its threads and closes what it reads from. Threads, not processes: reading, image decoding and
 matrix products release the interpreter's lock, and nothing is copied between processes.

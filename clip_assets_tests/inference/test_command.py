@@ -80,7 +80,7 @@ def test_brace_patterns_and_keys(embed: Any, tars: Path) -> None:
     assert (
         embed(tars / "a0.tar", "named", "--image-key", "picture", "--caption-key", "title")[
             "figures"
-        ]["parts_resumed"]
+        ]["pieces_resumed"]
         == 1
     )
 

@@ -23,8 +23,8 @@ from clip_assets.errors import (
     SourceMissingError,
     UnsoundVectorsError,
 )
-from clip_assets.inference.sources import GONE, Keys, expand_braces, parts_of
-from clip_assets.inference.standalone import Wanted, embed_parts
+from clip_assets.inference.sources import GONE, MemberNames, expand_braces, pieces_of
+from clip_assets.inference.standalone import Wanted, embed_pieces
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Report
 from clip_assets_tests.servers import Bucket, Hub
@@ -37,8 +37,8 @@ Embed = Callable[..., Report]
 def embed(inference: Inference, encoder: Encoder) -> Embed:
     def run(source: object, output: object, **wanted: Any) -> Report:
         chosen = Wanted(**wanted)
-        parts = parts_of(str(source), chosen.keys)
-        return embed_parts(parts, str(output), inference, encoder, chosen)
+        pieces = pieces_of(str(source), chosen.names)
+        return embed_pieces(pieces, str(output), inference, encoder, chosen)
 
     return run
 
@@ -137,7 +137,7 @@ def test_other_members_and_fields_can_be_named(
         pair(2, extension="jpg", fields={"title": "two"}),
     ]
     (tmp_path / "a.tar").write_bytes(make_tar(pairs))
-    report = embed(tmp_path / "a.tar", tmp_path / "out", keys=Keys("picture", "title"))
+    report = embed(tmp_path / "a.tar", tmp_path / "out", names=MemberNames("picture", "title"))
     assert report.dropped == {"missing image": 1}
     assert [row["caption"] for row in rows_of(tmp_path / "out")] == ["one"]
 
@@ -147,11 +147,11 @@ def test_a_second_run_does_only_what_changed(
 ) -> None:
     output = tmp_path / "out"
     embed(tars, output)
-    assert embed(tars, output).figures["parts_resumed"] == 3
+    assert embed(tars, output).figures["pieces_resumed"] == 3
     (tars / "00001.tar").write_bytes(make_tar([pair(77)]))
     report = embed(tars, output)
-    assert (report.figures["parts_resumed"], report.rows_out) == (2, 21)
-    assert embed(tars, output, text=False).figures["parts_resumed"] == 0
+    assert (report.figures["pieces_resumed"], report.rows_out) == (2, 21)
+    assert embed(tars, output, text=False).figures["pieces_resumed"] == 0
 
 
 def served(site: Site, hub: Hub, folder: Path, holder: str, version: int, tar: bytes) -> str:
@@ -186,9 +186,9 @@ def test_another_tar_of_the_same_size_is_embedded_again(
     assert len(first) == len(second)
     embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
     again = embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
-    assert again.figures["parts_resumed"] == 1
+    assert again.figures["pieces_resumed"] == 1
     report = embed(served(site, hub, tmp_path, holder, 2, second), tmp_path / "out")
-    assert report.figures["parts_resumed"] == 0
+    assert report.figures["pieces_resumed"] == 0
     assert [row["caption"] for row in rows_of(tmp_path / "out")] == ["picture number 2"]
 
 
@@ -197,10 +197,10 @@ def test_another_image_of_the_same_size_is_embedded_again(
 ) -> None:
     site.files |= {"/f/": b'<a href="a.bmp">a</a>', "/f/a.bmp": images(1, form="BMP")}
     embed(f"{site.url}/f/", tmp_path / "out")
-    assert embed(f"{site.url}/f/", tmp_path / "out").figures["parts_resumed"] == 1
+    assert embed(f"{site.url}/f/", tmp_path / "out").figures["pieces_resumed"] == 1
     site.files["/f/a.bmp"] = images(2, form="BMP")
     site.etags["/f/a.bmp"] = '"2"'
-    assert embed(f"{site.url}/f/", tmp_path / "out").figures["parts_resumed"] == 0
+    assert embed(f"{site.url}/f/", tmp_path / "out").figures["pieces_resumed"] == 0
 
 
 @pytest.mark.parametrize("name", ["a.tar", "*.tar", "", "{a,b}.tar"])
@@ -209,10 +209,10 @@ def test_a_server_that_fails_or_is_not_there_is_told(
 ) -> None:
     site.status = 500
     with pytest.raises(SourceError, match=r"500.*expected.*network") as caught:
-        parts_of(f"{site.url}/{name}", Keys())
+        pieces_of(f"{site.url}/{name}", MemberNames())
     assert not isinstance(caught.value, SourceMissingError)
     with pytest.raises(SourceError, match=r"expected.*network") as caught:
-        parts_of(f"{unused_url}/{name}", Keys())
+        pieces_of(f"{unused_url}/{name}", MemberNames())
     assert not isinstance(caught.value, SourceMissingError)
 
 
@@ -221,11 +221,14 @@ def test_a_server_that_fails_while_it_is_read_is_told(
 ) -> None:
     site.files |= {"/f/": b'<a href="a.jpg">a</a>', "/f/a.jpg": images(1)}
     site.files["/00000.tar"] = (tars / "00000.tar").read_bytes()
-    found = [*parts_of(f"{site.url}/f/", Keys()), *parts_of(f"{site.url}/00000.tar", Keys())]
+    pieces = [
+        *pieces_of(f"{site.url}/f/", MemberNames()),
+        *pieces_of(f"{site.url}/00000.tar", MemberNames()),
+    ]
     site.status = 503
-    for part in found:
+    for piece in pieces:
         with pytest.raises(SourceError, match="503"):
-            list(part.samples())
+            list(piece.samples())
 
 
 def test_an_image_that_is_gone_is_dropped_and_a_tar_is_missed(
@@ -233,17 +236,17 @@ def test_an_image_that_is_gone_is_dropped_and_a_tar_is_missed(
 ) -> None:
     (pictures / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert embed(pictures, tmp_path / "out").dropped == {"empty image": 1, GONE: 1}
-    (part, *_) = parts_of(str(tars), Keys())
+    (piece, *_) = pieces_of(str(tars), MemberNames())
     (tars / "00000.tar").unlink()
     with pytest.raises(SourceMissingError, match=r"00000\.tar"):
-        list(part.samples())
+        list(piece.samples())
 
 
 def test_a_bucket_that_is_not_there_is_told(bucket: Bucket) -> None:
     protocol = bucket.url.partition(":")[0]
     for name in ("a.tar", "*.tar", "folder"):
         with pytest.raises(SourceMissingError, match="nobody"):
-            parts_of(f"{protocol}://nobody/{name}", Keys())
+            pieces_of(f"{protocol}://nobody/{name}", MemberNames())
 
 
 def test_a_shorter_input_leaves_nothing_of_a_longer_one(
@@ -272,10 +275,10 @@ def test_members_that_are_not_wanted_are_not_read(
             return {"mp4": bytes(64 * 2**20)} | super().members(key)
 
     (tmp_path / "a.tar").write_bytes(make_tar([Film(1)]))
-    (part,) = parts_of(str(tmp_path / "a.tar"), Keys())
+    (piece,) = pieces_of(str(tmp_path / "a.tar"), MemberNames())
     tracemalloc.start()
     try:
-        (sample,) = part.samples()
+        (sample,) = piece.samples()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -297,7 +300,9 @@ def test_vectors_of_nan_claim_no_output(
     broken = Inference(model=f"local-dir:{folder}")
     output = tmp_path / "out"
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: text embeddings"):
-        embed_parts(parts_of(str(tars), Keys()), str(output), broken, load_encoder(broken, "cpu"))
+        embed_pieces(
+            pieces_of(str(tars), MemberNames()), str(output), broken, load_encoder(broken, "cpu")
+        )
     assert embed(tars, output).rows_out == 30
 
 
@@ -329,9 +334,9 @@ def test_a_tar_that_changes_while_it_is_read_stops_it(
         other.write_bytes(tar.read_bytes() + change)
         other.replace(tar)
 
-    parts = parts_of(str(tar), Keys())
+    pieces = pieces_of(str(tar), MemberNames())
     with pytest.raises(SchemaError, match=r"a\.tar.*changed while it was read"):
-        embed_parts(parts, str(tmp_path / "out"), inference, meddled(encoder, meddle))
+        embed_pieces(pieces, str(tmp_path / "out"), inference, meddled(encoder, meddle))
     assert not (tmp_path / "out" / "img_emb").exists()
 
 
@@ -344,7 +349,7 @@ def test_another_model_into_the_same_output_is_refused(
     other = Inference(model=f"local-dir:{make_model(seed=1)}")
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError):
-        embed_parts(parts_of(str(tars), Keys()), str(tmp_path / "out"), other, stranger)
+        embed_pieces(pieces_of(str(tars), MemberNames()), str(tmp_path / "out"), other, stranger)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.tar", "no*.tar"])
@@ -357,7 +362,7 @@ def test_tars_and_outputs_may_be_remote(site: Site, tars: Path, embed: Embed) ->
     site.files |= {f"/{path.name}": path.read_bytes() for path in tars.iterdir()}
     output = f"memory://{uuid.uuid4().hex}"
     assert embed(f"{site.url}/0000{{0..2}}.tar", output).rows_out == 30
-    assert embed(f"{site.url}/0000{{0..2}}.tar", output).figures["parts_resumed"] == 3
+    assert embed(f"{site.url}/0000{{0..2}}.tar", output).figures["pieces_resumed"] == 3
     with pytest.raises(SourceMissingError, match=r"00009\.tar"):
         embed(f"{site.url}/00009.tar", f"memory://{uuid.uuid4().hex}")
 

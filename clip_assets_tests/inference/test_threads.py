@@ -1,4 +1,4 @@
-"""Bricks keep order, bounds and errors, and leave no thread behind."""
+"""Iterators that work ahead keep order, bounds and errors, and leave no thread behind."""
 
 import threading
 import time
@@ -39,13 +39,13 @@ def test_nothing_is_read_beyond_the_window() -> None:
     results.close()
 
 
-@pytest.mark.parametrize("brick", [lambda s: ahead(s, 3), lambda s: mapped(abs, s, 2, 3)])
-def test_an_error_of_the_source_arrives_after_what_came_before(brick: object) -> None:
+@pytest.mark.parametrize("iterator", [lambda s: ahead(s, 3), lambda s: mapped(abs, s, 2, 3)])
+def test_an_error_of_the_source_arrives_after_what_came_before(iterator: object) -> None:
     def source() -> Iterator[int]:
         yield 1
         raise ValueError("broken source")
 
-    results = brick(source())  # type: ignore[operator]
+    results = iterator(source())  # type: ignore[operator]
     assert next(results) == 1
     with pytest.raises(ValueError, match="broken source"):
         next(results)
