@@ -66,7 +66,7 @@ check: $(STAMP) ## Lint, formatting, types, dependencies, generated documents: a
 	@$(BIN)/ruff format --check
 	@$(BIN)/basedpyright
 	@$(BIN)/deptry clip_assets
-	@$(BIN)/deptry clip_assets_tests --ignore DEP002,DEP004
+	@$(BIN)/deptry clip_assets_tests tools --ignore DEP002,DEP004
 	@$(BIN)/python docs/build.py --check
 
 .PHONY: fmt
