@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -67,10 +66,10 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         # The hub's back end keeps listings whatever it is asked to.
         fs.invalidate_cache()
         is_exact = not is_glob(pattern) or fs.exists(path)
-        found = _below(fs, path, hidden=hidden) if is_exact else _matching(fs, path)
+        found = _below(fs, path, hidden=hidden) if is_exact else fs.glob(path, detail=True)
         return [
             _seen(fs, name, info)
-            for name, info in found.items()
+            for name, info in cast("dict[str, Info]", found).items()
             if wanted(name) and _is_regular(fs, name, info)
         ]
 
@@ -89,16 +88,6 @@ def _seen(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> File:
             return described(fs, name, info)
     except SourceMissingError:
         return File(uri, 0, "")
-
-
-def _matching(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Info]:
-    found = cast("dict[str, Info]", fs.glob(path, detail=True))
-    if not found and not isinstance(fs, LocalFileSystem):
-        # Back ends take a folder that cannot be listed for an empty one; this one says why.
-        first = min(path.find(sign) for sign in "*?[" if sign in path)
-        with suppress(FileNotFoundError):
-            fs.ls(path[:first].rpartition("/")[0] + "/")
-    return found
 
 
 def _below(fs: fsspec.AbstractFileSystem, path: str, *, hidden: bool) -> dict[str, Info]:

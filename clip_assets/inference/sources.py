@@ -218,7 +218,7 @@ class _Files:
             except SourceMissingError:
                 yield Sample(picture.path, fault=GONE)
                 continue
-            members = Members(picture.path, contents)
+            members = Members(picture.path, contents)  # pyright: ignore[reportArgumentType]
             yield samples.parse_any(members, self.names.image, self.names.caption)
 
 

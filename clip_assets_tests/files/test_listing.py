@@ -1,5 +1,9 @@
 """Which files a folder or a glob stands for."""
 
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -7,6 +11,7 @@ import pytest
 
 from clip_assets.errors import SourceError, SourceMissingError
 from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+from clip_assets_tests.servers import Hub
 from clip_assets_tests.websites import Site
 
 
@@ -28,6 +33,35 @@ def test_a_folder_is_listed_to_its_bottom(tmp_path: Path) -> None:
     assert names(tmp_path / ".d", tmp_path, hidden=False) == [".d/e.x"]
 
 
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "a.x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "folder", tmp_path) == ["folder/link/a.x"]
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_empty() -> None:
+    # The folders of tmp_path are closed to others altogether.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        Path(place, "locked").mkdir(mode=0)
+        with nobody(), pytest.raises(SourceError, match=r"PermissionError.*locked"):
+            names(Path(place), Path(place))
+
+
+@contextmanager
+def nobody() -> Generator[None]:
+    """Without the rights of a superuser, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def test_a_link_that_leads_nowhere_is_listed_and_gone(tmp_path: Path) -> None:
     (tmp_path / "a.x").symlink_to(tmp_path / "nowhere")
     (found,) = listed(str(tmp_path), lambda _: True)
@@ -47,6 +81,13 @@ def test_a_file_holds_no_files_and_a_name_must_be_there(tmp_path: Path) -> None:
     assert is_folder(str(tmp_path))
     with pytest.raises(SourceMissingError, match="gone"):
         names(tmp_path / "gone", tmp_path)
+
+
+def test_a_listing_is_not_kept(hub: Hub) -> None:
+    hub.files["some/data"] = {"a": b"1"}
+    assert len(listed("hf://datasets/some/data", lambda _: True)) == 1
+    hub.files["some/data"] |= {"b": b"2"}
+    assert len(listed("hf://datasets/some/data", lambda _: True)) == 2
 
 
 def test_other_file_systems_are_listed_by_url() -> None:

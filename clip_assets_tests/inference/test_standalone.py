@@ -231,6 +231,16 @@ def test_a_server_that_fails_while_it_is_read_is_told(
             list(piece.samples())
 
 
+def test_a_remote_tar_that_changed_since_it_was_listed_is_told(
+    site: Site, tars: Path, pair: Any, make_tar: Callable[..., bytes]
+) -> None:
+    site.files["/a.tar"] = (tars / "00000.tar").read_bytes()
+    (piece,) = pieces_of(f"{site.url}/a.tar", MemberNames())
+    site.files["/a.tar"] = make_tar([pair(1)])
+    with pytest.raises(SchemaError, match="changed"):
+        list(piece.samples())
+
+
 def test_an_image_that_is_gone_is_dropped_and_a_tar_is_missed(
     pictures: Path, tars: Path, tmp_path: Path, embed: Embed
 ) -> None:
