@@ -55,6 +55,16 @@ def test_the_report_says_which_partition_had_the_pair_first(pool: Pool) -> None:
     assert all(report.balances for report in reports)
 
 
+def test_of_several_earlier_partitions_that_have_a_pair_the_first_is_named(pool: Pool) -> None:
+    for numbers in [(1,), (1, 2), (1, 2, 3), (1, 2, 3)]:
+        pool.add(rows(*numbers))
+    reports = [run(pool, key) for key in pool.keys]
+    assert [report.dropped for report in reports[2:]] == [
+        {"duplicate of 00000": 1, "duplicate of 00001": 1},
+        {"duplicate of 00000": 1, "duplicate of 00001": 1, "duplicate of 00002": 1},
+    ]
+
+
 def test_url_and_caption_must_both_be_equal(pool: Pool) -> None:
     pool.add([("http://x/1", "a"), ("http://x/1", "b"), ("http://x/2", "a"), ("http://x/1", "a")])
     run(pool, pool.keys[0])

@@ -101,3 +101,22 @@ def test_an_item_put_later_comes_later():
         return order
 
     assert asyncio.run(run()) == ["early", "late"]
+
+
+def test_an_item_that_comes_while_its_host_is_at_the_limit_waits():
+    async def run():
+        queue = HostQueue(4, 2)
+        for item in "xy":
+            queue.put("a", item)
+            await queue.get()
+        queue.put("a", "late")
+        queue.put("b", "other")
+        assert await queue.get() == ("b", "other")
+        waiting = asyncio.ensure_future(queue.get())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        queue.done("a")
+        return await waiting
+
+    assert asyncio.run(run()) == ("a", "late")
