@@ -68,6 +68,16 @@ def test_only_the_dagster_layer_imports_dagster() -> None:
     assert users == {"defs", "orchestration", "definitions"}
 
 
+def test_only_one_room_imports_torch_and_open_clip() -> None:
+    models = {"torch", "torchvision", "open_clip", "safetensors"}
+    rooms = {
+        str(path.parent.relative_to(PACKAGE))
+        for path in MODULES
+        if models & {module.split(".")[0] for module in imports(path)}
+    }
+    assert rooms == {"encoders/openclip"}
+
+
 def test_only_settings_and_few_named_places_read_the_environment() -> None:
     readers = {
         str(path.relative_to(PACKAGE)) for path in MODULES if "os.environ" in path.read_text()

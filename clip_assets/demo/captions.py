@@ -1,7 +1,7 @@
 """A scene in words, as people on the web would write them.
 
 Captions are true but incomplete: they may leave out size, pattern or background, and use synonyms.
-What they talk about stands in ``demo.scenes``.
+See ``demo.scenes`` for what they talk about.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Everything is a polygon in a square from -1 to 1, tilted, drawn three times too large and reduced,
 which is what smooths its edges. The same scene gives the same pixels in every process.
-What a scene is stands in ``demo.scenes``; image files are written by ``demo.world``.
+See ``demo.scenes`` for what a scene is, and ``demo.pictures`` for image files.
 """
 
 from collections.abc import Callable

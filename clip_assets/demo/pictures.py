@@ -1,6 +1,6 @@
 """Image files of scenes, written by all cores when there are many.
 
-What the images show is decided by ``demo.world``.
+See ``demo.world`` for what they show.
 """
 
 import hashlib

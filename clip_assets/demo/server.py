@@ -1,6 +1,6 @@
 """A web server of its own process that serves a world's images and misbehaves like the real web.
 
-It binds to the loopback interface only. What it answers stands in ``demo.answers``.
+It binds to the loopback interface only. See ``demo.answers`` for what it answers.
 """
 
 import argparse

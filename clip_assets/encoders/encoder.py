@@ -1,8 +1,8 @@
 """What a model is to the rest of the package: an identity, a preprocessing and two towers.
 
 Needs numpy alone, so that stages and tests can speak of encoders without loading one. The
-encoder that computes is made by ``encoders.openclip.loading``; which identity a store holds is the
-matter of ``encoders.identity``.
+encoder that computes is made by ``encoders.openclip.loading``. See ``encoders.identity`` for which
+model a store belongs to.
 """
 
 import hashlib

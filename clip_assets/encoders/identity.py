@@ -1,7 +1,7 @@
 """The model that a store belongs to: claimed by its first sound embeddings, refused to any other.
 
-Needs no model loaded, so planner and status can ask which identity a partition would get. What
-an identity consists of is said by ``encoders.encoder``.
+Needs no model loaded, so planner and status can ask which identity a partition would get. See
+``encoders.encoder`` for what an identity consists of.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 What strangers put into a file ends here: sizes are checked before pixels are allocated, and
 every fault of a decoder becomes an ``ImageError`` whose ``found`` is one of the reasons below.
-How a model resizes is said by ``encoders.openclip.preprocessing``.
+See ``encoders.openclip.preprocessing`` for how a model resizes.
 
 An EXIF rotation is not applied: open_clip and the peers embed the stored pixels, and so do
 we. Alpha is dropped, not blended, as they do too. Only 16-bit grayscale differs: they clip

@@ -1,1 +1,5 @@
-"""From images and captions to embeddings."""
+"""From images and captions to embeddings, of partitions and of anything else.
+
+See ``embeddings`` for the stage, ``standalone`` for ``clip-assets embed``, ``pipeline`` for how
+samples become vectors. The models themselves are in ``encoders``.
+"""

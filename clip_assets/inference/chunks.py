@@ -1,8 +1,8 @@
 """Finished chunks of an unfinished partition: the rows and vectors of one tar in one file.
 
 A chunk names what it was made from, so that after a kill, a change of a shard or a change of
-the model exactly the chunks that still hold are used again. Which tars a partition has and
-what becomes of its chunks is said by ``inference.embeddings``.
+the model exactly the chunks that still hold are used again. See ``inference.embeddings`` for which
+tars a partition has and what becomes of its chunks.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Embeddings of a partition: its shards' images and captions through a model, row by row.
 
 Every tar's result is published to the work folder as one chunk, so a killed run repeats at
-most one tar and ends in the same bytes. How samples become vectors stands in
-``inference.pipeline``; any other input than a partition in ``inference.standalone``.
+most one tar and ends in the same bytes. See ``inference.pipeline`` for how samples become vectors,
+and ``inference.standalone`` for any other input than a partition.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Members of a webdataset to samples: one image, one caption and one json each.
 
-Members come from ``webdataset.read``; which tars there are is said by ``inference.embeddings``
-and ``inference.standalone``. A sample that cannot be used keeps its place and says why.
+A sample that cannot be used keeps its place and says why. Members come from ``webdataset.read``;
+see ``inference.embeddings`` and ``inference.standalone`` for which tars there are.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Inputs that are no partition: webdatasets anywhere, and folders of images.
 
 Says which pieces an input has, what tells a piece from its successor of the same name, and which
-samples are in it. Output and resuming belong to ``inference.standalone``.
+samples are in it. See ``inference.standalone`` for output and resuming.
 """
 
 import hashlib

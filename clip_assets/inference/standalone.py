@@ -2,7 +2,7 @@
 
 What ``clip-assets embed INPUT OUTPUT`` does. Each piece of the input (a tar, or 10,000 files of a
 folder) becomes one numbered set of files; a set counts as done by its stats, written last, so a
-killed run goes on after it. Pools and their partitions are the matter of ``inference.embeddings``.
+killed run goes on after it. See ``inference.embeddings`` for pools and their partitions.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Measures a folder with a tiny CLIP, on scenes drawn from a seed that training never saw.
 
-Writes the numbers beside the weights and prints them as tables. What is measured stands in
-``gallery`` and ``choices``.
+Writes the numbers beside the weights and prints them as tables. See
+``gallery`` and ``choices`` for what is measured.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The tiny CLIP: its shape, its folder on disk, and the small vocabulary it is trained with.
 
 Torch and open_clip are imported when a function is called, so that the processes which draw images
-do without. How the model is trained stands in ``training``.
+do without. See ``training`` for how the model is trained.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Scenes as arrays: the pixels and captions that ``training`` learns from.
 
 Images go through JPEG and through the same resize as open_clip's preprocessing, because that is
-what the model meets in a pool. What is drawn stands in ``demo.scenes``.
+what the model meets in a pool. See ``demo.scenes`` for what is drawn.
 """
 
 import io

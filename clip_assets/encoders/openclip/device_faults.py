@@ -1,6 +1,6 @@
 """Devices that run out of memory or are lost: told apart from other errors, and said clearly.
 
-What becomes of a batch that does not fit is decided by ``encoders.openclip.towers``.
+See ``encoders.openclip.towers`` for what becomes of a batch that does not fit.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Model folders for machines without a network: everything that open_clip would download.
 
 What ``clip-assets models pull NAME[/TAG]`` writes and ``inference.model: local-dir:FOLDER``
-reads. Loading is the matter of ``encoders.openclip.loading``.
+reads. See ``encoders.openclip.loading`` for how.
 """
 
 import hashlib

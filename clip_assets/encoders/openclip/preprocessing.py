@@ -1,7 +1,7 @@
 """Image files to pixels at the size that a model sees, by the model's own steps.
 
-What files may hold and why one is refused stands in ``encoders.images``; numbers and their
-normalisation are the matter of the towers. Usually the processor does all of this. An
+See ``encoders.images`` for what files may hold and why one is refused, and ``towers`` for numbers
+and their normalisation. Usually the processor does all of this. An
 accelerator can decode JPEGs and resize them itself, for cores that are too few to feed it.
 """
 
