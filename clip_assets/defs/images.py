@@ -64,7 +64,8 @@ def embeddings(context: dg.AssetExecutionContext, pool: Pool) -> Iterator[Event]
     with devices.leased(settings.devices, settings.devices_per_step) as places:
 
         def load() -> Encoder:
-            return encoder(settings.inference, *places)
+            # Frozen, so hashable; pydantic tells it in a way that pyright does not read.
+            return encoder(settings.inference, *places)  # pyright: ignore[reportArgumentType]
 
         def embed_partition(key: PartitionKey) -> Outcome:
             return embed.embeddings(catalog, key, settings.inference, load)
