@@ -1,7 +1,7 @@
 """Which keys of some partitions occur in earlier ones.
 
 Only key files are read here. Which partitions are looked at together is decided by
-``passes``; what happens to the rows is the business of ``unique``.
+``passes``; what happens to the rows is the business of ``unique_pairs``.
 """
 
 from collections.abc import Iterator, Sequence

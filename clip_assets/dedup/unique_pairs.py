@@ -1,7 +1,7 @@
 """``unique_pairs``: the pairs of a partition that no earlier row of the pool has.
 
 Rows are equal when url and caption are; the first in partition order, then row order, wins.
-What is compared are the 128-bit keys that ``raw_pairs`` wrote, never the rows of another
+What is compared are the 128-bit keys that ``pairs.raw_pairs`` wrote, never the rows of another
 partition, and always those of *raw* partitions: the result does not depend on the order in
 which partitions are run.
 """

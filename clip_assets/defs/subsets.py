@@ -65,7 +65,7 @@ SUBSETS = [
 @fan_in(
     pool_stats.METADATA_STATS,
     group=GROUP,
-    kinds={"markdown"},
+    kinds={"json", "html", "png"},
     needs=needs(memory_gib=4),
     deps=[pool_metadata],
     condition=refresh(),

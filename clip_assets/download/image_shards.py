@@ -2,7 +2,7 @@
 
 Here a partition is cut into shards, finished shards of a killed run are kept, and the whole is
 reported. How urls become rows is told in ``pipeline``, what a shard's files hold in
-``samples``.
+``shard``.
 """
 
 import math

@@ -5,8 +5,8 @@ itself. The next shard is begun before the last one is complete: a straggler cos
 worker that waits for it. Fetching is one thread, resizing is one for each core; machines with
 many cores work on several partitions at once, in processes that share nothing.
 
-Memory: ``OPEN_SHARDS`` shards of rows, bodies within the bounds of ``fetch``, and one image for
-each core.
+Memory: ``OPEN_SHARDS`` shards of rows, bodies within the bounds of ``fetch.fetcher``, and one
+image for each core.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 What is refused before a file is decoded, hashes and EXIF are here; pixels are in ``scaling``.
 The only module that imports img2dataset: the blurrer of boxes, and that file alone, as the
 package would bring pandas, wandb and torch with it. Which rows an outcome becomes is decided in
-``samples``.
+``shard``.
 
 Memory: a decoded image is ``max_pixels`` x 3 bytes; one with transparency is matted in float64
 and counts ``ALPHA_COST`` times. Images above ``BIG_PIXELS`` are decoded one at a time.

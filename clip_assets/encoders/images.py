@@ -1,7 +1,7 @@
 """Image files to decoded images, with a reason for everything that is none.
 
 What strangers put into a file ends here: sizes are checked before pixels are allocated, and
-every fault of a decoder becomes an ``ImageError`` whose ``found`` is one of the reasons below.
+every fault of a decoder becomes an ``ImageError`` for one of the reasons below.
 See ``encoders.openclip.preprocessing`` for how a model resizes.
 
 An EXIF rotation is not applied: open_clip and the peers embed the stored pixels, and so do

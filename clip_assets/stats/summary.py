@@ -1,7 +1,7 @@
 """Counts of pool rows that can be added: of one partition, of several, of the pool.
 
 What is counted follows the numbers that LAION published with its pools. Reading partitions
-and writing reports is the business of ``pool``.
+and writing reports is the business of ``metadata_stats``.
 """
 
 import json

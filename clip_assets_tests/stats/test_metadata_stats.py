@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets import layout
+from clip_assets.definitions import defs
 from clip_assets.metadata import pool_metadata
 from clip_assets.pool.stages import Outcome
 from clip_assets.stats import report
@@ -45,6 +47,19 @@ def made(catalog: Catalog) -> Outcome:
 
 def stats(store: Store) -> Summary:
     return Summary.parsed(store.read_bytes(layout.STATS))
+
+
+def test_the_graph_shows_the_kinds_of_files_that_are_written(
+    catalog: Catalog, publish_rows: Publish
+) -> None:
+    publish_rows(0, FIRST)
+    written = {Path(output.path).suffix[1:] for output in made(catalog).manifest.outputs}
+    (spec,) = (
+        spec
+        for spec in defs.resolve_all_asset_specs()
+        if spec.key.to_user_string() == "metadata_stats"
+    )
+    assert spec.kinds == written
 
 
 def test_partitions_are_counted_and_added(catalog: Catalog, publish_rows: Publish) -> None:

@@ -1,6 +1,6 @@
 """Why a url gave no image: the classes, which of them may pass, and how exceptions map to them.
 
-What is done about a fault is decided in ``fetch`` (retries) and ``shards`` (statuses).
+What is done about a fault is decided in ``fetcher`` (retries) and ``shard`` (statuses).
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A fixed number of hosts is served in rotation, each by as few connections as keep all workers
 busy; a host is served to its end before a waiting one takes its place, so its connections are
-used again. What is done with a turn belongs to ``fetch``.
+used again. What is done with a turn belongs to ``fetcher``.
 """
 
 import asyncio
