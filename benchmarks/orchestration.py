@@ -45,7 +45,7 @@ def measure(partitions: int) -> dict[str, float]:
         root, home, sources = (Path(folder, name) for name in ("pool", "home", "sources"))
         for made in (root, home, sources):
             made.mkdir()
-        (root / layout.POOL).write_text("sources: {rows_per_partition: 10}\n")
+        (root / layout.SETTINGS_FILE).write_text("sources: {rows_per_partition: 10}\n")
         (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
         for number in range(partitions):
             rows = "".join(f"http://h/{number}-{row}.jpg,caption {row}\n" for row in range(10))

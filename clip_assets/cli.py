@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from clip_assets.commands import config, demo, index, looking, making, models
+from clip_assets.commands import add, config, demo, doctor, index, models, run, search, status
 from clip_assets.errors import ClipAssetsError
 
 WRONG = 2
@@ -71,15 +71,15 @@ def _show_progress(level: int) -> None:
 
 
 for command in (
-    making.add,
-    making.run,
-    looking.status,
-    looking.search,
+    add.add,
+    run.run,
+    status.status,
+    search.search,
     index.index,
     models.embed,
     models.models,
     config.config,
-    looking.doctor,
+    doctor.doctor,
     demo.demo,
 ):
     main.add_command(command)

@@ -1,36 +1,27 @@
 """What Dagster loads: the assets, their resource, executor and automation.
 
-Assembly only; assets, conditions and executors are in ``clip_assets.defs``.
+Assembly only: assets and sensors are in ``defs``, what makes them work in ``orchestration``.
 """
 
 import dagster as dg
 
-from clip_assets.defs import images, index, pairs, subsets
-from clip_assets.orchestration import automation
+from clip_assets import defs as catalogue
+from clip_assets.defs import sensors
+from clip_assets.orchestration.automation import with_conditions
 from clip_assets.orchestration.executors import executor
-from clip_assets.orchestration.resources import Pool
+from clip_assets.orchestration.resources import PoolResource
 
 
-def build_defs(pool: Pool | None = None) -> dg.Definitions:
-    """Assemble the graph; tests pass their own pool."""
+def build_defs(pool: PoolResource | None = None) -> dg.Definitions:
+    """Assemble the graph over a pool, by default the one that the environment names."""
+    resource = pool or PoolResource()
+    assets = dg.load_assets_from_package_module(catalogue)
     return dg.Definitions(
-        assets=[
-            pairs.raw_pairs,
-            pairs.unique_pairs,
-            images.image_shards,
-            images.embeddings,
-            subsets.pool_metadata,
-            index.index_recipe,
-            index.index_segments,
-            index.faiss_index,
-            index.id_mapping,
-            *subsets.SUBSETS,
-            subsets.metadata_stats,
-        ],
-        resources={"pool": pool or Pool()},
+        assets=dg.map_asset_specs(with_conditions(resource), assets),
+        resources={"pool": resource},
         executor=executor(),
-        sensors=[automation.new_sources, automation.AUTOMATION],
-        schedules=[automation.catch_up],
+        sensors=[sensors.new_sources, sensors.AUTOMATION],
+        schedules=[sensors.catch_up],
     )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_assets import devices, layout, planning
+from clip_assets import devices, layout, states
 from clip_assets.errors import ClipAssetsError
+from clip_assets.pool.pool import Pool
 from clip_assets.settings import Settings, dagster_home
-from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 LEAST_FREE_BYTES = 5 * 2**30
@@ -29,9 +29,9 @@ class Finding:
     is_good: bool
 
 
-def examine(settings: Settings, store: Store) -> list[Finding]:
+def examine(pool: Pool) -> list[Finding]:
     """Look at everything that has stopped people before."""
-    return [*_store(store), *_machine(settings), *_pool(settings, store), _instance(store)]
+    return [*_store(pool.store), *_machine(pool.settings), *_partitions(pool), _instance(pool)]
 
 
 def _store(store: Store) -> Iterator[Finding]:
@@ -60,24 +60,21 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding("accelerators", text, is_good=not absent)
 
 
-def _pool(settings: Settings, store: Store) -> Iterator[Finding]:
-    catalog = Catalog(store)
-    keys = planning.partitions_of(catalog)
-    yield Finding("pool", f"{len(keys)} partitions", is_good=True)
-    nodes = planning.graph(catalog, settings)
-    broken = planning.failed(catalog, nodes, keys)
+def _partitions(pool: Pool) -> Iterator[Finding]:
+    yield Finding("pool", f"{len(pool.partitions)} partitions", is_good=True)
+    broken = states.failed(pool, pool.assets.values(), "partition")
     if broken:
         text = f"{len(broken)} partitions failed: {', '.join(broken[:10])} (clip-assets status)"
         yield Finding("pool", text, is_good=False)
 
 
-def _instance(store: Store) -> Finding:
+def _instance(pool: Pool) -> Finding:
     from clip_assets.orchestration.instance import opened
     from clip_assets.orchestration.partitions import unregistered
 
     try:
         with opened() as instance:
-            new = unregistered(instance, store)
+            new = unregistered(instance, pool)
     except Exception as error:  # whatever Dagster raises is the finding
         return Finding("dagster", f"the instance cannot be opened: {error}", is_good=False)
     if new:

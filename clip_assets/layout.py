@@ -1,27 +1,135 @@
-"""Where every artifact lives and what it holds.
+"""Where the files of a pool lie, and which asset makes each: the table of artifacts.
 
-The only module that spells a directory, a file name, a column or a column type. Paths
-are relative to the store's root, with forward slashes. Nothing here touches a disk, and
-nothing here imports another module of the package. ``docs/layout.md`` is generated from
-this module.
+The only module that defines a folder, a file name or an asset's name that another module
+reads. Paths are relative to the store's root, with forward slashes; columns are in ``schemas``.
+Nothing here touches a disk. ``docs/layout.md`` is generated from this module.
 """
 
-from typing import NewType
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Generic, NewType, ParamSpec, TypeAlias
+
+import pyarrow as pa
+
+from clip_assets import schemas
 
 VERSION = 1
-"""Raised when a path or a schema changes; a store written by another version is refused."""
+"""Raised when a file that older releases read comes to mean something else; a new path or a new
+nullable column does not count. See docs/decisions/0015-layout-versions.md."""
 
-PartitionKey = NewType("PartitionKey", str)
+OLDEST = 1
+"""The oldest layout whose stores this release reads and writes."""
+
+Key = NewType("Key", str)
+"""One part of an asset: a partition, a subset's name, or ``WHOLE``."""
+
+PartitionKey: TypeAlias = Key
 """A batch of source rows: five zero-padded digits, ``"00042"``; also the Dagster partition key."""
 
+WHOLE = Key("")
+"""The only key of an asset that is made once, from the whole pool."""
 
 SHARD_DIGITS = 5
 """Digits of a shard's number inside its partition; img2dataset's ``oom_shard_count``."""
 
+SIDES = ("image", "text")
+"""The two vector spaces."""
+
 
 def partition_key(number: int) -> PartitionKey:
     """Key of the ``number``-th partition of a pool, in order of arrival."""
-    return PartitionKey(f"{number:05d}")
+    return Key(f"{number:05d}")
+
+
+# --- assets -----------------------------------------------------------------------------
+# Each name stands here once. What an asset is made from and how is said by the record beside
+# its stage, see ``pool.asset``; all of them are listed in ``graph``.
+
+RAW_PAIRS = "raw_pairs"
+UNIQUE_PAIRS = "unique_pairs"
+IMAGE_SHARDS = "image_shards"
+EMBEDDINGS = "embeddings"
+POOL_METADATA = "pool_metadata"
+SUBSETS = "subsets"
+METADATA_STATS = "metadata_stats"
+INDEX_RECIPE = "index_recipe"
+INDEX_SEGMENTS = "index_segments"
+FAISS_INDEX = "faiss_index"
+ID_MAPPING = "id_mapping"
+
+P = ParamSpec("P")
+
+_TEXT, _NUMBER = "\0", 987654321
+# Stand-ins for the values of a path: no path has them.
+
+
+class Artifact(Generic[P]):
+    """A kind of file that an asset publishes; called with a file's values, it gives its path.
+
+    Args:
+        path: from values to a path.
+        made_by: name of the asset.
+        schema: its columns, None where it is no table.
+    """
+
+    def __init__(self, path: Callable[P, str], made_by: str, schema: pa.Schema | None) -> None:
+        functools.update_wrapper(self, path)
+        self._path = path
+        self.made_by = made_by
+        self.schema = schema
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The path of one file."""
+        return self._path(*args, **kwargs)
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is one of its files."""
+        return self._pattern.fullmatch(path) is not None
+
+    @property
+    def template(self) -> str:
+        """Its path for people, such as ``raw/<partition>.parquet``."""
+        return self._filled({name: f"<{name}>" for name in self._values})
+
+    @functools.cached_property
+    def _values(self) -> dict[str, object]:
+        """A stand-in for each value of the path, by name."""
+        parameters = inspect.signature(self._path).parameters.values()
+        return {p.name: _NUMBER if p.annotation is int else f"{_TEXT}{p.name}" for p in parameters}
+
+    @functools.cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self._filled(dict.fromkeys(self._values, "[^/]+"), re.escape))
+
+    def _filled(self, values: dict[str, str], rest: Callable[[str], str] = str) -> str:
+        """The path with each value replaced, and what stands between them."""
+        path = rest(self._path(**self._values))  # pyright: ignore[reportCallIssue]
+        for name, stand_in in self._values.items():
+            path = path.replace(rest(str(stand_in)), values[name])
+        return path
+
+
+ARTIFACTS: list[Artifact[...]] = []
+"""Every kind of file that an asset publishes and that another module reads, as they stand here."""
+
+
+def artifact(
+    made_by: str, schema: pa.Schema | None = None
+) -> Callable[[Callable[P, str]], Artifact[P]]:
+    """Put a path into the table."""
+
+    def entered(path: Callable[P, str]) -> Artifact[P]:
+        ARTIFACTS.append(found := Artifact(path, made_by, schema))
+        return found
+
+    return entered
+
+
+def made_by(path: str) -> str:
+    """The asset that publishes a file, empty where the table does not say."""
+    return next((kind.made_by for kind in ARTIFACTS if kind.holds(path)), "")
 
 
 # --- the store itself -------------------------------------------------------------------
@@ -32,7 +140,7 @@ STORE = "store.json"
 MODEL = "model.json"
 """Identity of the model whose embeddings the store holds."""
 
-POOL = "pool.yaml"
+SETTINGS_FILE = "pool.yaml"
 """Settings of the pool, written by its user."""
 
 TEMPORARY = ".tmp"
@@ -53,39 +161,51 @@ PLANS = "partitions"
 """Folder of all plans: the ledger."""
 
 
-def manifest(asset: str, partition: PartitionKey | None = None) -> str:
+def store_wide(name: str) -> str:
+    """What the whole pool has to heed, such as takedowns, for the assets that say so."""
+    return f"store_wide/{name}.parquet"
+
+
+def manifest(asset: str, key: Key = WHOLE) -> str:
     """Record of one finished asset or partition, written last."""
-    return f"manifests/{asset}/{partition}.json" if partition else f"manifests/{asset}.json"
+    return f"manifests/{asset}/{key}.json" if key else f"manifests/{asset}.json"
 
 
-def failure(asset: str, partition: PartitionKey | None = None) -> str:
+def failure(asset: str, key: Key = WHOLE) -> str:
     """Record of the last failure of one asset or partition, removed by a success."""
-    return f"failures/{asset}/{partition}.json" if partition else f"failures/{asset}.json"
+    return f"failures/{asset}/{key}.json" if key else f"failures/{asset}.json"
 
 
-def work(asset: str, partition: PartitionKey | None = None) -> str:
+def work(asset: str, key: Key = WHOLE) -> str:
     """Folder of finished chunks of an unfinished partition."""
-    return f"work/{asset}/{partition}" if partition else f"work/{asset}"
+    return f"work/{asset}/{key}" if key else f"work/{asset}"
 
 
-def picture(asset: str, partition: PartitionKey | None, name: str) -> str:
+def picture(asset: str, key: Key, name: str) -> str:
     """A picture for people: contact sheets and histograms."""
-    return f"pictures/{asset}/{partition}/{name}" if partition else f"pictures/{asset}/{name}"
+    return f"{PICTURES}/{asset}/{key}/{name}" if key else f"{PICTURES}/{asset}/{name}"
+
+
+PICTURES = "pictures"
+"""Folder of all pictures; nothing is made from them."""
 
 
 # --- pairs ------------------------------------------------------------------------------
 
 
+@artifact(RAW_PAIRS, schemas.PAIRS)
 def raw(partition: PartitionKey) -> str:
     """Every pair of a partition in canonical columns, in source order."""
     return f"raw/{partition}.parquet"
 
 
+@artifact(RAW_PAIRS, schemas.REJECTS)
 def rejects(partition: PartitionKey) -> str:
     """Source rows of a partition that could not be read as pairs."""
     return f"rejects/{partition}.parquet"
 
 
+@artifact(RAW_PAIRS, schemas.PAIR_KEYS)
 def pair_keys(partition: PartitionKey) -> str:
     """Deduplication keys of every pair of a partition."""
     return f"pair_keys/{partition}.parquet"
@@ -93,9 +213,10 @@ def pair_keys(partition: PartitionKey) -> str:
 
 def owners(partition: PartitionKey) -> str:
     """What a pass over the keys of many partitions found for one that is still to be run."""
-    return f"{work('unique_pairs', partition)}/owners.parquet"
+    return f"{work(UNIQUE_PAIRS, partition)}/owners.parquet"
 
 
+@artifact(UNIQUE_PAIRS, schemas.PAIRS)
 def unique(partition: PartitionKey) -> str:
     """The pairs of a partition that no earlier row of the pool has."""
     return f"unique/{partition}.parquet"
@@ -114,16 +235,19 @@ def shard_folder(partition: PartitionKey) -> str:
     return f"shards/{partition}"
 
 
+@artifact(IMAGE_SHARDS)
 def shard_tar(partition: PartitionKey, number: int) -> str:
     """Images, captions and json of one shard, in webdataset form."""
     return f"shards/{partition}/{shard_name(number)}.tar"
 
 
+@artifact(IMAGE_SHARDS, schemas.SHARD_ROWS)
 def shard_rows(partition: PartitionKey, number: int) -> str:
     """One row for every pair of one shard."""
     return f"shards/{partition}/{shard_name(number)}.parquet"
 
 
+@artifact(IMAGE_SHARDS)
 def shard_stats(partition: PartitionKey, number: int) -> str:
     """img2dataset's counts of one shard; written last, so a shard counts as done by it."""
     return f"shards/{partition}/{shard_name(number)}_stats.json"
@@ -132,20 +256,19 @@ def shard_stats(partition: PartitionKey, number: int) -> str:
 # --- embeddings -------------------------------------------------------------------------
 
 
-EMBEDDINGS = "embeddings"
-"""Folder that ``clip-retrieval index`` takes as input."""
-
-
+@artifact(EMBEDDINGS)
 def img_emb(partition: PartitionKey) -> str:
     """Image embeddings of a partition, (n, dim) float16."""
     return f"{EMBEDDINGS}/img_emb/img_emb_{partition}.npy"
 
 
+@artifact(EMBEDDINGS)
 def text_emb(partition: PartitionKey) -> str:
     """Text embeddings of a partition, (n, dim) float16, row-aligned with ``img_emb``."""
     return f"{EMBEDDINGS}/text_emb/text_emb_{partition}.npy"
 
 
+@artifact(EMBEDDINGS, schemas.EMBEDDING_ROWS)
 def embedding_rows(partition: PartitionKey) -> str:
     """What each row of a partition's embeddings is."""
     return f"{EMBEDDINGS}/metadata/metadata_{partition}.parquet"
@@ -154,32 +277,37 @@ def embedding_rows(partition: PartitionKey) -> str:
 # --- pool metadata and subsets ----------------------------------------------------------
 
 
+@artifact(POOL_METADATA, schemas.POOL_ROWS)
 def pool_rows(partition: PartitionKey) -> str:
     """DataComp's metadata of a partition, with outcome and scores."""
     return f"metadata/{partition}.parquet"
 
 
-def subset(name: str) -> str:
+@artifact(SUBSETS)
+def subset(subset: str) -> str:
     """Sorted uids of a subset, (n,) of ``UID_PAIR``."""
-    return f"subsets/{name}.npy"
+    return f"{SUBSETS}/{subset}.npy"
 
 
+@artifact(METADATA_STATS)
 def partition_stats(partition: PartitionKey) -> str:
     """Counts and distributions of one partition, which add up to the pool's."""
     return f"stats/partitions/{partition}.json"
 
 
-STATS_REPORT = "stats/report.html"
-"""Counts and distributions of the pool, for reading: one page with its pictures in it."""
+@artifact(METADATA_STATS)
+def stats_report() -> str:
+    """Counts and distributions of the pool, for reading: one page with its pictures in it."""
+    return "stats/report.html"
 
-STATS = "stats/stats.json"
-"""Counts and distributions of the pool, for programs."""
+
+@artifact(METADATA_STATS)
+def stats() -> str:
+    """Counts and distributions of the pool, for programs."""
+    return "stats/stats.json"
 
 
 # --- index ------------------------------------------------------------------------------
-
-SIDES = ("image", "text")
-"""The two vector spaces' names in index files."""
 
 CURRENT = "index/CURRENT"
 """Name of the index version that is served."""
@@ -188,15 +316,19 @@ VERSIONS = "index"
 """Folder of all index versions."""
 
 
+@artifact(INDEX_RECIPE)
 def recipe(side: str) -> str:
     """Trained, empty faiss index of one side."""
     return f"recipe/{side}.index"
 
 
-RECIPE = "recipe/recipe.json"
-"""The factory key of each side's index and why it was chosen."""
+@artifact(INDEX_RECIPE)
+def recipe_choice() -> str:
+    """The factory key of each side's index and why it was chosen."""
+    return "recipe/recipe.json"
 
 
+@artifact(INDEX_SEGMENTS)
 def segment(side: str, partition: PartitionKey) -> str:
     """Encoded vectors of one partition and side, ids 0..n-1."""
     return f"segments/{side}/{partition}.index"
@@ -207,21 +339,25 @@ def version_folder(version: str) -> str:
     return f"index/{version}"
 
 
+@artifact(FAISS_INDEX)
 def index(version: str, side: str) -> str:
     """Merged faiss index of one side."""
     return f"index/{version}/{side}.index"
 
 
+@artifact(FAISS_INDEX)
 def index_manifest(version: str) -> str:
     """Partitions used, missing and stale, and the id range of each."""
     return f"index/{version}/manifest.json"
 
 
+@artifact(ID_MAPPING, schemas.INDEX_ROWS)
 def index_rows(version: str, slot: int) -> str:
     """Metadata of one id range, in id order; what ``clip-retrieval back`` reads."""
     return f"index/{version}/metadata/metadata_{slot:05d}.parquet"
 
 
+@artifact(ID_MAPPING, schemas.ID_MAPPING)
 def id_mapping(version: str, slot: int) -> str:
     """Vector ids of one id range."""
     return f"index/{version}/id_mapping/part-{slot:08d}.parquet"

@@ -1,16 +1,17 @@
-"""Where a pool stands: states by asset and partition, counts, what the index lacks.
+"""Where a pool stands: states by asset and key, counts, what the index lacks.
 
 Read from manifests alone; nothing is changed and no orchestrator is asked.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from clip_assets import planning
+from clip_assets import layout
 from clip_assets.index import versions
-from clip_assets.settings import Settings
-from clip_assets.storage.manifests import Catalog, read_failure
-from clip_assets.storage.store import Store
+from clip_assets.layout import WHOLE, Key
+from clip_assets.pool.pool import Pool
+from clip_assets.storage.manifests import named
 
 SHOWN = 20
 """Partitions listed one by one as text; the json has all."""
@@ -18,59 +19,66 @@ SHOWN = 20
 Report = dict[str, Any]
 
 
-def report(store: Store, settings: Settings) -> Report:
+def report(pool: Pool) -> Report:
     """The pool's state.
 
     Returns:
-        ``root``; ``partitions``: state by asset for each key; ``pool``: state of each
-        unpartitioned asset; ``rows``: rows out by asset over all partitions; ``success_rate``
-        of downloads; ``index``: the served version and partitions behind it; ``failures``.
+        ``root``; ``partitions``: state by asset for each key; ``subsets``: state of each;
+        ``pool``: state of each asset that is made once; ``rows``: rows out by asset over all
+        partitions; ``success_rate`` of downloads; ``index``: the served version and partitions
+        behind it; ``failures``.
     """
-    catalog = Catalog(store)
-    keys = planning.partitions_of(catalog)
-    nodes = planning.graph(catalog, settings)
-    states = {node.asset: node.states(catalog, keys) for node in nodes}
-    partitioned = [node.asset for node in nodes if node.inputs is not None]
-    rows = {
-        asset: sum(
-            manifest.report.rows_out for key in keys if (manifest := catalog.get(asset, key))
-        )
-        for asset in partitioned
+    states = {
+        name: asset.states(pool, pool.keys(asset.axis)) for name, asset in pool.assets.items()
     }
+    by_axis = {
+        axis: [name for name, asset in pool.assets.items() if asset.axis == axis]
+        for axis in ("partition", "subset", "pool")
+    }
+    rows = {name: _rows_out(pool, name, pool.partitions) for name in by_axis["partition"]}
     return {
-        "root": store.uri(),
-        "partitions": {key: {asset: states[asset][key] for asset in partitioned} for key in keys},
-        "pool": {asset: found[None] for asset, found in states.items() if asset not in partitioned},
+        "root": pool.store.uri(),
+        "partitions": {
+            key: {name: states[name][key] for name in by_axis["partition"]}
+            for key in pool.partitions
+        },
+        "subsets": {
+            key: state for name in by_axis["subset"] for key, state in states[name].items()
+        },
+        "pool": {name: states[name][WHOLE] for name in by_axis["pool"]},
         "rows": rows,
-        "success_rate": _rate(rows["image_shards"], _rows_in(catalog, keys)),
+        "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),
         "index": {
-            "served": versions.current(store),
-            "partitions_behind": [key for key in keys if states["index_segments"][key] != "done"],
+            "served": versions.current(pool.store),
+            "partitions_behind": [
+                key for key, state in states[layout.INDEX_SEGMENTS].items() if state != "done"
+            ],
         },
         "failures": {
-            f"{asset} {key}" if key else asset: failure.message
-            for asset, found in states.items()
-            for key, state in found.items()
-            if state == "failed" and (failure := read_failure(store, asset, key))
+            named(name, key): failure.message
+            for name, of_asset in states.items()
+            for key, state in of_asset.items()
+            if state == "failed" and (failure := pool.catalog.failure(name, key))
         },
     }
 
 
-def as_text(found: Report) -> str:
+def as_text(told: Report) -> str:
     """The report for a terminal."""
-    partitions: dict[str, dict[str, str]] = found["partitions"]
+    partitions: dict[str, dict[str, str]] = told["partitions"]
     if not partitions:
-        return f"{found['root']}: no partitions yet. Next: clip-assets add SOURCE..."
-    lines = [f"pool {found['root']}: {len(partitions)} partitions", ""]
-    for asset, rows in found["rows"].items():
+        return f"{told['root']}: no partitions yet. Next: clip-assets add SOURCE..."
+    lines = [f"pool {told['root']}: {len(partitions)} partitions", ""]
+    for asset, rows in told["rows"].items():
         counts = Counter(states[asset] for states in partitions.values())
         summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         lines.append(f"  {asset:<16} {rows:>12,} rows   {summary}")
-    lines += [f"  {asset:<24} {state}" for asset, state in found["pool"].items()]
+    once = told["pool"] | {named(layout.SUBSETS, key): s for key, s in told["subsets"].items()}
+    lines += [f"  {name:<24} {state}" for name, state in once.items()]
     lines.append("")
-    if found["success_rate"] is not None:
-        lines.append(f"downloads: {found['success_rate']:.1%} of urls gave an image")
-    lines.append(f"index: {found['index']['served'] or 'none'} is served")
+    if told["success_rate"] is not None:
+        lines.append(f"downloads: {told['success_rate']:.1%} of urls gave an image")
+    lines.append(f"index: {told['index']['served'] or 'none'} is served")
     unfinished = {
         key: states for key, states in partitions.items() if {*states.values()} != {"done"}
     }
@@ -79,14 +87,19 @@ def as_text(found: Report) -> str:
         lines.append(f"  {key}: {behind}")
     if len(unfinished) > SHOWN:
         lines.append(f"  ... and {len(unfinished) - SHOWN} more")
-    lines += [f"failed: {name}: {message}" for name, message in found["failures"].items()]
-    if unfinished or {*found["pool"].values()} != {"done"}:
+    lines += [f"failed: {name}: {message}" for name, message in told["failures"].items()]
+    if unfinished or {*once.values()} != {"done"}:
         lines.append("next: clip-assets run")
     return "\n".join(lines)
 
 
-def _rows_in(catalog: Catalog, keys: list[Any]) -> int:
-    manifests = (catalog.get("image_shards", key) for key in keys)
+def _rows_out(pool: Pool, asset: str, keys: Sequence[Key]) -> int:
+    manifests = (pool.catalog.get(asset, key) for key in keys)
+    return sum(manifest.report.rows_out for manifest in manifests if manifest)
+
+
+def _rows_in(pool: Pool, asset: str) -> int:
+    manifests = (pool.catalog.get(asset, key) for key in pool.partitions)
     return sum(manifest.report.rows_in for manifest in manifests if manifest)
 
 

@@ -71,7 +71,7 @@ def test_damaged_store_is_one_line(run: Cli, content: str) -> None:
 
 
 def test_settings_file_that_is_a_folder_is_one_line(run: Cli) -> None:
-    Path("data", layout.POOL).mkdir(parents=True)
+    Path("data", layout.SETTINGS_FILE).mkdir(parents=True)
     assert "IsADirectoryError" in refused(run("config"))
 
 

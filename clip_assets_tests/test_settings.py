@@ -18,7 +18,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(root: Path, content: object) -> None:
-    (root / layout.POOL).write_text(yaml.safe_dump(content))
+    (root / layout.SETTINGS_FILE).write_text(yaml.safe_dump(content))
 
 
 def test_defaults_hold_without_a_file(root: Path) -> None:
@@ -59,7 +59,7 @@ def test_wrong_setting_is_named(root: Path, content: object, message: str) -> No
 
 
 def test_broken_yaml_is_a_configuration_error(root: Path) -> None:
-    (root / layout.POOL).write_text("download: [")
+    (root / layout.SETTINGS_FILE).write_text("download: [")
     with pytest.raises(ConfigurationError, match="valid yaml"):
         settings.load(str(root))
 
@@ -77,7 +77,7 @@ def test_wrong_variable_is_blamed_and_not_the_file(
     monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE", "big")
     with pytest.raises(ConfigurationError) as caught:
         settings.load(str(root))
-    assert caught.value.where == f"{root}/{layout.POOL}, CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE"
+    assert caught.value.where == f"{root}/{layout.SETTINGS_FILE}, CLIP_ASSETS_DOWNLOAD__IMAGE_SIZE"
     write(root, {"download": {"retries": 1}})
     with pytest.raises(ConfigurationError) as caught:
         settings.load(str(root))

@@ -11,12 +11,12 @@ from clip_assets.settings import Section, Settings
 
 @click.command()
 @pool_options
-def config(root: str | None, pool: str | None) -> None:
+def config(root: str | None, settings_file: str | None) -> None:
     """Every setting with its meaning, its default, and its value in this pool.
 
     What it prints is a valid pool.yaml.
     """
-    click.echo(describe(settings.load(root, pool)))
+    click.echo(describe(settings.load(root, settings_file)))
 
 
 def describe(found: Settings) -> str:

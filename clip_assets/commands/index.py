@@ -2,7 +2,7 @@
 
 import click
 
-from clip_assets.commands.options import existing, pool_options
+from clip_assets.commands.options import pool_options
 
 
 @click.group()
@@ -12,11 +12,12 @@ def index() -> None:
 
 @index.command("list")
 @pool_options
-def list_versions(root: str | None, pool: str | None) -> None:
+def list_versions(root: str | None, settings_file: str | None) -> None:
     """All versions, oldest first; the served one is marked."""
+    from clip_assets import graph
     from clip_assets.index import versions
 
-    _, store = existing(root, pool)
+    store = graph.open_pool(root, settings_file).store
     served = versions.current(store)
     for version in versions.versions(store):
         click.echo(f"{'*' if version == served else ' '} {version}")
@@ -25,10 +26,10 @@ def list_versions(root: str | None, pool: str | None) -> None:
 @index.command()
 @click.argument("version")
 @pool_options
-def use(version: str, root: str | None, pool: str | None) -> None:
+def use(version: str, root: str | None, settings_file: str | None) -> None:
     """Serve another VERSION."""
+    from clip_assets import graph
     from clip_assets.index import versions
 
-    _, store = existing(root, pool)
-    versions.use(store, version)
+    versions.use(graph.open_pool(root, settings_file).store, version)
     click.echo(f"serving {version}")

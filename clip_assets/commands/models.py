@@ -48,7 +48,7 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     image_key: str,
     caption_key: str,
     root: str | None,
-    pool: str | None,
+    settings_file: str | None,
     *,
     image: bool,
     text: bool,
@@ -74,7 +74,7 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     from clip_assets.inference import standalone
     from clip_assets.inference.sources import MemberNames, pieces_of
 
-    found = settings.load(root, pool)
+    found = settings.load(root, settings_file)
     inference = _chosen(found.inference, model, batch_size)
     wanted = standalone.Wanted(image, text, metadata, MemberNames(image_key, caption_key))
     pieces = pieces_of(source, wanted.names)

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 from clip_assets import layout
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.asset import Inputs
+from clip_assets.pool.pool import Pool
 from clip_assets.storage.manifests import ABSENT, Catalog
 
 START = hashlib.sha256(b"").hexdigest()
@@ -20,13 +22,12 @@ _Links = list[tuple[PartitionKey, str, str]]
 _known: WeakKeyDictionary[Catalog, _Links] = WeakKeyDictionary()
 
 
-def keys_digest(catalog: Catalog, partition: PartitionKey) -> str:
+def keys_digest(pool: Pool, partition: PartitionKey) -> str:
     """Digest of a partition's deduplication keys, ``ABSENT`` when they are not there."""
-    manifest = catalog.get("raw_pairs", partition)
+    manifest = pool.catalog.get(layout.RAW_PAIRS, partition)
     if manifest is None:
         return ABSENT
-    path = layout.pair_keys(partition)
-    return next((output.sha256 for output in manifest.outputs if output.path == path), ABSENT)
+    return next((output.sha256 for output in manifest.of_kind(layout.pair_keys)), ABSENT)
 
 
 def link(before: str, digest: str) -> str:
@@ -34,12 +35,12 @@ def link(before: str, digest: str) -> str:
     return hashlib.sha256((before + digest).encode()).hexdigest()
 
 
-def chain(catalog: Catalog, earlier: Sequence[PartitionKey]) -> str:
+def chain(pool: Pool, earlier: Sequence[PartitionKey]) -> str:
     """Digest of the keys of all earlier partitions, in order."""
-    links = _known.setdefault(catalog, [])
-    catalog.preload("raw_pairs", earlier[len(links) :])
+    links = _known.setdefault(pool.catalog, [])
+    pool.catalog.preload(layout.RAW_PAIRS, earlier[len(links) :])
     for number, partition in enumerate(earlier):
-        digest = keys_digest(catalog, partition)
+        digest = keys_digest(pool, partition)
         if number < len(links) and links[number][:2] == (partition, digest):
             continue
         del links[number:]
@@ -48,12 +49,13 @@ def chain(catalog: Catalog, earlier: Sequence[PartitionKey]) -> str:
     return links[len(earlier) - 1][2] if earlier else START
 
 
-def inputs(catalog: Catalog, partition: PartitionKey, before: str) -> dict[str, str]:
+def inputs(pool: Pool, partition: PartitionKey, before: str) -> Inputs:
     """What the unique pairs of a partition depend on.
 
     Args:
-        catalog: the pool's manifests.
+        pool: the pool.
         partition: which one.
         before: the chain of all earlier partitions.
     """
-    return {"raw_pairs": catalog.digest("raw_pairs", partition), "earlier": before}
+    own = pool.catalog.digest(layout.RAW_PAIRS, partition)
+    return {layout.RAW_PAIRS: own, "earlier": before}

@@ -6,12 +6,11 @@ along, which at most doubles what is read, and leaves what it found in the store
 runs of a whole pool then read all keys about four times, whatever the number of partitions.
 
 What was found is used only while the keys of every earlier partition are the same, so nothing
-depends on the order of runs. What is found by comparing is the business of ``keys``.
+depends on the order of runs. For how keys are compared see ``keys``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,10 @@ from clip_assets.dedup.chain import chain, inputs, keys_digest, link
 from clip_assets.dedup.keys import first_owners
 from clip_assets.errors import BusyError, MissingArtifactError
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun
 from clip_assets.storage import locks, tables
-from clip_assets.storage.manifests import ABSENT, Catalog, read_failure
+from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
 
 _LOCK = "unique_pairs/pass"
@@ -34,73 +34,64 @@ _STATE = b"clip_assets.keys"
 Rows = npt.NDArray[np.int64]
 
 
-def owned_rows(
-    run: StageRun, catalog: Catalog, partition: PartitionKey, earlier: Sequence[PartitionKey]
-) -> tuple[Rows, Rows]:
+def owned_rows(run: StageRun) -> tuple[Rows, Rows]:
     """Rows of a partition whose key an earlier one has, and the number of the first such.
+
+    Earlier partitions without keys are left out.
 
     Args:
         run: of the partition.
-        catalog: the pool's manifests.
-        partition: which one.
-        earlier: every partition before it, in order; those without keys are left out.
 
     Returns:
         Row numbers of ``raw``, ascending, and partition numbers, each (n,).
     """
-    state = link(chain(catalog, earlier), keys_digest(catalog, partition))
-    found = _read(run.store, partition, state)
-    if found is not None:
-        return found
-    companions = _companions(run, catalog, partition, earlier)
+    left = _read(run.store, run.partition, _state(run.pool, run.partition))
+    if left is not None:
+        return left
+    companions = _companions(run)
     try:
         with locks.exclusive(run.store, _LOCK) if companions else nullcontext():
-            return _compare(run, catalog, partition, earlier, companions)
+            return _compare(run, companions)
     except BusyError:
         # Another process takes companions along; they may be the same.
-        return _compare(run, catalog, partition, earlier, {})
+        return _compare(run, {})
 
 
-def _companions(
-    run: StageRun, catalog: Catalog, partition: PartitionKey, earlier: Sequence[PartitionKey]
-) -> dict[PartitionKey, str]:
+def _state(pool: Pool, partition: PartitionKey) -> str:
+    """Digest of the keys that a comparison sees: the partition's own and all earlier ones."""
+    return link(chain(pool, pool.earlier(partition)), keys_digest(pool, partition))
+
+
+def _companions(run: StageRun) -> dict[PartitionKey, str]:
     """Later partitions that can be compared now and have not been, each with its chain."""
-    found: dict[PartitionKey, str] = {}
-    before = link(chain(catalog, earlier), keys_digest(catalog, partition))
-    after = _after(run.store, partition)
-    for asset in ("raw_pairs", run.stage.asset):
-        catalog.preload(asset, after[: len(earlier)])
+    pool, catalog = run.pool, run.pool.catalog
+    companions: dict[PartitionKey, str] = {}
+    before = _state(pool, run.partition)
+    most = len(pool.earlier(run.partition))
+    after = pool.later(run.partition)
+    for asset in (layout.RAW_PAIRS, run.asset.name):
+        catalog.preload(asset, after[:most])
     for key in after:
-        if len(found) + 1 >= len(earlier):
+        if len(companions) + 1 >= most:
             break
-        digest = keys_digest(catalog, key)
-        if digest == ABSENT and read_failure(run.store, "raw_pairs", key) is None:
+        digest = keys_digest(pool, key)
+        if digest == ABSENT and catalog.failure(layout.RAW_PAIRS, key) is None:
             break
-        manifest = catalog.get(run.stage.asset, key)
-        now = (inputs(catalog, key, before), run.stage.version)
-        if manifest and (manifest.inputs, manifest.code_version) == now:
+        manifest = catalog.get(run.asset.name, key)
+        today = (inputs(pool, key, before), run.asset.version)
+        if manifest and (manifest.inputs, manifest.code_version) == today:
             # It needs no comparing, but those after it have to be compared with it too.
             break
         before = link(before, digest)
         if digest != ABSENT:
-            found[key] = before
-    return found
+            companions[key] = before
+    return companions
 
 
-def _after(store: Store, partition: PartitionKey) -> list[PartitionKey]:
-    keys = [PartitionKey(Path(path).stem) for path in store.list(layout.PLANS)]
-    return [key for key in keys if key > partition]
-
-
-def _compare(
-    run: StageRun,
-    catalog: Catalog,
-    partition: PartitionKey,
-    earlier: Sequence[PartitionKey],
-    companions: Mapping[PartitionKey, str],
-) -> tuple[Rows, Rows]:
+def _compare(run: StageRun, companions: Mapping[PartitionKey, str]) -> tuple[Rows, Rows]:
     """Compare a partition, and leave in the store what is found for its companions."""
-    used = [key for key in earlier if keys_digest(catalog, key) != ABSENT]
+    pool, partition = run.pool, run.partition
+    used = [key for key in pool.earlier(partition) if keys_digest(pool, key) != ABSENT]
     own = nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     left = dict(companions)
     for target, rows, owners in first_owners(run, used, [partition, *companions]):
@@ -113,9 +104,9 @@ def _compare(
     return own
 
 
-def _write(store: Store, target: PartitionKey, state: str, found: tuple[Rows, Rows]) -> None:
+def _write(store: Store, target: PartitionKey, state: str, owned: tuple[Rows, Rows]) -> None:
     schema = schemas.OWNERS.with_metadata({_STATE: state.encode()})
-    table = pa.table([pa.array(found[0]), pa.array(found[1])], schema=schema)
+    table = pa.table([pa.array(owned[0]), pa.array(owned[1])], schema=schema)
     with store.publish(layout.owners(target)) as part:
         pq.write_table(table, part, compression=tables.COMPRESSION)
 

@@ -7,6 +7,7 @@ which partitions are run.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,79 +18,71 @@ from clip_assets import layout
 from clip_assets.dedup.chain import chain, inputs, keys_digest
 from clip_assets.dedup.passes import owned_rows
 from clip_assets.errors import NotReadyError
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.layout import Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import ABSENT, Catalog, Report, read_failure
-
-UNIQUE_PAIRS = Stage("unique_pairs", "1", rows_from="raw_pairs")
+from clip_assets.storage.manifests import ABSENT, Report
 
 _NAMED_PARTITIONS = 20
 
 
-def unique_pairs_inputs(
-    catalog: Catalog, partition: PartitionKey, earlier: Sequence[PartitionKey]
-) -> dict[str, str]:
+def unique_pairs_inputs(pool: Pool, partition: Key) -> Inputs:
     """The partition's own rows, and one digest for the keys of all earlier ones."""
-    return inputs(catalog, partition, chain(catalog, earlier))
+    return inputs(pool, partition, chain(pool, pool.earlier(partition)))
 
 
-def unique_pairs(
-    catalog: Catalog, partition: PartitionKey, earlier: Sequence[PartitionKey]
-) -> Outcome:
+def unique_pairs(pool: Pool, partition: Key) -> Outcome:
     """Drop the pairs of a partition that came before.
+
+    An earlier partition whose ``raw_pairs`` failed is left out and named in the report.
 
     Memory: ``keys.MEMORY_BYTES``, 25 bytes per row of the partition and one batch of rows,
     whatever the number of earlier partitions.
-
-    Args:
-        catalog: the pool's manifests.
-        partition: which one.
-        earlier: every partition of the ledger before it, in order. One whose ``raw_pairs``
-            failed is left out and named in the report.
 
     Raises:
         MissingArtifactError: its own ``raw_pairs`` is not done.
         NotReadyError: the ``raw_pairs`` of an earlier partition was not tried yet.
     """
-    catalog.require("raw_pairs", partition)
-    made_from = unique_pairs_inputs(catalog, partition, earlier)
-    missing = _missing(catalog, earlier)
-    return materialize(
-        catalog,
-        UNIQUE_PAIRS,
-        partition,
-        made_from,
-        lambda run: _deduplicate(run, catalog, earlier, missing),
-    )
+    pool.catalog.require(layout.RAW_PAIRS, partition)
+    missing = _missing(pool, pool.earlier(partition))
+    return materialize(pool, UNIQUE_PAIRS, partition, partial(_deduplicate, missing=missing))
 
 
-def _missing(catalog: Catalog, earlier: Sequence[PartitionKey]) -> list[PartitionKey]:
+UNIQUE_PAIRS = Asset(
+    layout.UNIQUE_PAIRS,
+    "1",
+    make=unique_pairs,
+    inputs=unique_pairs_inputs,
+    deps=(layout.RAW_PAIRS,),
+    settings=("earlier",),
+    rows_from=layout.RAW_PAIRS,
+)
+
+
+def _missing(pool: Pool, earlier: Sequence[PartitionKey]) -> list[PartitionKey]:
     """Earlier partitions without keys, all of which must have failed."""
-    missing = [key for key in earlier if keys_digest(catalog, key) == ABSENT]
-    untried = [key for key in missing if read_failure(catalog.store, "raw_pairs", key) is None]
+    missing = [key for key in earlier if keys_digest(pool, key) == ABSENT]
+    untried = [key for key in missing if pool.catalog.failure(layout.RAW_PAIRS, key) is None]
     if untried:
         named = ", ".join(untried[:_NAMED_PARTITIONS])
         raise NotReadyError(
-            "unique_pairs",
-            f"{len(untried)} earlier partitions without raw_pairs: {named}",
+            layout.UNIQUE_PAIRS,
+            f"{len(untried)} earlier partitions without {layout.RAW_PAIRS}: {named}",
             "all of them done or failed, since the first partition with a pair keeps it",
-            f"Run: clip-assets run --select raw_pairs --partitions {untried[0]}..{untried[-1]}",
+            f"Run: clip-assets run --select {layout.RAW_PAIRS} "
+            f"--partitions {untried[0]}..{untried[-1]}",
         )
     return missing
 
 
-def _deduplicate(
-    run: StageRun,
-    catalog: Catalog,
-    earlier: Sequence[PartitionKey],
-    missing: Sequence[PartitionKey],
-) -> Report:
-    store = run.store
-    known, owners = owned_rows(run, catalog, run.partition, earlier)
+def _deduplicate(run: StageRun, missing: Sequence[PartitionKey]) -> Report:
+    store, earlier = run.store, run.pool.earlier(run.partition)
+    known, owners = owned_rows(run)
     with (
-        store.local(layout.raw(run.partition), "raw_pairs") as raw,
-        store.local(layout.pair_keys(run.partition), "raw_pairs") as keys,
+        store.local(layout.raw(run.partition)) as raw,
+        store.local(layout.pair_keys(run.partition)) as keys,
         pq.ParquetFile(raw) as source,
     ):
         rows = int(source.metadata.num_rows)

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from clip_assets import layout, settings
+from clip_assets import graph, layout, settings
 from clip_assets.demo import server, world
 from clip_assets.demo.truth import ADVERTISED_QUERIES, World, read_world
 from clip_assets.errors import ConfigurationError
 from clip_assets.partitions import ledger
-from clip_assets.settings import Settings
+from clip_assets.pool.pool import Pool
 from clip_assets.storage.store import Store
 
 Say = Callable[[str], object]
@@ -58,23 +58,23 @@ def tour(folder: Path, root: str, *, pairs: int, port: int, say: Say) -> dict[st
     """
     start = time.monotonic()
     _refuse_taken(port)
-    found = _settings(root, folder, port)
-    store = Store.open(found.root)
+    pool = _pool(root, folder, port)
+    store, sources = pool.store, pool.settings.sources
     say(f"1. a world of {pairs:,} images in {folder}, for a pool in {root}")
     built = _world(folder, store, pairs, port)
     say(f"   {built.rows:,} rows in {len(built.sources)} files, {built.unique_pairs:,} unique")
     say("2. partitions")
-    added = ledger.add_sources(store, found.sources.watch, found.sources)
+    added = ledger.add_sources(store, sources.watch, sources)
     if added.changed:
         raise _another_world(store)
     say(f"   {len(added.plans)} new, {len(ledger.plans(store))} in all")
     say("3. the asset graph, through Dagster")
     with server.serving(folder, port):
-        failures = _materialize(found)
+        failures = _materialize(pool)
     say(f"   {time.monotonic() - start:.0f} s since the start")
     if failures:
         return failures
-    _search(store, found, built, say)
+    _search(pool, built, say)
     say(NEXT_STEPS.format(root=root))
     return {}
 
@@ -105,7 +105,7 @@ def _another_world(store: Store) -> ConfigurationError:
     )
 
 
-def _settings(root: str, folder: Path, port: int) -> Settings:
+def _pool(root: str, folder: Path, port: int) -> Pool:
     """Write the pool's settings, unless it is there; refuse a pool that is not the demo's."""
     store = Store.open(settings.absolute(root))
     wanted: dict[str, Any] = {
@@ -119,10 +119,10 @@ def _settings(root: str, folder: Path, port: int) -> Settings:
         },
         "inference": {"model": "demo", "pretrained": None},
     }
-    if store.exists(layout.POOL):
-        if yaml.safe_load(store.read_bytes(layout.POOL)) != wanted:
+    if store.exists(layout.SETTINGS_FILE):
+        if yaml.safe_load(store.read_bytes(layout.SETTINGS_FILE)) != wanted:
             raise ConfigurationError(
-                store.uri(layout.POOL),
+                store.uri(layout.SETTINGS_FILE),
                 "the settings of another pool",
                 "no pool, or this demo's",
                 "Name another --root, or remove the old demo: make clean",
@@ -132,27 +132,27 @@ def _settings(root: str, folder: Path, port: int) -> Settings:
             store.uri(), "a pool with partitions", "no pool yet", "Name another --root."
         )
     else:
-        store.write_bytes(layout.POOL, yaml.safe_dump(wanted, sort_keys=False).encode())
-    return settings.load(root)
+        store.write_bytes(layout.SETTINGS_FILE, yaml.safe_dump(wanted, sort_keys=False).encode())
+    return graph.open_pool(root)
 
 
-def _materialize(found: Settings) -> dict[str, str]:
+def _materialize(pool: Pool) -> dict[str, str]:
     from clip_assets.definitions import build_defs
     from clip_assets.orchestration.instance import opened
-    from clip_assets.orchestration.resources import Pool
+    from clip_assets.orchestration.resources import PoolResource
     from clip_assets.orchestration.runs import PoolRun
 
-    pool = Pool(root=found.root)
+    resource = PoolResource(root=pool.settings.root)
     with opened() as instance:
-        return PoolRun(build_defs(pool), pool, instance).run().failures
+        return PoolRun(build_defs(resource), resource, instance).run().failures
 
 
-def _search(store: Store, found: Settings, built: World, say: Say) -> None:
-    from clip_assets.retrieval import opening
+def _search(pool: Pool, built: World, say: Say) -> None:
+    from clip_assets.retrieval.search import Searcher
 
     first = 0
     say("4. search")
-    with opening.searcher(store, found) as searcher:
+    with Searcher.open(pool) as searcher:
         for query in ADVERTISED_QUERIES:
             hits = searcher.search(query, k=SHOWN)
             say(f'\n   "{query}"')

@@ -22,12 +22,12 @@ from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
 from clip_assets.download.shard import Row, Shard, kept_columns, pair_columns, shard_files
 from clip_assets.errors import ConfigurationError
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Download
-from clip_assets.storage.manifests import Artifact, Catalog, Report
-
-IMAGE_SHARDS = Stage("image_shards", "2", rows_from="unique_pairs")
+from clip_assets.storage.manifests import Output, Report
 
 OUTPUT_SETTINGS = {
     "image_size",
@@ -49,7 +49,7 @@ OUTPUT_SETTINGS = {
 """Settings that decide what a fetched image becomes; the others only decide how it is fetched."""
 
 
-def image_shards(catalog: Catalog, partition: PartitionKey, settings: Download) -> Outcome:
+def image_shards(pool: Pool, partition: Key) -> Outcome:
     """Download the images of a partition's unique pairs.
 
     Memory: three shards of rows, and the bodies and images in flight, whatever the
@@ -59,40 +59,40 @@ def image_shards(catalog: Catalog, partition: PartitionKey, settings: Download) 
         MissingArtifactError: the partition has no unique pairs yet.
         DownloadError: the network of this machine is at fault.
     """
-    catalog.require("unique_pairs", partition)
-    inputs = image_shards_inputs(catalog, partition, settings)
-    return materialize(
-        catalog, IMAGE_SHARDS, partition, inputs, lambda run: fetch_shards(run, settings, inputs)
-    )
+    pool.catalog.require(layout.UNIQUE_PAIRS, partition)
+    return materialize(pool, IMAGE_SHARDS, partition, fetch_shards)
 
 
-def image_shards_inputs(
-    catalog: Catalog, partition: PartitionKey, settings: Download
-) -> dict[str, str]:
+def image_shards_inputs(pool: Pool, partition: Key) -> Inputs:
     """What a partition's shards are made from: its pairs, and the settings that shape them."""
     return {
-        "unique_pairs": catalog.digest("unique_pairs", partition),
-        "settings": settings.model_dump_json(include=OUTPUT_SETTINGS),
+        layout.UNIQUE_PAIRS: pool.catalog.digest(layout.UNIQUE_PAIRS, partition),
+        "settings": pool.settings.download.model_dump_json(include=OUTPUT_SETTINGS),
     }
 
 
-def fetch_shards(
-    run: StageRun,
-    settings: Download,
-    inputs: dict[str, str],
-    unchanged: Mapping[str, Artifact] = MappingProxyType({}),
-) -> Report:
+IMAGE_SHARDS = Asset(
+    layout.IMAGE_SHARDS,
+    "2",
+    make=image_shards,
+    inputs=image_shards_inputs,
+    deps=(layout.UNIQUE_PAIRS,),
+    settings=("settings",),
+    rows_from=layout.UNIQUE_PAIRS,
+)
+
+
+def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyType({})) -> Report:
     """Fetch what a partition lacks of its plan: missing shards, or rows of a retry.
 
     Args:
         run: of the partition; its plan, if it has one for these inputs, is followed.
-        settings: limits and manners.
-        inputs: what the partition is made from.
         unchanged: files that need not be read to know what they hold.
     """
-    plan = _plan(run, inputs)
+    settings = run.pool.settings.download
+    plan = _plan(run)
     start = time.monotonic()
-    with run.store.local(layout.unique(run.partition), "unique_pairs") as file:
+    with run.store.local(layout.unique(run.partition)) as file:
         pairs = int(pq.read_metadata(file).num_rows)
         size = settings.samples_per_shard
         numbers = range(math.ceil(pairs / size))
@@ -126,7 +126,7 @@ def fetch_shards(
     return replace(report, figures=report.figures | {"recovered": recovered})
 
 
-def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Artifact]) -> bool:
+def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Output]) -> bool:
     """Keep a shard that an earlier run finished."""
     files = shard_files(run.partition, number)
     if not run.store.exists(layout.shard_stats(run.partition, number)):
@@ -186,19 +186,20 @@ def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[Row]]:
 
 def _remove_strays(run: StageRun) -> None:
     """Remove shards of other settings that a killed run left."""
-    published = {artifact.path for artifact in run.artifacts}
+    published = {output.path for output in run.outputs}
     for path in run.store.list(layout.shard_folder(run.partition)):
         if path not in published:
             run.store.delete(path)
 
 
-def _plan(run: StageRun, inputs: dict[str, str]) -> Plan:
+def _plan(run: StageRun) -> Plan:
     """What the run sets out to do; shards made from other inputs no longer count as done."""
+    inputs = run.asset.made_from(run.pool, run.key)
     plan = intents.read(run)
     if plan is not None and plan.inputs == inputs:
         return plan
     for path in run.store.list(layout.shard_folder(run.partition)):
-        if path.endswith("_stats.json"):
+        if layout.shard_stats.holds(path):
             run.store.delete(path)
     run.store.delete(run.work_folder)
     plan = Plan(inputs)

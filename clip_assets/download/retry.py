@@ -11,22 +11,19 @@ from datetime import UTC, datetime, timedelta
 from clip_assets import layout, schemas
 from clip_assets.download import intents
 from clip_assets.download.fetch.faults import TRANSIENT
-from clip_assets.download.image_shards import (
-    IMAGE_SHARDS,
-    fetch_shards,
-    image_shards,
-    image_shards_inputs,
-)
+from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards
 from clip_assets.download.intents import Due, Plan
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, StageRun, current, materialize
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, current, materialize
 from clip_assets.settings import Download
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
+from clip_assets.storage.manifests import Manifest, Output, Report
 from clip_assets.storage.store import Store
 
 
-def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) -> Outcome:
+def retry_failed(pool: Pool, partition: Key) -> Outcome:
     """``image_shards``, and in a finished partition also what failed transiently.
 
     A retry that was killed is finished as it set out.
@@ -39,50 +36,41 @@ def retry_failed(catalog: Catalog, partition: PartitionKey, settings: Download) 
         MissingArtifactError: the partition has no unique pairs yet.
         DownloadError: the network of this machine is at fault; nothing is lost.
     """
-    if not is_due(catalog, partition, settings):
-        return image_shards(catalog, partition, settings)
-    inputs = image_shards_inputs(catalog, partition, settings)
-    return materialize(
-        catalog,
-        IMAGE_SHARDS,
-        partition,
-        inputs,
-        lambda run: _work(run, settings, inputs),
-        again=True,
-    )
+    if not due_urls(pool, partition):
+        return image_shards(pool, partition)
+    return materialize(pool, IMAGE_SHARDS, partition, _work, again=True)
 
 
-def is_due(catalog: Catalog, partition: PartitionKey, settings: Download) -> bool:
-    """Whether a partition is finished and has urls that may be fetched again."""
-    inputs = image_shards_inputs(catalog, partition, settings)
-    finished = current(catalog, IMAGE_SHARDS, partition, inputs)
-    return bool(finished and _due(catalog.store, partition, finished.manifest, settings))
+def due_urls(pool: Pool, partition: Key) -> int:
+    """How many urls of a finished partition may be fetched again; 0 if it is not finished."""
+    finished = current(pool, IMAGE_SHARDS, partition)
+    if finished is None:
+        return 0
+    due = _due(pool.store, partition, finished.manifest, pool.settings.download)
+    return sum(len(rows) for rows in due.values())
 
 
-def _work(run: StageRun, settings: Download, inputs: dict[str, str]) -> Report:
-    unchanged: Mapping[str, Artifact] = {}
+def _work(run: StageRun) -> Report:
+    unchanged: Mapping[str, Output] = {}
     # Under the lock: another process may have retried meanwhile, and may have been killed.
     plan = intents.read(run)
+    inputs = run.asset.made_from(run.pool, run.key)
     if plan is None or plan.inputs != inputs:
-        before = Catalog(run.store).require(IMAGE_SHARDS.asset, run.partition)
-        due = _due(run.store, run.partition, before, settings)
+        before = run.pool.renewed().catalog.require(run.asset.name, run.partition)
+        due = _due(run.store, run.partition, before, run.pool.settings.download)
         intents.write(run, Plan(inputs, due, before.report.rows_out))
         unchanged = {output.path: output for output in before.outputs}
-    return fetch_shards(run, settings, inputs, unchanged)
+    return fetch_shards(run, unchanged)
 
 
-def _shards(manifest: Manifest) -> int:
-    return sum(output.path.endswith("_stats.json") for output in manifest.outputs)
-
-
-def _due(store: Store, partition: PartitionKey, manifest: Manifest, settings: Download) -> Due:
+def _due(store: Store, partition: Key, manifest: Manifest, settings: Download) -> Due:
     """What may be fetched again: transient, not too often tried, old enough."""
     latest = datetime.now(UTC) - timedelta(seconds=settings.retry_age_s)
     columns = ["error_class", "attempts", "fetched_at"]
     due: Due = {}
-    for number in range(_shards(manifest)):
+    for number in range(len(manifest.of_kind(layout.shard_stats))):
         path = layout.shard_rows(partition, number)
-        table = tables.read(store, path, schemas.SHARD_ROWS, IMAGE_SHARDS.asset, columns)
+        table = tables.read(store, path, schemas.SHARD_ROWS, columns)
         rows = {
             position: row["attempts"]
             for position, row in enumerate(table.to_pylist())

@@ -6,32 +6,28 @@ its vectors have is said by ``index.slots``.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clip_assets import layout
 from clip_assets.errors import MissingArtifactError, NotReadyError
-from clip_assets.index import index_recipe, slots, vectors_in, versions
-from clip_assets.index.index_recipe import INDEX_RECIPE
-from clip_assets.index.index_segments import INDEX_SEGMENTS, index_segments_inputs
+from clip_assets.index import index_recipe, slots, versions
 from clip_assets.index.slots import Content
+from clip_assets.index.vectors_in import embedded
 from clip_assets.index.versions import Version
-from clip_assets.layout import PartitionKey
-from clip_assets.pool import upstream
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.pool.upstream import Upstream
+from clip_assets.layout import WHOLE, Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.pool.upstream import Upstream, upstream
 from clip_assets.settings import Index
-from clip_assets.storage.manifests import Catalog, Report
-from clip_assets.storage.store import Store
+from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
     from clip_assets.index.recall import Recall
 
-FAISS_INDEX = Stage("faiss_index", "1")
 
-
-def faiss_index(catalog: Catalog, partitions: Sequence[PartitionKey], settings: Index) -> Outcome:
+def faiss_index(pool: Pool, key: Key) -> Outcome:
     """Merge the segments of all partitions into a new version.
 
     Segments made from other embeddings or another recipe than today's are left out and named,
@@ -48,67 +44,68 @@ def faiss_index(catalog: Catalog, partitions: Sequence[PartitionKey], settings: 
         SchemaError: a segment's file is damaged or encoded otherwise than the recipe says.
         CheckFailedError: the merged index does not hold what it should.
     """
-    inputs = faiss_index_inputs(catalog, partitions, settings)
-    found = _upstream(catalog, partitions)
-
-    def work(run: StageRun) -> Report:
-        _refuse(found, settings)
-        contents = [content(catalog, partition) for partition in found.current]
-        report = _make(run, catalog, _plan(run.store, inputs, contents, found))
-        report.figures["versions_removed"] = versions.retire(run.store, settings.keep_versions)
-        return report
-
-    return materialize(catalog, FAISS_INDEX, None, inputs, work)
+    return materialize(pool, FAISS_INDEX, key, _work)
 
 
-def faiss_index_inputs(
-    catalog: Catalog, partitions: Sequence[PartitionKey], settings: Index
-) -> dict[str, str]:
+def faiss_index_inputs(pool: Pool, key: Key) -> Inputs:
     """What the merged index depends on: the recipe, and every current segment and its rows."""
-    found = _upstream(catalog, partitions)
-    inputs = {"index_recipe": catalog.digest(INDEX_RECIPE.asset, None, ".index")}
-    inputs |= {f"index_segments/{p}": content(catalog, p).digest for p in found.current}
-    if settings.missing_partitions == "refuse":
-        inputs["refused"] = ",".join(found.missing + found.stale)
+    del key
+    segments = upstream(pool, layout.INDEX_SEGMENTS)
+    recipe = pool.catalog.digest(layout.INDEX_RECIPE, WHOLE, layout.recipe)
+    inputs = {layout.INDEX_RECIPE: recipe}
+    inputs |= {f"{layout.INDEX_SEGMENTS}/{p}": content(pool, p).digest for p in segments.current}
+    if pool.settings.index.missing_partitions == "refuse":
+        inputs["refused"] = ",".join(segments.missing + segments.stale)
     return inputs
 
 
-def _upstream(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
-    return upstream.look(
-        catalog, INDEX_SEGMENTS, partitions, partial(index_segments_inputs, catalog)
-    )
+FAISS_INDEX = Asset(
+    layout.FAISS_INDEX,
+    "1",
+    make=faiss_index,
+    inputs=faiss_index_inputs,
+    axis="pool",
+    deps=(layout.INDEX_SEGMENTS, layout.INDEX_RECIPE),
+    settings=("refused",),
+)
 
 
-def content(catalog: Catalog, partition: PartitionKey) -> Content:
+def _work(run: StageRun) -> Report:
+    segments = upstream(run.pool, layout.INDEX_SEGMENTS)
+    _refuse(segments, run.pool.settings.index)
+    report = _make(run, _version(run, segments))
+    removed = versions.retire(run.store, run.pool.settings.index.keep_versions)
+    return replace(report, figures=report.figures | {"versions_removed": removed})
+
+
+def content(pool: Pool, partition: PartitionKey) -> Content:
     """What an index holds of a partition: its current vectors and rows."""
-    segment = catalog.require(INDEX_SEGMENTS.asset, partition)
-    rows = catalog.digest(vectors_in.EMBEDDINGS, partition, ".parquet")
+    segment = pool.catalog.require(layout.INDEX_SEGMENTS, partition)
+    rows = pool.catalog.digest(layout.EMBEDDINGS, partition, layout.embedding_rows)
     digest = hashlib.sha256(f"{segment.digest()} {rows}".encode()).hexdigest()
     return Content(partition, digest, segment.report.rows_out)
 
 
-def _refuse(found: Upstream, settings: Index) -> None:
-    absent = found.missing + found.stale
+def _refuse(segments: Upstream, settings: Index) -> None:
+    absent = segments.missing + segments.stale
+    select = f"clip-assets run --select '*{layout.INDEX_SEGMENTS}'"
     if absent and settings.missing_partitions == "refuse":
         raise MissingArtifactError(
-            FAISS_INDEX.asset,
+            layout.FAISS_INDEX,
             f"no current segment of {', '.join(absent)}",
             "one of every partition, because index.missing_partitions is refuse",
-            f"Run: clip-assets run --select '*index_segments' --partitions {','.join(absent)}",
+            f"Run: {select} --partitions {','.join(absent)}",
         )
-    if not found.current:
+    if not segments.current:
         raise NotReadyError(
-            FAISS_INDEX.asset,
-            "no segment of the present recipe",
-            "one at least",
-            "Run: clip-assets run --select '*index_segments'",
+            layout.FAISS_INDEX, "no segment of the present recipe", "one at least", f"Run: {select}"
         )
 
 
-def _plan(
-    store: Store, inputs: dict[str, str], contents: list[Content], found: Upstream
-) -> Version:
+def _version(run: StageRun, segments: Upstream) -> Version:
     """What the new version will hold."""
+    store, inputs = run.store, run.asset.made_from(run.pool, run.key)
+    contents = [content(run.pool, partition) for partition in segments.current]
     known, wanted = versions.merged(store), index_recipe.read(store)
     previous = versions.read(store, known[-1]) if known else None
     ranges, is_renumbered = slots.allocate(previous.slots if previous else [], contents)
@@ -122,18 +119,18 @@ def _plan(
         model_name=wanted.model_name,
         dim=wanted.dim,
         key=wanted.key,
-        recipe=inputs["index_recipe"],
+        recipe=inputs[layout.INDEX_RECIPE],
         vectors=sum(content.vectors for content in contents),
         slots=ranges,
-        partitions_used=found.current,
-        partitions_missing=found.missing,
-        partitions_stale=found.stale,
+        partitions_used=segments.current,
+        partitions_missing=segments.missing,
+        partitions_stale=segments.stale,
     )
 
 
-def _make(run: StageRun, catalog: Catalog, version: Version) -> Report:
+def _make(run: StageRun, version: Version) -> Report:
     versions.remove_unfinished(run.store)
-    recalls = {side: _merge(run, catalog, version, side) for side in layout.SIDES}
+    recalls = {side: _merge(run, version, side) for side in layout.SIDES}
     with run.publish(layout.index_manifest(version.name)) as part:
         part.write_bytes(version.to_json())
     return Report(
@@ -156,24 +153,24 @@ def _make(run: StageRun, catalog: Catalog, version: Version) -> Report:
     )
 
 
-def _merge(run: StageRun, catalog: Catalog, version: Version, side: str) -> "Recall":
+def _merge(run: StageRun, version: Version, side: str) -> "Recall":
     from clip_assets.index import ann, verify
     from clip_assets.index.recall import Meter
 
-    with run.store.local(layout.recipe(side), INDEX_RECIPE.asset) as file:
+    with run.store.local(layout.recipe(side)) as file:
         index = ann.read(file, run.store.uri(layout.recipe(side)))
     samples = verify.Samples(side)
     for number, (slot, partition) in enumerate(version.used):
         path = layout.segment(side, partition)
-        with run.store.local(path, INDEX_SEGMENTS.asset) as file:
+        with run.store.local(path) as file:
             segment = ann.read(file, run.store.uri(path))
         samples.take(segment, slot)
         ann.merge(index, segment, slot.start, run.store.uri(path))
         run.progress(number + 1, len(version.used), f"{side} segments")
     verify.check_ids(index, [slot for slot, _ in version.used], side)
     samples.check(index)
-    pool = vectors_in.look(catalog, [partition for _, partition in version.used])
-    recall = Meter(run.store, pool, [slot for slot, _ in version.used], side).tune(index)
+    vectors = embedded(run.pool, [partition for _, partition in version.used])
+    recall = Meter(run.store, vectors, [slot for slot, _ in version.used], side).tune(index)
     with run.publish(layout.index(version.name, side)) as part:
         ann.write(index, part)
     return recall

@@ -4,58 +4,63 @@ The vectors are merged in ``index.faiss_index``, which also says which partition
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError
-from clip_assets.index import faiss_index, vectors_in, versions
-from clip_assets.index.faiss_index import FAISS_INDEX
+from clip_assets.index import faiss_index, versions
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
-
-ID_MAPPING = Stage("id_mapping", "1", rows_from=FAISS_INDEX.asset)
 
 GROUP_ROWS = 2_048
 """Rows of one row group: what reading the row of a single id costs."""
 
 
-def id_mapping(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Outcome:
+def id_mapping(pool: Pool, key: Key) -> Outcome:
     """Write the rows and the id mapping of the newest index version, then serve it.
 
-    Memory: ``GROUP_ROWS`` rows.
-
-    Args:
-        catalog: the pool's manifests.
-        partitions: every partition of the pool; the version says which of them it holds.
+    The version says which partitions it holds. Memory: ``GROUP_ROWS`` rows.
 
     Raises:
         MissingArtifactError: there is no merged index.
         AlignmentError: a partition was embedded anew since its vectors were merged.
     """
-    inputs = id_mapping_inputs(catalog, partitions)
-    return materialize(catalog, ID_MAPPING, None, inputs, partial(_make, catalog))
+    return materialize(pool, ID_MAPPING, key, _make)
 
 
-def id_mapping_inputs(catalog: Catalog, partitions: Sequence[PartitionKey]) -> dict[str, str]:
+def id_mapping_inputs(pool: Pool, key: Key) -> Inputs:
     """What the mapping depends on: the merged version, which names the rows of each partition."""
-    del partitions
-    return {"faiss_index": catalog.digest(FAISS_INDEX.asset)}
+    return {layout.FAISS_INDEX: pool.catalog.digest(layout.FAISS_INDEX, key)}
 
 
-def _make(catalog: Catalog, run: StageRun) -> Report:
-    name = catalog.require(FAISS_INDEX.asset).report.figures["version"]
-    version = versions.read(run.store, name)
+ID_MAPPING = Asset(
+    layout.ID_MAPPING,
+    "1",
+    make=id_mapping,
+    inputs=id_mapping_inputs,
+    axis="pool",
+    deps=(layout.FAISS_INDEX, layout.EMBEDDINGS),
+    rows_from=layout.FAISS_INDEX,
+)
+
+
+def _make(run: StageRun) -> Report:
+    merged = run.pool.catalog.require(layout.FAISS_INDEX)
+    [manifest] = merged.of_kind(layout.index_manifest)
+    version = versions.parsed(run.store.read_bytes(manifest.path))
+    name = version.name
     for content in (slot.content for slot in version.slots if slot.content):
-        _check_unchanged(catalog, content)
+        _check_unchanged(run.pool, content)
     same = _unchanged(run.store, version)
     for number, slot in enumerate(version.slots):
         if number in same:
@@ -80,13 +85,13 @@ def _make(catalog: Catalog, run: StageRun) -> Report:
     )
 
 
-def _check_unchanged(catalog: Catalog, content: Content) -> None:
-    if faiss_index.content(catalog, content.partition) != content:
+def _check_unchanged(pool: Pool, content: Content) -> None:
+    if faiss_index.content(pool, content.partition) != content:
         raise AlignmentError(
-            f"id_mapping of partition {content.partition}",
+            f"{layout.ID_MAPPING} of partition {content.partition}",
             "rows of embeddings that are newer than the merged vectors",
             "rows of the same embeddings",
-            "Run: clip-assets run --select index_segments+",
+            f"Run: clip-assets run --select {layout.INDEX_SEGMENTS}+",
         )
 
 
@@ -104,7 +109,7 @@ def _take_over(run: StageRun, version: Version, number: int) -> None:
     assert version.previous is not None
     for path in (layout.index_rows, layout.id_mapping):
         with (
-            run.store.local(path(version.previous, number), ID_MAPPING.asset) as file,
+            run.store.local(path(version.previous, number)) as file,
             run.publish(path(version.name, number)) as part,
         ):
             try:
@@ -134,10 +139,10 @@ def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> Non
 def _check_count(number: int, slot: Slot, rows: int) -> None:
     if rows != slot.count:
         raise AlignmentError(
-            f"{vectors_in.EMBEDDINGS} of range {number}",
+            f"{layout.EMBEDDINGS} of range {number}",
             f"{rows:,} rows",
             f"{slot.count:,}, one for a vector",
-            "Run: clip-assets run --select embeddings+",
+            f"Run: clip-assets run --select {layout.EMBEDDINGS}+",
         )
 
 
@@ -149,7 +154,7 @@ def _rows(store: Store, slot: Slot) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([_nothing(size)])
         return
     path = layout.embedding_rows(slot.content.partition)
-    with store.local(path, vectors_in.EMBEDDINGS) as file, pq.ParquetFile(file) as source:
+    with store.local(path) as file, pq.ParquetFile(file) as source:
         for batch in source.iter_batches(GROUP_ROWS):
             yield pa.Table.from_batches([batch])
 

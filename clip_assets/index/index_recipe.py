@@ -6,22 +6,22 @@ not make old segments stale. Which kind fits is said by ``index.kinds``.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.index import kinds, vectors_in
-from clip_assets.index.vectors_in import Pool
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.index.vectors_in import embedded, only_model
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Index
-from clip_assets.storage.manifests import Catalog, Manifest, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
-
-INDEX_RECIPE = Stage("index_recipe", "1")
 
 POINTS_PER_LIST = 256
 """Vectors that training uses for each list and code at most; more do not make it better."""
@@ -34,7 +34,7 @@ SEED = 7
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The content of ``layout.RECIPE``.
+    """The content of ``layout.recipe_choice``.
 
     Args:
         key: of faiss' index factory, for both sides.
@@ -65,10 +65,10 @@ def read(store: Store) -> Recipe:
     Raises:
         MissingArtifactError: there is none yet.
     """
-    return Recipe(**json.loads(store.read_bytes(layout.RECIPE, INDEX_RECIPE.asset)))
+    return Recipe(**json.loads(store.read_bytes(layout.recipe_choice())))
 
 
-def index_recipe(catalog: Catalog, partitions: Sequence[PartitionKey], settings: Index) -> Outcome:
+def index_recipe(pool: Pool, key: Key) -> Outcome:
     """Choose and train the index, or keep the one that still fits.
 
     Memory: the training sample of one side in float32, at most ``train_limit`` vectors, and as
@@ -78,36 +78,43 @@ def index_recipe(catalog: Catalog, partitions: Sequence[PartitionKey], settings:
         NotReadyError: no partition is embedded yet.
         ModelMismatchError: partitions were embedded by different models.
     """
-    pool = vectors_in.look(catalog, partitions)
-    reason = _why_new(catalog.get(INDEX_RECIPE.asset), pool, settings)
-    inputs = index_recipe_inputs(catalog, partitions, settings)
-    outcome = materialize(
-        catalog, INDEX_RECIPE, None, inputs, lambda run: _make(run, pool, settings, reason)
-    )
+    reason = _why_new(pool)
+    outcome = materialize(pool, INDEX_RECIPE, key, partial(_make, reason=reason))
     if not outcome.reused:
         return outcome
     # The stored report tells of the pool as it was when the recipe was made.
-    report = outcome.manifest.report
-    kept = f"kept: {pool.vectors:,} vectors, fits up to {report.figures['fits_up_to']:,}"
+    report, fits = outcome.manifest.report, read(pool.store).fits_up_to
+    kept = f"kept: {embedded(pool).vectors:,} vectors, fits up to {fits:,}"
     told = replace(report, figures=report.figures | {"decision": kept})
     return Outcome(replace(outcome.manifest, report=told), reused=True)
 
 
-def index_recipe_inputs(
-    catalog: Catalog, partitions: Sequence[PartitionKey], settings: Index
-) -> dict[str, str]:
+def index_recipe_inputs(pool: Pool, key: Key) -> Inputs:
     """What the recipe depends on; those of the existing recipe while it fits."""
-    pool = vectors_in.look(catalog, partitions)
-    existing = catalog.get(INDEX_RECIPE.asset)
-    if existing is not None and not _why_new(existing, pool, settings):
+    existing = pool.catalog.get(layout.INDEX_RECIPE, key)
+    if existing is not None and not _why_new(pool):
         return existing.inputs
-    digests = "".join(f"{found.partition} {found.digest('.npy')}\n" for found in pool.done)
+    vectors = embedded(pool)
+    digests = "".join(
+        f"{made.key} {made.digest(layout.img_emb, layout.text_emb)}\n" for made in vectors.done
+    )
     return {
-        "embeddings": hashlib.sha256(digests.encode()).hexdigest(),
-        "model": ",".join(pool.models),
-        "settings": _settings_digest(settings),
-        "vectors": str(pool.vectors),
+        layout.EMBEDDINGS: hashlib.sha256(digests.encode()).hexdigest(),
+        "model": ",".join(vectors.models),
+        "settings": _settings_digest(pool.settings.index),
+        "vectors": str(vectors.vectors),
     }
+
+
+INDEX_RECIPE = Asset(
+    layout.INDEX_RECIPE,
+    "1",
+    make=index_recipe,
+    inputs=index_recipe_inputs,
+    axis="pool",
+    deps=(layout.EMBEDDINGS,),
+    settings=("model", "settings", "vectors"),
+)
 
 
 def _settings_digest(settings: Index) -> str:
@@ -115,52 +122,54 @@ def _settings_digest(settings: Index) -> str:
     return json.dumps(chosen, sort_keys=True)
 
 
-def _why_new(existing: Manifest | None, pool: Pool, settings: Index) -> str:
+def _why_new(pool: Pool) -> str:
     """Why a new recipe is needed, empty when the existing one fits."""
+    existing = pool.catalog.get(layout.INDEX_RECIPE)
     if existing is None:
         return "there was none"
     if existing.code_version != INDEX_RECIPE.version:
         return "this release trains it otherwise"
-    if not pool.done:
+    vectors = embedded(pool)
+    if not vectors.done:
         return ""
-    if existing.inputs["model"] != ",".join(pool.models):
+    if existing.inputs["model"] != ",".join(vectors.models):
         return "the pool was embedded by another model"
-    if existing.inputs["settings"] != _settings_digest(settings):
+    if existing.inputs["settings"] != _settings_digest(pool.settings.index):
         return "settings of the index changed"
-    limit = existing.report.figures["fits_up_to"]
-    if pool.vectors > limit:
-        return f"{pool.vectors:,} vectors are more than it fits ({limit:,})"
+    limit = read(pool.store).fits_up_to
+    if vectors.vectors > limit:
+        return f"{vectors.vectors:,} vectors are more than it fits ({limit:,})"
     return ""
 
 
-def _make(run: StageRun, pool: Pool, settings: Index, reason: str) -> Report:
+def _make(run: StageRun, reason: str) -> Report:
     from clip_assets.index import ann
 
-    model, dim = vectors_in.only_model(pool), vectors_in.dim(run.store, pool)
-    lists = kinds.lists_for(pool.vectors, settings.train_limit)
-    choice = kinds.choose(pool.vectors, dim, lists, settings)
+    settings, vectors = run.pool.settings.index, embedded(run.pool)
+    model, dim = only_model(run.store, vectors), vectors_in.dim(run.store, vectors)
+    lists = kinds.lists_for(vectors.vectors, settings.train_limit)
+    choice = kinds.choose(vectors.vectors, dim, lists, settings)
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
-    places = _places(pool.vectors, min(settings.train_limit, points))
+    places = _places(vectors.vectors, min(settings.train_limit, points))
     recipe = Recipe(
         key=choice.key,
         why=choice.why,
         dim=dim,
         bytes_per_vector=choice.bytes_per_vector,
-        vectors=pool.vectors,
+        vectors=vectors.vectors,
         fits_up_to=choice.fits_up_to,
         sampled=len(places),
         model=model.inputs["model"],
-        model_name=vectors_in.model_name(model),
+        model_name=vectors_in.model_name(run.store, model),
     )
     for side in layout.SIDES:
-        sample = vectors_in.rows_at(run.store, pool, side, places)
+        sample = vectors_in.rows_at(run.store, vectors, side, places)
         with run.publish(layout.recipe(side)) as part:
             ann.write(ann.trained(choice.key, dim, sample), part)
-    with run.publish(layout.RECIPE) as part:
+    with run.publish(layout.recipe_choice()) as part:
         part.write_text(json.dumps(asdict(recipe), indent=1))
-    return Report(
-        pool.vectors, pool.vectors, figures=asdict(recipe) | {"decision": f"new: {reason}"}
-    )
+    figures = asdict(recipe) | {"decision": f"new: {reason}"}
+    return Report(vectors.vectors, vectors.vectors, figures=figures)
 
 
 def _places(total: int, wanted: int) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """The vectors of one partition, encoded as the recipe says.
 
-Segments are what a new partition costs: merging them is ``index.faiss_index``.
+Segments are what a new partition costs: merging them is ``faiss_index``.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ import numpy.typing as npt
 from clip_assets import layout
 from clip_assets.errors import AlignmentError, CheckFailedError, ModelMismatchError, SchemaError
 from clip_assets.index import index_recipe, vectors_in
-from clip_assets.index.index_recipe import INDEX_RECIPE, Recipe
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
+from clip_assets.index.index_recipe import Recipe
+from clip_assets.layout import WHOLE, Key
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import Catalog, Manifest, Report
-
-INDEX_SEGMENTS = Stage("index_segments", "1", rows_from=vectors_in.EMBEDDINGS)
+from clip_assets.storage.manifests import Manifest, Report
+from clip_assets.storage.store import Store
 
 CHUNK_ROWS = 65_536
 
 
-def index_segments(catalog: Catalog, partition: PartitionKey) -> Outcome:
+def index_segments(pool: Pool, partition: Key) -> Outcome:
     """Encode the image and text vectors of a partition; row i gets id i.
 
     Memory: the encoded vectors of one side of the partition, and ``CHUNK_ROWS`` vectors.
@@ -33,45 +34,58 @@ def index_segments(catalog: Catalog, partition: PartitionKey) -> Outcome:
         AlignmentError: images, texts and rows of the partition differ in number.
         CheckFailedError: a vector is not finite.
     """
-    inputs = index_segments_inputs(catalog, partition)
-
-    def work(run: StageRun) -> Report:
-        embeddings = catalog.require(vectors_in.EMBEDDINGS, partition)
-        catalog.require(INDEX_RECIPE.asset)
-        wanted = index_recipe.read(run.store)
-        _check_model(embeddings, wanted)
-        return _encode(run, wanted)
-
-    return materialize(catalog, INDEX_SEGMENTS, partition, inputs, work)
+    return materialize(pool, INDEX_SEGMENTS, partition, _work)
 
 
-def index_segments_inputs(catalog: Catalog, partition: PartitionKey) -> dict[str, str]:
+def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
     """What a partition's segments depend on."""
+    read = pool.catalog
     return {
-        "embeddings": catalog.digest(vectors_in.EMBEDDINGS, partition, ".npy"),
-        "index_recipe": catalog.digest(INDEX_RECIPE.asset, None, ".index"),
+        layout.EMBEDDINGS: read.digest(
+            layout.EMBEDDINGS, partition, layout.img_emb, layout.text_emb
+        ),
+        layout.INDEX_RECIPE: read.digest(layout.INDEX_RECIPE, WHOLE, layout.recipe),
     }
 
 
-def _check_model(embeddings: Manifest, wanted: Recipe) -> None:
+INDEX_SEGMENTS = Asset(
+    layout.INDEX_SEGMENTS,
+    "1",
+    make=index_segments,
+    inputs=index_segments_inputs,
+    deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),
+    rows_from=layout.EMBEDDINGS,
+)
+
+
+def _work(run: StageRun) -> Report:
+    embeddings = run.pool.catalog.require(layout.EMBEDDINGS, run.partition)
+    run.pool.catalog.require(layout.INDEX_RECIPE)
+    wanted = index_recipe.read(run.store)
+    _check_model(run.store, embeddings, wanted)
+    return _encode(run, wanted)
+
+
+def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
     if embeddings.inputs["model"] != wanted.model:
         raise ModelMismatchError(
-            f"embeddings {embeddings.partition}",
-            f"vectors of {vectors_in.model_name(embeddings)}",
+            embeddings.name,
+            f"vectors of {vectors_in.model_name(store, embeddings)}",
             f"vectors of {wanted.model_name}, which the index recipe is for",
-            "Embed every partition with one model, then: clip-assets run --select index_recipe+",
+            "Embed every partition with one model, then: "
+            f"clip-assets run --select {layout.INDEX_RECIPE}+",
         )
 
 
 def _encode(run: StageRun, wanted: Recipe) -> Report:
     from clip_assets.index import ann
 
-    rows = tables.count(run.store, layout.embedding_rows(run.partition), vectors_in.EMBEDDINGS)
+    rows = tables.count(run.store, layout.embedding_rows(run.partition))
     for side in layout.SIDES:
         name = vectors_in.path(side, run.partition)
-        with run.store.local(layout.recipe(side), INDEX_RECIPE.asset) as file:
+        with run.store.local(layout.recipe(side)) as file:
             empty = ann.read(file, run.store.uri(layout.recipe(side)))
-        with vectors.opened(run.store, name, vectors_in.EMBEDDINGS) as array:
+        with vectors.opened(run.store, name) as array:
             _check_shape(run.store.uri(name), array.shape, rows, wanted)
             segment = ann.encode(empty, _chunks(array, run.store.uri(name)))
         with run.publish(layout.segment(side, run.partition)) as part:
@@ -81,7 +95,7 @@ def _encode(run: StageRun, wanted: Recipe) -> Report:
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:
-    advice = "Run: clip-assets run --select embeddings+"
+    advice = f"Run: clip-assets run --select {layout.EMBEDDINGS}+"
     if shape[1] != wanted.dim:
         raise SchemaError(where, f"dim {shape[1]}", f"dim {wanted.dim}, as in the recipe", advice)
     if shape[0] != rows:
@@ -97,6 +111,6 @@ def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[
                 where,
                 f"a vector that is not finite in row {start + int(np.argmin(finite)):,}",
                 "finite vectors",
-                "Run: clip-assets run --select embeddings+",
+                f"Run: clip-assets run --select {layout.EMBEDDINGS}+",
             )
         yield chunk

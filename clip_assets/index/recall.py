@@ -14,7 +14,7 @@ from clip_assets import layout
 from clip_assets.index import ann, vectors_in
 from clip_assets.index.ann import Floats, Ids, Index
 from clip_assets.index.slots import Slot
-from clip_assets.index.vectors_in import Pool
+from clip_assets.index.vectors_in import Embedded
 from clip_assets.storage import vectors
 from clip_assets.storage.store import Store
 
@@ -70,13 +70,13 @@ class Meter:
 
     Args:
         store: the pool's files.
-        pool: the embedded partitions in the order of their ids.
+        embedded: the embedded partitions in the order of their ids.
         slots: the ranges of ids in use, one for each partition of the pool.
         side: ``image`` or ``text``.
     """
 
-    def __init__(self, store: Store, pool: Pool, slots: list[Slot], side: str) -> None:
-        self._store, self._pool, self._side = store, pool, side
+    def __init__(self, store: Store, embedded: Embedded, slots: list[Slot], side: str) -> None:
+        self._store, self._embedded, self._side = store, embedded, side
         self._ids = np.array([slot.start for slot in slots])
         self._places = np.cumsum([0, *(slot.count for slot in slots)])
         self._truths = {kind: self._truth(kind) for kind in layout.SIDES}
@@ -110,7 +110,7 @@ class Meter:
         """What the found vectors are really worth; an index may hold rounded ones."""
         places = np.where(found < 0, 0, self._place(found))
         distinct, where = np.unique(places, return_inverse=True)
-        rows = vectors_in.rows_at(self._store, self._pool, self._side, distinct)
+        rows = vectors_in.rows_at(self._store, self._embedded, self._side, distinct)
         exact = np.einsum("qd,qkd->qk", queries, rows[where.reshape(found.shape)])
         return np.where(found < 0, -np.inf, exact)
 
@@ -120,11 +120,11 @@ class Meter:
         return np.asarray(ids - self._ids[slot] + self._places[slot], np.int64)
 
     def _truth(self, kind: str) -> _Truth:
-        wanted = min(QUERIES, self._pool.vectors)
+        wanted = min(QUERIES, self._embedded.vectors)
         random = np.random.default_rng(SEED)
-        rows = np.sort(random.choice(self._pool.vectors, size=wanted, replace=False))
-        queries = vectors_in.rows_at(self._store, self._pool, kind, rows)
-        neighbours = min(NEIGHBOURS, self._pool.vectors)
+        rows = np.sort(random.choice(self._embedded.vectors, size=wanted, replace=False))
+        queries = vectors_in.rows_at(self._store, self._embedded, kind, rows)
+        neighbours = min(NEIGHBOURS, self._embedded.vectors)
         return _Truth(queries, self._least(queries, neighbours), neighbours)
 
     def _least(self, queries: Floats, neighbours: int) -> Floats:
@@ -136,9 +136,9 @@ class Meter:
         return best.min(axis=1, initial=np.inf)
 
     def _chunks(self) -> Iterator[npt.NDArray[np.float16]]:
-        for manifest in self._pool.done:
-            name = vectors_in.path(self._side, vectors_in.key(manifest))
-            with vectors.opened(self._store, name, vectors_in.EMBEDDINGS) as array:
+        for manifest in self._embedded.done:
+            name = vectors_in.path(self._side, manifest.key)
+            with vectors.opened(self._store, name) as array:
                 for start in range(0, len(array), CHUNK_ROWS):
                     yield array[start : start + CHUNK_ROWS]
 

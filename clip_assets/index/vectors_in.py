@@ -5,24 +5,22 @@ Reads embeddings; for training with them see ``index_recipe``, for encoding ``in
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
+from clip_assets.encoders.identity import read_identity
 from clip_assets.errors import ModelMismatchError, NotReadyError, SchemaError
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import Key, PartitionKey
+from clip_assets.pool.pool import Pool
 from clip_assets.storage import vectors
-from clip_assets.storage.manifests import Catalog, Manifest
+from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
-
-EMBEDDINGS = "embeddings"
-"""The asset that writes the vectors."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Embedded:
     """Embedded partitions, in the pool's order.
 
     Args:
@@ -36,67 +34,70 @@ class Pool:
     models: list[str]
 
 
-def look(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Pool:
-    """The embedded ones among partitions, by their manifests."""
-    catalog.preload(EMBEDDINGS, partitions)
-    done = [found for key in partitions if (found := catalog.get(EMBEDDINGS, key))]
+def embedded(pool: Pool, partitions: Sequence[PartitionKey] | None = None) -> Embedded:
+    """The embedded ones among partitions, by default of the whole pool, by their manifests."""
+    keys = pool.partitions if partitions is None else partitions
+    pool.catalog.preload(layout.EMBEDDINGS, keys)
+    done = [made for key in keys if (made := pool.catalog.get(layout.EMBEDDINGS, key))]
     models = sorted({manifest.inputs["model"] for manifest in done})
-    return Pool(done, sum(manifest.report.rows_out for manifest in done), models)
+    return Embedded(done, sum(manifest.report.rows_out for manifest in done), models)
 
 
-def path(side: str, partition: PartitionKey) -> str:
+def path(side: str, partition: Key) -> str:
     """Embedding file of one side of a partition."""
     return layout.img_emb(partition) if side == "image" else layout.text_emb(partition)
 
 
-def model_name(embeddings: Manifest) -> str:
+def model_name(store: Store, embeddings: Manifest) -> str:
     """The model of a partition's embeddings in words."""
-    model: dict[str, Any] = embeddings.report.figures["model"]
-    name = f"{model['name']}/{model['pretrained']}" if model.get("pretrained") else model["name"]
-    return f"{name} (digest {embeddings.inputs['model'][:12]})"
+    digest = embeddings.inputs["model"]
+    model = read_identity(store)
+    if model is None or model.digest() != digest:
+        return f"another model (digest {digest[:12]})"
+    name = f"{model.name}/{model.pretrained}" if model.pretrained else model.name
+    return f"{name} (digest {digest[:12]})"
 
 
-def only_model(pool: Pool) -> Manifest:
+def only_model(store: Store, vectors: Embedded) -> Manifest:
     """The manifest of a partition that stands for the model of all.
 
     Raises:
         NotReadyError: no partition is embedded yet.
         ModelMismatchError: they were embedded by different models.
     """
-    if not pool.done:
+    if not vectors.done:
         raise NotReadyError(
-            EMBEDDINGS,
+            layout.EMBEDDINGS,
             "no embedded partition",
             "one at least",
-            "Run: clip-assets run --select '*embeddings'",
+            f"Run: clip-assets run --select '*{layout.EMBEDDINGS}'",
         )
-    first = pool.done[0]
-    for other in pool.done:
+    first = vectors.done[0]
+    for other in vectors.done:
         if other.inputs["model"] != first.inputs["model"]:
             raise ModelMismatchError(
-                f"{EMBEDDINGS} {other.partition}",
-                f"vectors of {model_name(other)}",
-                f"vectors of {model_name(first)}, as in {first.partition}",
+                other.name,
+                f"vectors of {model_name(store, other)}",
+                f"vectors of {model_name(store, first)}, as in {first.key}",
                 "Embed every partition with one model, or use one root for each.",
             )
     return first
 
 
-def dim(store: Store, pool: Pool) -> int:
+def dim(store: Store, embedded: Embedded) -> int:
     """Length of the first partition's vectors."""
-    first = path("image", key(pool.done[0]))
-    with vectors.opened(store, first, EMBEDDINGS) as array:
+    with vectors.opened(store, path("image", embedded.done[0].key)) as array:
         return int(array.shape[1])
 
 
 def rows_at(
-    store: Store, pool: Pool, side: str, places: npt.NDArray[np.int64]
+    store: Store, embedded: Embedded, side: str, places: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """Vectors at some places of the pool.
 
     Args:
         store: the pool's files.
-        pool: its embedded partitions.
+        embedded: its embedded partitions.
         side: ``image`` or ``text``.
         places: rows counted through all partitions, ascending.
 
@@ -106,27 +107,21 @@ def rows_at(
     Raises:
         SchemaError: a file is not as long or as wide as it should be.
     """
-    width = dim(store, pool)
-    found = np.empty((len(places), width), np.float32)
+    width = dim(store, embedded)
+    rows_found = np.empty((len(places), width), np.float32)
     start = 0
-    for manifest in pool.done:
+    for manifest in embedded.done:
         rows = manifest.report.rows_out
         first, last = np.searchsorted(places, (start, start + rows))
-        name = path(side, key(manifest))
-        with vectors.opened(store, name, EMBEDDINGS) as array:
+        name = path(side, manifest.key)
+        with vectors.opened(store, name) as array:
             if array.shape != (rows, width):
                 raise SchemaError(
                     store.uri(name),
                     f"vectors of shape {array.shape}",
                     f"({rows}, {width})",
-                    f"Run: clip-assets run --select embeddings+ --partitions {manifest.partition}",
+                    f"Run: clip-assets run --select {layout.EMBEDDINGS}+ --partitions {manifest.key}",
                 )
-            found[first:last] = array[places[first:last] - start]
+            rows_found[first:last] = array[places[first:last] - start]
         start += rows
-    return found
-
-
-def key(embeddings: Manifest) -> PartitionKey:
-    """The partition of a manifest."""
-    assert embeddings.partition is not None
-    return embeddings.partition
+    return rows_found

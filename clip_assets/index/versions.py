@@ -71,12 +71,17 @@ def read(store: Store, name: str) -> Version:
     Raises:
         MissingArtifactError: there is no such version.
     """
-    found: dict[str, Any] = json.loads(store.read_bytes(layout.index_manifest(name), "faiss_index"))
-    found["slots"] = [
+    return parsed(store.read_bytes(layout.index_manifest(name)))
+
+
+def parsed(content: bytes) -> Version:
+    """The version that a ``layout.index_manifest`` tells of."""
+    read: dict[str, Any] = json.loads(content)
+    read["slots"] = [
         Slot(slot["start"], slot["count"], Content(**slot["content"]) if slot["content"] else None)
-        for slot in found["slots"]
+        for slot in read["slots"]
     ]
-    return Version(**found)
+    return Version(**read)
 
 
 def versions(store: Store) -> list[str]:

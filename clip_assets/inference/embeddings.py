@@ -5,10 +5,9 @@ most one tar and ends in the same bytes. See ``inference.pipeline`` for how samp
 and ``inference.standalone`` for any other input than a partition.
 """
 
-import functools
 import hashlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
 from io import BufferedReader
@@ -20,49 +19,29 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
-from clip_assets.encoders.identity import check_model, claim_model, expected_identity
+from clip_assets.encoders.identity import check_model, claim_model
 from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.summary import Summary, check_unit_rows, cosines
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import (
-    Outcome,
-    Stage,
-    StageRun,
-    current,
-    materialize,
-    recorded,
-)
-from clip_assets.settings import Inference
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, current, materialize, recorded
 from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import Artifact, Catalog, Manifest, Report
+from clip_assets.storage.manifests import Output, Report
 from clip_assets.storage.store import Store
 from clip_assets.webdataset.index import CHANGED, damaged
 from clip_assets.webdataset.read import read_tar
 
-EMBEDDINGS = Stage("embeddings", "1", rows_from="image_shards")
 
-
-def embeddings(
-    catalog: Catalog,
-    partition: PartitionKey,
-    settings: Inference,
-    encoder: Callable[[], Encoder],
-) -> Outcome:
+def embeddings(pool: Pool, partition: Key) -> Outcome:
     """Embed every usable sample of a partition's shards.
 
     Writes ``layout.img_emb``, ``layout.text_emb`` and ``layout.embedding_rows``, row-aligned in
-    the order of shards and of their members. Memory: the model, and what
-    ``pipeline.embedded`` holds of one tar.
-
-    Args:
-        catalog: the pool's manifests.
-        partition: the partition.
-        settings: of the stage.
-        encoder: loads the model; called at most once, and neither for a partition that is done
-            nor for one whose shards are not.
+    the order of shards and of their members. A finished partition loads no model. Memory: the
+    model, and what ``pipeline.embedded`` holds of one tar.
 
     Raises:
         MissingArtifactError: the partition's shards are not done.
@@ -71,43 +50,40 @@ def embeddings(
         SchemaError: a tar is damaged or is not the one that was written.
         UnsoundVectorsError: vectors are NaN, or all the same.
     """
-    loaded = functools.cache(encoder)
-    identity = expected_identity(catalog.store, settings)
-    inputs = embeddings_inputs(catalog, partition, settings, identity)
-    if not current(catalog, EMBEDDINGS, partition, inputs):
-        # What was expected tells a model by its name; the partition is made from its weights.
-        with recorded(catalog, EMBEDDINGS, partition):
-            catalog.require("image_shards", partition)
-            check_model(catalog.store, loaded().identity)
-        inputs = embeddings_inputs(catalog, partition, settings, loaded().identity.digest())
-
-    def work(run: StageRun) -> Report:
-        return _embed(run, catalog.require("image_shards", partition), settings, loaded())
-
-    return materialize(catalog, EMBEDDINGS, partition, inputs, work)
+    pool.catalog.require(layout.IMAGE_SHARDS, partition)
+    if not current(pool, EMBEDDINGS, partition):
+        # What the partition is made from is known for certain only of a model that is loaded.
+        with recorded(pool, EMBEDDINGS, partition):
+            check_model(pool.store, pool.encoder().identity)
+    return materialize(pool, EMBEDDINGS, partition, _embed)
 
 
-def embeddings_inputs(
-    catalog: Catalog, partition: PartitionKey, settings: Inference, identity_digest: str
-) -> dict[str, str]:
-    """What a partition's embeddings depend on.
-
-    Args:
-        catalog: the pool's manifests.
-        partition: the partition.
-        settings: of the stage; batch size and threads do not count.
-        identity_digest: of the encoder, or ``identity.expected_identity`` where none is loaded.
-    """
+def embeddings_inputs(pool: Pool, partition: Key) -> Inputs:
+    """What a partition's embeddings depend on; batch size and threads do not count."""
     return {
-        "image_shards": catalog.digest("image_shards", partition, ".tar"),
-        "model": identity_digest,
-        "precision": settings.precision,
+        layout.IMAGE_SHARDS: pool.catalog.digest(layout.IMAGE_SHARDS, partition, layout.shard_tar),
+        "model": pool.model_digest,
+        "precision": pool.settings.inference.precision,
     }
 
 
-def _embed(run: StageRun, shards: Manifest, settings: Inference, encoder: Encoder) -> Report:
-    tars = [output for output in shards.outputs if output.path.endswith(".tar")]
-    sources = {_chunk_path(run, tar): _source(tar, encoder) for tar in tars}
+EMBEDDINGS = Asset(
+    layout.EMBEDDINGS,
+    "1",
+    make=embeddings,
+    inputs=embeddings_inputs,
+    deps=(layout.IMAGE_SHARDS,),
+    settings=("model", "precision"),
+    rows_from=layout.IMAGE_SHARDS,
+)
+
+
+def _embed(run: StageRun) -> Report:
+    encoder, settings = run.pool.encoder(), run.pool.settings.inference
+    shards = run.pool.catalog.require(layout.IMAGE_SHARDS, run.partition)
+    sources = {
+        _chunk_path(run, tar): _source(tar, encoder) for tar in shards.of_kind(layout.shard_tar)
+    }
     missing = {
         path: source
         for path, source in sources.items()
@@ -127,19 +103,19 @@ def _embed(run: StageRun, shards: Manifest, settings: Inference, encoder: Encode
     return report
 
 
-def _source(tar: Artifact, encoder: Encoder) -> Source:
+def _source(tar: Output, encoder: Encoder) -> Source:
     identity = encoder.identity
     return Source(tar.path, tar.sha256, identity.digest(), identity.precision, EMBEDDINGS.version)
 
 
-def _chunk_path(run: StageRun, tar: Artifact) -> str:
+def _chunk_path(run: StageRun, tar: Output) -> str:
     return f"{run.work_folder}/{Path(tar.path).stem}.arrow"
 
 
 def _read(store: Store, sources: list[Source]) -> Generator[Sample | None]:
     """Samples of each tar, ``END`` after each."""
     for source in sources:
-        with store.local(source.tar, "image_shards") as path, path.open("rb") as file:
+        with store.local(source.tar) as path, path.open("rb") as file:
             _check_content(file, source, store.uri(source.tar))
             before = os.fstat(file.fileno())
             for members in read_tar(file, store.uri(source.tar), samples.MEMBERS):
@@ -186,7 +162,7 @@ def _assemble(
     run: StageRun, sources: dict[str, Source], encoder: Encoder, figures: dict[str, Any]
 ) -> Report:
     """Join the chunks of all tars, one after the other; nothing appears before all are sound."""
-    summary = Summary(f"{EMBEDDINGS.asset} {run.partition}")
+    summary = Summary(run.name)
     with run.publish(layout.embedding_rows(run.partition)) as part:
         writer = pq.ParquetWriter(part, schemas.EMBEDDING_ROWS, compression=tables.COMPRESSION)
         with writer:

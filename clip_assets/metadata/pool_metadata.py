@@ -4,9 +4,8 @@ Joins pairs, shard rows and embedding rows by uid. Choosing rows from it is
 ``subsets.baselines``; counting over the pool is ``stats``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
+from clip_assets.encoders.identity import read_identity
 from clip_assets.errors import AlignmentError
-from clip_assets.layout import PartitionKey
-from clip_assets.pool import upstream
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.pool.upstream import Upstream
+from clip_assets.layout import Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog, Manifest, Report
+from clip_assets.storage.manifests import Manifest, Report
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-POOL_METADATA = Stage("pool_metadata", "2", rows_from="unique_pairs")
 
 MEMORY_BYTES = 2**30
 """Of the join; beyond it, it spills."""
@@ -41,7 +39,7 @@ OPENAI_SCORES = {
 """DataComp's score columns are by these models with OpenAI's weights."""
 
 
-def pool_metadata(catalog: Catalog, partition: PartitionKey) -> Outcome:
+def pool_metadata(pool: Pool, partition: Key) -> Outcome:
     """Write one row for every unique pair of a partition, in the order of ``unique``.
 
     A pool that brings its own uids may repeat one: its n-th row among the pairs then belongs to
@@ -54,41 +52,45 @@ def pool_metadata(catalog: Catalog, partition: PartitionKey) -> Outcome:
         MissingArtifactError: pairs, shards or embeddings of the partition are not done.
         AlignmentError: they are not of the same pairs.
     """
-    inputs = pool_metadata_inputs(catalog, partition)
-
-    def work(run: StageRun) -> Report:
-        shards = catalog.require("image_shards", partition)
-        column = _own_score_column(catalog.require("embeddings", partition))
-        catalog.require("unique_pairs", partition)
-        return _join(run, shards, column)
-
-    return materialize(catalog, POOL_METADATA, partition, inputs, work)
+    return materialize(pool, POOL_METADATA, partition, _work)
 
 
-def pool_metadata_inputs(catalog: Catalog, partition: PartitionKey) -> dict[str, str]:
+def pool_metadata_inputs(pool: Pool, partition: Key) -> Inputs:
     """What a partition's metadata depends on."""
-    embeddings = catalog.get("embeddings", partition)
+    read = pool.catalog
+    has_embeddings = read.get(layout.EMBEDDINGS, partition) is not None
     return {
-        "unique_pairs": catalog.digest("unique_pairs", partition, ".parquet"),
-        "image_shards": catalog.digest("image_shards", partition, ".parquet"),
-        "embeddings": catalog.digest("embeddings", partition, ".parquet"),
-        "score_column": _own_score_column(embeddings) if embeddings else "",
+        layout.UNIQUE_PAIRS: read.digest(layout.UNIQUE_PAIRS, partition, layout.unique),
+        layout.IMAGE_SHARDS: read.digest(layout.IMAGE_SHARDS, partition, layout.shard_rows),
+        layout.EMBEDDINGS: read.digest(layout.EMBEDDINGS, partition, layout.embedding_rows),
+        "score_column": _own_score_column(pool) if has_embeddings else "",
     }
 
 
-def look(catalog: Catalog, partitions: Sequence[PartitionKey]) -> Upstream:
-    """What there is of the pool's metadata, for those who use all of it."""
-    for asset in ("unique_pairs", "image_shards", "embeddings"):
-        catalog.preload(asset, partitions)
-    return upstream.look(catalog, POOL_METADATA, partitions, partial(pool_metadata_inputs, catalog))
+POOL_METADATA = Asset(
+    layout.POOL_METADATA,
+    "2",
+    make=pool_metadata,
+    inputs=pool_metadata_inputs,
+    deps=(layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS),
+    settings=("score_column",),
+    rows_from=layout.UNIQUE_PAIRS,
+)
 
 
-def _own_score_column(embeddings: Manifest) -> str:
+def _own_score_column(pool: Pool) -> str:
     """The DataComp column that the store's own similarities belong to, empty if none."""
-    model = embeddings.report.figures.get("model") or {}
-    if model.get("pretrained") != "openai":
+    model = read_identity(pool.store)
+    if model is None or model.pretrained != "openai":
         return ""
-    return OPENAI_SCORES.get(model.get("name", ""), "")
+    return OPENAI_SCORES.get(model.name, "")
+
+
+def _work(run: StageRun) -> Report:
+    for upstream in run.asset.deps:
+        run.pool.catalog.require(upstream, run.partition)
+    shards = run.pool.catalog.require(layout.IMAGE_SHARDS, run.partition)
+    return _join(run, shards, _own_score_column(run.pool))
 
 
 def _join(run: StageRun, shards: Manifest, column: str) -> Report:
@@ -97,14 +99,11 @@ def _join(run: StageRun, shards: Manifest, column: str) -> Report:
     with ExitStack() as stack:
         database = stack.enter_context(sql.connection(MEMORY_BYTES))
         local = [
-            stack.enter_context(run.store.local(output.path, "image_shards"))
-            for output in shards.outputs
-            if output.path.endswith(".parquet")
+            stack.enter_context(run.store.local(output.path))
+            for output in shards.of_kind(layout.shard_rows)
         ]
-        pairs = stack.enter_context(run.store.local(layout.unique(run.partition), "unique_pairs"))
-        rows = stack.enter_context(
-            run.store.local(layout.embedding_rows(run.partition), "embeddings")
-        )
+        pairs = stack.enter_context(run.store.local(layout.unique(run.partition)))
+        rows = stack.enter_context(run.store.local(layout.embedding_rows(run.partition)))
         _declare(database, pairs, local, rows)
         repeated = _check_alignment(database, run)
         _publish(run, _batches(database, run.partition, column))
@@ -149,11 +148,11 @@ def _check_alignment(database: "DuckDBPyConnection", run: StageRun) -> int:
     ).fetchall()
     if lacking or strange or unknown:
         raise AlignmentError(
-            f"{POOL_METADATA.asset} {run.partition}",
+            run.name,
             f"{lacking:,} pairs without a shard row, {strange:,} shard rows without a pair, "
             f"{unknown:,} embeddings without a shard row",
             "rows of the same pairs",
-            f"Run: clip-assets run --select image_shards+ --partitions {run.partition}",
+            f"Run: clip-assets run --select {layout.IMAGE_SHARDS}+ --partitions {run.partition}",
         )
     return repeated
 

@@ -1,111 +1,76 @@
-"""What all assets of the graph declare alike.
+"""How an asset of the table is declared to Dagster.
 
-An asset of this graph names its stage, its group, what it needs and what it is made from;
-everything else is the same for each and stands here.
+A declaration says what only Dagster wants to know: group, kinds, what a step needs. Name, code
+version, partitions, dependencies and columns are those of the asset's record.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
-from clip_assets.orchestration.automation import FILL_MISSING
+from clip_assets import graph, layout
 from clip_assets.orchestration.bodies import counts_check
-from clip_assets.orchestration.partitions import PARTITIONS
+from clip_assets.orchestration.fill import fills_missing, takes_a_range
+from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.reports import column_schema
-from clip_assets.pool.stages import Stage
+from clip_assets.pool.asset import Asset
 
-BATCH = dg.BackfillPolicy.multi_run(32)
-"""Partitions that one run of a backfill goes through; its start-up is paid once."""
+BATCH = dg.BackfillPolicy.single_run() if takes_a_range() else dg.BackfillPolicy.multi_run(32)
+"""Keys that one run of a backfill goes through; its start-up is paid once."""
 
-Deps = Sequence[dg.AssetsDefinition]
 Declaration = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
 
-def partitioned(  # noqa: PLR0913  (an asset's declaration)
-    stage: Stage,
+def declared(
+    record: Asset,
     *,
     group: str,
     kinds: set[str],
     needs: dict[str, Any],
-    schema: pa.Schema | None = None,
-    deps: Deps = (),
-    pool: str | None = None,
-    condition: dg.AutomationCondition = FILL_MISSING,
+    concurrency_pool: str | None = None,
     checks: Sequence[dg.AssetCheckSpec] = (),
 ) -> Declaration:
-    """Declare an asset with one part for each partition of the pool.
+    """Declare an asset of the table; the function below makes it.
 
     Args:
-        stage: what makes it; gives name and code version.
+        record: its record.
         group: in the UI.
         kinds: of its files and tools.
         needs: tags of ``executors.needs``.
-        schema: columns of its table, shown in the UI; None where it has no table.
-        deps: upstream assets, partition by partition where they are partitioned.
-        pool: Dagster's concurrency pool.
-        condition: when the automation asks for a partition.
+        concurrency_pool: Dagster's, which limits how many steps run at once.
         checks: beside the one of counts.
     """
+    partitions = partitions_of(record)
     return dg.asset(
-        name=stage.asset,
-        # In a process that fills what is missing, see `partitions.fills_missing`.
-        partitions_def=PARTITIONS,
-        backfill_policy=BATCH if PARTITIONS else None,
-        metadata=column_schema(schema) if schema else None,
-        automation_condition=condition,
-        **_common(stage, group, kinds, needs, deps, pool, checks),
+        name=record.name,
+        code_version=record.version,
+        partitions_def=partitions,
+        backfill_policy=BATCH if partitions else None,
+        deps=[_dependency(record, name) for name in record.deps],
+        metadata=_columns(record),
+        group_name=group,
+        kinds=kinds,
+        owners=["team:data"],
+        op_tags=needs,
+        pool=concurrency_pool,
+        check_specs=[counts_check(record), *checks],
     )
 
 
-def fan_in(  # noqa: PLR0913
-    stage: Stage,
-    *,
-    group: str,
-    kinds: set[str],
-    needs: dict[str, Any],
-    deps: Deps,
-    condition: dg.AutomationCondition,
-    pool: str | None = None,
-    description: str | None = None,
-) -> Declaration:
-    """Declare an asset made from all partitions of the pool.
-
-    Args:
-        stage: what makes it; gives key and code version.
-        group: in the UI.
-        kinds: of its files and tools.
-        needs: tags of ``executors.needs``.
-        deps: upstream assets.
-        condition: when the automation refreshes it.
-        pool: Dagster's concurrency pool.
-        description: where it is not the docstring.
-    """
-    return dg.asset(
-        key=stage.asset.split("/"),
-        description=description,
-        automation_condition=condition,
-        **_common(stage, group, kinds, needs, deps, pool),
-    )
+def partitions_of(record: Asset) -> dg.PartitionsDefinition | None:
+    """What an asset is partitioned by in this process, see ``fill``."""
+    return None if fills_missing() else AXES.get(record.axis)
 
 
-def _common(  # noqa: PLR0913
-    stage: Stage,
-    group: str,
-    kinds: set[str],
-    needs: dict[str, Any],
-    deps: Deps,
-    pool: str | None,
-    checks: Sequence[dg.AssetCheckSpec] = (),
-) -> dict[str, Any]:
-    return {
-        "code_version": stage.version,
-        "group_name": group,
-        "kinds": kinds,
-        "owners": ["team:data"],
-        "op_tags": needs,
-        "deps": list(deps),
-        "pool": pool,
-        "check_specs": [counts_check(stage.asset), *checks],
-    }
+def _dependency(record: Asset, name: str) -> dg.AssetDep:
+    upstream = graph.ASSETS[name]
+    crosses = upstream.axis != record.axis and partitions_of(upstream) and partitions_of(record)
+    return dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping() if crosses else None)
+
+
+def _columns(record: Asset) -> dict[str, Any] | None:
+    """Columns of the asset's first table, for the UI."""
+    tables = [kind.schema for kind in layout.ARTIFACTS if kind.made_by == record.name]
+    schema = next((schema for schema in tables if schema is not None), None)
+    return column_schema(schema) if schema else None

@@ -1,57 +1,43 @@
-"""The partition axis, and what a command without a partition means.
+"""The axes of the pool as Dagster's dynamic partitions.
 
-A partition is a batch of source rows; the ledger in the store is the truth, Dagster's
-dynamic partitions follow it. ``sync`` is idempotent, so a lost instance or a kill between
-planning and registering heals by itself.
+The store is the truth, Dagster's keys follow it: partitions come from the ledger, subsets from
+the settings. ``sync`` is idempotent, so a lost instance or a kill between planning and
+registering heals by itself.
 """
 
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import dagster as dg
 
-from clip_assets.layout import PartitionKey
-from clip_assets.partitions import ledger
-from clip_assets.storage.store import Store
+from clip_assets.layout import Key
+from clip_assets.pool.pool import Axis, Pool
 
-POOL = dg.DynamicPartitionsDefinition(name="pool_partition")
+POOL_PARTITIONS = dg.DynamicPartitionsDefinition(name="pool_partition")
+SUBSET_PARTITIONS = dg.DynamicPartitionsDefinition(name="subset")
 
-_FILL = "CLIP_ASSETS_FILL"
-
-
-def fills_missing() -> bool:
-    """Whether this process was started by ``dagster asset materialize`` without a partition.
-
-    Dagster refuses to materialize a partitioned asset without one. The useful meaning is
-    "everything that is missing", so in such a process the assets are declared without
-    partitions and record each partition that they fill. The variable tells step processes,
-    whose own command line is another one.
-    """
-    without = not any(argument.startswith("--partition") for argument in sys.argv)
-    if sys.argv[1:3] == ["asset", "materialize"] and without:
-        os.environ[_FILL] = "missing"
-    return os.environ.get(_FILL) == "missing"
+AXES: Mapping[Axis, dg.DynamicPartitionsDefinition] = MappingProxyType(
+    {"partition": POOL_PARTITIONS, "subset": SUBSET_PARTITIONS}
+)
+"""The axes that have keys of their own."""
 
 
-PARTITIONS = None if fills_missing() else POOL
-"""What partitioned assets declare in this process."""
+def registered(instance: dg.DagsterInstance, axis: Axis = "partition") -> list[Key]:
+    """Keys that Dagster knows: partitions in order of arrival, others as they came to Dagster."""
+    keys = [Key(key) for key in instance.get_dynamic_partitions(str(AXES[axis].name))]
+    return sorted(keys) if axis == "partition" else keys
 
 
-def registered(instance: dg.DagsterInstance) -> list[PartitionKey]:
-    """Partitions that Dagster knows, in order of arrival."""
-    return [PartitionKey(key) for key in sorted(instance.get_dynamic_partitions(str(POOL.name)))]
+def unregistered(instance: dg.DagsterInstance, pool: Pool, axis: Axis = "partition") -> list[Key]:
+    """Keys of the pool that Dagster does not know yet, in their order."""
+    known = set(registered(instance, axis))
+    return [key for key in pool.keys(axis) if key not in known]
 
 
-def unregistered(instance: dg.DagsterInstance, store: Store) -> list[PartitionKey]:
-    """Partitions of the ledger that Dagster does not know yet, in order of arrival."""
-    known = set(registered(instance))
-    return [plan.partition for plan in ledger.plans(store) if plan.partition not in known]
-
-
-def sync(instance: dg.DagsterInstance, store: Store) -> Sequence[PartitionKey]:
-    """Make Dagster know every partition of the ledger; returns the new ones."""
-    new = unregistered(instance, store)
-    if new:
-        instance.add_dynamic_partitions(str(POOL.name), new)
-    return new
+def sync(instance: dg.DagsterInstance, pool: Pool) -> list[Key]:
+    """Make Dagster know every key of the pool; returns the new partitions."""
+    new = {axis: unregistered(instance, pool, axis) for axis in AXES}
+    for axis, keys in new.items():
+        if keys:
+            instance.add_dynamic_partitions(str(AXES[axis].name), keys)
+    return new["partition"]

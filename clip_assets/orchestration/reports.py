@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from clip_assets.pool.stages import Outcome
+from clip_assets import layout
+from clip_assets.pool.asset import Outcome
 from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
@@ -20,7 +21,7 @@ def as_metadata(store: Store, outcome: Outcome) -> dict[str, Any]:
     """What people see on a materialization: counts, rates, bytes, pictures, places."""
     manifest = outcome.manifest
     report = manifest.report
-    row_count = "dagster/partition_row_count" if manifest.partition else "dagster/row_count"
+    row_count = "dagster/partition_row_count" if manifest.key else "dagster/row_count"
     metadata: dict[str, Any] = {
         row_count: report.rows_out,
         "rows_in": report.rows_in,
@@ -53,7 +54,7 @@ def column_schema(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _places(store: Store, manifest: Manifest) -> dict[str, Any]:
-    files = [output for output in manifest.outputs if not output.path.startswith("pictures/")]
+    files = [o for o in manifest.outputs if not o.path.startswith(f"{layout.PICTURES}/")]
     if not files:
         return {}
     first = files[0].path

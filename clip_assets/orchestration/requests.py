@@ -8,41 +8,41 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from clip_assets import planning
-from clip_assets.layout import PartitionKey
-from clip_assets.orchestration.resources import Pool
+from clip_assets import states
+from clip_assets.layout import Key
+from clip_assets.orchestration.partitions import AXES
+from clip_assets.pool.pool import Pool
 
 
-def range_tags(first: PartitionKey, last: PartitionKey) -> dict[str, str]:
-    """Tags of a run over a contiguous range of partitions."""
+def range_tags(first: Key, last: Key) -> dict[str, str]:
+    """Tags of a run over a contiguous range of keys."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
-def asset_key(asset: str) -> dg.AssetKey:
-    """Dagster's key of an asset of the plan."""
-    return dg.AssetKey(asset.split("/"))
-
-
 def run_requests(pool: Pool) -> Iterator[dg.RunRequest]:
-    """One request for every contiguous range with unfinished partitions.
+    """One request for every contiguous range with unfinished partitions, then for fan-ins.
 
-    Fan-in assets follow by their own conditions; they are requested here when no partition
-    is left that could still be made.
+    Fan-ins follow by their own conditions as partitions are made; those that are behind are
+    requested here when no partition is left that could still be made.
     """
-    catalog = pool.catalog()
-    nodes = planning.graph(catalog, pool.settings())
-    every = planning.partitions_of(catalog)
-    partitioned = [asset_key(node.asset) for node in nodes if node.inputs is not None]
-    open_ranges = planning.ranges(planning.unfinished(catalog, nodes, every), every)
-    for first, last in open_ranges:
-        yield dg.RunRequest(tags=range_tags(first, last), asset_selection=partitioned)
-    if not every:
+    assets = pool.assets.values()
+    every = pool.partitions
+    open_ones = states.unfinished(pool, assets, "partition")
+    partitioned = [asset.name for asset in assets if asset.axis == "partition"]
+    for first, last in states.ranges(open_ones, every):
+        yield dg.RunRequest(tags=range_tags(first, last), asset_selection=_keys(partitioned))
+    if not every or set(open_ones) - set(states.failed(pool, assets, "partition")):
         return
-    behind = [
-        asset_key(node.asset)
-        for node in nodes
-        if node.pool_inputs is not None and node.states(catalog, every)[None] != "done"
-    ]
-    hopeless = set(planning.failed(catalog, nodes, every))
-    if behind and all(first == last and first in hopeless for first, last in open_ranges):
-        yield dg.RunRequest(asset_selection=behind)
+    fan_ins = [asset for asset in assets if asset.axis != "partition"]
+    whole = [asset for asset in fan_ins if asset.axis not in AXES]
+    behind = [a.name for a in whole if {*a.states(pool, pool.keys(a.axis)).values()} != {"done"}]
+    if behind:
+        yield dg.RunRequest(asset_selection=_keys(behind))
+    for asset in fan_ins:
+        if asset.axis in AXES:
+            for key in states.unfinished(pool, [asset], asset.axis):
+                yield dg.RunRequest(partition_key=key, asset_selection=_keys([asset.name]))
+
+
+def _keys(names: list[str]) -> list[dg.AssetKey]:
+    return [dg.AssetKey(name) for name in names]

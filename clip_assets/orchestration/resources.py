@@ -1,14 +1,12 @@
-"""Configuration in, plain objects out."""
+"""Configuration in, a pool out."""
 
 import dagster as dg
 
-from clip_assets import settings
-from clip_assets.settings import Settings
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
+from clip_assets import graph
+from clip_assets.pool.pool import Pool
 
 
-class Pool(dg.ConfigurableResource[Store]):
+class PoolResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
     """The pool that the graph works on.
 
     Empty fields are filled from ``CLIP_ASSETS_ROOT`` and ``CLIP_ASSETS_POOL`` when a step
@@ -16,16 +14,8 @@ class Pool(dg.ConfigurableResource[Store]):
     """
 
     root: str = ""
-    pool: str = ""
+    settings_file: str = ""
 
-    def settings(self) -> Settings:
-        """Settings of the pool as they are now."""
-        return settings.load(self.root or None, self.pool or None)
-
-    def store(self) -> Store:
-        """The pool's files."""
-        return Store.open(self.settings().root)
-
-    def catalog(self) -> Catalog:
-        """What is done, as this step sees it."""
-        return Catalog(self.store())
+    def open(self) -> Pool:
+        """The pool as it is now; made if it is not there."""
+        return graph.open_pool(self.root or None, self.settings_file or None, create=True)

@@ -4,32 +4,29 @@ One process, so that imports and the model are paid for once; Dagster's runs, so
 lineage and checks are those of the UI. A failed partition never holds back the others.
 """
 
-import itertools
 import logging
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
-from clip_assets import planning
-from clip_assets.download import retry
-from clip_assets.download.image_shards import IMAGE_SHARDS
+from clip_assets import graph, layout, states
+from clip_assets.download.retry import due_urls
 from clip_assets.errors import ConfigurationError, NotReadyError
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import WHOLE, Key
 from clip_assets.orchestration import orphans
-from clip_assets.orchestration.partitions import sync
-from clip_assets.orchestration.requests import asset_key, range_tags
-from clip_assets.orchestration.resources import Pool
-from clip_assets.planning import Node
-from clip_assets.storage.manifests import Catalog
+from clip_assets.orchestration.bodies import ERRORS
+from clip_assets.orchestration.partitions import AXES, registered, sync
+from clip_assets.orchestration.requests import range_tags
+from clip_assets.orchestration.resources import PoolResource
+from clip_assets.pool.asset import Asset
+from clip_assets.pool.pool import Axis, Pool
 
 logger = logging.getLogger(__name__)
 
 NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
-
-_NOT_READY = f"{NotReadyError.__module__}.{NotReadyError.__qualname__}: "
 
 
 @dataclass(slots=True)
@@ -45,10 +42,8 @@ class Summary:
     """
 
     runs: list[str] = field(default_factory=list[str])
-    partitions: list[PartitionKey] = field(default_factory=list[PartitionKey])
-    retried: dict[PartitionKey, dict[str, int]] = field(
-        default_factory=dict[PartitionKey, dict[str, int]]
-    )
+    partitions: list[Key] = field(default_factory=list[Key])
+    retried: dict[Key, dict[str, int]] = field(default_factory=dict[Key, dict[str, int]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -57,18 +52,18 @@ class PoolRun:
 
     Args:
         definitions: the code location.
-        pool: the pool.
+        resource: the pool.
         instance: where events go.
     """
 
     def __init__(
-        self, definitions: dg.Definitions, pool: Pool, instance: dg.DagsterInstance
+        self, definitions: dg.Definitions, resource: PoolResource, instance: dg.DagsterInstance
     ) -> None:
         self._definitions = definitions
-        self._pool = pool
+        self._pool = resource.open()
         self._instance = instance
         self._summary = Summary()
-        self._failed: set[str] = set()
+        self._failed: set[Key] = set()
 
     def run(
         self, select: str = "*", partitions: str = "missing", *, retry_failed: bool = False
@@ -77,105 +72,103 @@ class PoolRun:
 
         Args:
             select: an asset selection in Dagster's syntax.
-            partitions: see ``planning.chosen``.
+            partitions: see ``states.chosen``.
             retry_failed: before, fetch again what failed for a reason that may have passed.
 
         Raises:
             ConfigurationError: the selection or the partitions name nothing.
         """
-        sync(self._instance, self._pool.store())
+        sync(self._instance, self._pool)
         orphans.bury(self._instance)
         if retry_failed:
             self._retry(partitions)
-        catalog, nodes = self._now(self._selected(select))
-        chosen = planning.chosen(partitions, catalog, nodes)
-        for partitioned, group in itertools.groupby(nodes, lambda node: node.inputs is not None):
-            assets = {node.asset for node in group}
-            if partitioned:
-                # What earlier groups made is new to later ones, so "missing" is asked again.
-                self._run_partitions(assets, None if partitions == "missing" else chosen)
+        assets = self._selected(select)
+        chosen = states.chosen(partitions, self._look(), assets)
+        for axis, batch in batches(assets):
+            if axis == "partition":
+                # What earlier batches made is new to later ones, so "missing" is asked again.
+                self._run_keys(axis, batch, None if partitions == "missing" else chosen)
+            elif axis in AXES:
+                self._run_keys(axis, batch, None)
             else:
-                self._run_pool(assets)
+                self._run_whole(batch)
         return self._summary
 
-    def _now(self, assets: Container[str]) -> tuple[Catalog, list[Node]]:
-        """The store as it is at this moment, and what these assets would be made from."""
-        catalog = Catalog(self._pool.store())
-        nodes = planning.graph(catalog, self._pool.settings())
-        return catalog, [node for node in nodes if node.asset in assets]
+    def _look(self) -> Pool:
+        """The pool as it is at this moment."""
+        self._pool = self._pool.renewed()
+        return self._pool
 
     def _retry(self, partitions: str) -> None:
         """Fetch again in every chosen partition that is downloaded."""
-        catalog, nodes = self._now({IMAGE_SHARDS.asset})
+        shards, pool = graph.ASSETS[layout.IMAGE_SHARDS], self._look()
         # A partition that has failed urls is done all the same, so "missing" would leave it out.
-        spec = "all" if partitions == "missing" else partitions
-        settings = self._pool.settings().download
-        chosen = planning.chosen(spec, catalog, nodes)
-        due = [key for key in chosen if retry.is_due(catalog, key, settings)]
-        config = {"ops": {IMAGE_SHARDS.asset: {"config": {"retry_failed": True}}}}
-        for first, last in planning.ranges(due, planning.partitions_of(catalog)):
-            self._execute(nodes, range_tags(first, last), config)
-        after = self._pool.catalog()
-        for key in due:
+        chosen = states.chosen("all" if partitions == "missing" else partitions, pool, [shards])
+        due = {key: urls for key in chosen if (urls := due_urls(pool, key))}
+        before = {key: pool.catalog.require(shards.name, key).report.rows_out for key in due}
+        config = {"ops": {shards.name: {"config": {"retry_failed": True}}}}
+        for first, last in states.ranges(due, pool.partitions):
+            self._execute([shards], range_tags(first, last), config)
+        after = self._look().catalog
+        for key, urls in due.items():
             if key not in self._failed:
-                figures = after.require(IMAGE_SHARDS.asset, key).report.figures
-                counts = {name: figures[name] for name in ("retried", "recovered")}
-                logger.info("%s: %s urls fetched again, %s images gained", key, *counts.values())
-                self._summary.retried[key] = counts
+                gained = after.require(shards.name, key).report.rows_out - before[key]
+                logger.info("%s: %s urls fetched again, %s images gained", key, urls, gained)
+                self._summary.retried[key] = {"retried": urls, "recovered": gained}
 
-    def _selected(self, select: str) -> set[str]:
-        graph = self._definitions.resolve_asset_graph()
+    def _selected(self, select: str) -> list[Asset]:
+        whole = self._definitions.resolve_asset_graph()
         try:
-            keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(graph)
+            keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(whole)
         except Exception as error:  # Dagster's parser raises several kinds
             raise ConfigurationError(
                 "--select", repr(select), "assets of the graph", str(error)
             ) from error
-        return {key.to_user_string() for key in keys}
+        names = {key.to_user_string() for key in keys}
+        return [asset for name, asset in graph.ASSETS.items() if name in names]
 
-    def _run_partitions(self, assets: set[str], chosen: Sequence[PartitionKey] | None) -> None:
-        """Run again without the failed partitions until nothing is left that can be done."""
-        before: list[PartitionKey] = []
+    def _run_keys(self, axis: Axis, assets: Sequence[Asset], chosen: Sequence[Key] | None) -> None:
+        """Run again without the failed keys until nothing is left that can be done."""
+        before: list[Key] = []
         while True:
-            catalog, nodes = self._now(assets)
-            every = planning.partitions_of(catalog)
-            wanted = every if chosen is None else chosen
-            todo = self._outdated(catalog, nodes, [k for k in wanted if k not in self._failed])
-            if not todo or todo == before:
+            pool = self._look()
+            wanted = pool.keys(axis) if chosen is None else chosen
+            todo = self._outdated(pool, assets, [k for k in wanted if k not in self._failed])
+            if not pool.partitions or not todo or todo == before:
                 return
             before = todo
-            self._summary.partitions += [k for k in todo if k not in self._summary.partitions]
-            for first, last in planning.ranges(todo, every):
-                self._execute(nodes, range_tags(first, last))
+            if axis == "partition":
+                new = [key for key in todo if key not in self._summary.partitions]
+                self._summary.partitions += new
+            for first, last in states.ranges(todo, registered(self._instance, axis)):
+                self._execute(assets, range_tags(first, last))
 
-    def _outdated(
-        self, catalog: Catalog, nodes: Sequence[Node], keys: Sequence[PartitionKey]
-    ) -> list[PartitionKey]:
-        """Partitions of which the store or Dagster lacks an asset."""
-        outdated: set[PartitionKey] = set()
-        for node in nodes:
-            recorded = self._instance.get_materialized_partitions(asset_key(node.asset))
-            states = node.states(catalog, keys)
-            outdated |= {key for key in keys if states[key] != "done" or key not in recorded}
+    def _outdated(self, pool: Pool, assets: Iterable[Asset], keys: Sequence[Key]) -> list[Key]:
+        """Keys of which the store or Dagster lacks an asset."""
+        outdated: set[Key] = set()
+        for asset in assets:
+            recorded = self._instance.get_materialized_partitions(dg.AssetKey(asset.name))
+            of_asset = asset.states(pool, keys)
+            outdated |= {key for key in keys if of_asset[key] != "done" or key not in recorded}
         return [key for key in keys if key in outdated]
 
-    def _run_pool(self, assets: set[str]) -> None:
+    def _run_whole(self, assets: Sequence[Asset]) -> None:
         """Run what is behind, and then what is behind because of that."""
         tried: set[str] = set()
         while True:
-            catalog, nodes = self._now(assets - tried)
-            behind = [node for node in nodes if self._is_behind(catalog, node)]
-            if not behind or not planning.partitions_of(catalog):
+            pool = self._look()
+            behind = [a for a in assets if a.name not in tried and self._is_behind(pool, a)]
+            if not behind or not pool.partitions:
                 return
-            tried |= {node.asset for node in behind}
+            tried |= {asset.name for asset in behind}
             self._execute(behind, {})
 
-    def _is_behind(self, catalog: Catalog, node: Node) -> bool:
-        recorded = self._instance.get_latest_materialization_event(asset_key(node.asset))
-        return recorded is None or node.states(catalog, [])[None] != "done"
+    def _is_behind(self, pool: Pool, asset: Asset) -> bool:
+        recorded = self._instance.get_latest_materialization_event(dg.AssetKey(asset.name))
+        return recorded is None or asset.state(pool, WHOLE) != "done"
 
     def _execute(
-        self, nodes: Sequence[Node], tags: dict[str, str], config: Mapping[str, Any] = NO_CONFIG
+        self, assets: Sequence[Asset], tags: dict[str, str], config: Mapping[str, Any] = NO_CONFIG
     ) -> None:
         """One Dagster run.
 
@@ -183,11 +176,11 @@ class PoolRun:
             KeyboardInterrupt: the process was asked to stop, which Dagster takes for a failure.
         """
         where = "..".join(dict.fromkeys(tags.values())) or "pool"
-        logger.info("materializing %s of %s", ", ".join(node.asset for node in nodes), where)
+        logger.info("materializing %s of %s", ", ".join(asset.name for asset in assets), where)
         job = self._definitions.resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(
             instance=self._instance,
-            asset_selection=[asset_key(node.asset) for node in nodes],
+            asset_selection=[dg.AssetKey(asset.name) for asset in assets],
             tags=tags | orphans.process_tag(),
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **config},
@@ -197,10 +190,47 @@ class PoolRun:
             raise KeyboardInterrupt
         # What lacks its input because that failed is no failure of its own.
         causes = bool(self._summary.failures)
-        for asset, partition, message in _failures(result):
-            if not (causes and message.startswith(_NOT_READY)):
-                self._summary.failures[f"{asset} {partition}".strip()] = message
-            self._failed.add(partition)
+        for failure in _failures(result):
+            if not (causes and failure.error == NotReadyError.__name__):
+                name = f"{failure.asset} {failure.key}".strip()
+                self._summary.failures[name] = failure.message
+            self._failed.add(failure.key)
+
+
+def batches(assets: Sequence[Asset]) -> Iterator[tuple[Axis, list[Asset]]]:
+    """Assets of one axis that can be made in one run, as many at a time as their order allows.
+
+    Args:
+        assets: upstream first.
+    """
+    left = list(assets)
+    while left:
+        for axis in ("partition", "pool", "subset"):
+            batch = _ready(left, axis)
+            if batch:
+                left = [asset for asset in left if asset not in batch]
+                yield axis, batch
+
+
+def _ready(left: Sequence[Asset], axis: Axis) -> list[Asset]:
+    """Assets of an axis that wait for none but each other."""
+    waiting = {asset.name for asset in left}
+    batch: list[Asset] = []
+    for asset in left:
+        if asset.axis == axis and not waiting.intersection(asset.deps):
+            batch.append(asset)
+            waiting.discard(asset.name)
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One key that failed, ``WHOLE`` for all of a step."""
+
+    asset: str
+    key: Key
+    error: str
+    message: str
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
@@ -212,13 +242,14 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(error is not None and error.cls_name == name for error in errors)
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str, str]]:
-    """Asset, partition and message of everything that failed; partition "" for all of a step."""
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[Failed]:
+    """Everything that failed in a run, key by key where the step says so."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
-        asset = str(event.step_key).replace("__", "/")
-        partitions = data.user_failure_data.metadata if data.user_failure_data else {}
-        for key, message in partitions.items():
-            yield asset, key, str(message.value)
-        if not partitions and data.error:
-            yield asset, "", (data.error.cause or data.error).message.strip()
+        told = data.user_failure_data.metadata.get(ERRORS) if data.user_failure_data else None
+        if isinstance(told, dg.JsonMetadataValue) and isinstance(told.data, dict):
+            for key, (error, message) in told.data["by_key"].items():
+                yield Failed(told.data["asset"], Key(key), error, message)
+        elif data.error:
+            cause = data.error.cause or data.error
+            yield Failed(str(event.step_key), WHOLE, str(cause.cls_name), cause.message.strip())

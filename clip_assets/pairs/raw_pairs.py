@@ -11,30 +11,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clip_assets import layout
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import Key
 from clip_assets.pairs import columns, direct, opening, reading
 from clip_assets.pairs.outputs import NotCleanError, Outputs, Rows
 from clip_assets.pairs.staging import Staging
-from clip_assets.partitions import ledger
-from clip_assets.partitions.ledger import PartitionPlan, SourceRange
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.settings import Sources
+from clip_assets.partitions.ledger import SourceRange
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import sql
-from clip_assets.storage.manifests import Catalog, Report
-
-RAW_PAIRS = Stage("raw_pairs", "1")
+from clip_assets.storage.manifests import Report
 
 MEMORY_BYTES = 1 << 30
 """Bound on DuckDB's memory; rows beyond it wait on disk. Python adds one batch of rows."""
 
 
-def raw_pairs_inputs(plan: PartitionPlan, settings: Sources) -> dict[str, str]:
+def raw_pairs_inputs(pool: Pool, partition: Key) -> Inputs:
     """The plan and the settings that decide what is read, and how."""
+    settings = pool.settings.sources
     chosen = json.dumps([settings.columns, settings.duplicates], sort_keys=True)
-    return {"plan": plan.digest(), "settings": hashlib.sha256(chosen.encode()).hexdigest()}
+    return {
+        "plan": pool.plan(partition).digest(),
+        "settings": hashlib.sha256(chosen.encode()).hexdigest(),
+    }
 
 
-def raw_pairs(catalog: Catalog, partition: PartitionKey, settings: Sources) -> Outcome:
+def raw_pairs(pool: Pool, partition: Key) -> Outcome:
     """Read a partition's source rows.
 
     Memory: ``MEMORY_BYTES`` and one batch, whatever the partition's size.
@@ -45,14 +47,21 @@ def raw_pairs(catalog: Catalog, partition: PartitionKey, settings: Sources) -> O
         SourceChangedError: a planned file is another one.
         SourceFormatError: a file holds no urls, or not what its name says.
     """
-    plan = ledger.read_plan(catalog.store, partition)
-    inputs = raw_pairs_inputs(plan, settings)
-    return materialize(
-        catalog, RAW_PAIRS, partition, inputs, lambda run: _read_sources(run, plan.ranges, settings)
-    )
+    return materialize(pool, RAW_PAIRS, partition, _read_sources)
 
 
-def _read_sources(run: StageRun, ranges: Sequence[SourceRange], settings: Sources) -> Report:
+RAW_PAIRS = Asset(
+    layout.RAW_PAIRS,
+    "1",
+    make=raw_pairs,
+    inputs=raw_pairs_inputs,
+    settings=("plan", "settings"),
+)
+
+
+def _read_sources(run: StageRun) -> Report:
+    settings = run.pool.settings.sources
+    ranges = run.pool.plan(run.partition).ranges
     for source in ranges:
         opening.verify(source)
     understood = columns.understood(settings.columns)

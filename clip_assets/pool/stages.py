@@ -10,9 +10,8 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,9 +23,11 @@ from clip_assets.errors import (
     MissingArtifactError,
     NotReadyError,
 )
-from clip_assets.layout import PartitionKey
-from clip_assets.storage import locks, manifests
-from clip_assets.storage.manifests import Artifact, Catalog, Failure, Manifest, Report
+from clip_assets.layout import WHOLE, Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.storage import locks
+from clip_assets.storage.manifests import Failure, Manifest, Output, Report, named
 from clip_assets.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -38,57 +39,43 @@ UNFINISHED = "unfinished"
 """Code version of a manifest whose partition is being made again: it equals no stage's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What makes an asset.
-
-    Args:
-        asset: the asset's name.
-        version: raised when the same inputs would give other outputs.
-        rows_from: the upstream asset whose rows out are this stage's rows in, partition by
-            partition; empty where there is none. A difference stops the partition.
-    """
-
-    asset: str
-    version: str
-    rows_from: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished stage: its manifest, and whether it was already there."""
-
-    manifest: Manifest
-    reused: bool
-
-
 class StageRun:
-    """One run of a stage over one partition (or over the pool, with partition None)."""
+    """One run of a stage over one key of its asset."""
 
-    def __init__(self, store: Store, stage: Stage, partition: PartitionKey | None) -> None:
-        self.store = store
-        self.stage = stage
-        self._partition = partition
-        self.work_folder = layout.work(stage.asset, partition)
-        self._artifacts: dict[str, Artifact] = {}
+    def __init__(self, pool: Pool, asset: Asset, key: Key) -> None:
+        self.pool = pool
+        self.asset = asset
+        self.key = key
+        self.work_folder = layout.work(asset.name, key)
+        self._outputs: dict[str, Output] = {}
+
+    @property
+    def store(self) -> Store:
+        """The pool's files."""
+        return self.pool.store
+
+    @property
+    def name(self) -> str:
+        """Asset and key, for people."""
+        return named(self.asset.name, self.key)
 
     @property
     def partition(self) -> PartitionKey:
         """The partition's key; only partitioned stages ask for it."""
-        assert self._partition is not None, f"{self.stage.asset} is not partitioned"
-        return self._partition
+        assert self.key != WHOLE, f"{self.asset.name} is not partitioned"
+        return self.key
 
     @contextmanager
     def publish(self, path: str) -> Generator[Path]:
         """Publish an output of this run, see ``Store.publish``."""
         with self.store.publish(path) as part:
             yield part
-            artifact = _artifact(part, path)
-        self._artifacts[path] = artifact
+            output = _output(part, path)
+        self._outputs[path] = output
 
     def publish_picture(self, name: str, content: bytes) -> str:
         """Publish a picture for people and return its path."""
-        path = layout.picture(self.stage.asset, self._partition, name)
+        path = layout.picture(self.asset.name, self.key, name)
         with self.publish(path) as part:
             part.write_bytes(content)
         return path
@@ -96,39 +83,36 @@ class StageRun:
     def adopt(self, path: str) -> None:
         """Count a file that an earlier, killed run published as an output of this one."""
         with self.store.local(path) as file:
-            self._artifacts[path] = _artifact(file, path)
+            self._outputs[path] = _output(file, path)
 
-    def keep(self, artifact: Artifact) -> None:
+    def keep(self, output: Output) -> None:
         """Count an output of the last run, unchanged, as an output of this one."""
-        self._artifacts[artifact.path] = artifact
+        self._outputs[output.path] = output
 
     @property
-    def artifacts(self) -> list[Artifact]:
+    def outputs(self) -> list[Output]:
         """Every output so far, in order of publication."""
-        return list(self._artifacts.values())
+        return list(self._outputs.values())
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Tell how far the stage is; people read it in Dagster's log or on a terminal."""
-        name = f"{self.stage.asset} {self._partition or ''}".strip()
-        logger.info("%s: %s of %s %s", name, f"{done:,}", f"{total:,}", unit)
+        logger.info("%s: %s of %s %s", self.name, f"{done:,}", f"{total:,}", unit)
 
 
 def materialize(
-    catalog: Catalog,
-    stage: Stage,
-    partition: PartitionKey | None,
-    inputs: Mapping[str, str],
+    pool: Pool,
+    asset: Asset,
+    key: Key,
     work: Callable[[StageRun], Report],
     *,
     again: bool = False,
 ) -> Outcome:
-    """Bring one asset or partition up to date.
+    """Bring one key of an asset up to date.
 
     Args:
-        catalog: the pool's manifests; the new one is added.
-        stage: which asset, made by which version of its code.
-        partition: which partition, None for an unpartitioned asset.
-        inputs: what it is made from: digests from the catalog, and settings.
+        pool: the pool; its catalog gets the new manifest.
+        asset: which asset, made by which version of its code.
+        key: which partition or subset, ``WHOLE`` for an asset that is made once.
         work: makes the outputs; it may find finished chunks of a killed run and go on.
         again: run it also when inputs and code are those of the last run.
 
@@ -136,34 +120,32 @@ def materialize(
         The manifest; ``reused`` when inputs and code are those of the last run.
 
     Raises:
-        BusyError: another process is writing the same partition.
+        BusyError: another process is writing the same key.
         ClipAssetsError: the stage's own; it is also recorded in the store.
     """
-    store = catalog.store
-    if not again and (finished := current(catalog, stage, partition, inputs)):
+    catalog = pool.catalog
+    if not again and (finished := current(pool, asset, key)):
         # A failure with other inputs, since taken back, no longer matters.
-        store.delete(layout.failure(stage.asset, partition))
+        catalog.forget_failure(asset.name, key)
         return finished
-    with locks.exclusive(store, f"{stage.asset}/{partition or 'pool'}"):
-        before = catalog.get(stage.asset, partition)
+    inputs = asset.made_from(pool, key)
+    with locks.exclusive(pool.store, f"{asset.name}/{key or 'pool'}"):
+        before = catalog.get(asset.name, key)
         if before:
             # Files are replaced one by one; until the last one is, the old manifest must not
             # count, not even for somebody who goes back to the old inputs.
-            Catalog(store).put(replace(before, code_version=UNFINISHED))
-        with recorded(catalog, stage, partition):
-            manifest = _run(catalog, stage, partition, inputs, work)
-            _retire(store, before, manifest)
+            catalog.invalidate(before, UNFINISHED)
+        with recorded(pool, asset, key):
+            manifest = _run(StageRun(pool, asset, key), inputs, work)
+            _retire(pool.store, before, manifest)
             catalog.put(manifest)
-        store.delete(layout.work(stage.asset, partition))
+        pool.store.delete(layout.work(asset.name, key))
         return Outcome(manifest, reused=False)
 
 
 @contextmanager
-def recorded(catalog: Catalog, stage: Stage, partition: PartitionKey | None) -> Generator[None]:
-    """Record in the store what stops the block, unless it is another one's fault or turn.
-
-    ``materialize`` does so itself; this is for what a stage must know before it has its inputs.
-    """
+def recorded(pool: Pool, asset: Asset, key: Key) -> Generator[None]:
+    """Record in the store what stops the block, unless it is another one's fault or turn."""
     try:
         yield
     except (BusyError, NotReadyError, MissingArtifactError):
@@ -172,38 +154,29 @@ def recorded(catalog: Catalog, stage: Stage, partition: PartitionKey | None) -> 
         failure = Failure(type(error).__name__, str(error), _now())
         # The fault may be the store itself; the first error is the one to tell.
         with suppress(OSError, ClipAssetsError):
-            manifests.write_failure(catalog.store, stage.asset, partition, failure)
+            pool.catalog.put_failure(asset.name, key, failure)
         raise
 
 
-def current(
-    catalog: Catalog, stage: Stage, partition: PartitionKey | None, inputs: Mapping[str, str]
-) -> Outcome | None:
-    """What the stage made, if it was made from these inputs by this code; else None."""
-    manifest = catalog.get(stage.asset, partition)
-    if manifest and (manifest.inputs, manifest.code_version) == (dict(inputs), stage.version):
+def current(pool: Pool, asset: Asset, key: Key) -> Outcome | None:
+    """What the stage made, if it was made from today's inputs by today's code; else None."""
+    manifest = pool.catalog.get(asset.name, key)
+    if manifest and asset.is_current(pool, manifest):
         return Outcome(manifest, reused=True)
     return None
 
 
-def _run(
-    catalog: Catalog,
-    stage: Stage,
-    partition: PartitionKey | None,
-    inputs: Mapping[str, str],
-    work: Callable[[StageRun], Report],
-) -> Manifest:
-    run = StageRun(catalog.store, stage, partition)
+def _run(run: StageRun, inputs: Inputs, work: Callable[[StageRun], Report]) -> Manifest:
     start = time.monotonic()
     _reset_peak_memory()
     report = work(run)
-    _check_counts(catalog, stage, partition, report)
+    _check_counts(run, report)
     return Manifest(
-        asset=stage.asset,
-        partition=partition,
-        code_version=stage.version,
-        inputs=dict(inputs),
-        outputs=run.artifacts,
+        asset=run.asset.name,
+        key=run.key,
+        code_version=run.asset.version,
+        inputs=inputs,
+        outputs=run.outputs,
         report=report,
         seconds=round(time.monotonic() - start, 3),
         peak_memory_bytes=_peak_memory_bytes(),
@@ -211,26 +184,24 @@ def _run(
     )
 
 
-def _check_counts(
-    catalog: Catalog, stage: Stage, partition: PartitionKey | None, report: Report
-) -> None:
-    where = f"{stage.asset} {partition or ''}".strip()
+def _check_counts(run: StageRun, report: Report) -> None:
     if not report.balances:
         raise CheckFailedError(
-            where,
+            run.name,
             f"{report.rows_out:,} rows out and {report.dropped} dropped of {report.rows_in:,} in",
             "every row in to be a row out or dropped for a reason",
             "This is a defect of the stage; please report it with the partition's plan.",
         )
-    if not stage.rows_from:
+    upstream = run.asset.rows_from
+    if not upstream:
         return
-    passed_on = catalog.require(stage.rows_from, partition).report.rows_out
+    passed_on = run.pool.catalog.require(upstream, run.key).report.rows_out
     if report.rows_in != passed_on:
         raise CheckFailedError(
-            where,
+            run.name,
             f"{report.rows_in:,} rows in",
-            f"the {passed_on:,} rows that {stage.rows_from} passed on",
-            f"A file of {stage.rows_from} changed since; materialize it again.",
+            f"the {passed_on:,} rows that {upstream} passed on",
+            f"A file of {upstream} changed since; materialize it again.",
         )
 
 
@@ -243,11 +214,9 @@ def _retire(store: Store, before: Manifest | None, now: Manifest) -> None:
             store.delete(output.path)
 
 
-def _artifact(file: Path, path: str) -> Artifact:
+def _output(file: Path, path: str) -> Output:
     with file.open("rb") as content:
-        return Artifact(
-            path, file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
-        )
+        return Output(path, file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest())
 
 
 def _now() -> str:

@@ -1,19 +1,17 @@
-"""What a fan-in asset finds upstream: partitions that are current, stale or missing.
+"""What an asset that is made from all keys of another one finds: current, stale or missing.
 
 Only looks at manifests; what a stage does about the stale and missing ones is its own matter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Stage, current
-from clip_assets.storage.manifests import Catalog
+from clip_assets.layout import Key
+from clip_assets.pool.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Partitions of an upstream asset, each list in the pool's order.
+    """Keys of an upstream asset, each list in the pool's order.
 
     Args:
         done: there, whatever they were made from.
@@ -22,33 +20,26 @@ class Upstream:
         missing: not there.
     """
 
-    done: list[PartitionKey]
-    current: list[PartitionKey]
-    stale: list[PartitionKey]
-    missing: list[PartitionKey]
+    done: list[Key]
+    current: list[Key]
+    stale: list[Key]
+    missing: list[Key]
 
 
-def look(
-    catalog: Catalog,
-    stage: Stage,
-    partitions: Sequence[PartitionKey],
-    inputs: Callable[[PartitionKey], Mapping[str, str]],
-) -> Upstream:
-    """Sort the pool's partitions by what has become of them in one upstream stage.
-
-    Args:
-        catalog: the pool's manifests.
-        stage: the upstream stage.
-        partitions: every partition of the pool, in order.
-        inputs: what the upstream stage would be made from today.
-    """
-    found = Upstream([], [], [], [])
-    catalog.preload(stage.asset, partitions)
-    for partition in partitions:
-        if catalog.get(stage.asset, partition) is None:
-            found.missing.append(partition)
+def upstream(pool: Pool, name: str) -> Upstream:
+    """Sort the keys of an asset by what has become of them."""
+    asset = pool.assets[name]
+    keys = pool.keys(asset.axis)
+    for read in (*asset.deps, name):
+        if pool.assets[read].axis == asset.axis:
+            pool.catalog.preload(read, keys)
+    sorted_keys = Upstream([], [], [], [])
+    for key in keys:
+        manifest = pool.catalog.get(name, key)
+        if manifest is None:
+            sorted_keys.missing.append(key)
             continue
-        found.done.append(partition)
-        same = current(catalog, stage, partition, inputs(partition))
-        (found.current if same else found.stale).append(partition)
-    return found
+        sorted_keys.done.append(key)
+        is_current = asset.is_current(pool, manifest)
+        (sorted_keys.current if is_current else sorted_keys.stale).append(key)
+    return sorted_keys

@@ -3,6 +3,7 @@
 Finding neighbours of the vector is ``retrieval.search``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,26 +49,44 @@ def unit(embedding: npt.NDArray[np.floating], dim: int) -> Vector:
     return (vector / length).astype(np.float32)
 
 
-def encode(query: str | Path | bytes, encoder: Encoder | None) -> npt.NDArray[np.float16]:
+def encode(query: str | Path | bytes, encoder: Callable[[], Encoder]) -> npt.NDArray[np.float16]:
     """The embedding of a text or an image.
+
+    Args:
+        query: the text, or the image.
+        encoder: loads the model, when the query is one that it could embed.
 
     Returns:
         (1, dim) float16.
 
     Raises:
-        ConfigurationError: the text is empty, there is no such file, or no model at hand.
+        ConfigurationError: the text is empty, or there is no such file.
         ImageError: it is no image.
     """
-    if encoder is None:
-        kind = "text" if isinstance(query, str) else "image"
-        raise ConfigurationError(
-            f"search by {kind}", "no model", "an encoder", "Open the searcher with an encoder."
-        )
     if isinstance(query, str):
         if not query.strip():
             raise _wrong("an empty text", "some words")
-        return encoder.encode_text([query])
-    return encoder.encode_images([encoder.preprocess(_content(query))])
+        return encoder().encode_text([query])
+    content = _content(query)
+    model = encoder()
+    return model.encode_images([model.preprocess(content)])
+
+
+def vector_in(file: str) -> npt.NDArray[np.floating]:
+    """The embedding that a .npy file holds, of shape (dim,) or (1, dim).
+
+    Raises:
+        ConfigurationError: it holds no vector of numbers.
+    """
+    expected, advice = "a .npy file of one vector of numbers", "Write it with numpy.save."
+    try:
+        with Path(file).open("rb") as content:
+            array = np.lib.format.read_array(content, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigurationError(file, str(error), expected, advice) from error
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ConfigurationError(file, f"numbers of type {array.dtype}", expected, advice)
+    return array.squeeze()
 
 
 def _content(image: Path | bytes) -> bytes:

@@ -82,7 +82,7 @@ class Rows:
         """The file of a range of ids, and where each of its row groups starts."""
         if slot not in self._files:
             path = layout.index_rows(self._version.name, slot)
-            local = self._stack.enter_context(self._store.local(path, "id_mapping"))
+            local = self._stack.enter_context(self._store.local(path))
             file = self._stack.enter_context(pq.ParquetFile(local, memory_map=True))
             self._files[slot] = file, list(accumulate(_group_sizes(file), initial=0))
         return self._files[slot]

@@ -16,10 +16,10 @@ from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMi
 from clip_assets.index import versions
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
+from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Uid, Vector
 from clip_assets.retrieval.rows import Rows
-from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index
@@ -71,40 +71,30 @@ class Searcher:
     Indices stay on the disk and are read as they are needed; an exact index is loaded.
     """
 
-    def __init__(self, store: Store, version: Version, encoder: Encoder | None = None) -> None:
+    def __init__(self, pool: Pool, version: Version) -> None:
         self.version = version
-        self._store = store
-        self._encoder = encoder
+        self._pool = pool
+        self._store = pool.store
         self._stack = ExitStack()
-        self._rows = Rows(store, version, self._stack)
+        self._rows = Rows(pool.store, version, self._stack)
         self._indices: dict[str, Index] = {}
 
     @classmethod
-    def open(cls, store: Store, encoder: Encoder | None = None) -> Self:
-        """Open the version that is served.
-
-        Args:
-            store: the pool's files.
-            encoder: for searching by text or image; the model of the index.
+    def open(cls, pool: Pool) -> Self:
+        """Open the version that is served; a model is loaded by the first query that needs one.
 
         Raises:
             MissingArtifactError: no version is served yet.
-            ModelMismatchError: the encoder is another model.
         """
-        name = versions.current(store)
+        name = versions.current(pool.store)
         if name is None:
             raise MissingArtifactError(
-                store.uri(layout.CURRENT), "no index", "a served version", "Run: clip-assets run"
+                pool.store.uri(layout.CURRENT),
+                "no index",
+                "a served version",
+                "Run: clip-assets run",
             )
-        version = versions.read(store, name)
-        if encoder is not None and encoder.identity.digest() != version.model:
-            raise ModelMismatchError(
-                f"index version {name}",
-                f"vectors of {version.model_name}",
-                f"vectors of {encoder.identity.describe()}, the model of the query",
-                "Search with the model of the index.",
-            )
-        return cls(store, version, encoder)
+        return cls(pool, versions.read(pool.store, name))
 
     def close(self) -> None:
         """Close files, and remove copies of remote ones."""
@@ -118,7 +108,7 @@ class Searcher:
         self.close()
 
     def search(
-        self, query: Query, k: int = 10, threshold: float | None = None, modality: str = "image"
+        self, query: Query, k: int = 10, threshold: float | None = None, side: str = "image"
     ) -> list[Hit]:
         """The pairs nearest to a query, best first.
 
@@ -126,17 +116,19 @@ class Searcher:
             query: a text, image, embedding or pair, see ``retrieval.queries.Query``.
             k: how many at most; fewer if the index has no more.
             threshold: least similarity.
-            modality: ``image`` to compare with images, ``text`` to compare with captions.
+            side: ``image`` to compare with images, ``text`` to compare with captions.
 
         Raises:
             ConfigurationError: one of these cannot be, or the pair is not in the index.
+            ModelLoadError: the query needs the pool's model, which cannot be loaded.
+            ModelMismatchError: the settings name another model than that of the index.
         """
         if k < 1:
             raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
-        if modality not in layout.SIDES:
-            raise ConfigurationError("modality", repr(modality), "image or text", "Choose one.")
-        found = self._nearest(self._vector(query), k, modality)
-        close = [(i, s) for i, s in found if threshold is None or s >= threshold]
+        if side not in layout.SIDES:
+            raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
+        nearest = self._nearest(self._vector(query), k, side)
+        close = [(i, s) for i, s in nearest if threshold is None or s >= threshold]
         rows = self._rows.read([vector_id for vector_id, _ in close])
         return [
             _hit(vector_id, similarity, self._rows.partition(vector_id), row)
@@ -152,6 +144,17 @@ class Searcher:
             case _:
                 embedding = queries.encode(query, self._encoder)
         return queries.unit(embedding, self.version.dim)
+
+    def _encoder(self) -> Encoder:
+        encoder = self._pool.encoder()
+        if encoder.identity.digest() != self.version.model:
+            raise ModelMismatchError(
+                f"index version {self.version.name}",
+                f"vectors of {self.version.model_name}",
+                f"vectors of {encoder.identity.describe()}, the model of the query",
+                "Search with the model of the index.",
+            )
+        return encoder
 
     def _image_vector(self, pair: Uid) -> Vector:
         from clip_assets.index import ann
@@ -177,15 +180,15 @@ class Searcher:
         while True:
             size = min(wanted, index.ntotal)
             similarities, ids = ann.search(index, vector[None], size, probes)
-            found = [
+            used = [
                 (vector_id, similarity)
                 for vector_id, similarity in zip(
                     ids[0].tolist(), similarities[0].tolist(), strict=True
                 )
                 if vector_id >= 0 and self._rows.partition(vector_id) is not None
             ]
-            if len(found) >= k or (size == index.ntotal and probes == lists):
-                return found[:k]
+            if len(used) >= k or (size == index.ntotal and probes == lists):
+                return used[:k]
             # Unused ids, or lists with too few vectors: look further.
             wanted, probes = wanted * WIDER, min(probes * WIDER, lists)
 
@@ -194,7 +197,7 @@ class Searcher:
 
         if side not in self._indices:
             path = layout.index(self.version.name, side)
-            file = self._stack.enter_context(self._store.local(path, "faiss_index"))
+            file = self._stack.enter_context(self._store.local(path))
             self._indices[side] = ann.read(file, self._store.uri(path), mapped=True)
         return self._indices[side]
 

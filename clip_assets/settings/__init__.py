@@ -5,11 +5,12 @@ Read from ``pool.yaml`` at the store's root (or the file named by ``CLIP_ASSETS_
 one section each, see ``sections``; only this module reads files and the environment.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,9 +22,25 @@ from pydantic_settings import (
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
-from clip_assets.settings.sections import Download, Index, Inference, Section, Sources
+from clip_assets.settings.sections import (
+    Download,
+    Index,
+    Inference,
+    Section,
+    Sources,
+    SubsetSettings,
+)
 
-__all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources"]
+__all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources", "SubsetSettings"]
+
+SUBSETS = {
+    "no_filter": SubsetSettings(baseline="no_filter"),
+    "basic_filter": SubsetSettings(baseline="basic_filter"),
+}
+"""Subsets that every pool has; its settings add others."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+"""A subset's name: it becomes a file name and a partition key of Dagster."""
 
 
 class Settings(BaseSettings):
@@ -59,6 +76,19 @@ class Settings(BaseSettings):
     download: Download = Field(default_factory=Download)
     inference: Inference = Field(default_factory=Inference)
     index: Index = Field(default_factory=Index)
+    subsets: dict[str, SubsetSettings] = Field(
+        default_factory=dict[str, SubsetSettings],
+        validate_default=True,
+        description="Further subsets by name, each with the baseline that it follows",
+    )
+
+    @field_validator("subsets")
+    @classmethod
+    def _with_baselines(cls, given: dict[str, SubsetSettings]) -> dict[str, SubsetSettings]:
+        odd = [name for name in given if not NAME.fullmatch(name)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is no name of letters, digits, _ and - of 1 to 64")
+        return SUBSETS | given
 
 
 def load(root: str | None = None, pool: str | None = None) -> Settings:
@@ -74,7 +104,7 @@ def load(root: str | None = None, pool: str | None = None) -> Settings:
     places = _Places()
     root = root or places.root
     named = pool or places.pool
-    path = named or f"{root.rstrip('/')}/{layout.POOL}"
+    path = named or f"{root.rstrip('/')}/{layout.SETTINGS_FILE}"
     content = _read(path, must_exist=bool(named))
     if "root" in content:
         raise ConfigurationError(

@@ -184,3 +184,11 @@ class Index(Section):
     missing_partitions: Literal["skip", "refuse"] = Field(
         default="skip", description="What fan-in assets do about partitions that are not done"
     )
+
+
+class SubsetSettings(Section):
+    """Which rows of the pool's metadata a subset lists."""
+
+    baseline: Literal["no_filter", "basic_filter"] = Field(
+        description="DataComp's rule by its name: no_filter, basic_filter"
+    )

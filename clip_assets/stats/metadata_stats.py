@@ -3,76 +3,86 @@
 Each partition is counted once; a run reads the metadata of those that changed, and adds up.
 """
 
+from collections.abc import Sequence
+
 from clip_assets import layout
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.pool.upstream import Upstream
+from clip_assets.layout import Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.pool.upstream import upstream
 from clip_assets.stats import report
 from clip_assets.stats.summary import Summary, total
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.pictures import histogram
 
-METADATA_STATS = Stage("metadata_stats", "2")
-
 _DRAWN = 20
-_UPSTREAM = "pool_metadata"
 
 
-def metadata_stats_inputs(catalog: Catalog, found: Upstream) -> dict[str, str]:
+def metadata_stats_inputs(pool: Pool, key: Key) -> Inputs:
     """The metadata of every partition that has some."""
-    return {f"{_UPSTREAM}/{key}": catalog.digest(_UPSTREAM, key) for key in found.done}
+    del key
+    return {_name(p): _digest(pool, p) for p in upstream(pool, layout.POOL_METADATA).done}
 
 
-def metadata_stats(catalog: Catalog, found: Upstream) -> Outcome:
+def _name(partition: PartitionKey) -> str:
+    return f"{layout.POOL_METADATA}/{partition}"
+
+
+def _digest(pool: Pool, partition: PartitionKey) -> str:
+    return pool.catalog.digest(layout.POOL_METADATA, partition)
+
+
+def metadata_stats(pool: Pool, key: Key) -> Outcome:
     """Count sizes, captions, domains, languages, scores and outcomes of the pool.
 
     Partitions whose metadata is stale are counted as they are.
 
     Memory: that of counting one partition, see ``count.summarize``.
-
-    Args:
-        catalog: the pool.
-        found: what there is of its metadata.
     """
-    inputs = metadata_stats_inputs(catalog, found)
-    before = catalog.get(METADATA_STATS.asset)
-    counted = before.inputs if before and before.code_version == METADATA_STATS.version else {}
-    return materialize(
-        catalog,
-        METADATA_STATS,
-        None,
-        inputs,
-        lambda run: _add_up(
-            run,
-            found,
-            {
-                key
-                for key in found.done
-                if inputs[f"{_UPSTREAM}/{key}"] == counted.get(f"{_UPSTREAM}/{key}")
-            },
-        ),
-    )
+    return materialize(pool, METADATA_STATS, key, _add_up)
 
 
-def _add_up(run: StageRun, found: Upstream, counted: set[PartitionKey]) -> Report:
+METADATA_STATS = Asset(
+    layout.METADATA_STATS,
+    "2",
+    make=metadata_stats,
+    inputs=metadata_stats_inputs,
+    axis="pool",
+    deps=(layout.POOL_METADATA,),
+)
+
+
+def _counted(run: StageRun, partitions: Sequence[PartitionKey]) -> set[PartitionKey]:
+    """Partitions whose counts of the last run are still right."""
+    # As this run began: the manifest in the store counts for nobody while it goes on.
+    before = run.pool.catalog.get(run.asset.name, run.key)
+    if before is None or before.code_version != run.asset.version:
+        return set()
+    return {p for p in partitions if before.inputs.get(_name(p)) == _digest(run.pool, p)}
+
+
+def _add_up(run: StageRun) -> Report:
+    rows = upstream(run.pool, layout.POOL_METADATA)
+    counted = _counted(run, rows.done)
     summaries: list[tuple[PartitionKey, Summary]] = []
-    for number, key in enumerate(found.done):
-        run.progress(number, len(found.done), "partitions")
+    for number, key in enumerate(rows.done):
+        run.progress(number, len(rows.done), "partitions")
         summaries.append((key, _summary(run, key, is_counted=key in counted)))
     pool = total(summary for _, summary in summaries)
     pictures = _pictures(pool)
-    with run.publish(layout.STATS) as part:
+    with run.publish(layout.stats()) as part:
         part.write_bytes(pool.content())
-    with run.publish(layout.STATS_REPORT) as part:
-        text = report.page(pool, summaries, found.stale, found.missing, pictures)
+    with run.publish(layout.stats_report()) as part:
+        text = report.page(pool, summaries, rows.stale, rows.missing, pictures)
         part.write_text(text, encoding="utf-8")
     return Report(
         rows_in=pool.rows,
         rows_out=pool.rows,
         figures={
-            "partitions_used": found.done,
-            "partitions_missing": found.missing,
-            "partitions_stale": found.stale,
+            "partitions_used": rows.done,
+            "partitions_missing": rows.missing,
+            "partitions_stale": rows.stale,
             "status": pool.status,
             "image_size": report.sizes(pool),
             "caption_length": report.captions(pool),
@@ -93,7 +103,7 @@ def _summary(run: StageRun, partition: PartitionKey, *, is_counted: bool) -> Sum
         return Summary.parsed(run.store.read_bytes(path))
     from clip_assets.stats.count import summarize
 
-    with run.store.local(layout.pool_rows(partition), _UPSTREAM) as rows:
+    with run.store.local(layout.pool_rows(partition)) as rows:
         found = summarize(rows)
     with run.publish(path) as part:
         part.write_bytes(found.content())

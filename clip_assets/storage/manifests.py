@@ -6,13 +6,13 @@ here too, by comparing the digests it was made from with those of today.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError, MissingArtifactError
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import WHOLE, Artifact, Key
 from clip_assets.storage.store import Store
 
 ABSENT = "absent"
@@ -20,9 +20,11 @@ ABSENT = "absent"
 
 State = Literal["done", "missing", "stale", "failed"]
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class Output:
     """A published file."""
 
     path: str
@@ -38,7 +40,8 @@ class Report:
         rows_in: rows the stage was given.
         rows_out: rows it passed on.
         dropped: the other rows, by reason.
-        figures: anything else worth telling; json values, units in the names.
+        figures: anything else worth telling people; json values, units in the names. No
+            stage reads them: what a stage needs stands in a file.
         pictures: published pictures, by title.
     """
 
@@ -60,7 +63,7 @@ class Manifest:
 
     Args:
         asset: its name.
-        partition: its key, None for an unpartitioned asset.
+        key: which partition or subset; ``WHOLE`` where the asset is made once.
         code_version: of the stage that made it.
         inputs: what it was made from: digests of upstream assets, and settings.
         outputs: every published file, in order of publication.
@@ -71,22 +74,33 @@ class Manifest:
     """
 
     asset: str
-    partition: PartitionKey | None
+    key: Key
     code_version: str
     inputs: dict[str, str]
-    outputs: list[Artifact]
+    outputs: list[Output]
     report: Report
     seconds: float
     peak_memory_bytes: int
     finished_at: str
 
-    def digest(self, suffix: str = "") -> str:
-        """sha256 over the outputs whose path ends in ``suffix``; pictures do not count."""
+    @property
+    def name(self) -> str:
+        """Asset and key, for people."""
+        return named(self.asset, self.key)
+
+    def digest(self, *kinds: Artifact[...]) -> str:
+        """sha256 over the outputs of some kinds, by default of all; pictures do not count."""
         total = hashlib.sha256()
         for output in sorted(self.outputs, key=lambda output: output.path):
-            if output.path.endswith(suffix) and not output.path.startswith("pictures/"):
+            if output.path.startswith(f"{layout.PICTURES}/"):
+                continue
+            if not kinds or any(kind.holds(output.path) for kind in kinds):
                 total.update(f"{output.path} {output.sha256}\n".encode())
         return total.hexdigest()
+
+    def of_kind(self, kind: Artifact[...]) -> list[Output]:
+        """Its outputs of one kind, in order of publication."""
+        return [output for output in self.outputs if kind.holds(output.path)]
 
     @property
     def size_bytes(self) -> int:
@@ -115,115 +129,109 @@ class Catalog:
         self._failures: dict[str, Failure | None] = {}
         self._listed: dict[str, set[str]] = {}
 
-    def preload(self, asset: str, partitions: Sequence[PartitionKey]) -> None:
-        """Read what there is of many partitions at once, failures too.
+    def preload(self, asset: str, keys: Sequence[Key]) -> None:
+        """Read what there is of many keys at once, failures too.
 
         For whoever looks at many of them: it costs two listings of the asset the first time
-        and the records side by side, where ``get`` costs one request for each partition.
+        and the records side by side, where ``get`` costs one request for each key.
         """
-        if not partitions:
+        if not keys:
             return
         if asset not in self._listed:
-            one = (layout.manifest(asset, partitions[0]), layout.failure(asset, partitions[0]))
+            one = (layout.manifest(asset, keys[0]), layout.failure(asset, keys[0]))
             folders = [path.rpartition("/")[0] for path in one]
             self._listed[asset] = {path for folder in folders for path in self.store.list(folder)}
-        manifests = {layout.manifest(asset, key) for key in partitions} - self._manifests.keys()
-        failures = {layout.failure(asset, key) for key in partitions} - self._failures.keys()
+        manifests = {layout.manifest(asset, key) for key in keys} - self._manifests.keys()
+        failures = {layout.failure(asset, key) for key in keys} - self._failures.keys()
         wanted = sorted((manifests | failures) & self._listed[asset])
-        found = self.store.read_many(wanted) if wanted else {}
+        contents = self.store.read_many(wanted) if wanted else {}
         for path in manifests:
-            self._manifests[path] = _manifest(found[path]) if path in found else None
+            self._manifests[path] = _manifest(contents[path]) if path in contents else None
         for path in failures:
-            self._failures[path] = _failure(found[path]) if path in found else None
+            self._failures[path] = _failure(contents[path]) if path in contents else None
 
-    def get(self, asset: str, partition: PartitionKey | None = None) -> Manifest | None:
-        """The manifest, or None when the asset or partition is not done."""
-        path = layout.manifest(asset, partition)
+    def get(self, asset: str, key: Key = WHOLE) -> Manifest | None:
+        """The manifest, or None when it is not done."""
+        path = layout.manifest(asset, key)
         if path not in self._manifests:
-            try:
-                self._manifests[path] = _manifest(self.store.read_bytes(path))
-            except MissingArtifactError:
-                self._manifests[path] = None
+            self._manifests[path] = self._read(path, _manifest)
         return self._manifests[path]
 
-    def require(self, asset: str, partition: PartitionKey | None = None) -> Manifest:
+    def require(self, asset: str, key: Key = WHOLE) -> Manifest:
         """The manifest of something that must be done.
 
         Raises:
             MissingArtifactError: it is not done.
         """
-        manifest = self.get(asset, partition)
+        manifest = self.get(asset, key)
         if manifest is None:
-            where = f"{asset} {partition or ''}".strip()
-            select = f"--select {asset}" + (f" --partitions {partition}" if partition else "")
+            select = f"--select {asset}" + (f" --partitions {key}" if key else "")
             raise MissingArtifactError(
-                where, "no manifest", "a finished one", f"Run: clip-assets run {select}"
+                named(asset, key), "no manifest", "a finished one", f"Run: clip-assets run {select}"
             )
         return manifest
 
-    def digest(self, asset: str, partition: PartitionKey | None = None, suffix: str = "") -> str:
+    def digest(self, asset: str, key: Key = WHOLE, *kinds: Artifact[...]) -> str:
         """Digest of an asset's outputs, ``ABSENT`` when it is not done, see ``Manifest.digest``."""
-        manifest = self.get(asset, partition)
-        return manifest.digest(suffix) if manifest else ABSENT
+        manifest = self.get(asset, key)
+        return manifest.digest(*kinds) if manifest else ABSENT
 
-    def failure(self, asset: str, partition: PartitionKey | None = None) -> Failure | None:
-        """The last failure, see ``read_failure``; as preloaded, or read now."""
-        path = layout.failure(asset, partition)
+    def failure(self, asset: str, key: Key = WHOLE) -> Failure | None:
+        """The last failure, None when there is none since the last success.
+
+        As preloaded; what nobody preloaded is read anew each time.
+        """
+        path = layout.failure(asset, key)
         if path in self._failures:
             return self._failures[path]
-        return read_failure(self.store, asset, partition)
+        return self._read(path, _failure)
 
     def put(self, manifest: Manifest) -> None:
-        """Publish a manifest: from now on the asset or partition is done.
+        """Publish a manifest: from now on it is done, and its last failure is forgotten.
 
         Raises:
             CheckFailedError: the report holds what json cannot.
         """
-        path = layout.manifest(manifest.asset, manifest.partition)
-        failure = layout.failure(manifest.asset, manifest.partition)
+        path = layout.manifest(manifest.asset, manifest.key)
         self.store.write_bytes(path, _encoded(manifest))
-        self.store.delete(failure)
         self._manifests[path] = manifest
-        self._failures.pop(failure, None)
+        self.forget_failure(manifest.asset, manifest.key)
 
-    def state(
-        self,
-        asset: str,
-        partition: PartitionKey | None,
-        code_version: str,
-        inputs: Mapping[str, str],
-    ) -> State:
-        """Whether an asset or partition is done, and made from these inputs by this code."""
-        if self.failure(asset, partition):
-            return "failed"
-        manifest = self.get(asset, partition)
-        if manifest is None:
-            return "missing"
-        current = (manifest.inputs, manifest.code_version) == (dict(inputs), code_version)
-        return "done" if current else "stale"
+    def put_failure(self, asset: str, key: Key, failure: Failure) -> None:
+        """Publish a failure."""
+        path = layout.failure(asset, key)
+        self.store.write_bytes(path, json.dumps(asdict(failure), indent=1).encode())
+        self._failures.pop(path, None)
+
+    def forget_failure(self, asset: str, key: Key) -> None:
+        """Remove the record of a failure that no longer matters."""
+        path = layout.failure(asset, key)
+        self.store.delete(path)
+        self._failures.pop(path, None)
+
+    def invalidate(self, manifest: Manifest, code_version: str) -> None:
+        """Publish a manifest that counts for nobody; here the old one is still to be seen."""
+        path = layout.manifest(manifest.asset, manifest.key)
+        self.store.write_bytes(path, _encoded(replace(manifest, code_version=code_version)))
+
+    def _read(self, path: str, parsed: Callable[[bytes], T]) -> T | None:
+        try:
+            return parsed(self.store.read_bytes(path))
+        except MissingArtifactError:
+            return None
 
 
-def read_failure(store: Store, asset: str, partition: PartitionKey | None = None) -> Failure | None:
-    """The last failure, or None when there is none since the last success."""
-    try:
-        return _failure(store.read_bytes(layout.failure(asset, partition)))
-    except MissingArtifactError:
-        return None
-
-
-def write_failure(
-    store: Store, asset: str, partition: PartitionKey | None, failure: Failure
-) -> None:
-    """Record a failure."""
-    content = json.dumps(asdict(failure), indent=1).encode()
-    store.write_bytes(layout.failure(asset, partition), content)
+def named(asset: str, key: Key) -> str:
+    """Asset and key, for people."""
+    return f"{asset} {key}".strip()
 
 
 def _manifest(content: bytes) -> Manifest:
-    found = json.loads(content)
-    found["outputs"] = [Artifact(**output) for output in found["outputs"]]
-    found["report"] = Report(**found["report"])
-    return Manifest(**found)
+    read = json.loads(content)
+    read["key"] = Key(read.pop("partition") or WHOLE)
+    read["outputs"] = [Output(**output) for output in read["outputs"]]
+    read["report"] = Report(**read["report"])
+    return Manifest(**read)
 
 
 def _failure(content: bytes) -> Failure:
@@ -232,6 +240,11 @@ def _failure(content: bytes) -> Failure:
 
 def _encoded(manifest: Manifest) -> bytes:
     plain = asdict(manifest)
+    # In the file the key stands under the name, and in the place, that it has always had.
+    plain = {
+        ("partition" if name == "key" else name): value or None if name == "key" else value
+        for name, value in plain.items()
+    }
     report = plain["report"]
     rows = {"rows_in": manifest.report.rows_in, "rows_out": manifest.report.rows_out}
     odd = [
@@ -242,7 +255,7 @@ def _encoded(manifest: Manifest) -> bytes:
     ]
     if odd:
         raise CheckFailedError(
-            f"report of {manifest.asset} {manifest.partition or ''}".strip(),
+            f"report of {manifest.name}",
             ", ".join(odd),
             "finite numbers, texts, lists, and dicts with texts for keys",
             "This is a defect of the stage; please report it.",

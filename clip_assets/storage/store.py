@@ -64,9 +64,10 @@ class Store:
         """
         store = cls(root)
         try:
-            found = store._version()
-            if found is None and create:
-                store.write_bytes(layout.STORE, json.dumps({"layout": layout.VERSION}).encode())
+            written = store._layouts()
+            if written is None and create:
+                mark = {"layout": layout.VERSION, "least_reader": layout.OLDEST}
+                store.write_bytes(layout.STORE, json.dumps(mark).encode())
                 return store
         except faults() as error:
             raise StoreError(
@@ -75,35 +76,46 @@ class Store:
                 "a folder that can be made, read and written",
                 "Check --root and CLIP_ASSETS_ROOT, permissions and credentials.",
             ) from error
-        if found is None:
+        if written is None:
             raise StoreError(
                 store.uri(),
                 "no pool",
                 f"a folder with {layout.STORE}",
                 "Check --root and CLIP_ASSETS_ROOT, or make a pool: clip-assets add SOURCE...",
             )
-        if found != layout.VERSION:
-            raise LayoutVersionError(
-                store.uri(layout.STORE),
-                f"layout version {found}",
-                f"layout version {layout.VERSION}",
-                "Use the release of clip_assets that wrote this store, or start a new root.",
-            )
+        store._check_layout(*written)
         return store
 
-    def _version(self) -> str | int | None:
-        """Layout version of what is there, None where nothing is."""
+    def _layouts(self) -> tuple[int, int] | None:
+        """The layout of what is there and the oldest that can read it, None where nothing is."""
         try:
-            return json.loads(self.read_bytes(layout.STORE))["layout"]
+            mark = json.loads(self.read_bytes(layout.STORE))
+            # Stores of the first release do not say who can read them: only their own layout.
+            return int(mark["layout"]), int(mark.get("least_reader", mark["layout"]))
         except MissingArtifactError:
             return None
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreError(
                 self.uri(layout.STORE),
                 "a damaged file",
                 json.dumps({"layout": layout.VERSION}),
                 "Write that into the file if the root is a pool, or name another root.",
             ) from error
+
+    def _check_layout(self, written: int, least_reader: int) -> None:
+        """Refuse a store whose files mean something else than this release would read."""
+        if least_reader > layout.VERSION:
+            advice = "Use a newer release of clip_assets; an older one would misread the files."
+        elif written < layout.OLDEST:
+            advice = "Use the release of clip_assets that wrote this store, or start a new root."
+        else:
+            return
+        raise LayoutVersionError(
+            self.uri(layout.STORE),
+            f"layout version {written}, for releases that read {least_reader} or newer",
+            f"layout version {layout.OLDEST} to {layout.VERSION}",
+            advice,
+        )
 
     def uri(self, path: str = "") -> str:
         """Full url of a file, as other tools take it."""
@@ -125,12 +137,8 @@ class Store:
         """Bytes of a published file."""
         return int(self.fs.size(self._full(path)) or 0)
 
-    def read_bytes(self, path: str, producer: str = "") -> bytes:
+    def read_bytes(self, path: str) -> bytes:
         """A small file, whole.
-
-        Args:
-            path: the file.
-            producer: the asset that writes it, for the error.
 
         Raises:
             MissingArtifactError: no stage has written it.
@@ -138,7 +146,7 @@ class Store:
         try:
             content: bytes = self.fs.cat_file(self._full(path))  # pyright: ignore[reportAssignmentType]
         except (FileNotFoundError, IsADirectoryError):
-            raise self._missing(path, producer) from None
+            raise self._missing(path) from None
         return content
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -183,14 +191,14 @@ class Store:
             self.fs.rm(self._full(path), recursive=True)
 
     @contextmanager
-    def local(self, path: str, producer: str = "") -> Generator[Path]:
+    def local(self, path: str) -> Generator[Path]:
         """A published file as a local path, copied for the time of the block if it is remote.
 
         Raises:
             MissingArtifactError: no stage has written it.
         """
         if not self.exists(path):
-            raise self._missing(path, producer)
+            raise self._missing(path)
         if self.is_local:
             yield Path(self._full(path))
             return
@@ -270,7 +278,8 @@ class Store:
     def _full(self, path: str) -> str:
         return f"{self.base}/{path}" if path else self.base
 
-    def _missing(self, path: str, producer: str) -> MissingArtifactError:
+    def _missing(self, path: str) -> MissingArtifactError:
+        producer = layout.made_by(path)
         advice = f"Materialize {producer} first." if producer else "Check the store's root."
         return MissingArtifactError(self.uri(path), "no file", "a published file", advice)
 

@@ -134,9 +134,7 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         raise _mismatch(where, table.schema, f"{schema} ({error})") from error
 
 
-def read(
-    store: Store, path: str, schema: pa.Schema, producer: str, columns: list[str] | None = None
-) -> pa.Table:
+def read(store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
     """Read a published table, or some of its columns; further columns of the file are left out.
 
     Raises:
@@ -144,7 +142,7 @@ def read(
         SchemaError: it lacks a column or holds another type.
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    with store.local(path, producer) as file:
+    with store.local(path) as file:
         found = pq.read_schema(file)
         missing = [name for name in wanted.names if name not in found.names]
         if missing:
@@ -153,9 +151,9 @@ def read(
     return conform(table, wanted, store.uri(path))
 
 
-def count(store: Store, path: str, producer: str) -> int:
+def count(store: Store, path: str) -> int:
     """Rows of a published table, from its footer."""
-    with store.local(path, producer) as file:
+    with store.local(path) as file:
         return int(pq.read_metadata(file).num_rows)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import schemas
+from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError, SchemaError
 from clip_assets.storage.store import Store
 
@@ -38,21 +38,21 @@ def write(part: Path, chunks: Iterable[Vectors], rows: int, dim: int) -> None:
 
 
 @contextmanager
-def opened(store: Store, path: str, producer: str) -> Generator[Vectors]:
+def opened(store: Store, path: str) -> Generator[Vectors]:
     """A published embedding file, memory-mapped, for the time of the block.
 
     Raises:
         MissingArtifactError: no stage has written it.
         SchemaError: it is no two-dimensional float16 array.
     """
-    with store.local(path, producer) as file:
+    with store.local(path) as file:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
         if array.ndim != 2 or array.dtype != schemas.EMBEDDING:
             raise SchemaError(
                 store.uri(path),
                 f"{array.dtype} of shape {array.shape}",
                 "float16 of shape (n, dim)",
-                f"Materialize {producer} again.",
+                f"Materialize {layout.made_by(path)} again.",
             )
         yield array
 

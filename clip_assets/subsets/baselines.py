@@ -7,7 +7,6 @@ A subset lists samples that can be had: pairs whose image was downloaded. The ru
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,18 +14,17 @@ import pyarrow as pa
 
 from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError
-from clip_assets.layout import PartitionKey
-from clip_assets.metadata import pool_metadata
-from clip_assets.metadata.pool_metadata import POOL_METADATA
-from clip_assets.pool.stages import Outcome, Stage, StageRun, materialize
-from clip_assets.pool.upstream import Upstream
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.layout import Key, PartitionKey
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.pool.upstream import upstream
+from clip_assets.settings import SubsetSettings
+from clip_assets.storage.manifests import Report
 from clip_assets.subsets import uids
 
 if TYPE_CHECKING:
     import polars as pl
-
-VERSION = "1"
 
 MORE_WORDS_THAN = 2
 MORE_CHARACTERS_THAN = 5
@@ -70,7 +68,7 @@ RULES: "dict[str, Callable[[], dict[str, pl.Expr]]]" = {
 NAMES = tuple(RULES)
 
 
-def subset(catalog: Catalog, name: str, partitions: Sequence[PartitionKey]) -> Outcome:
+def subsets(pool: Pool, name: Key) -> Outcome:
     """Write the uids of a subset, sorted, as DataComp's tools read them.
 
     A uid that the pool repeats is listed as often as it passes. Partitions whose metadata is
@@ -79,46 +77,60 @@ def subset(catalog: Catalog, name: str, partitions: Sequence[PartitionKey]) -> O
     Memory: one partition's captions and sizes, and 48 bytes for every uid listed.
 
     Raises:
-        ConfigurationError: there is no subset of that name.
+        ConfigurationError: the settings define no subset of that name.
     """
-    if name not in RULES:
-        raise ConfigurationError("subset", repr(name), f"one of {', '.join(NAMES)}", "Choose one.")
-    found = pool_metadata.look(catalog, partitions)
-    inputs = subset_inputs(catalog, name, partitions)
-    return materialize(catalog, stage(name), None, inputs, partial(_write, name=name, found=found))
+    _definition(pool, name)
+    return materialize(pool, SUBSETS, name, _write)
 
 
-def stage(name: str) -> Stage:
-    """What makes a subset."""
-    return Stage(f"subsets/{name}", VERSION)
+def subsets_inputs(pool: Pool, name: Key) -> Inputs:
+    """What a subset depends on: its rule, and the metadata of every partition that has some."""
+    used = {
+        f"{layout.POOL_METADATA}/{p}": pool.catalog.digest(layout.POOL_METADATA, p)
+        for p in upstream(pool, layout.POOL_METADATA).done
+    }
+    return {"name": _definition(pool, name).baseline} | used
 
 
-def subset_inputs(
-    catalog: Catalog, name: str, partitions: Sequence[PartitionKey]
-) -> dict[str, str]:
-    """What a subset depends on: the metadata of every partition that has some."""
-    found = pool_metadata.look(catalog, partitions)
-    used = {f"pool_metadata/{p}": catalog.digest(POOL_METADATA.asset, p) for p in found.done}
-    return {"name": name} | used
+SUBSETS = Asset(
+    layout.SUBSETS,
+    "1",
+    make=subsets,
+    inputs=subsets_inputs,
+    axis="subset",
+    deps=(layout.POOL_METADATA,),
+    settings=("name",),
+)
 
 
-def _write(run: StageRun, *, name: str, found: Upstream) -> Report:
+def _definition(pool: Pool, name: Key) -> SubsetSettings:
+    if name not in pool.settings.subsets:
+        defined = ", ".join(pool.settings.subsets)
+        raise ConfigurationError(
+            "subset", repr(name), f"one of {defined}", "Choose one, or define it in pool.yaml."
+        )
+    return pool.settings.subsets[name]
+
+
+def _write(run: StageRun) -> Report:
+    metadata = upstream(run.pool, layout.POOL_METADATA)
+    rules = RULES[_definition(run.pool, run.key).baseline]
     rows, dropped = 0, Counter[str]()
     kept: list[uids.UidPairs] = []
-    for table in _tables(run, found.done):
+    for table in _tables(run, metadata.done):
         rows += len(table)
-        kept.append(_select(table, RULES[name](), dropped))
+        kept.append(_select(table, rules(), dropped))
     listed = uids.in_order(np.concatenate([np.empty(0, schemas.UID_PAIR), *kept]))
-    with run.publish(layout.subset(name)) as part, part.open("wb") as file:
+    with run.publish(layout.subset(run.key)) as part, part.open("wb") as file:
         np.save(file, listed, allow_pickle=False)
     return Report(
         rows_in=rows,
         rows_out=len(listed),
-        dropped={rule: dropped[rule] for rule in RULES[name]()},
+        dropped={rule: dropped[rule] for rule in rules()},
         figures={
-            "partitions_used": found.done,
-            "partitions_missing": found.missing,
-            "partitions_stale": found.stale,
+            "partitions_used": metadata.done,
+            "partitions_missing": metadata.missing,
+            "partitions_stale": metadata.stale,
             "distinct_uids": len(listed) - int(np.count_nonzero(listed[1:] == listed[:-1])),
         },
     )
@@ -129,7 +141,7 @@ def _tables(run: StageRun, partitions: Sequence[PartitionKey]) -> Iterator[pa.Ta
 
     for number, partition in enumerate(partitions):
         path = layout.pool_rows(partition)
-        yield tables.read(run.store, path, schemas.POOL_ROWS, POOL_METADATA.asset, COLUMNS)
+        yield tables.read(run.store, path, schemas.POOL_ROWS, COLUMNS)
         run.progress(number + 1, len(partitions), "partitions")
 
 

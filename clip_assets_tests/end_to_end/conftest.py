@@ -39,6 +39,6 @@ def pool(tmp_path: Path, demo_world: World) -> PoolAt:
         },
         "inference": {"model": "demo", "pretrained": None},
     }
-    (made.root / layout.POOL).write_text(yaml.safe_dump(settings))
+    (made.root / layout.SETTINGS_FILE).write_text(yaml.safe_dump(settings))
     made.new_instance()
     return made

@@ -137,7 +137,9 @@ def test_killed_embeddings_go_on_after_the_last_chunk(pool: PoolAt) -> None:
     pool.add_world()
     pool.cli("run", "--select", "*image_shards")
     shutil.copytree(pool.root, pool.folder / "whole")
-    pool.cli("run", "--root", str(pool.folder / "whole"), "--pool", str(pool.root / layout.POOL))
+    pool.cli(
+        "run", "--root", str(pool.folder / "whole"), "--pool", str(pool.root / layout.SETTINGS_FILE)
+    )
     process = pool.start("clip-assets", "run", "--select", "embeddings")
     work = pool.root / "work" / "embeddings"
     while not (chunks := list(work.rglob("*.arrow"))):

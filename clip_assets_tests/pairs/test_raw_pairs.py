@@ -162,7 +162,7 @@ def test_the_settings_file_of_a_pool_names_further_columns(
     local_store: Store, ingest: Ingest
 ) -> None:
     content = "sources:\n  columns: {adresse: url, Légende: caption}\n"
-    Path(local_store.base, layout.POOL).write_text(content, encoding="utf-8")
+    Path(local_store.base, layout.SETTINGS_FILE).write_text(content, encoding="utf-8")
     columns = settings.load(local_store.base).sources.columns
     found = ingest({"a.csv": "Adresse,légende,text\nhttp://x/1,a,b\n"}, columns=columns)
     assert found.rows == [("http://x/1", "a")]

@@ -6,6 +6,7 @@ always. See ``towers`` for how a loaded model computes.
 """
 
 import copy
+import functools
 import hashlib
 import importlib.util
 import json
@@ -41,6 +42,12 @@ RECORD = "clip_assets.json"
 
 PROBE = "A photo of 3 naïve <cats> & dogs, isn't it?"
 """What it becomes tells one tokenizer from another."""
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(settings: Inference, *devices: str) -> Encoder:
+    """The model of some settings, loaded once in a process; see ``load_encoder``."""
+    return load_encoder(settings, *devices)
 
 
 def load_encoder(settings: Inference, *devices: str) -> Encoder:

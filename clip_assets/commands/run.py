@@ -1,0 +1,77 @@
+"""The command that materialises what is not done."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from clip_assets.commands.options import FAILED, as_json, pool_options
+from clip_assets.errors import ConfigurationError
+
+
+@click.command()
+@click.option(
+    "--select",
+    default="*",
+    show_default=True,
+    help="Assets, in Dagster's syntax, such as '*embeddings': it and all that it is made from.",
+)
+@click.option(
+    "--partitions",
+    default="missing",
+    show_default=True,
+    help="missing, failed, all, or keys: a,b or a..b",
+)
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="First fetch again what failed for a reason that may have passed, such as a timeout; "
+    "in every downloaded partition unless --partitions names some.",
+)
+@as_json
+@pool_options
+def run(
+    select: str,
+    partitions: str,
+    root: str | None,
+    settings_file: str | None,
+    *,
+    retry_failed: bool,
+    json_output: bool,
+) -> None:
+    """Materialise what is not done, in this process, through Dagster.
+
+    The runs, their events, metadata and checks appear in the Dagster UI like any others.
+    Exit code 1: some partitions failed, and which; the others are done.
+    """
+    from clip_assets import graph
+    from clip_assets.definitions import build_defs
+    from clip_assets.orchestration.instance import opened
+    from clip_assets.orchestration.resources import PoolResource
+    from clip_assets.orchestration.runs import PoolRun
+
+    if not all(name.strip() for name in select.split(",")):
+        raise click.BadParameter("names no asset", param_hint="--select")
+    pool = graph.open_pool(root, settings_file)
+    if not pool.partitions:
+        raise ConfigurationError(
+            pool.store.uri(),
+            "no partitions",
+            "at least one",
+            "Plan some: clip-assets add SOURCE...",
+        )
+    resource = PoolResource(root=pool.settings.root, settings_file=settings_file or "")
+    with opened() as instance:
+        pool_run = PoolRun(build_defs(resource), resource, instance)
+        summary = pool_run.run(select, partitions, retry_failed=retry_failed)
+    if json_output:
+        click.echo(json.dumps(asdict(summary), indent=1))
+    elif summary.runs:
+        click.echo(f"{len(summary.partitions)} partitions worked on in {len(summary.runs)} runs")
+    elif not summary.failures:
+        click.echo("nothing to do: everything chosen is done (see: clip-assets status)")
+    for name, message in summary.failures.items():
+        click.echo(f"failed: {name}: {message}", err=True)
+    if summary.failures:
+        sys.exit(FAILED)

@@ -1,0 +1,71 @@
+"""The command that searches a pool."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clip_assets.commands.options import as_json, pool_options
+
+if TYPE_CHECKING:
+    from clip_assets.retrieval.queries import Query
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--image", type=click.Path(exists=True, dir_okay=False), help="Search by image file.")
+@click.option("--embedding", type=click.Path(exists=True, dir_okay=False), help="By a .npy vector.")
+@click.option("--uid", help="Search for what is like this pair's image.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="At most.")
+@click.option("--threshold", type=float, help="Least cosine similarity.")
+@click.option(
+    "--modality",
+    type=click.Choice(["image", "text"]),
+    default="image",
+    show_default=True,
+    help="Which index to search.",
+)
+@as_json
+@pool_options
+def search(  # noqa: PLR0913  (a command's options are its interface)
+    text: str | None,
+    image: str | None,
+    embedding: str | None,
+    uid: str | None,
+    k: int,
+    threshold: float | None,
+    modality: str,
+    root: str | None,
+    settings_file: str | None,
+    *,
+    json_output: bool,
+) -> None:
+    """Ranked rows of the pool for TEXT, an image, an embedding or a uid."""
+    from clip_assets import graph
+    from clip_assets.retrieval.search import Searcher
+
+    if sum(value is not None for value in (text, image, embedding, uid)) != 1:
+        raise click.UsageError("give one of TEXT, --image, --embedding or --uid")
+    query = _query(text, image, embedding, uid)
+    with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
+        hits = searcher.search(query, k=k, threshold=threshold, side=modality)
+    if json_output:
+        click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
+        return
+    for hit in hits:
+        click.echo(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {hit.url}")
+    if not hits:
+        click.echo("no results", err=True)
+
+
+def _query(text: str | None, image: str | None, embedding: str | None, uid: str | None) -> "Query":
+    """The one query that is given."""
+    from clip_assets.retrieval.queries import Uid, vector_in
+
+    if text is not None:
+        return text
+    if image is not None:
+        return Path(image)
+    return vector_in(str(embedding)) if uid is None else Uid(uid)

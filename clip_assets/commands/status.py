@@ -1,0 +1,19 @@
+"""The command that tells where a pool stands."""
+
+import json
+
+import click
+
+from clip_assets.commands.options import as_json, pool_options
+
+
+@click.command()
+@as_json
+@pool_options
+def status(root: str | None, settings_file: str | None, *, json_output: bool) -> None:
+    """Partitions by asset and state, row counts, the index served, and what is behind."""
+    from clip_assets import graph
+    from clip_assets import status as states
+
+    report = states.report(graph.open_pool(root, settings_file))
+    click.echo(json.dumps(report, indent=1) if json_output else states.as_text(report))

@@ -1,0 +1,72 @@
+"""What runs without a hand: new files, missing partitions, stale fan-ins, and catching up.
+
+The sensor only adds keys; what is missing is asked for by the conditions of ``automation``.
+"""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+
+from clip_assets.orchestration.automation import LOOK_EVERY_S
+from clip_assets.orchestration.partitions import AXES, sync, unregistered
+from clip_assets.orchestration.requests import run_requests
+from clip_assets.orchestration.resources import PoolResource
+from clip_assets.partitions import ledger
+from clip_assets.partitions.listing import list_sources
+
+
+@dg.sensor(
+    minimum_interval_seconds=LOOK_EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Plans a partition for every new file of sources.watch and adds it; adds every "
+    "subset that the settings name.",
+)
+def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.SensorResult:
+    """Plan new files and make new keys known; conditions do the rest.
+
+    A file is planned when two looks in a row find it the same: one that is still being
+    copied is left alone.
+    """
+    seen = pool.open()
+    watched = seen.settings.sources
+    files = list_sources(watched.watch) if watched.watch else []
+    planned = {part.uri for plan in seen.plans.values() for part in plan.ranges}
+    before: dict[str, str] = json.loads(context.cursor or "{}")
+    at_rest = [file for file in files if file.uri in planned or before.get(file.uri) == file.etag]
+    if at_rest:
+        added = ledger.add_sources(seen.store, watched.watch, watched, found=at_rest)
+        for uri in added.changed:
+            context.log.warning(
+                f"{uri} changed since it was planned; see clip-assets add --refresh"
+            )
+    moving = {file.uri: file.etag for file in files if file not in set(at_rest)}
+    now = seen.renewed()
+    requests = [
+        partitions.build_add_request(new)
+        for axis, partitions in AXES.items()
+        if (new := unregistered(context.instance, now, axis))
+    ]
+    return dg.SensorResult(dynamic_partitions_requests=requests, cursor=json.dumps(moving))
+
+
+@dg.schedule(
+    cron_schedule="0 3 * * *",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: whatever is missing, stale or failed, a run for each range.",
+)
+def catch_up(context: dg.ScheduleEvaluationContext, pool: PoolResource) -> Iterator[dg.RunRequest]:
+    """Request what the day left behind, failed partitions once more too."""
+    seen = pool.open()
+    sync(context.instance, seen)
+    yield from run_requests(seen)
+
+
+AUTOMATION = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    minimum_interval_seconds=LOOK_EVERY_S,
+    use_user_code_server=True,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)

@@ -1,0 +1,158 @@
+"""A pool: its files, its settings, its partitions and what is done of it, opened once.
+
+Every step and every command opens one and hands it on, so all of them see the same plans,
+manifests and settings. What other processes finish meanwhile is seen by ``Pool.renewed``.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Self
+
+from clip_assets import devices, layout
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.encoders.identity import expected_identity
+from clip_assets.errors import MissingArtifactError
+from clip_assets.layout import WHOLE, Key, PartitionKey
+from clip_assets.partitions import ledger
+from clip_assets.partitions.ledger import PartitionPlan
+from clip_assets.settings import Settings
+from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    from clip_assets.pool.asset import Asset
+
+Axis = Literal["partition", "subset", "pool"]
+"""What an asset is cut by: batches of source rows, names that users give, or nothing."""
+
+
+class Pool:
+    """A pool as one step or command sees it.
+
+    Args:
+        store: its files.
+        settings: its settings.
+        assets: the table of the graph, by name, see ``graph``.
+        encoder: loads its model; by default the one that the settings name.
+
+    Attributes:
+        catalog: its manifests and failures, each read once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        assets: "Mapping[str, Asset]",
+        encoder: Callable[[], Encoder] | None = None,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.assets = assets
+        self.catalog = Catalog(store)
+        self._load = encoder or self._load_encoder
+        self._loaded: Encoder | None = None
+        self._places: tuple[str, ...] = ("cpu",) if settings.devices == "none" else ()
+
+    def renewed(self) -> Self:
+        """The same pool as it is at this moment; a model that is loaded stays loaded."""
+        pool = type(self)(self.store, self.settings, self.assets, self._load)
+        pool._loaded, pool._places = self._loaded, self._places
+        return pool
+
+    @cached_property
+    def plans(self) -> dict[PartitionKey, PartitionPlan]:
+        """The source rows of every partition, in order of arrival."""
+        return {plan.partition: plan for plan in ledger.plans(self.store)}
+
+    @cached_property
+    def partitions(self) -> list[PartitionKey]:
+        """Every partition, in order of arrival."""
+        return list(self.plans)
+
+    def plan(self, partition: PartitionKey) -> PartitionPlan:
+        """The source rows of one partition.
+
+        Raises:
+            MissingArtifactError: no such partition was planned.
+        """
+        if partition not in self.plans:
+            raise MissingArtifactError(
+                self.store.uri(layout.plan(partition)),
+                "no plan",
+                "one of a planned partition",
+                "See: clip-assets status",
+            )
+        return self.plans[partition]
+
+    def earlier(self, partition: PartitionKey) -> list[PartitionKey]:
+        """Every partition before one, in order of arrival."""
+        return self.partitions[: self._places_in_order[partition]]
+
+    def later(self, partition: PartitionKey) -> list[PartitionKey]:
+        """Every partition after one, in order of arrival."""
+        return self.partitions[self._places_in_order[partition] + 1 :]
+
+    @cached_property
+    def _places_in_order(self) -> dict[PartitionKey, int]:
+        return {key: place for place, key in enumerate(self.partitions)}
+
+    def keys(self, axis: Axis) -> list[Key]:
+        """The keys of an axis, in their order."""
+        match axis:
+            case "partition":
+                return self.partitions
+            case "subset":
+                return [Key(name) for name in self.settings.subsets]
+            case "pool":
+                return [WHOLE]
+
+    def store_wide(self, name: str) -> str:
+        """Digest of what the whole pool has to heed, empty where there is no such thing."""
+        path = layout.store_wide(name)
+        if not self.store.exists(path):
+            return ""
+        return hashlib.sha256(self.store.read_bytes(path)).hexdigest()
+
+    @property
+    def model_digest(self) -> str:
+        """Of the identity of the loaded model, else of the one that the store expects."""
+        if self._loaded is not None:
+            return self._loaded.identity.digest()
+        return self._expected_digest
+
+    @cached_property
+    def _expected_digest(self) -> str:
+        return expected_identity(self.store, self.settings.inference)
+
+    def encoder(self) -> Encoder:
+        """The pool's model, loaded when first asked for.
+
+        Raises:
+            ModelLoadError: it cannot be loaded.
+        """
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load_encoder(self) -> Encoder:
+        from clip_assets.encoders.openclip import loading
+
+        return loading.loaded(self.settings.inference, *self._places)
+
+    @contextmanager
+    def leased_devices(self) -> Generator[None]:
+        """For the time of the block the model may run on the accelerators of one step.
+
+        Raises:
+            DeviceBusyError: other steps have all of them.
+        """
+        before = self._places
+        wanted = self.settings
+        with devices.leased(wanted.devices, wanted.devices_per_step) as self._places:
+            try:
+                yield
+            finally:
+                self._places = before
