@@ -15,7 +15,11 @@ from clip_assets.orchestration.resources import PoolResource
 def build_defs(pool: PoolResource | None = None) -> dg.Definitions:
     """Assemble the graph over a pool, by default the one that the environment names."""
     resource = pool or PoolResource()
-    assets = dg.load_assets_from_package_module(catalogue)
+    assets = [
+        asset
+        for asset in dg.load_assets_from_package_module(catalogue)
+        if isinstance(asset, dg.AssetsDefinition)
+    ]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_conditions(resource), assets),
         resources={"pool": resource},

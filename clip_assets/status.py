@@ -42,9 +42,7 @@ def report(pool: Pool) -> Report:
             key: {name: states[name][key] for name in by_axis["partition"]}
             for key in pool.partitions
         },
-        "subsets": {
-            key: state for name in by_axis["subset"] for key, state in states[name].items()
-        },
+        "subsets": dict(states[layout.SUBSETS]),
         "pool": {name: states[name][WHOLE] for name in by_axis["pool"]},
         "rows": rows,
         "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),

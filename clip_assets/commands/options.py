@@ -14,9 +14,10 @@ as_json = click.option("--json", "json_output", is_flag=True, help="Print one JS
 
 def pool_options(command: Command) -> Command:
     """The options that say which pool a command works on."""
-    command = click.option(
+    settings_file = click.option(
         "--pool", "settings_file", help="Settings file. [default: pool.yaml in the root]"
-    )(command)
-    return click.option(
+    )
+    root = click.option(
         "--root", help="Where the pool lives: path or url. [default: $CLIP_ASSETS_ROOT, then data]"
-    )(command)
+    )
+    return root(settings_file(command))

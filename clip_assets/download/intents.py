@@ -77,7 +77,7 @@ def left_over(run: StageRun, plan: Plan) -> Due:
     due: Due = {}
     for number, rows in plan.due.items():
         path = layout.shard_rows(run.partition, number)
-        table = tables.read(run.store, path, schemas.SHARD_ROWS, "image_shards", ["attempts"])
+        table = tables.read(run.store, path, schemas.SHARD_ROWS, ["attempts"])
         attempts = table["attempts"].to_pylist()
         untouched = {p: tried for p, tried in rows.items() if attempts[p] == tried}
         if untouched:

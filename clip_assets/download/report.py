@@ -65,7 +65,7 @@ class Tally:
         return tally
 
     def _add(self, store: Store, path: str) -> None:
-        table = tables.read(store, path, schemas.SHARD_ROWS, "image_shards", COLUMNS)
+        table = tables.read(store, path, schemas.SHARD_ROWS, COLUMNS)
         names = ["url", "status", "error_class", "http_status", "sha256"]
         rows = table.select(names).to_pydict()
         self.statuses.update(rows["status"])

@@ -120,7 +120,8 @@ def rows_at(
                     store.uri(name),
                     f"vectors of shape {array.shape}",
                     f"({rows}, {width})",
-                    f"Run: clip-assets run --select {layout.EMBEDDINGS}+ --partitions {manifest.key}",
+                    f"Run: clip-assets run --select {layout.EMBEDDINGS}+ "
+                    f"--partitions {manifest.key}",
                 )
             rows_found[first:last] = array[places[first:last] - start]
         start += rows

@@ -36,7 +36,7 @@ def unregistered(instance: dg.DagsterInstance, pool: Pool, axis: Axis = "partiti
 
 def sync(instance: dg.DagsterInstance, pool: Pool) -> list[Key]:
     """Make Dagster know every key of the pool; returns the new partitions."""
-    new = {axis: unregistered(instance, pool, axis) for axis in AXES}
+    new: dict[Axis, list[Key]] = {axis: unregistered(instance, pool, axis) for axis in AXES}
     for axis, keys in new.items():
         if keys:
             instance.add_dynamic_partitions(str(AXES[axis].name), keys)

@@ -140,7 +140,9 @@ class Pool:
     def _load_encoder(self) -> Encoder:
         from clip_assets.encoders.openclip import loading
 
-        return loading.loaded(self.settings.inference, *self._places)
+        # Frozen models of pydantic are hashable, which their types do not say.
+        inference = self.settings.inference
+        return loading.loaded(inference, *self._places)  # pyright: ignore[reportArgumentType]
 
     @contextmanager
     def leased_devices(self) -> Generator[None]:
@@ -151,7 +153,8 @@ class Pool:
         """
         before = self._places
         wanted = self.settings
-        with devices.leased(wanted.devices, wanted.devices_per_step) as self._places:
+        with devices.leased(wanted.devices, wanted.devices_per_step) as places:
+            self._places = tuple(places)
             try:
                 yield
             finally:

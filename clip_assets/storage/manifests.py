@@ -239,12 +239,10 @@ def _failure(content: bytes) -> Failure:
 
 
 def _encoded(manifest: Manifest) -> bytes:
-    plain = asdict(manifest)
+    named_fields = asdict(manifest)
     # In the file the key stands under the name, and in the place, that it has always had.
-    plain = {
-        ("partition" if name == "key" else name): value or None if name == "key" else value
-        for name, value in plain.items()
-    }
+    plain: dict[str, Any] = {"asset": manifest.asset, "partition": manifest.key or None}
+    plain |= {name: value for name, value in named_fields.items() if name not in ("asset", "key")}
     report = plain["report"]
     rows = {"rows_in": manifest.report.rows_in, "rows_out": manifest.report.rows_out}
     odd = [
