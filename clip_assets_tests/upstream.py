@@ -1,0 +1,108 @@
+"""A pool some of whose assets are made up, so that the stage after them is tested alone.
+
+Plans, settings, manifests and everything downstream of what is made up are real.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clip_assets import graph, layout
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.layout import WHOLE, Key
+from clip_assets.partitions.ledger import PartitionPlan, SourceRange
+from clip_assets.pool.asset import Asset, Inputs, Outcome
+from clip_assets.pool.pool import Pool
+from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.settings import Settings
+from clip_assets.storage.manifests import Report
+from clip_assets.storage.store import Store
+
+Write = Callable[[Path], object]
+
+
+class MadeUp:
+    """A pool to make things up in.
+
+    Args:
+        store: where.
+        encoder: instead of the model that the settings name.
+        settings: sections of the pool's settings, as ``pool.yaml`` has them.
+    """
+
+    def __init__(
+        self, store: Store, *, encoder: Callable[[], Encoder] | None = None, **settings: Any
+    ) -> None:
+        self.store = store
+        self.settings = Settings(**settings)
+        self._encoder = encoder
+        self._inputs: dict[tuple[str, Key], Inputs] = {}
+
+    def set(self, **settings: Any) -> None:
+        """Other settings from now on: sections of them, as ``pool.yaml`` has them."""
+        named = self.settings.model_dump(exclude={"root"})
+        for section, changes in settings.items():
+            named[section] = named[section] | changes if isinstance(changes, dict) else changes
+        self.settings = Settings(**named)
+
+    def plan(self, *numbers: int) -> list[Key]:
+        """Plan partitions of one source file each, which is not there."""
+        keys = [layout.partition_key(number) for number in numbers]
+        for key in keys:
+            source = SourceRange(f"/{key}.csv", 1, "etag")
+            self.store.write_bytes(layout.plan(key), PartitionPlan(key, (source,)).content())
+        return keys
+
+    @property
+    def pool(self) -> Pool:
+        """The pool as a command that starts now sees it."""
+        return Pool(self.store, self.settings, self._assets, self._encoder)
+
+    def make(
+        self,
+        asset: str,
+        key: Key,
+        rows: int,
+        files: Mapping[str, Write],
+        *,
+        rows_in: int | None = None,
+        inputs: Inputs | None = None,
+    ) -> Outcome:
+        """Make up one key of an asset: from now on it is done and current.
+
+        Args:
+            asset: its name.
+            key: a partition's, which is planned if it is not yet, or ``WHOLE``.
+            rows: that it passes on.
+            files: by path, what writes each.
+            rows_in: rows that it got, by default those that it passes on.
+            inputs: what it claims to be made from.
+        """
+        if key != WHOLE and graph.ASSETS[asset].axis == "partition":
+            self.plan(int(key))
+        self._inputs[asset, key] = inputs or {}
+        dropped = {} if rows_in is None else {"made up": rows_in - rows}
+
+        def work(run: StageRun) -> Report:
+            for path, write in files.items():
+                with run.publish(path) as part:
+                    write(part)
+            return Report(rows if rows_in is None else rows_in, rows, dropped)
+
+        return materialize(self.pool, self._assets[asset], key, work, again=True)
+
+    @property
+    def _assets(self) -> dict[str, Asset]:
+        made_up = {name for name, _ in self._inputs}
+        return {
+            name: self._made_up(asset) if name in made_up else asset
+            for name, asset in graph.ASSETS.items()
+        }
+
+    def _made_up(self, asset: Asset) -> Asset:
+        def inputs(_: Pool, key: Key) -> Inputs:
+            return self._inputs.get((asset.name, key), {})
+
+        named = {name for made in self._inputs.values() for name in made}
+        return replace(asset, inputs=inputs, settings=tuple(named), rows_from="")
