@@ -1,1 +1,54 @@
-"""A Dagster asset graph for CLIP-scale image-text pools."""
+"""A Dagster asset graph for CLIP-scale image-text pools, and its pools from Python.
+
+    from clip_assets import Searcher, open_pool, relation
+
+    pool = open_pool("demo-pool")
+    relation(pool, "pool_rows").aggregate("status, count(*)")
+    with Searcher.open(pool) as searcher:
+        searcher.search("a red circle", k=3)
+
+What stands here is the surface that other programs may rely on, see docs/python.md. Nothing is
+imported before it is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clip_assets.errors import ClipAssetsError
+    from clip_assets.graph import open_pool
+    from clip_assets.pool.pool import Pool
+    from clip_assets.pool.reading import dataset, embeddings, relation
+    from clip_assets.retrieval.queries import Uid
+    from clip_assets.retrieval.search import Hit, Searcher
+
+__all__ = [
+    "ClipAssetsError",
+    "Hit",
+    "Pool",
+    "Searcher",
+    "Uid",
+    "dataset",
+    "embeddings",
+    "open_pool",
+    "relation",
+]
+
+_HOMES = {
+    "ClipAssetsError": "errors",
+    "Hit": "retrieval.search",
+    "Pool": "pool.pool",
+    "Searcher": "retrieval.search",
+    "Uid": "retrieval.queries",
+    "dataset": "pool.reading",
+    "embeddings": "pool.reading",
+    "open_pool": "graph",
+    "relation": "pool.reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the surface, from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
