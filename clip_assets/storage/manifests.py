@@ -141,12 +141,14 @@ class Catalog:
             one = (layout.manifest(asset, keys[0]), layout.failure(asset, keys[0]))
             folders = [path.rpartition("/")[0] for path in one]
             self._listed[asset] = {path for folder in folders for path in self.store.list(folder)}
-        manifests = {layout.manifest(asset, key) for key in keys} - self._manifests.keys()
+        places = {layout.manifest(asset, key): key for key in keys}
+        manifests = places.keys() - self._manifests.keys()
         failures = {layout.failure(asset, key) for key in keys} - self._failures.keys()
         wanted = sorted((manifests | failures) & self._listed[asset])
         contents = self.store.read_many(wanted) if wanted else {}
         for path in manifests:
-            self._manifests[path] = _manifest(contents[path]) if path in contents else None
+            there = contents.get(path)
+            self._manifests[path] = None if there is None else _manifest(there, asset, places[path])
         for path in failures:
             self._failures[path] = _failure(contents[path]) if path in contents else None
 
@@ -154,7 +156,7 @@ class Catalog:
         """The manifest, or None when it is not done."""
         path = layout.manifest(asset, key)
         if path not in self._manifests:
-            self._manifests[path] = self._read(path, _manifest)
+            self._manifests[path] = self._read(path, lambda read: _manifest(read, asset, key))
         return self._manifests[path]
 
     def require(self, asset: str, key: Key = WHOLE) -> Manifest:
@@ -226,9 +228,11 @@ def named(asset: str, key: Key) -> str:
     return f"{asset} {key}".strip()
 
 
-def _manifest(content: bytes) -> Manifest:
+def _manifest(content: bytes, asset: str, key: Key) -> Manifest:
+    """Read as that of where it lies: in the first release a subset was an asset of its own."""
     read = json.loads(content)
-    read["key"] = Key(read.pop("partition") or WHOLE)
+    del read["partition"]
+    read |= {"asset": asset, "key": key}
     read["outputs"] = [Output(**output) for output in read["outputs"]]
     read["report"] = Report(**read["report"])
     return Manifest(**read)
