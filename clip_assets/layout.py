@@ -89,6 +89,11 @@ class Artifact(Generic[P]):
         return self._pattern.fullmatch(path) is not None
 
     @property
+    def name(self) -> str:
+        """What it is called here, such as ``raw``."""
+        return self._path.__name__
+
+    @property
     def template(self) -> str:
         """Its path for people, such as ``raw/<partition>.parquet``."""
         return self._filled({name: f"<{name}>" for name in self._values})

@@ -46,7 +46,7 @@ def add(
     if not files and not store.exists(layout.STORE):
         raise _nothing(sources)
     added = ledger.add_sources(
-        store, sources, read.sources, found=files, dry_run=dry_run, refresh=refresh
+        store, sources, read.sources, files=files, dry_run=dry_run, refresh=refresh
     )
     if not (added.plans or added.refreshed or added.changed or added.unchanged or added.missing):
         raise _nothing(sources)

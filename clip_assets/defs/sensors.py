@@ -35,7 +35,7 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
     before: dict[str, str] = json.loads(context.cursor or "{}")
     at_rest = [file for file in files if file.uri in planned or before.get(file.uri) == file.etag]
     if at_rest:
-        added = ledger.add_sources(seen.store, watched.watch, watched, found=at_rest)
+        added = ledger.add_sources(seen.store, watched.watch, watched, files=at_rest)
         for uri in added.changed:
             context.log.warning(
                 f"{uri} changed since it was planned; see clip-assets add --refresh"

@@ -133,7 +133,7 @@ def add_sources(
         store: the pool.
         patterns: see ``listing.list_sources``.
         settings: how many rows a partition aims at.
-        found: those of the files to consider, by default all that the patterns find.
+        files: those of the files to consider, by default all that the patterns find.
         dry_run: plan, but write nothing.
         refresh: plan changed files anew, in the partitions that have them, and leave out those
             that are gone.
@@ -142,31 +142,14 @@ def add_sources(
         BusyError: another process is adding sources.
         SourceError: a file or folder is not there or cannot be listed.
     """
-    sources = list_sources(patterns) if found is None else found
+    sources = list_sources(patterns) if files is None else files
     with nullcontext() if dry_run else locks.exclusive(store, "ledger"):
         before = plans(store)
-        planned = _planned(before)
-        changed = [source for source in sources if _is_changed(planned.get(source.uri, []), source)]
-        open_ones = [
-            source
-            for source in sources
-            if not _is_complete(planned.get(source.uri, [])) and source not in set(changed)
-        ]
-        uris = {source.uri for source in sources}
-        missing = sorted(uri for uri in planned.keys() - uris if named(patterns, uri))
-        renewed = changed if refresh else []
-        read = [*renewed, *open_ones]
-        sizes = dict(zip(read, sampling.sizes(read), strict=True))
-        after, pieces = before, list[SourceRange]()
-        for uri in missing if refresh else []:
-            after, _ = _replaced(after, uri, [])
-        for source in renewed:
-            fresh = _pieces(source, sizes[source], 0, settings.rows_per_partition)
-            after, surplus = _replaced(after, source.uri, fresh)
-            pieces += surplus
-        for source in open_ones:
-            start = sum(found.row_groups or 0 for found in planned.get(source.uri, []))
-            pieces += _pieces(source, sizes[source], start, settings.rows_per_partition)
+        change = _compared(before, patterns, sources)
+        after, pieces = _planned_anew(before, change, settings) if refresh else (before, [])
+        for source, size in _sizes(change.unplanned).items():
+            start = sum(item.row_groups or 0 for item in change.planned.get(source.uri, []))
+            pieces += _pieces(source, size, start, settings.rows_per_partition)
         first = int(before[-1].partition) + 1 if before else 0
         new = _packed(pieces, first, settings.rows_per_partition)
         refreshed = [plan for plan, old in zip(after, before, strict=True) if plan != old]
@@ -176,10 +159,61 @@ def add_sources(
     return Added(
         plans=tuple(new),
         refreshed=tuple(refreshed),
-        unchanged=len(sources) - len(changed) - len(open_ones),
-        changed=() if refresh else tuple(source.uri for source in changed),
-        missing=() if refresh else tuple(missing),
+        unchanged=len(sources) - len(change.changed) - len(change.unplanned),
+        changed=() if refresh else tuple(source.uri for source in change.changed),
+        missing=() if refresh else tuple(change.missing),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What there is now, compared with what is planned.
+
+    Args:
+        planned: every range by its file.
+        changed: files that are no longer what was planned.
+        unplanned: files that are not planned, or not to their end.
+        missing: uris of planned files that the same patterns no longer find.
+    """
+
+    planned: dict[str, list[SourceRange]]
+    changed: list[File]
+    unplanned: list[File]
+    missing: list[str]
+
+
+def _compared(
+    before: Sequence[PartitionPlan], patterns: Sequence[str], sources: Sequence[File]
+) -> _Change:
+    planned = _planned(before)
+    changed = [source for source in sources if _is_changed(planned.get(source.uri, []), source)]
+    same = set(sources) - set(changed)
+    is_open = {source for source in same if not _is_complete(planned.get(source.uri, []))}
+    gone = planned.keys() - {source.uri for source in sources}
+    return _Change(
+        planned,
+        changed,
+        [source for source in sources if source in is_open],
+        sorted(uri for uri in gone if named(patterns, uri)),
+    )
+
+
+def _planned_anew(
+    before: Sequence[PartitionPlan], change: _Change, settings: Sources
+) -> tuple[Sequence[PartitionPlan], list[SourceRange]]:
+    """The plans with changed files as they are now and without missing ones; what is left over."""
+    after, surplus = before, list[SourceRange]()
+    for uri in change.missing:
+        after, _ = _replaced(after, uri, [])
+    for source, size in _sizes(change.changed).items():
+        fresh = _pieces(source, size, 0, settings.rows_per_partition)
+        after, left = _replaced(after, source.uri, fresh)
+        surplus += left
+    return after, surplus
+
+
+def _sizes(sources: Sequence[File]) -> dict[File, sampling.Size | None]:
+    return dict(zip(sources, sampling.sizes(sources), strict=True))
 
 
 def _parsed(content: bytes) -> PartitionPlan:

@@ -20,7 +20,7 @@ from clip_assets.storage.vectors import Vectors
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-TABLES = {kind.__name__: kind for kind in layout.ARTIFACTS if kind.schema is not None}
+TABLES = {kind.name: kind for kind in layout.ARTIFACTS if kind.schema is not None}
 """Every table by its name."""
 
 
