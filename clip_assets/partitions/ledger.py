@@ -121,7 +121,7 @@ def add_sources(
     patterns: Sequence[str],
     settings: Sources,
     *,
-    found: Sequence[File] | None = None,
+    files: Sequence[File] | None = None,
     dry_run: bool = False,
     refresh: bool = False,
 ) -> Added:
