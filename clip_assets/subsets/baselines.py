@@ -6,7 +6,7 @@ A subset lists samples that can be had: pairs whose image was downloaded. The ru
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ from clip_assets.storage.manifests import Report
 from clip_assets.subsets import uids
 
 if TYPE_CHECKING:
-    import polars as pl
+    from duckdb import DuckDBPyConnection
 
 MORE_WORDS_THAN = 2
 MORE_CHARACTERS_THAN = 5
@@ -33,39 +33,38 @@ GREATEST_ASPECT = 3.0
 
 COLUMNS = ["uid", "text", "original_width", "original_height", "status"]
 
-WORD = r"[^\s\x1c-\x1f]+"
-"""What Python's ``str.split`` leaves, which DataComp counts; \\s alone keeps \\x1c to \\x1f."""
+MEMORY_BYTES = 2**29
+"""Of judging one partition's rows; beyond it, DuckDB spills."""
+
+_SPACE = (
+    r"\x{09}-\x{0d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}"
+    r"\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+)
+# What Python's str.split, by which DataComp counts words, takes for space; \s is ASCII alone.
 
 
-def no_filter() -> "dict[str, pl.Expr]":
-    """Every pair that has an image."""
-    import polars as pl
-
-    return {"no_image": pl.col("status") == "success"}
-
-
-def basic_filter() -> "dict[str, pl.Expr]":
-    """DataComp's basic filter on captions and image sizes, without its language rule."""
-    import polars as pl
-
-    text = pl.col("text").fill_null("")
-    sides = pl.col("original_width"), pl.col("original_height")
-    least, greatest = pl.min_horizontal(*sides), pl.max_horizontal(*sides)
-    return no_filter() | {
-        "few_words": text.str.count_matches(WORD) > MORE_WORDS_THAN,
-        "few_characters": text.str.len_chars() > MORE_CHARACTERS_THAN,
-        "small_image": least >= LEAST_SIDE,
-        "long_image": greatest / least <= GREATEST_ASPECT,
-    }
+def more_words_than(count: int, text: str) -> str:
+    """SQL: whether ``str.split`` of a text gives more words than that."""
+    word = f"[^{_SPACE}]+"
+    return f"regexp_matches({text}, '{word}([{_SPACE}]+{word}){{{count}}}')"
 
 
-RULES: "dict[str, Callable[[], dict[str, pl.Expr]]]" = {
-    "no_filter": no_filter,
-    "basic_filter": basic_filter,
+NO_FILTER = {"no_image": "status = 'success'"}
+"""Every pair that has an image."""
+
+_LEAST, _GREATEST = (f"{end}(original_width, original_height)" for end in ("least", "greatest"))
+
+BASIC_FILTER = NO_FILTER | {
+    "few_words": more_words_than(MORE_WORDS_THAN, "text"),
+    "few_characters": f"length(text) > {MORE_CHARACTERS_THAN}",
+    "small_image": f"{_LEAST} >= {LEAST_SIDE}",
+    "long_image": f"{_GREATEST} / {_LEAST} <= {GREATEST_ASPECT}",
 }
-"""For each subset the rules that a row must pass, by the reason for which it is dropped."""
+"""DataComp's basic filter on captions and image sizes, without its language rule."""
 
-NAMES = tuple(RULES)
+RULES: dict[str, dict[str, str]] = {"no_filter": NO_FILTER, "basic_filter": BASIC_FILTER}
+"""For each baseline the rules that a row must pass, by the reason for which it is dropped: SQL
+over ``COLUMNS``. A rule that is null is not passed."""
 
 
 def subsets(pool: Pool, name: Key) -> Outcome:
@@ -74,7 +73,7 @@ def subsets(pool: Pool, name: Key) -> Outcome:
     A uid that the pool repeats is listed as often as it passes. Partitions whose metadata is
     stale are used as they are.
 
-    Memory: one partition's captions and sizes, and 48 bytes for every uid listed.
+    Memory: one partition's captions and sizes, ``MEMORY_BYTES``, and 48 bytes for every uid listed.
 
     Raises:
         ConfigurationError: the settings define no subset of that name.
@@ -113,20 +112,23 @@ def _definition(pool: Pool, name: Key) -> SubsetSettings:
 
 
 def _write(run: StageRun) -> Report:
+    from clip_assets.storage import sql
+
     metadata = upstream(run.pool, layout.POOL_METADATA)
     rules = RULES[_definition(run.pool, run.key).baseline]
     rows, dropped = 0, Counter[str]()
     kept: list[uids.UidPairs] = []
-    for table in _tables(run, metadata.done):
-        rows += len(table)
-        kept.append(_select(table, rules(), dropped))
+    with sql.connection(MEMORY_BYTES) as database:
+        for table in _tables(run, metadata.done):
+            rows += len(table)
+            kept.append(_select(database, table, rules, dropped))
     listed = uids.in_order(np.concatenate([np.empty(0, schemas.UID_PAIR), *kept]))
     with run.publish(layout.subset(run.key)) as part, part.open("wb") as file:
         np.save(file, listed, allow_pickle=False)
     return Report(
         rows_in=rows,
         rows_out=len(listed),
-        dropped={rule: dropped[rule] for rule in rules()},
+        dropped={rule: dropped[rule] for rule in rules},
         figures={
             "partitions_used": metadata.done,
             "partitions_missing": metadata.missing,
@@ -145,14 +147,19 @@ def _tables(run: StageRun, partitions: Sequence[PartitionKey]) -> Iterator[pa.Ta
         run.progress(number + 1, len(partitions), "partitions")
 
 
-def _select(table: pa.Table, rules: "dict[str, pl.Expr]", dropped: Counter[str]) -> uids.UidPairs:
+def _select(
+    database: "DuckDBPyConnection",
+    table: pa.Table,
+    rules: Mapping[str, str],
+    dropped: Counter[str],
+) -> uids.UidPairs:
     """Uids of rows that pass every rule; the others count for the first rule they fail."""
-    import polars as pl
-
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    for rule, passes in rules.items():
-        passed = frame.filter(passes.fill_null(value=False))
-        dropped[rule] += len(frame) - len(passed)
-        frame = passed
-    return uids.pairs(pa.chunked_array([frame["uid"].to_arrow()]))
+    cases = " ".join(
+        f"WHEN ({passes}) IS NOT TRUE THEN {place}" for place, passes in enumerate(rules.values())
+    )
+    judged = database.from_arrow(table).project(f"uid, CASE {cases} ELSE {len(rules)} END AS rule")
+    rows = judged.to_arrow_table()
+    first_failed = rows["rule"].to_numpy()
+    counts = np.bincount(first_failed, minlength=len(rules) + 1).tolist()
+    dropped.update(dict(zip(rules, counts, strict=False)))
+    return uids.pairs(rows["uid"].filter(pa.array(first_failed == len(rules))))

@@ -1,35 +1,51 @@
 """Subsets list what DataComp's baselines would, in DataComp's file format."""
 
 import io
+import itertools
+import sys
+from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_assets import layout, schemas
+from clip_assets import layout, schemas, status
 from clip_assets.errors import ConfigurationError
-from clip_assets.subsets.baselines import WORD, subset
+from clip_assets.graph import ASSETS
+from clip_assets.layout import Key
+from clip_assets.settings import Settings
+from clip_assets.states import unfinished
+from clip_assets.storage import sql
+from clip_assets.subsets.baselines import more_words_than, subsets
+from clip_assets_tests.outcomes import Outcomes, Pair
+
+SPACES = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
+"""Every character at which ``str.split`` splits."""
+STRANGE = "\0\x1b\x7f\u180e\u200b\u2060\ufeff\u0301e\u0301é\U0001d4b3👩\u200d👧\U0010ffff'\"\\%_"
+"""Characters at which it does not, though they are unseen, no letter, or meant for SQL."""
 
 
 def hex_uid(number: int) -> str:
     return f"{number:032x}"
 
 
-def test_no_filter_lists_every_pair_with_an_image_sorted(any_pool, pair) -> None:
-    any_pool.add(0, [pair(uid=hex_uid(n), status="success") for n in (9, 2**70, 3)])
-    any_pool.add(1, [pair(uid=hex_uid(5)), pair(uid=hex_uid(4), status="failed_to_download")])
-    any_pool.metadata()
-    manifest = any_pool.subset("no_filter")
-    assert any_pool.uids("no_filter").tolist() == [(0, 3), (0, 5), (0, 9), (2**6, 0)]
+def test_no_filter_lists_every_pair_with_an_image_sorted(made_anywhere: Outcomes) -> None:
+    made_anywhere.add(0, [Pair(uid=hex_uid(n), status="success") for n in (9, 2**70, 3)])
+    made_anywhere.add(1, [Pair(uid=hex_uid(5)), Pair(uid=hex_uid(4), status="failed_to_download")])
+    made_anywhere.metadata()
+    manifest = made_anywhere.subset("no_filter")
+    assert made_anywhere.uids("no_filter").tolist() == [(0, 3), (0, 5), (0, 9), (2**6, 0)]
     assert manifest.report.dropped == {"no_image": 1}
     assert (manifest.report.rows_in, manifest.report.rows_out) == (5, 4)
 
 
-def test_the_file_is_the_one_that_datacomp_saves(pool, pair) -> None:
-    pool.add(0, [pair(uid=hex_uid(n << 60)) for n in (7, 1, 5, 5)])
-    pool.metadata()
-    pool.subset("no_filter")
+def test_the_file_is_the_one_that_datacomp_saves(made: Outcomes) -> None:
+    made.add(0, [Pair(uid=hex_uid(n << 60)) for n in (7, 1, 5, 5)])
+    made.metadata()
+    made.subset("no_filter")
     oracle = np.array(
         [(int(hex_uid(n << 60)[:16], 16), int(hex_uid(n << 60)[16:], 16)) for n in (7, 1, 5, 5)],
         np.dtype("u8,u8"),
@@ -37,7 +53,7 @@ def test_the_file_is_the_one_that_datacomp_saves(pool, pair) -> None:
     oracle.sort()
     saved = io.BytesIO()
     np.save(saved, oracle)
-    assert pool.store.read_bytes(layout.subset("no_filter")) == saved.getvalue()
+    assert made.store.read_bytes(layout.subset("no_filter")) == saved.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -57,47 +73,136 @@ def test_the_file_is_the_one_that_datacomp_saves(pool, pair) -> None:
         ({"status": "failed_to_download", "caption": "x"}, "no_image"),
     ],
 )
-def test_basic_filter_has_datacomps_limits(pool, pair, change, reason) -> None:
-    pool.add(0, [pair(**change)])
-    pool.metadata()
-    report = pool.subset("basic_filter").report
+def test_basic_filter_has_datacomps_limits(
+    made: Outcomes, change: dict[str, Any], reason: str | None
+) -> None:
+    made.add(0, [Pair(**change)])
+    made.metadata()
+    report = made.subset("basic_filter").report
     dropped = {rule: count for rule, count in report.dropped.items() if count}
     assert dropped == ({reason: 1} if reason else {})
     assert report.balances
 
 
-@given(
-    st.text(alphabet=st.sampled_from("ab \t\n\x0b\x1c\x1f\x85\xa0\u2003\u200b\u3000é"), max_size=12)
-)
-def test_words_are_those_of_pythons_split(text: str) -> None:
-    import polars as pl
+def datacomps(rows: list[dict[str, Any]]) -> tuple[set[str], dict[str, int]]:
+    """Uids that pass the basic filter, and how many fail each rule first, by polars."""
+    text = pl.col("text").fill_null("")
+    sides = pl.col("original_width"), pl.col("original_height")
+    least, greatest = pl.min_horizontal(*sides), pl.max_horizontal(*sides)
+    rules = {
+        "no_image": pl.col("status") == "success",
+        "few_words": text.map_elements(lambda words: len(words.split()), pl.Int64) > 2,
+        "few_characters": text.str.len_chars() > 5,
+        "small_image": least >= 200,
+        "long_image": greatest / least <= 3,
+    }
+    integers = dict.fromkeys(("original_width", "original_height"), pl.Int32)
+    frame = pl.DataFrame(rows, schema_overrides=integers)
+    dropped: dict[str, int] = {}
+    for rule, passes in rules.items():
+        kept = frame.filter(passes.fill_null(value=False))
+        dropped[rule], frame = len(frame) - len(kept), kept
+    return set(frame["uid"]), dropped
 
-    counted = pl.Series([text]).str.count_matches(WORD).to_list()
-    assert counted == [len(text.split())]
+
+def test_basic_filter_keeps_what_polars_keeps_of_hostile_rows(made: Outcomes) -> None:
+    letters = [*SPACES, *STRANGE, "é", "words"]
+    captions = [None, "", " ", "one", "1 2 3", "1 2 34", "é é é"]
+    captions += [
+        f"{end}a{one}b{two}cd{end}" for one in letters for two in " x" for end in ("", one)
+    ]
+    sides = [None, 0, 199, 200, 600, 601, 2**31 - 1]
+    sizes = list(itertools.product(sides, sides))
+    rows = [(caption, *size) for caption in captions[:7] for size in sizes]
+    rows += [(caption, 300, 300) for caption in captions]
+    pairs = [
+        Pair(caption, uid=hex_uid(n), width=width, height=height,
+             status="success" if n % 13 else "failed_to_resize")
+        for n, (caption, width, height) in enumerate(rows)
+    ]  # fmt: skip
+    key = made.add(0, pairs, per_shard=5000)
+    made.metadata()
+    uids, dropped = datacomps(made.rows(key))
+    assert made.subset("basic_filter").report.dropped == dropped
+    assert made.uids("basic_filter").tolist() == [
+        (0, n) for n in range(len(rows)) if hex_uid(n) in uids
+    ]
+    assert all(dropped.values())
+    assert uids
 
 
-def test_partitions_without_metadata_are_named_and_left_out(pool, pair) -> None:
-    ready, missing = pool.add(0, [pair()]), pool.add(1, [pair(caption="other words too")])
-    pool.metadata(ready)
-    figures = pool.subset("no_filter").report.figures
+hostile = st.text(st.sampled_from(SPACES + STRANGE + "ab ") | st.characters(codec="utf-8"))
+
+
+def judged(texts: list[str], count: int) -> list[bool]:
+    """Whether each text has more words than that, by DuckDB."""
+    with sql.connection(2**28) as database:
+        rows = database.from_arrow(pa.table({"text": pa.array(texts, pa.string())}))
+        return [more for (more,) in rows.project(more_words_than(count, "text")).fetchall()]
+
+
+@given(texts=st.lists(hostile), count=st.integers(0, 4))
+def test_words_are_those_of_pythons_split(texts: list[str], count: int) -> None:
+    assert judged(texts, count) == [len(text.split()) > count for text in texts]
+
+
+def test_each_of_pythons_spaces_divides_words() -> None:
+    texts = [f"{space}a{space}{space}b{space}" for space in SPACES]
+    assert judged(texts, 1) == [True] * len(SPACES)
+    assert judged(texts, 2) == [False] * len(SPACES)
+
+
+def test_partitions_without_metadata_are_named_and_left_out(made: Outcomes) -> None:
+    ready, missing = made.add(0, [Pair()]), made.add(1, [Pair(caption="other words too")])
+    made.metadata(ready)
+    figures = made.subset("no_filter").report.figures
     assert (figures["partitions_used"], figures["partitions_missing"]) == ([ready], [missing])
-    pool.metadata()
-    assert pool.subset("no_filter").report.figures["partitions_used"] == [ready, missing]
+    made.metadata()
+    assert made.subset("no_filter").report.figures["partitions_used"] == [ready, missing]
 
 
-def test_stale_metadata_is_used_and_named(pool, pair) -> None:
-    key = pool.add(0, [pair()])
-    pool.metadata()
-    pool.shards(key, [pair(width=100).named(0)], 3)
-    figures = pool.subset("no_filter").report.figures
+def test_stale_metadata_is_used_and_named(made: Outcomes) -> None:
+    key = made.add(0, [Pair()])
+    made.metadata()
+    made.shards(key, [Pair(width=100).named(0)])
+    figures = made.subset("no_filter").report.figures
     assert (figures["partitions_used"], figures["partitions_stale"]) == ([key], [key])
 
 
-def test_a_pool_without_metadata_has_an_empty_subset(pool) -> None:
-    assert pool.subset("basic_filter").report.rows_out == 0
-    assert pool.uids("basic_filter").dtype == schemas.UID_PAIR
+def test_a_pool_without_metadata_has_an_empty_subset(made: Outcomes) -> None:
+    assert made.subset("basic_filter").report.rows_out == 0
+    assert made.uids("basic_filter").dtype == schemas.UID_PAIR
 
 
-def test_unknown_names_are_refused(pool) -> None:
+def test_unknown_names_are_refused(made: Outcomes) -> None:
     with pytest.raises(ConfigurationError, match="no_filter, basic_filter"):
-        subset(pool.catalog, "best", pool.partitions)
+        subsets(made.pool, Key("best"))
+
+
+def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> None:
+    made.set(subsets={"mine": {"baseline": "basic_filter"}})
+    made.add(0, [Pair(uid=hex_uid(7)), Pair(uid=hex_uid(8), caption="short")])
+    made.metadata()
+    assert unfinished(made.pool, ASSETS.values(), "subset") == ["no_filter", "basic_filter", "mine"]
+    for name in ("no_filter", "mine"):
+        made.subset(name)
+    assert made.uids("mine").tolist() == [(0, 7)]
+    assert made.uids("no_filter").tolist() == [(0, 7), (0, 8)]
+    assert [o.path for o in made.pool.catalog.require(layout.SUBSETS, Key("mine")).outputs] == [
+        layout.subset("mine")
+    ]
+    told = status.report(made.pool)
+    assert told["subsets"] == {"no_filter": "done", "basic_filter": "missing", "mine": "done"}
+    assert "subsets mine" in status.as_text(told)
+    made.set(subsets={"mine": {"baseline": "no_filter"}})
+    assert unfinished(made.pool, ASSETS.values(), "subset") == ["basic_filter", "mine"]
+    made.subset("mine")
+    assert made.uids("mine").tolist() == [(0, 7), (0, 8)]
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "../up", "a/b", ".hidden", "-x", "é", "a" * 65, "a\n"]
+)
+def test_odd_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no name of letters, digits, _ and -"):
+        Settings(subsets={name: {"baseline": "no_filter"}})
