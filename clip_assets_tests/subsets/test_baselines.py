@@ -35,6 +35,7 @@ def hex_uid(number: int) -> str:
 def test_no_filter_lists_every_pair_with_an_image_sorted(made_anywhere: Outcomes) -> None:
     made_anywhere.add(0, [Pair(uid=hex_uid(n), status="success") for n in (9, 2**70, 3)])
     made_anywhere.add(1, [Pair(uid=hex_uid(5)), Pair(uid=hex_uid(4), status="failed_to_download")])
+    made_anywhere.add(2, [])
     made_anywhere.metadata()
     manifest = made_anywhere.subset("no_filter")
     assert made_anywhere.uids("no_filter").tolist() == [(0, 3), (0, 5), (0, 9), (2**6, 0)]
