@@ -1,45 +1,37 @@
+"""A partition's pairs to its shards: samples, rows, counts, and what is kept of a killed run."""
+
 import asyncio
 import hashlib
 import io
 import json
-import tarfile
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from clip_assets import layout, schemas
 from clip_assets.download.image_shards import image_shards, image_shards_inputs
 from clip_assets.download.shard import sample_key
 from clip_assets.errors import ConfigurationError, DownloadError, MissingArtifactError
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import partition_key
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
-
-P = PartitionKey("00000")
-
-
-def read_tar(store, number):
-    with tarfile.open(fileobj=io.BytesIO(store.read_bytes(layout.shard_tar(P, number)))) as tar:
-        return [(member.name, tar.extractfile(member).read()) for member in tar]
+from clip_assets_tests.download.pairs import P, encode, read_rows, read_samples, unique_pairs
+from clip_assets_tests.download.web import Web
+from clip_assets_tests.upstream import MadeUp
 
 
-def read_rows(store, number):
-    return tables.read(store, layout.shard_rows(P, number), schemas.SHARD_ROWS, "x").to_pylist()
-
-
-def test_images_become_samples_and_failures_become_rows(site, store, pool, image, settings):
-    good = site.serve("/good.jpg", image())
+def test_images_become_samples_and_failures_become_rows(site: Web, made: MadeUp) -> None:
+    good = site.serve("/good.jpg", encode())
     urls = [good, site.url("/none.jpg"), site.serve("/page.jpg", b"<html></html>")]
-    catalog = pool(store, urls, caption=["a ramp", "nothing", None])
+    unique_pairs(made, urls, caption=["a ramp", "nothing", None])
 
-    manifest = image_shards(catalog, P, settings).manifest
+    manifest = image_shards(made.pool, P).manifest
 
-    (jpg, sample, text) = read_tar(store, 0)
+    (jpg, sample, text) = read_samples(made.store, 0).items()
     assert [name for name, _ in (jpg, sample, text)] == ["000000.jpg", "000000.json", "000000.txt"]
     assert Image.open(io.BytesIO(jpg[1])).size == (320, 240)
     assert text[1] == b"a ramp"
@@ -48,206 +40,208 @@ def test_images_become_samples_and_failures_become_rows(site, store, pool, image
         "uid", "caption", "url", "key", "status", "error_message", "width", "height",
         "original_width", "original_height", "exif", "sha256",
     ]  # fmt: skip
-    assert fields["sha256"] == hashlib.sha256(image()).hexdigest()
-    rows = read_rows(store, 0)
+    assert fields["sha256"] == hashlib.sha256(encode()).hexdigest()
+    rows = read_rows(made.store, 0)
     assert [row["status"] for row in rows] == ["success", "failed_to_download", "failed_to_resize"]
     assert [row["error_class"] for row in rows] == [None, "http_404", "not_an_image"]
     assert rows[1]["error_message"] == "HTTP Error 404: Not Found"
-    stats = json.loads(store.read_bytes(layout.shard_stats(P, 0)))
+    stats = json.loads(made.store.read_bytes(layout.shard_stats(P, 0)))
     assert (stats["count"], stats["successes"], stats["failed_to_resize"]) == (3, 1, 1)
     assert manifest.report.balances
     assert manifest.report.dropped == {"http_404": 1, "not_an_image": 1}
     assert manifest.report.figures["success_rate"] == 0.3333
-    sheet = store.read_bytes(manifest.report.pictures["contact sheet"])
+    sheet = made.store.read_bytes(manifest.report.pictures["contact sheet"])
     assert Image.open(io.BytesIO(sheet)).size == (768, 768)
 
 
-def test_samples_are_in_input_order_and_their_bytes_do_not_change(
-    site, store, pool, image, settings
-):
+def test_samples_are_in_input_order_and_their_bytes_do_not_change(site: Web, made: MadeUp) -> None:
     order = np.random.default_rng(0).permutation(25)
     urls = [
-        site.serve(f"/{i}.jpg", image(size=(50 + i, 40)), delay_s=0.01 * order[i])
+        site.serve(f"/{i}.jpg", encode(size=(50 + i, 40)), delay_s=0.01 * order[i])
         for i in range(25)
     ]
-    catalog = pool(store, urls)
+    unique_pairs(made, urls)
 
-    image_shards(catalog, P, settings)
-    first = [store.read_bytes(layout.shard_tar(P, n)) for n in range(3)]
-    store.delete(layout.manifest("image_shards", P))
-    image_shards(Catalog(store), P, settings)
+    image_shards(made.pool, P)
+    first = [made.store.read_bytes(layout.shard_tar(P, n)) for n in range(3)]
+    made.store.delete(layout.manifest(layout.IMAGE_SHARDS, P))
+    image_shards(made.pool, P)
 
-    assert [store.read_bytes(layout.shard_tar(P, n)) for n in range(3)] == first
-    rows = [row for n in range(3) for row in read_rows(store, n)]
+    assert [made.store.read_bytes(layout.shard_tar(P, n)) for n in range(3)] == first
+    rows = [row for n in range(3) for row in read_rows(made.store, n)]
     assert [row["url"] for row in rows] == urls
     assert [row["key"] for row in rows] == [f"{i:06d}" for i in range(25)]
-    keys = [name[:6] for n in range(3) for name, _ in read_tar(store, n)]
+    keys = [name[:6] for n in range(3) for name in read_samples(made.store, n)]
     assert keys == sorted(keys)
 
 
-def test_second_run_asks_no_server(site, store, pool, image, settings):
-    catalog = pool(store, [site.serve("/a.jpg", image())])
-    image_shards(catalog, P, settings)
+def test_second_run_asks_no_server(site: Web, made: MadeUp) -> None:
+    unique_pairs(made, [site.serve("/a.jpg", encode())])
+    image_shards(made.pool, P)
 
-    assert image_shards(Catalog(store), P, settings).reused
+    assert image_shards(made.pool, P).reused
     assert site.requests.total() == 1
 
 
-def test_partition_without_pairs_has_no_shards(store, pool, settings):
-    manifest = image_shards(pool(store, []), P, settings).manifest
+def test_partition_without_pairs_has_no_shards(made: MadeUp) -> None:
+    unique_pairs(made, [])
+    manifest = image_shards(made.pool, P).manifest
 
     assert manifest.report.rows_in == 0
     assert manifest.outputs == []
 
 
-def test_partition_without_unique_pairs_is_refused(store, settings):
+def test_partition_without_unique_pairs_is_refused(made: MadeUp) -> None:
     with pytest.raises(MissingArtifactError, match="clip-assets run --select unique_pairs"):
-        image_shards(Catalog(store), P, settings)
+        image_shards(made.pool, P)
 
 
-def test_other_output_settings_make_a_partition_stale_and_manners_do_not(store, pool, settings):
-    catalog = pool(store, [])
-    before = image_shards_inputs(catalog, P, settings)
+def test_other_output_settings_make_a_partition_stale_and_manners_do_not(made: MadeUp) -> None:
+    unique_pairs(made, [])
+    before = image_shards_inputs(made.pool, P)
 
-    smaller = settings.model_copy(update={"image_size": 64})
-    slower = settings.model_copy(update={"per_host": 1})
+    made.set(download={"per_host": 1})
+    assert image_shards_inputs(made.pool, P) == before
+    made.set(download={"image_size": 64})
+    assert image_shards_inputs(made.pool, P) != before
+    assert image_shards_inputs(made.pool, partition_key(9))
 
-    assert image_shards_inputs(catalog, P, smaller) != before
-    assert image_shards_inputs(catalog, P, slower) == before
-    assert image_shards_inputs(Catalog(store), PartitionKey("00009"), settings)
 
-
-def test_finished_shards_of_a_killed_run_are_kept(site, store, pool, image, settings):
-    urls = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(25)]
-    catalog = pool(store, urls)
-    first = image_shards(catalog, P, settings).manifest
+def test_finished_shards_of_a_killed_run_are_kept(site: Web, made: MadeUp) -> None:
+    store = made.store
+    urls = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(25)]
+    unique_pairs(made, urls)
+    first = image_shards(made.pool, P).manifest
     # As a kill after the first shard leaves it: no manifest, a work folder, one finished shard.
-    inputs = image_shards_inputs(catalog, P, settings)
-    work = layout.work("image_shards", P)
-    store.write_bytes(
-        f"{work}/plan.json", json.dumps({"inputs": inputs, "due": {}, "successes": 0}).encode()
-    )
-    store.delete(layout.manifest("image_shards", P))
+    plan = {"inputs": image_shards_inputs(made.pool, P), "due": {}, "successes": 0}
+    work = layout.work(layout.IMAGE_SHARDS, P)
+    store.write_bytes(f"{work}/plan.json", json.dumps(plan).encode())
+    store.delete(layout.manifest(layout.IMAGE_SHARDS, P))
     store.delete(layout.shard_stats(P, 1))
     store.delete(layout.shard_stats(P, 2))
     site.requests.clear()
 
-    again = image_shards(Catalog(store), P, settings).manifest
+    again = image_shards(made.pool, P).manifest
 
     assert sorted(site.requests) == sorted(f"/{i}.jpg" for i in range(10, 25))
     assert again.report.figures["shards_kept"] == 1
-    assert again.digest(".tar") == first.digest(".tar")
+    assert again.digest(layout.shard_tar) == first.digest(layout.shard_tar)
     assert again.report.rows_out == first.report.rows_out == 25
 
 
-def test_shards_of_other_settings_are_not_kept(site, store, pool, image, settings):
-    catalog = pool(store, [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(25)])
-    image_shards(catalog, P, settings)
+def test_shards_of_other_settings_are_not_kept(site: Web, made: MadeUp) -> None:
+    unique_pairs(made, [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(25)])
+    image_shards(made.pool, P)
 
-    larger = settings.model_copy(update={"samples_per_shard": 20, "image_size": 20})
-    manifest = image_shards(Catalog(store), P, larger).manifest
+    made.set(download={"samples_per_shard": 20, "image_size": 20})
+    manifest = image_shards(made.pool, P).manifest
 
     assert manifest.report.figures["shards_kept"] == 0
-    assert len(store.list(layout.shard_folder(P))) == 6
-    (_, sample), *_ = [m for m in read_tar(store, 1) if m[0].endswith(".json")]
+    assert len(made.store.list(layout.shard_folder(P))) == 6
+    members = read_samples(made.store, 1)
+    sample = next(content for name, content in members.items() if name.endswith(".json"))
     assert json.loads(sample)["height"] == 20
 
 
-def test_a_broken_network_stops_the_run_and_says_what_to_do(site, pool, image, settings, tmp_path):
-    store = Store.open(str(tmp_path))
-    good = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(10)]
+def test_a_broken_network_stops_the_run_and_says_what_to_do(site: Web, local_made: MadeUp) -> None:
+    store = local_made.store
+    good = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(10)]
     dead = [f"http://127.{i % 50}.2.{i // 50 + 1}:1/a.jpg" for i in range(2000)]
-    catalog = pool(store, good + dead)
+    unique_pairs(local_made, good + dead)
 
     with pytest.raises(DownloadError, match=r"200 urls on 200 hosts in a row.*refused.*firewall"):
-        image_shards(catalog, P, settings)
+        image_shards(local_made.pool, P)
 
-    assert Catalog(store).get("image_shards", P) is None
+    assert local_made.pool.catalog.get(layout.IMAGE_SHARDS, P) is None
     assert len(store.list(layout.shard_folder(P))) < 90
+    local_made.set(download={"respect_robots": True})
     with pytest.raises(DownloadError, match=r"hosts in a row.*refused"):
-        image_shards(catalog, P, settings.model_copy(update={"respect_robots": True}))
+        image_shards(local_made.pool, P)
 
 
-def test_dead_urls_among_living_ones_do_not_stop_the_run(site, pool, image, settings, tmp_path):
-    store = Store.open(str(tmp_path))
+def test_dead_urls_among_living_ones_do_not_stop_the_run(site: Web, local_made: MadeUp) -> None:
     urls = [f"http://127.{i % 50}.2.{i // 50 + 1}:1/a.jpg" for i in range(1000)]
     urls[::50] = [site.url("/none.jpg", host=f"127.0.1.{i + 1}") for i in range(20)]
-    manifest = image_shards(pool(store, urls), P, settings).manifest
+    unique_pairs(local_made, urls)
+    manifest = image_shards(local_made.pool, P).manifest
 
     assert manifest.report.dropped == {"refused": 980, "http_404": 20}
     assert manifest.report.figures["success_rate"] == 0
 
 
-def test_further_columns_are_kept_before_the_caption(site, store, pool, image, settings):
-    urls = [site.serve("/a.jpg", image()), site.url("/none.jpg")]
+def test_further_columns_are_kept_before_the_caption(site: Web, made: MadeUp) -> None:
+    urls = [site.serve("/a.jpg", encode()), site.url("/none.jpg")]
     boxes = [[0.1, 0.1, 0.2, 0.2]]
-    catalog = pool(
-        store, urls, similarity=[0.25, None], nsfw=["UNLIKELY", "NSFW"], face_bboxes=[boxes, None]
+    unique_pairs(
+        made, urls, similarity=[0.25, None], nsfw=["UNLIKELY", "NSFW"], face_bboxes=[boxes, None]
     )
     wanted = {"save_additional_columns": ["nsfw", "similarity"], "blur_faces": True}
-    image_shards(catalog, P, settings.model_copy(update=wanted))
+    made.set(download=wanted)
+    image_shards(made.pool, P)
 
-    fields = json.loads(dict(read_tar(store, 0))["000000.json"])
+    fields = json.loads(read_samples(made.store, 0)["000000.json"])
     assert list(fields)[:6] == ["uid", "nsfw", "similarity", "face_bboxes", "caption", "url"]
     assert (fields["nsfw"], fields["similarity"], fields["face_bboxes"]) == (
         "UNLIKELY",
         0.25,
         boxes,
     )
-    with store.local(layout.shard_rows(P, 0)) as file:
+    with made.store.local(layout.shard_rows(P, 0)) as file:
         table = pq.read_table(file)
     assert table.column_names[:5] == ["uid", "nsfw", "similarity", "face_bboxes", "caption"]
     assert table["nsfw"].to_pylist() == ["UNLIKELY", "NSFW"]
 
 
 def test_columns_that_the_source_brought_are_kept_and_others_refused(
-    site, pool, image, settings, tmp_path
-):
-    store = Store.open(str(tmp_path))
-    catalog = pool(store, [site.serve("/a.jpg", image())])
-    pairs = tables.read(store, layout.unique(P), schemas.PAIRS, "unique_pairs")
+    site: Web, local_made: MadeUp
+) -> None:
+    store = local_made.store
+    unique_pairs(local_made, [site.serve("/a.jpg", encode())])
+    pairs = tables.read(store, layout.unique(P), schemas.PAIRS)
     seen = pa.array([datetime(2020, 1, 2, tzinfo=UTC)], pa.timestamp("ms", tz="UTC"))
     with store.publish(layout.unique(P)) as part:
         tables.write(part, pairs.append_column("seen", seen))
 
-    wrong = settings.model_copy(update={"save_additional_columns": ["seem"]})
+    local_made.set(download={"save_additional_columns": ["seem"]})
     with pytest.raises(ConfigurationError, match=r"save_additional_columns: found seem,.*seen"):
-        image_shards(catalog, P, wrong)
-    right = settings.model_copy(update={"save_additional_columns": ["seen"]})
-    image_shards(catalog, P, right)
-    fields = json.loads(dict(read_tar(store, 0))["000000.json"])
+        image_shards(local_made.pool, P)
+    local_made.set(download={"save_additional_columns": ["seen"]})
+    image_shards(local_made.pool, P)
+    fields = json.loads(read_samples(store, 0)["000000.json"])
     assert fields["seen"] == "2020-01-02 00:00:00+00:00"
 
 
-def test_a_file_that_is_not_the_sources_is_flagged_or_refused(site, store, pool, image, settings):
-    right = hashlib.sha256(image()).hexdigest()
-    urls = [site.serve("/a.jpg", image()), site.url("/a.jpg?b"), site.url("/a.jpg?c")]
-    catalog = pool(store, urls, sha256=[right, "0" * 64, None])
-    image_shards(catalog, P, settings)
-    rows = read_rows(store, 0)
+def test_a_file_that_is_not_the_sources_is_flagged_or_refused(site: Web, made: MadeUp) -> None:
+    right = hashlib.sha256(encode()).hexdigest()
+    urls = [site.serve("/a.jpg", encode()), site.url("/a.jpg?b"), site.url("/a.jpg?c")]
+    unique_pairs(made, urls, sha256=[right, "0" * 64, None])
+    image_shards(made.pool, P)
+    rows = read_rows(made.store, 0)
     assert [row["hash_matches"] for row in rows] == [True, False, None]
     assert [row["status"] for row in rows] == ["success"] * 3
     assert [row["source_sha256"] for row in rows] == [right, "0" * 64, None]
 
-    image_shards(Catalog(store), P, settings.model_copy(update={"verify_hash": "fail"}))
-    rows = read_rows(store, 0)
+    made.set(download={"verify_hash": "fail"})
+    image_shards(made.pool, P)
+    rows = read_rows(made.store, 0)
     assert [row["error_class"] for row in rows] == [None, "hash_mismatch", None]
     assert rows[1]["status"] == "failed_to_download"
     assert rows[1]["error_message"] == "hash mismatch"
 
 
-def test_a_straggler_does_not_hold_the_shards_after_it(site, pool, image, settings, tmp_path):
-    store = Store.open(str(tmp_path))
-    urls = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(30)]
+def test_a_straggler_does_not_hold_the_shards_after_it(site: Web, local_made: MadeUp) -> None:
+    store = local_made.store
+    urls = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(30)]
     answer = site.pages["/0.jpg"]
 
-    async def after_the_other_shards(request):
+    async def after_the_other_shards(request: web.Request) -> web.StreamResponse:
         while not all(store.exists(layout.shard_stats(P, number)) for number in (1, 2)):
             await asyncio.sleep(0.01)
         return await answer(request)
 
     site.pages["/0.jpg"] = after_the_other_shards
-    image_shards(pool(store, urls), P, settings)
+    unique_pairs(local_made, urls)
+    image_shards(local_made.pool, P)
 
     rows = [read_rows(store, number) for number in range(3)]
     slow = rows[0][0]["fetched_at"]
@@ -264,19 +258,22 @@ def test_a_straggler_does_not_hold_the_shards_after_it(site, pool, image, settin
         (1, 0, 1, "00001"),
     ],
 )
-def test_keys_are_those_of_img2dataset(number, position, per_shard, key):
+def test_keys_are_those_of_img2dataset(
+    number: int, position: int, per_shard: int, key: str
+) -> None:
     assert sample_key(number, position, per_shard) == key
 
 
-def test_files_that_many_urls_give_are_told(site, store, pool, image, settings):
-    site.serve("/gone.jpg", image(size=(99, 99)))
-    urls = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(5)]
+def test_files_that_many_urls_give_are_told(site: Web, made: MadeUp) -> None:
+    site.serve("/gone.jpg", encode(size=(99, 99)))
+    urls = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(5)]
     urls += [site.url(f"/gone.jpg?id={i}") for i in range(15)]
-    figures = image_shards(pool(store, urls), P, settings).manifest.report.figures
+    unique_pairs(made, urls)
+    figures = image_shards(made.pool, P).manifest.report.figures
 
-    placeholder = hashlib.sha256(image(size=(99, 99))).hexdigest()[:16]
+    placeholder = hashlib.sha256(encode(size=(99, 99))).hexdigest()[:16]
     assert figures["top_placeholders"] == {placeholder: 15}
     assert (figures["placeholder_files"], figures["placeholder_urls"]) == (1, 15)
-    rows = [row for number in range(2) for row in read_rows(store, number)]
+    rows = [row for number in range(2) for row in read_rows(made.store, number)]
     assert [row["is_placeholder"] for row in rows] == [False] * 5 + [True] * 15
     assert {row["status"] for row in rows} == {"success"}

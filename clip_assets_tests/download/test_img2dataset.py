@@ -6,19 +6,22 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from clip_assets import layout
 from clip_assets.download.image_shards import image_shards
-from clip_assets.layout import PartitionKey
+from clip_assets.settings import Download
 from clip_assets.storage.store import Store
+from clip_assets_tests.download.pairs import P, encode, made_up, samples, unique_pairs
+from clip_assets_tests.download.web import Web
 
-P = PartitionKey("00000")
 
-
-def peer(source, output, **options):
+def peer(source: Path, output: Path, **options: Any) -> None:
     """Run img2dataset in a process of its own."""
     arguments = {
         "url_list": str(source),
@@ -43,17 +46,12 @@ def peer(source, output, **options):
     subprocess.run([sys.executable, str(script)], check=True, env=environment, capture_output=True)
 
 
-def members(tar):
-    with tarfile.open(tar) as content:
-        return {member.name: content.extractfile(member).read() for member in content}
-
-
-def order(tar):
+def order(tar: Path) -> list[tuple[str, int, str, str]]:
     with tarfile.open(tar) as content:
         return [(member.name, member.mode, member.uname, member.gname) for member in content]
 
 
-def sha256_of(url):
+def sha256_of(url: str) -> str:
     """Of what a url gives; another one for a url that gives nothing."""
     try:
         with urllib.request.urlopen(url) as answer:
@@ -63,30 +61,30 @@ def sha256_of(url):
 
 
 @pytest.fixture
-def urls(site, image):
+def urls(site: Web) -> list[str]:
     """Good images of every kind, and every kind of failure."""
-    exif = __import__("PIL.Image").Image.Exif()
+    exif = Image.Exif()
     exif[0x010F] = "Maker of cameras"
     exif[0x0112] = 6
-    jpeg = image(size=(640, 480))
+    jpeg = encode(size=(640, 480))
     pages = {
         "big.jpg": jpeg,
-        "small.jpg": image(size=(100, 80)),
-        "tall.png": image("PNG", (20, 900)),
-        "dot.png": image("PNG", (3, 3)),
-        "photo.webp": image("WEBP", (400, 300)),
-        "gray.jpg": image(mode="L", size=(300, 300)),
-        "print.jpg": image(mode="CMYK", size=(300, 300)),
-        "clear.png": image("PNG", (300, 300), mode="RGBA"),
-        "exif.jpg": image(size=(320, 400), exif=exif),
-        "large.png": image("PNG", (3000, 2000)),
-        "moving.gif": image("GIF"),
+        "small.jpg": encode(size=(100, 80)),
+        "tall.png": encode("PNG", (20, 900)),
+        "dot.png": encode("PNG", (3, 3)),
+        "photo.webp": encode("WEBP", (400, 300)),
+        "gray.jpg": encode(mode="L", size=(300, 300)),
+        "print.jpg": encode(mode="CMYK", size=(300, 300)),
+        "clear.png": encode("PNG", (300, 300), mode="RGBA"),
+        "exif.jpg": encode(size=(320, 400), exif=exif),
+        "large.png": encode("PNG", (3000, 2000)),
+        "moving.gif": encode("GIF"),
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "page.jpg": b"<html><body>Not found</body></html>",
         "cut.jpg": jpeg[: len(jpeg) // 2],
         "corrupt.jpg": jpeg[:2000] + bytes(2000) + jpeg[4000:],
-        "bitmap.bmp": image("BMP"),
-        "scan.tiff": image("TIFF"),
+        "bitmap.bmp": encode("BMP"),
+        "scan.tiff": encode("TIFF"),
         "\u00e9t\u00e9.jpg": jpeg,
     }
     found = [site.serve(f"/{name}", body) for name, body in pages.items()]
@@ -125,14 +123,21 @@ def urls(site, image):
     ],
     ids=["default", "center_crop png", "border webp with faces", "skip_reencode", "verify_hash"],
 )
-def test_shards_are_those_of_img2dataset(pool, settings, urls, tmp_path, options, of_peer):
-    store = Store.open(str(tmp_path / "ours"))
+def test_shards_are_those_of_img2dataset(
+    settings: Download,
+    urls: list[str],
+    tmp_path: Path,
+    options: dict[str, Any],
+    of_peer: dict[str, Any],
+) -> None:
+    made = made_up(Store.open(str(tmp_path / "ours")), settings)
     captions = [None, "", "tab\tand \u2603 snow", *(f"caption {i}" for i in range(len(urls) - 3))]
     boxes = [[[0.1, 0.2, 0.5, 0.6], [0.7, 0.7, 0.9, 0.8]], [], *[None] * (len(urls) - 2)]
     hashes = [sha256_of(url) for url in urls] if "verify_hash" in options else [None] * len(urls)
     hashes[0] = hashes[0] and "0" * 64
-    catalog = pool(store, urls, caption=captions, face_bboxes=boxes, sha256=hashes)
-    image_shards(catalog, P, settings.model_copy(update=options))
+    unique_pairs(made, urls, caption=captions, face_bboxes=boxes, sha256=hashes)
+    made.set(download=options)
+    image_shards(made.pool, P)
     theirs = tmp_path / "theirs"
     same = {k: v for k, v in options.items() if k not in ("blur_faces", "verify_hash")}
     peer(tmp_path / "ours" / layout.unique(P), theirs, **same | of_peer)
@@ -141,7 +146,7 @@ def test_shards_are_those_of_img2dataset(pool, settings, urls, tmp_path, options
     for number in range(3):
         ours_tar = tmp_path / "ours" / layout.shard_tar(P, number)
         theirs_tar = theirs / f"{number:05d}.tar"
-        assert members(ours_tar) == members(theirs_tar)
+        assert samples(ours_tar.read_bytes()) == samples(theirs_tar.read_bytes())
         assert order(ours_tar) == sorted(order(theirs_tar))
         ours = pq.read_table(tmp_path / "ours" / layout.shard_rows(P, number))
         peers = pq.read_table(theirs / f"{number:05d}.parquet").sort_by("key")

@@ -1,3 +1,5 @@
+"""Files that were fetched become images of the wanted size, or a told refusal."""
+
 import hashlib
 import io
 import os
@@ -6,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +17,17 @@ from PIL import Image
 from clip_assets.download.resize import ImageResizer
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings import Download
+from clip_assets_tests.download.pairs import encode
 
 PAIR = {"sha256": None, "md5": None, "face_bboxes": None}
 
 
-def decoded(content):
+def decoded(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
 
 
-def test_the_longer_side_follows_the_shorter(image):
-    found = ImageResizer(Download(image_size=100))(image(size=(400, 200)), PAIR)
+def test_the_longer_side_follows_the_shorter() -> None:
+    found = ImageResizer(Download(image_size=100))(encode(size=(400, 200)), PAIR)
 
     made = found.scaled
     assert (made.width, made.height, made.original_width, made.original_height) == (
@@ -33,7 +37,7 @@ def test_the_longer_side_follows_the_shorter(image):
         200,
     )
     assert Image.open(io.BytesIO(made.image)).size == (200, 100)
-    assert found.hashes["sha256"] == hashlib.sha256(image(size=(400, 200))).hexdigest()
+    assert found.hashes["sha256"] == hashlib.sha256(encode(size=(400, 200))).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -45,8 +49,8 @@ def test_the_longer_side_follows_the_shorter(image):
         ("no", (400, 200)),
     ],
 )
-def test_modes_are_those_of_img2dataset(image, mode, size):
-    made = ImageResizer(Download(image_size=100, resize_mode=mode))(image(size=(400, 200)), PAIR)
+def test_modes_are_those_of_img2dataset(mode: str, size: tuple[int, int]) -> None:
+    made = ImageResizer(Download(image_size=100, resize_mode=mode))(encode(size=(400, 200)), PAIR)
 
     assert (made.scaled.width, made.scaled.height) == size
 
@@ -61,39 +65,41 @@ def test_modes_are_those_of_img2dataset(image, mode, size):
     ],
     ids=["empty", "html", "svg", "jpeg head"],
 )
-def test_files_that_are_no_images_are_told_apart(body, error_class, message):
+def test_files_that_are_no_images_are_told_apart(
+    body: bytes, error_class: str, message: str
+) -> None:
     made = ImageResizer(Download())(body, PAIR)
 
     assert (made.scaled, made.error_class, made.error_message) == (None, error_class, message)
 
 
 @pytest.mark.parametrize("form", ["JPEG2000", "DDS", "TGA", "ICO", "EPS"])
-def test_formats_of_no_use_to_the_decoder_never_reach_it(image, form):
-    assert ImageResizer(Download())(image(form), PAIR).error_class == "not_an_image"
+def test_formats_of_no_use_to_the_decoder_never_reach_it(form: str) -> None:
+    assert ImageResizer(Download())(encode(form), PAIR).error_class == "not_an_image"
 
 
-def test_a_header_that_its_reader_does_not_expect_is_no_image(image):
+def test_a_header_that_its_reader_does_not_expect_is_no_image() -> None:
     # Pillow raises NotImplementedError for these flags.
-    body = bytearray(image("DDS"))
+    body = bytearray(encode("DDS"))
     body[80:84] = bytes(4)
 
     assert ImageResizer(Download())(bytes(body), PAIR).error_class == "not_an_image"
 
 
-def test_moving_images_are_not_decoded(image):
-    assert ImageResizer(Download())(image("GIF"), PAIR).error_class == "decode"
+def test_moving_images_are_not_decoded() -> None:
+    assert ImageResizer(Download())(encode("GIF"), PAIR).error_class == "decode"
 
 
 @pytest.mark.parametrize(
     ("form", "error_class"), [("JPEG", "decode"), ("PNG", "decode"), ("WEBP", "not_an_image")]
 )
-def test_truncated_files_are_not_decoded(image, form, error_class):
-    body = image(form, (600, 500))
+def test_truncated_files_are_not_decoded(form: str, error_class: str) -> None:
+    body = encode(form, (600, 500))
 
     assert ImageResizer(Download())(body[: len(body) // 2], PAIR).error_class == error_class
 
 
-def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting(image):
+def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting() -> None:
     bomb = io.BytesIO()
     Image.new("L", (9000, 9000)).save(bomb, "PNG")
 
@@ -105,8 +111,8 @@ def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting(image):
 
 
 @pytest.mark.parametrize("side", [9600, 15_000, 60_000, 2**31 - 1])
-def test_larger_bombs_are_refused_by_their_header(side):
-    def chunk(name, content):
+def test_larger_bombs_are_refused_by_their_header(side: int) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
         body = name + content
         return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -116,8 +122,8 @@ def test_larger_bombs_are_refused_by_their_header(side):
     assert ImageResizer(Download())(bomb, PAIR).error_class == "too_many_pixels"
 
 
-def test_transparency_costs_pixels(image):
-    clear = image("PNG", (300, 300), mode="RGBA")
+def test_transparency_costs_pixels() -> None:
+    clear = encode("PNG", (300, 300), mode="RGBA")
 
     assert (
         ImageResizer(Download(max_pixels=300 * 300))(clear, PAIR).error_class == "too_many_pixels"
@@ -125,32 +131,32 @@ def test_transparency_costs_pixels(image):
     assert ImageResizer(Download(max_pixels=4 * 300 * 300))(clear, PAIR).scaled
 
 
-def test_small_and_narrow_images_can_be_refused(image):
+def test_small_and_narrow_images_can_be_refused() -> None:
     picky = ImageResizer(Download(min_image_size=50, max_aspect_ratio=2))
 
-    assert picky(image(size=(49, 49)), PAIR).error_class == "too_small"
-    assert picky(image(size=(300, 100)), PAIR).error_class == "aspect_ratio"
-    assert picky(image(size=(200, 100)), PAIR).scaled
+    assert picky(encode(size=(49, 49)), PAIR).error_class == "too_small"
+    assert picky(encode(size=(300, 100)), PAIR).error_class == "aspect_ratio"
+    assert picky(encode(size=(200, 100)), PAIR).scaled
 
 
-def test_a_file_that_is_not_resized_can_keep_its_bytes(image):
-    body = image(size=(100, 80))
+def test_a_file_that_is_not_resized_can_keep_its_bytes() -> None:
+    body = encode(size=(100, 80))
 
     assert ImageResizer(Download(skip_reencode=True))(body, PAIR).scaled.image == body
     assert ImageResizer(Download())(body, PAIR).scaled.image != body
 
 
-def test_exif_is_written_unless_not_wanted(image):
+def test_exif_is_written_unless_not_wanted() -> None:
     exif = Image.Exif()
     exif[0x010F] = "Maker"
-    body = image(exif=exif)
+    body = encode(exif=exif)
 
     assert '"Image Make": "Maker"' in ImageResizer(Download())(body, PAIR).exif
     assert ImageResizer(Download(extract_exif=False))(body, PAIR).exif is None
 
 
-def test_hashes_of_the_source_are_compared(image):
-    body = image()
+def test_hashes_of_the_source_are_compared() -> None:
+    body = encode()
     sha256 = PAIR | {"sha256": hashlib.sha256(body).hexdigest().upper()}
     md5 = PAIR | {"md5": hashlib.md5(body).hexdigest()}
     other = PAIR | {"sha256": "0" * 64}
@@ -166,7 +172,7 @@ def test_hashes_of_the_source_are_compared(image):
     assert ImageResizer(Download(verify_hash="fail"))(body, other).error_class == "hash_mismatch"
 
 
-def test_faces_are_blurred_where_they_are_and_nowhere_else():
+def test_faces_are_blurred_where_they_are_and_nowhere_else() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     body = io.BytesIO()
     Image.fromarray(noise).save(body, "PNG")
@@ -180,14 +186,14 @@ def test_faces_are_blurred_where_they_are_and_nowhere_else():
     assert (decoded(unblurred.scaled.image) == noise).all()
 
 
-def test_settings_that_do_not_go_together_are_refused():
+def test_settings_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="encode_quality"):
         ImageResizer(Download(encode_format="png", encode_quality=95))
 
 
-def test_threads_get_the_same_images_and_leave_the_process_its_output(image):
+def test_threads_get_the_same_images_and_leave_the_process_its_output() -> None:
     resize = ImageResizer(Download())
-    bodies = [image(size=(300 + i, 260)) for i in range(20)]
+    bodies = [encode(size=(300 + i, 260)) for i in range(20)]
     alone = [resize(body, PAIR).scaled.image for body in bodies]
     descriptors = [os.fstat(1), os.fstat(2)]
     with ThreadPoolExecutor(8) as threads:
@@ -198,39 +204,39 @@ def test_threads_get_the_same_images_and_leave_the_process_its_output(image):
 
 
 @pytest.mark.parametrize("name", ["md5", "sha256", "sha512"])
-def test_files_are_hashed_as_asked(image, name):
-    found = ImageResizer(Download(compute_hash=name))(image(), PAIR)
+def test_files_are_hashed_as_asked(name: str) -> None:
+    found = ImageResizer(Download(compute_hash=name))(encode(), PAIR)
 
-    assert found.hashes[name] == getattr(hashlib, name)(image()).hexdigest()
-    assert found.hashes["sha256"] == hashlib.sha256(image()).hexdigest()
+    assert found.hashes[name] == getattr(hashlib, name)(encode()).hexdigest()
+    assert found.hashes["sha256"] == hashlib.sha256(encode()).hexdigest()
 
 
-def test_the_strongest_hash_of_the_source_counts(image):
-    right = {name: hashlib.new(name, image()).hexdigest() for name in ("md5", "sha256", "sha512")}
+def test_the_strongest_hash_of_the_source_counts() -> None:
+    right = {name: hashlib.new(name, encode()).hexdigest() for name in ("md5", "sha256", "sha512")}
     resize = ImageResizer(Download(compute_hash="none"))
 
     for name in right:
-        assert resize(image(), PAIR | {name: right[name]}).hash_matches
-        assert not resize(image(), PAIR | {name: right[name][::-1]}).hash_matches
-    assert not resize(image(), PAIR | right | {"sha512": "0" * 128}).hash_matches
+        assert resize(encode(), PAIR | {name: right[name]}).hash_matches
+        assert not resize(encode(), PAIR | {name: right[name][::-1]}).hash_matches
+    assert not resize(encode(), PAIR | right | {"sha512": "0" * 128}).hash_matches
 
 
 @pytest.mark.parametrize("boxes", [[[0.1]], [["a", 0, 1, 1]], [[float("nan"), 0, 1, 1]]])
-def test_boxes_that_are_none_are_a_fault_of_the_row(image, boxes):
-    found = ImageResizer(Download(blur_faces=True))(image(), PAIR | {"face_bboxes": boxes})
+def test_boxes_that_are_none_are_a_fault_of_the_row(boxes: list[Any]) -> None:
+    found = ImageResizer(Download(blur_faces=True))(encode(), PAIR | {"face_bboxes": boxes})
 
     assert (found.scaled, found.error_class) == (None, "decode")
 
 
-def test_a_file_with_faces_never_keeps_its_bytes(image):
+def test_a_file_with_faces_never_keeps_its_bytes() -> None:
     resize = ImageResizer(Download(blur_faces=True, skip_reencode=True))
-    body = image(size=(100, 80))
+    body = encode(size=(100, 80))
 
     assert resize(body, PAIR | {"face_bboxes": []}).scaled.image == body
     assert resize(body, PAIR | {"face_bboxes": [[0, 0, 0.5, 0.5]]}).scaled.image != body
 
 
-def test_loading_takes_neither_cv2_nor_img2dataset():
+def test_loading_takes_neither_cv2_nor_img2dataset() -> None:
     code = (
         "import sys; from clip_assets.download.resize import ImageResizer;"
         "assert 'cv2' not in sys.modules;"

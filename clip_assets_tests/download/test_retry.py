@@ -1,57 +1,45 @@
-import io
-import tarfile
+"""What failed transiently is fetched again, and nothing else changes."""
 
 import pytest
 
-from clip_assets import layout, schemas
+from clip_assets import layout
 from clip_assets.download.image_shards import image_shards
-from clip_assets.download.retry import retry_failed
+from clip_assets.download.retry import due_urls, retry_failed
 from clip_assets.errors import MissingArtifactError
-from clip_assets.layout import PartitionKey
-from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog
-
-P = PartitionKey("00000")
-
-
-def read_rows(store, number):
-    return tables.read(store, layout.shard_rows(P, number), schemas.SHARD_ROWS, "x").to_pylist()
-
-
-def samples(store, number):
-    content = io.BytesIO(store.read_bytes(layout.shard_tar(P, number)))
-    with tarfile.open(fileobj=content) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
+from clip_assets_tests.download.pairs import P, encode, read_rows, read_samples, unique_pairs
+from clip_assets_tests.download.web import Web
+from clip_assets_tests.upstream import MadeUp
 
 
 @pytest.fixture
-def finished(site, store, pool, image, settings):
+def finished(site: Web, made: MadeUp) -> MadeUp:
     """Three shards: in the second one answer is a 503 and one a 404, the others are images."""
-    settings = settings.model_copy(update={"retries": 0})
-    urls = [site.serve(f"/{i}.jpg", image(size=(60 + i, 40))) for i in range(25)]
+    made.set(download={"retries": 0})
+    urls = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(25)]
     site.serve("/13.jpg", status=503)
     site.serve("/17.jpg", status=404)
-    catalog = pool(store, urls)
-    image_shards(catalog, P, settings)
+    unique_pairs(made, urls)
+    image_shards(made.pool, P)
     site.requests.clear()
-    return settings
+    return made
 
 
 def test_only_transient_failures_are_asked_again_and_only_their_shard_changes(
-    site, store, image, finished
-):
-    catalog = Catalog(store)
+    site: Web, finished: MadeUp
+) -> None:
+    store = finished.store
     before = {path: store.read_bytes(path) for path in store.list(layout.shard_folder(P))}
-    first = catalog.require("image_shards", P)
-    old = samples(store, 1)
-    site.serve("/13.jpg", image(size=(73, 40)))
+    first = finished.pool.catalog.require(layout.IMAGE_SHARDS, P)
+    old = read_samples(store, 1)
+    site.serve("/13.jpg", encode(size=(73, 40)))
+    assert due_urls(finished.pool, P) == 1
 
-    outcome = retry_failed(catalog, P, finished)
+    outcome = retry_failed(finished.pool, P)
 
     assert dict(site.requests) == {"/13.jpg": 1}
     for path in store.list(layout.shard_folder(P)):
         assert (store.read_bytes(path) == before[path]) == ("/00001" not in path)
-    new = samples(store, 1)
+    new = read_samples(store, 1)
     assert list(new) == sorted(new)
     assert {name: content for name, content in new.items() if name in old} == old
     assert set(new) - set(old) == {"000013.jpg", "000013.json", "000013.txt"}
@@ -60,49 +48,61 @@ def test_only_transient_failures_are_asked_again_and_only_their_shard_changes(
     report = outcome.manifest.report
     assert (report.rows_in, report.rows_out, report.dropped) == (25, 24, {"http_404": 1})
     assert (report.figures["retried"], report.figures["recovered"]) == (1, 1)
-    again = Catalog(store).require("image_shards", P)
-    assert again.digest(".tar") != first.digest(".tar")
+    again = finished.pool.catalog.require(layout.IMAGE_SHARDS, P)
+    assert again.digest(layout.shard_tar) != first.digest(layout.shard_tar)
     assert len(again.outputs) == len(first.outputs)
+    assert due_urls(finished.pool, P) == 0
 
 
 def test_a_partition_downloaded_whole_has_the_same_tars_as_one_retried(
-    site, store, pool, image, finished
-):
-    site.serve("/13.jpg", image(size=(73, 40)))
-    retried = retry_failed(Catalog(store), P, finished).manifest.digest(".tar")
-    store.delete(layout.manifest("image_shards", P))
+    site: Web, finished: MadeUp
+) -> None:
+    site.serve("/13.jpg", encode(size=(73, 40)))
+    retried = retry_failed(finished.pool, P).manifest.digest(layout.shard_tar)
+    finished.store.delete(layout.manifest(layout.IMAGE_SHARDS, P))
 
-    assert image_shards(Catalog(store), P, finished).manifest.digest(".tar") == retried
+    assert image_shards(finished.pool, P).manifest.digest(layout.shard_tar) == retried
 
 
-def test_nothing_to_retry_changes_nothing(site, store, image, finished):
-    site.serve("/13.jpg", image(size=(73, 40)))
-    retry_failed(Catalog(store), P, finished)
+def test_nothing_to_retry_changes_nothing(site: Web, finished: MadeUp) -> None:
+    site.serve("/13.jpg", encode(size=(73, 40)))
+    retry_failed(finished.pool, P)
     site.requests.clear()
 
-    assert retry_failed(Catalog(store), P, finished).reused
+    assert retry_failed(finished.pool, P).reused
     assert not site.requests
 
 
-def test_urls_tried_too_often_and_too_recently_are_left_alone(site, store, finished):
-    young = finished.model_copy(update={"retry_age_s": 3600})
-    assert retry_failed(Catalog(store), P, young).reused
+def test_urls_tried_too_often_and_too_recently_are_left_alone(site: Web, finished: MadeUp) -> None:
+    finished.set(download={"retry_age_s": 3600})
+    assert due_urls(finished.pool, P) == 0
+    assert retry_failed(finished.pool, P).reused
 
-    limited = finished.model_copy(update={"retry_limit": 3})
-    assert not retry_failed(Catalog(store), P, limited).reused
-    assert not retry_failed(Catalog(store), P, limited).reused
-    assert retry_failed(Catalog(store), P, limited).reused
+    finished.set(download={"retry_age_s": 0, "retry_limit": 3})
+    assert not retry_failed(finished.pool, P).reused
+    assert due_urls(finished.pool, P) == 1
+    assert not retry_failed(finished.pool, P).reused
+    assert due_urls(finished.pool, P) == 0
+    assert retry_failed(finished.pool, P).reused
     assert dict(site.requests) == {"/13.jpg": 2}
-    assert read_rows(store, 1)[3]["attempts"] == 3
+    assert read_rows(finished.store, 1)[3]["attempts"] == 3
 
 
-def test_a_stale_partition_is_downloaded_anew(site, store, finished):
-    smaller = finished.model_copy(update={"image_size": 20})
-    retry_failed(Catalog(store), P, smaller)
+def test_a_retry_that_recovers_nothing_says_so(finished: MadeUp) -> None:
+    figures = retry_failed(finished.pool, P).manifest.report.figures
+
+    assert (figures["retried"], figures["recovered"]) == (1, 0)
+
+
+def test_a_stale_partition_is_downloaded_anew(site: Web, finished: MadeUp) -> None:
+    finished.set(download={"image_size": 20})
+    assert due_urls(finished.pool, P) == 0
+    retry_failed(finished.pool, P)
 
     assert len(site.requests) == 25
 
 
-def test_a_partition_without_pairs_cannot_be_retried(store, settings):
+def test_a_partition_without_pairs_cannot_be_retried(made: MadeUp) -> None:
+    assert due_urls(made.pool, P) == 0
     with pytest.raises(MissingArtifactError, match="clip-assets run --select unique_pairs"):
-        retry_failed(Catalog(store), P, settings)
+        retry_failed(made.pool, P)

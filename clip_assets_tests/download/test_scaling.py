@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from PIL import Image, ImageEnhance
 
 from clip_assets.download.scaling import RefusedError, Scaler, perceptual_hash
 from clip_assets.settings import Download
-from clip_assets_tests.download.conftest import encode
+from clip_assets_tests.download.pairs import encode
 
 MODES = ["keep_ratio", "center_crop", "border", "keep_ratio_largest", "no"]
 
 
 @pytest.fixture(scope="session")
-def resizer():
+def resizer() -> Any:
     """The module of img2dataset, without its package."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -32,7 +33,7 @@ def resizer():
     return module
 
 
-def both(resizer, body, **options):
+def both(resizer: Any, body: bytes, **options: Any) -> tuple[Any, Any]:
     """What the peer and we make of a file: image and sides, or the message of the refusal."""
     settings = Download(**options)
     names = (
@@ -62,8 +63,14 @@ def both(resizer, body, **options):
     color=st.sampled_from(["L", "RGB", "RGBA", "LA", "P", "I;16"]),
 )
 def test_every_size_becomes_what_img2dataset_makes_of_it(
-    resizer, size, image_size, mode, only_if_bigger, form, color
-):
+    resizer: Any,
+    size: tuple[int, int],
+    image_size: int,
+    mode: str,
+    only_if_bigger: bool,
+    form: str,
+    color: str,
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     if color == "I;16":
         picture = Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257)
@@ -89,8 +96,8 @@ def test_every_size_becomes_what_img2dataset_makes_of_it(
 @pytest.mark.parametrize("only_if_bigger", [True, False])
 @pytest.mark.parametrize("size", [(40, 40), (64, 64), (90, 64), (200, 100)])
 def test_files_keep_their_bytes_where_those_of_img2dataset_do(
-    resizer, mode, form, only_if_bigger, size
-):
+    resizer: Any, mode: str, form: str, only_if_bigger: bool, size: tuple[int, int]
+) -> None:
     bodies = [encode(name, size) for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF")]
     bodies += [encode("JPEG", size, mode="CMYK"), encode("PNG", size, mode="RGBA"), b"", b"x" * 99]
     for body in bodies:
@@ -111,27 +118,29 @@ def test_files_keep_their_bytes_where_those_of_img2dataset_do(
 
 
 @pytest.mark.parametrize("size", [(49, 60), (50, 50), (50, 100), (50, 101), (400, 50)])
-def test_small_and_narrow_images_are_refused_where_img2dataset_refuses_them(resizer, size):
+def test_small_and_narrow_images_are_refused_where_img2dataset_refuses_them(
+    resizer: Any, size: tuple[int, int]
+) -> None:
     theirs, ours = both(resizer, encode("PNG", size), min_image_size=50, max_aspect_ratio=2.0)
 
     assert ours == theirs
 
 
-def photograph():
+def photograph() -> Image.Image:
     """Smooth colours with some edges."""
     rng = np.random.default_rng(1)
     small = Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8))
     return small.resize((400, 300), Image.Resampling.BICUBIC)
 
 
-def distance(one, other):
-    def digest(picture):
+def distance(one: Image.Image, other: Image.Image) -> int:
+    def digest(picture: Image.Image) -> int:
         return int(perceptual_hash(np.asarray(picture.convert("RGB"))), 16)
 
     return (digest(one) ^ digest(other)).bit_count()
 
 
-def test_similar_images_have_similar_perceptual_hashes():
+def test_similar_images_have_similar_perceptual_hashes() -> None:
     original = photograph()
     encoded = io.BytesIO()
     original.save(encoded, "JPEG", quality=30)
@@ -143,7 +152,7 @@ def test_similar_images_have_similar_perceptual_hashes():
     assert distance(original, Image.open(io.BytesIO(encode()))) > 15
 
 
-def test_perceptual_hashes_are_computed_when_asked_for():
+def test_perceptual_hashes_are_computed_when_asked_for() -> None:
     body = encode("PNG", (300, 300), "L")
 
     assert len(Scaler(Download(perceptual_hash=True), None)(body, None).perceptual_hash) == 16

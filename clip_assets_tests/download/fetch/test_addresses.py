@@ -1,3 +1,5 @@
+"""Which addresses may be asked."""
+
 import ipaddress
 
 import pytest
@@ -9,7 +11,7 @@ from clip_assets.download.fetch.faults import FetchError
 from clip_assets.errors import ConfigurationError
 
 
-def is_refused(guard, address, host="some.host", port=80):
+def is_refused(guard: AddressGuard, address: str, host: str = "some.host", port: int = 80) -> bool:
     try:
         guard.check(host, port, address)
     except FetchError as error:
@@ -28,19 +30,19 @@ def is_refused(guard, address, host="some.host", port=80):
         "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "fec0::1", "5f00::1", "3fff::1",
     ],
 )  # fmt: skip
-def test_addresses_that_are_not_public_are_refused(address):
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert is_refused(AddressGuard(), address)
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"]
 )
-def test_public_addresses_are_admitted(address):
+def test_public_addresses_are_admitted(address: str) -> None:
     assert not is_refused(AddressGuard(), address)
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_mapped_into_ipv6_is_judged_like_itself(address):
+def test_an_address_mapped_into_ipv6_is_judged_like_itself(address: ipaddress.IPv4Address) -> None:
     mapped = ipaddress.IPv6Address(f"::ffff:{address}")
 
     assert is_refused(AddressGuard(), str(mapped)) == is_refused(AddressGuard(), str(address))
@@ -62,13 +64,15 @@ def test_an_address_mapped_into_ipv6_is_judged_like_itself(address):
         ("fd00::/8", "x", 80, "fd12::1", True),
     ],
 )
-def test_openings_open_exactly_what_they_say(entry, host, port, address, admitted):
+def test_openings_open_exactly_what_they_say(
+    entry: str, host: str, port: int, address: str, admitted: bool
+) -> None:
     assert is_refused(AddressGuard([entry]), address, host, port) == (not admitted)
 
 
 @pytest.mark.parametrize(
     "entry", ["", "http://localhost/", "a/b", "10.0.0.0/99", "host:port", ":80"]
 )
-def test_an_opening_that_is_none_is_refused(entry):
+def test_an_opening_that_is_none_is_refused(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="allow_hosts"):
         AddressGuard([entry])

@@ -1,18 +1,27 @@
+"""Every url ends as a body or as a named failure, and every host is treated with manners."""
+
 import asyncio
 import gzip
+import ssl
 import time
 import tracemalloc
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from clip_assets.download.fetch.fetcher import LARGE_BODIES, SMALL_BYTES
+from clip_assets.settings import Download
+from clip_assets_tests.download.authority import Authority
+from clip_assets_tests.download.fetching import fetch
+from clip_assets_tests.download.web import RawWeb, Web
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def test_body_arrives_with_its_story(site, fetch, settings):
+def test_body_arrives_with_its_story(site: Web, settings: Download) -> None:
     [found] = fetch([site.serve("/a", b"hello")], settings)
 
     assert (found.body, found.error_class, found.http_status, found.attempts) == (
@@ -25,17 +34,17 @@ def test_body_arrives_with_its_story(site, fetch, settings):
     assert site.headers[0]["User-Agent"].startswith("Mozilla/5.0 (compatible; clip_assets/")
 
 
-def test_contact_is_told_to_site_owners(site, fetch, settings):
+def test_contact_is_told_to_site_owners(site: Web, settings: Download) -> None:
     contact = settings.model_copy(update={"contact": "https://example.org/bot"})
     fetch([site.serve("/a", b"hello")], contact)
 
     assert site.headers[0]["User-Agent"].endswith("; +https://example.org/bot)")
 
 
-def test_connections_to_a_host_are_used_again(site, fetch, settings):
-    peers = set()
+def test_connections_to_a_host_are_used_again(site: Web, settings: Download) -> None:
+    peers = set[object]()
 
-    async def handler(request):
+    async def handler(request: web.Request) -> web.Response:
         peers.add(request.transport.get_extra_info("peername"))
         return web.Response(body=b"x")
 
@@ -48,15 +57,15 @@ def test_connections_to_a_host_are_used_again(site, fetch, settings):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 501])
-def test_permanent_errors_are_asked_once(site, fetch, settings, status):
+def test_permanent_errors_are_asked_once(site: Web, settings: Download, status: int) -> None:
     [found] = fetch([site.serve("/a", status=status)], settings)
 
     assert (found.error_class, found.http_status) == (f"http_{status}", status)
     assert site.requests["/a"] == 1
 
 
-def test_transient_errors_are_asked_again(site, fetch, settings):
-    async def handler(request):
+def test_transient_errors_are_asked_again(site: Web, settings: Download) -> None:
+    async def handler(request: web.Request) -> web.Response:
         return web.Response(status=503 if site.requests["/a"] == 1 else 200, body=b"x")
 
     site.pages["/a"] = handler
@@ -65,13 +74,13 @@ def test_transient_errors_are_asked_again(site, fetch, settings):
     assert (found.body, found.attempts) == (b"x", 2)
 
 
-def test_attempts_are_limited(site, fetch, settings):
+def test_attempts_are_limited(site: Web, settings: Download) -> None:
     [found] = fetch([site.serve("/a", status=500)], settings)
 
     assert (found.error_class, found.attempts, site.requests["/a"]) == ("http_500", 2, 2)
 
 
-def test_a_host_that_asks_for_a_pause_gets_it(site, fetch, settings):
+def test_a_host_that_asks_for_a_pause_gets_it(site: Web, settings: Download) -> None:
     site.serve("/a", status=429, Retry_After="2")
     site.serve("/b", b"x")
     one = settings.model_copy(update={"per_host": 1})
@@ -83,21 +92,23 @@ def test_a_host_that_asks_for_a_pause_gets_it(site, fetch, settings):
     assert time.monotonic() - start > 2
 
 
-def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(site, fetch, settings):
+def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(
+    site: Web, settings: Download
+) -> None:
     [found] = fetch([site.serve("/a", status=429, Retry_After="3600")], settings)
 
     assert (found.error_class, site.requests["/a"]) == ("http_429", 1)
 
 
-def test_requests_at_once_to_one_host_are_limited(site, fetch, settings):
+def test_requests_at_once_to_one_host_are_limited(site: Web, settings: Download) -> None:
     urls = [site.serve(f"/{i}", b"x", delay_s=0.05) for i in range(20)]
     fetch(urls, settings.model_copy(update={"per_host": 3}))
 
     assert site.most_at_once == 3
 
 
-def test_a_slow_host_does_not_hold_the_others_up(site, fetch, settings):
-    async def after_the_others(_):
+def test_a_slow_host_does_not_hold_the_others_up(site: Web, settings: Download) -> None:
+    async def after_the_others(_: web.Request) -> web.Response:
         while site.requests["/fast"] < len(fast):
             await asyncio.sleep(0.01)
         return web.Response(body=b"x")
@@ -112,7 +123,7 @@ def test_a_slow_host_does_not_hold_the_others_up(site, fetch, settings):
 
 
 @pytest.mark.parametrize("tag", ["noai", "NoImageAI", "all, noindex", "clip_assets: noimageindex"])
-def test_images_whose_owner_refuses_are_not_taken(site, fetch, settings, tag):
+def test_images_whose_owner_refuses_are_not_taken(site: Web, settings: Download, tag: str) -> None:
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
 
     assert (found.body, found.error_class) == (None, "policy_noai")
@@ -120,20 +131,20 @@ def test_images_whose_owner_refuses_are_not_taken(site, fetch, settings, tag):
 
 
 @pytest.mark.parametrize("tag", ["otherbot: noai", "all", "unavailable_after: 25 Jun 2030", ""])
-def test_directives_for_others_do_not_matter(site, fetch, settings, tag):
+def test_directives_for_others_do_not_matter(site: Web, settings: Download, tag: str) -> None:
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
 
     assert found.body == b"x"
 
 
-def test_noai_can_be_ignored(site, fetch, settings):
+def test_noai_can_be_ignored(site: Web, settings: Download) -> None:
     deaf = settings.model_copy(update={"respect_noai": False})
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag="noai")], deaf)
 
     assert found.body == b"x"
 
 
-def test_redirects_are_followed_to_their_end(site, fetch, settings):
+def test_redirects_are_followed_to_their_end(site: Web, settings: Download) -> None:
     site.serve("/c", b"x")
     site.serve("/b", status=307, Location="c?q=1")
     site.serve("/a", status=301, Location="/b")
@@ -156,7 +167,9 @@ def test_redirects_are_followed_to_their_end(site, fetch, settings):
         ("http://[bad/", "url"),
     ],
 )
-def test_redirects_to_forbidden_places_end(site, fetch, settings, location, error_class):
+def test_redirects_to_forbidden_places_end(
+    site: Web, settings: Download, location: str, error_class: str
+) -> None:
     [found] = fetch([site.serve("/a", status=302, Location=location)], settings)
 
     assert (found.body, found.error_class, found.http_status) == (None, error_class, 302)
@@ -164,8 +177,8 @@ def test_redirects_to_forbidden_places_end(site, fetch, settings, location, erro
 
 
 def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed(
-    site, fetch, settings
-):
+    site: Web, settings: Download
+) -> None:
     site.serve("/secret", b"secret")
     site.serve("/a", status=302, Location=site.url("/secret", host="127.0.1.2"))
     only = settings.model_copy(update={"allow_hosts": [f"127.0.0.1:{site.port}"]})
@@ -175,7 +188,7 @@ def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed
     assert not site.requests["/secret"]
 
 
-def test_slow_drips_end_at_the_deadline(raw, fetch, hasty):
+def test_slow_drips_end_at_the_deadline(raw: RawWeb, hasty: Download) -> None:
     drip = raw.script("/a", OK + b"\r\n", *[b"x", 0.1] * 10_000)
     headers = raw.script("/b", OK, *[b"X-A: b\r\n", 0.1] * 10_000)
     silent = raw.script("/c", 1000.0)
@@ -184,26 +197,26 @@ def test_slow_drips_end_at_the_deadline(raw, fetch, hasty):
     assert [one.error_class for one in found] == ["timeout"] * 3
 
 
-def test_endless_bodies_end_at_the_byte_cap(raw, fetch, settings):
+def test_endless_bodies_end_at_the_byte_cap(raw: RawWeb, settings: Download) -> None:
     plain = raw.script("/a", OK + b"\r\n")
     endless = raw.script("/b", OK + b"Transfer-Encoding: chunked\r\n\r\n")
 
-    async def pour(_, writer, chunk):
+    async def pour(writer: asyncio.StreamWriter, *, chunk: bool) -> None:
         writer.write(OK + (b"Transfer-Encoding: chunked\r\n\r\n" if chunk else b"\r\n"))
         piece = b"%x\r\n" % 65536 + b"x" * 65536 + b"\r\n" if chunk else b"x" * 65536
         while True:
             writer.write(piece)
             await writer.drain()
 
-    raw.pages["/a"] = lambda reader, writer: pour(reader, writer, chunk=False)
-    raw.pages["/b"] = lambda reader, writer: pour(reader, writer, chunk=True)
+    raw.pages["/a"] = lambda _, writer: pour(writer, chunk=False)
+    raw.pages["/b"] = lambda _, writer: pour(writer, chunk=True)
     small = settings.model_copy(update={"max_bytes": 2**21})
     found = fetch([plain, endless], small)
 
     assert [one.error_class for one in found] == ["too_large", "too_large"]
 
 
-def test_waiting_for_room_is_not_the_servers_fault(site, fetch, settings):
+def test_waiting_for_room_is_not_the_servers_fault(site: Web, settings: Download) -> None:
     body = bytes(SMALL_BYTES + 1)
     urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
     hasty = settings.model_copy(update={"deadline_s": 6, "retries": 0, "per_host": 20})
@@ -214,7 +227,7 @@ def test_waiting_for_room_is_not_the_servers_fault(site, fetch, settings):
     assert time.monotonic() - begin > 6.5, "the last ones waited for the first to be released"
 
 
-def test_a_body_announced_too_large_is_not_read(site, fetch, settings):
+def test_a_body_announced_too_large_is_not_read(site: Web, settings: Download) -> None:
     [found] = fetch(
         [site.serve("/a", b"x" * 5000)], settings.model_copy(update={"max_bytes": 4999})
     )
@@ -222,7 +235,7 @@ def test_a_body_announced_too_large_is_not_read(site, fetch, settings):
     assert (found.error_class, found.http_status) == ("too_large", 200)
 
 
-def test_a_gzip_bomb_ends_at_the_byte_cap(raw, fetch, settings):
+def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: Download) -> None:
     bomb = gzip.compress(b"\0" * 500 * 2**20, 9)
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     small = settings.model_copy(update={"max_bytes": 2**20})
@@ -231,7 +244,7 @@ def test_a_gzip_bomb_ends_at_the_byte_cap(raw, fetch, settings):
     assert found.error_class == "too_large"
 
 
-def test_gzip_that_nobody_asked_for_is_unpacked(raw, fetch, settings):
+def test_gzip_that_nobody_asked_for_is_unpacked(raw: RawWeb, settings: Download) -> None:
     body = gzip.compress(b"hello")
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
     broken = OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"
@@ -268,7 +281,9 @@ def test_gzip_that_nobody_asked_for_is_unpacked(raw, fetch, settings):
         "bytes",
     ],
 )
-def test_broken_answers_are_told_apart(raw, fetch, settings, answer, error_class):
+def test_broken_answers_are_told_apart(
+    raw: RawWeb, settings: Download, answer: bytes, error_class: str
+) -> None:
     [found] = fetch([raw.script("/a", answer)], settings.model_copy(update={"retries": 0}))
 
     assert (found.body, found.error_class) == (None, error_class)
@@ -276,7 +291,7 @@ def test_broken_answers_are_told_apart(raw, fetch, settings, answer, error_class
     assert len(found.error_message) <= 200
 
 
-def test_more_bytes_than_announced_are_not_taken(raw, fetch, settings):
+def test_more_bytes_than_announced_are_not_taken(raw: RawWeb, settings: Download) -> None:
     together = raw.script("/a", OK + b"Content-Length: 4\r\n\r\nlonger")
     later = raw.script("/b", OK + b"Content-Length: 4\r\n\r\nlong", 0.1, b"er")
     found = fetch([together, later], settings)
@@ -315,7 +330,9 @@ def test_more_bytes_than_announced_are_not_taken(raw, fetch, settings):
         ("http://\u2603\ud7ff..\u0000/", "url"),
     ],
 )
-def test_urls_that_lead_nowhere_are_told_apart(fetch, settings, url, error_class):
+def test_urls_that_lead_nowhere_are_told_apart(
+    settings: Download, url: str, error_class: str
+) -> None:
     strict = settings.model_copy(update={"allow_hosts": [], "retries": 0})
     [found] = fetch([url], strict)
 
@@ -334,7 +351,9 @@ def test_urls_that_lead_nowhere_are_told_apart(fetch, settings, url, error_class
         ("/a.jpg?q=\u2603", "/a.jpg?q=%E2%98%83"),
     ],
 )
-def test_urls_are_sent_as_they_are_or_quoted(site, fetch, settings, url, path):
+def test_urls_are_sent_as_they_are_or_quoted(
+    site: Web, settings: Download, url: str, path: str
+) -> None:
     stripped = url.strip()
     full = site.url(stripped).join(url.split(stripped))
     fetch([full], settings)
@@ -342,7 +361,7 @@ def test_urls_are_sent_as_they_are_or_quoted(site, fetch, settings, url, path):
     assert site.raw_paths == [path]
 
 
-def test_userinfo_becomes_authorization_and_is_not_told(site, fetch, settings):
+def test_userinfo_becomes_authorization_and_is_not_told(site: Web, settings: Download) -> None:
     site.serve("/a", b"x")
     [found] = fetch([f"http://me:secret@127.0.0.1:{site.port}/a"], settings)
 
@@ -351,14 +370,19 @@ def test_userinfo_becomes_authorization_and_is_not_told(site, fetch, settings):
     assert "secret" not in found.final_url
 
 
-def test_refused_connections_and_unknown_names_are_rows(fetch, settings):
+def test_refused_connections_and_unknown_names_are_rows(settings: Download) -> None:
     refused, unknown = fetch(["http://127.0.0.1:1/a", "http://no-such-host.invalid/a"], settings)
 
     assert refused.error_class == "refused"
     assert unknown.error_class in ("dns", "dns_unanswered")
 
 
-def test_https_with_a_trusted_certificate_works(tls_site, authority, fetch, settings, monkeypatch):
+def test_https_with_a_trusted_certificate_works(
+    tls_site: Callable[[ssl.SSLContext], Web],
+    authority: Authority,
+    settings: Download,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     site = tls_site(authority.context())
     urls = [site.serve("/a", b"x"), site.url("/a", host="localhost")]
@@ -367,7 +391,12 @@ def test_https_with_a_trusted_certificate_works(tls_site, authority, fetch, sett
     assert [one.body for one in found] == [b"x", b"x"]
 
 
-def test_bad_certificates_are_refused(tls_site, authority, fetch, settings, monkeypatch):
+def test_bad_certificates_are_refused(
+    tls_site: Callable[[ssl.SSLContext], Web],
+    authority: Authority,
+    settings: Download,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     expired = tls_site(authority.context(days=-1))
     self_signed = tls_site(authority.context(signed_by_self=True))
@@ -388,14 +417,14 @@ def test_bad_certificates_are_refused(tls_site, authority, fetch, settings, monk
     assert not expired.requests
 
 
-def test_a_stalled_tls_handshake_ends(raw, fetch, hasty):
+def test_a_stalled_tls_handshake_ends(raw: RawWeb, hasty: Download) -> None:
     # The server waits for the end of a request's head, which a TLS greeting does not have.
     [found] = fetch([f"https://127.0.0.1:{raw.port}/"], hasty)
 
     assert found.error_class == "timeout"
 
 
-def test_a_host_that_keeps_failing_is_left_alone(site, fetch, settings):
+def test_a_host_that_keeps_failing_is_left_alone(site: Web, settings: Download) -> None:
     urls = [site.serve(f"/{i}", status=500) for i in range(60)]
     found = fetch(urls, settings.model_copy(update={"retries": 0, "per_host": 2}))
 
@@ -405,13 +434,13 @@ def test_a_host_that_keeps_failing_is_left_alone(site, fetch, settings):
     assert all(one.attempts == 0 for one in found if one.error_class == "host_down")
 
 
-def test_a_host_that_says_no_is_not_a_host_that_fails(site, fetch, settings):
+def test_a_host_that_says_no_is_not_a_host_that_fails(site: Web, settings: Download) -> None:
     found = fetch([site.url(f"/{i}") for i in range(60)], settings)
 
     assert {one.error_class for one in found} == {"http_404"}
 
 
-def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
+def test_requests_to_one_host_keep_their_distance(site: Web, settings: Download) -> None:
     urls = [site.serve(f"/{i}", b"x") for i in range(6)]
     start = time.monotonic()
     fetch(urls, settings.model_copy(update={"per_host_interval_s": 0.1}))
@@ -419,14 +448,14 @@ def test_requests_to_one_host_keep_their_distance(site, fetch, settings):
     assert time.monotonic() - start > 0.5
 
 
-def test_what_is_not_requested_does_not_keep_a_distance(fetch, settings):
+def test_what_is_not_requested_does_not_keep_a_distance(settings: Download) -> None:
     urls = ["no url"] * 50 + ["http://10.0.0.1/a"] * 50
     found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 1000}))
 
     assert Counter(one.error_class for one in found) == {"scheme": 50, "private_address": 50}
 
 
-def test_two_spellings_of_a_host_are_one_host(site, fetch, settings):
+def test_two_spellings_of_a_host_are_one_host(site: Web, settings: Download) -> None:
     site.serve("/a", b"x", delay_s=0.1)
     names = ["localhost", "LOCALHOST", "LocalHost"]
     local = settings.model_copy(update={"allow_hosts": ["localhost"], "per_host": 1})
@@ -437,10 +466,10 @@ def test_two_spellings_of_a_host_are_one_host(site, fetch, settings):
 
 
 @pytest.mark.slow
-def test_fifty_thousand_urls_on_one_host_all_end(raw, fetch, settings):
-    answers = Counter()
+def test_fifty_thousand_urls_on_one_host_all_end(raw: RawWeb, settings: Download) -> None:
+    answers = Counter[str]()
 
-    async def answer(reader, writer):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers["connections now"] += 1
         answers["most"] = max(answers["most"], answers["connections now"])
         answers["connections"] += 1
@@ -463,11 +492,11 @@ def test_fifty_thousand_urls_on_one_host_all_end(raw, fetch, settings):
 
 
 @pytest.fixture
-def obedient(settings):
+def obedient(settings: Download) -> Download:
     return settings.model_copy(update={"respect_robots": True, "retries": 0})
 
 
-def test_robots_txt_is_asked_once_and_obeyed(site, fetch, obedient):
+def test_robots_txt_is_asked_once_and_obeyed(site: Web, obedient: Download) -> None:
     site.serve("/robots.txt", b"User-agent: *\nDisallow: /private/\nUser-agent: bad\nDisallow: /")
     allowed = [site.serve(f"/{i}", b"x") for i in range(5)]
     found = fetch([*allowed, site.serve("/private/a", b"x")], obedient)
@@ -497,7 +526,9 @@ def test_robots_txt_is_asked_once_and_obeyed(site, fetch, obedient):
         "others", "similar",
     ],
 )  # fmt: skip
-def test_robots_txt_is_read_by_its_standard(site, fetch, obedient, rules, allowed, refused):
+def test_robots_txt_is_read_by_its_standard(
+    site: Web, obedient: Download, rules: str, allowed: list[str], refused: list[str]
+) -> None:
     site.serve("/robots.txt", rules.encode())
     found = fetch([site.serve(path, b"x") for path in [*allowed, *refused]], obedient)
 
@@ -505,7 +536,7 @@ def test_robots_txt_is_read_by_its_standard(site, fetch, obedient, rules, allowe
     assert [one.error_class for one in found] == expected
 
 
-def test_a_host_without_robots_txt_allows_everything(site, fetch, obedient):
+def test_a_host_without_robots_txt_allows_everything(site: Web, obedient: Download) -> None:
     [found] = fetch([site.serve("/a", b"x")], obedient)
 
     assert found.body == b"x"
@@ -523,14 +554,16 @@ def test_a_host_without_robots_txt_allows_everything(site, fetch, obedient):
     ],
     ids=["503", "loop", "file", "private", "garbage", "100 MB"],
 )
-def test_strange_robots_txt_has_an_outcome(site, fetch, obedient, answer, error_class):
+def test_strange_robots_txt_has_an_outcome(
+    site: Web, obedient: Download, answer: dict[str, Any], error_class: str | None
+) -> None:
     site.serve("/robots.txt", **answer)
     [found] = fetch([site.serve("/a", b"x")], obedient)
 
     assert found.error_class == error_class
 
 
-def test_many_names_and_many_rules_do_not_multiply(site, fetch, obedient):
+def test_many_names_and_many_rules_do_not_multiply(site: Web, obedient: Download) -> None:
     lines = (b"User-agent: %d\n", b"Disallow: /%d\n")
     rules = b"".join(line % number for line in lines for number in range(1500))
     site.serve("/robots.txt", b"User-agent: *\n" + rules + b"Disallow: /a")
@@ -545,13 +578,13 @@ def test_many_names_and_many_rules_do_not_multiply(site, fetch, obedient):
     assert peak < 32 * 2**20
 
 
-def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(fetch, obedient):
+def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(obedient: Download) -> None:
     [found] = fetch(["http://127.0.0.1:1/a"], obedient)
 
     assert (found.error_class, found.attempts) == ("refused", 1)
 
 
-def test_robots_txt_is_not_asked_for_unless_wanted(site, fetch, settings):
+def test_robots_txt_is_not_asked_for_unless_wanted(site: Web, settings: Download) -> None:
     fetch([site.serve("/a", b"x")], settings)
 
     assert not site.requests["/robots.txt"]

@@ -1,17 +1,25 @@
+"""Hosts take turns, each within its limit and at its pace."""
+
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets.download.fetch.hosts import HostQueue
 
+Item = tuple[str, int]
 
-def drain(items, rotation, per_host, workers):
+
+def drain(
+    items: Sequence[str], rotation: int, per_host: int, workers: int
+) -> tuple[list[Item], Counter[str]]:
     """Serve every item with a number of workers; returns the order and the most at once."""
-    active, most, order = Counter(), Counter(), []
+    active, most = Counter[str](), Counter[str]()
+    order: list[Item] = []
 
-    async def work(queue):
+    async def work(queue: HostQueue[Item]) -> None:
         while True:
             host, item = await queue.get()
             active[host] += 1
@@ -21,8 +29,8 @@ def drain(items, rotation, per_host, workers):
             active[host] -= 1
             queue.done(host)
 
-    async def run():
-        queue = HostQueue(rotation, per_host)
+    async def run() -> None:
+        queue = HostQueue[Item](rotation, per_host)
         for number, host in enumerate(items):
             queue.put(host, (host, number))
         tasks = [asyncio.ensure_future(work(queue)) for _ in range(workers)]
@@ -33,10 +41,9 @@ def drain(items, rotation, per_host, workers):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
-        return queue
 
-    queue = asyncio.run(run())
-    return order, most, queue
+    asyncio.run(run())
+    return order, most
 
 
 @given(
@@ -46,9 +53,9 @@ def drain(items, rotation, per_host, workers):
     st.integers(1, 9),
 )
 def test_every_item_comes_once_in_its_hosts_order_within_the_limit(
-    items, rotation, per_host, workers
-):
-    order, most, _ = drain(items, rotation, per_host, workers)
+    items: list[str], rotation: int, per_host: int, workers: int
+) -> None:
+    order, most = drain(items, rotation, per_host, workers)
 
     assert sorted(order, key=lambda item: item[1]) == [
         (host, number) for number, host in enumerate(items)
@@ -59,24 +66,24 @@ def test_every_item_comes_once_in_its_hosts_order_within_the_limit(
     assert max(most.values(), default=0) <= per_host
 
 
-def test_hosts_take_turns():
-    order, _, _ = drain("aaaabbbbcccc", rotation=3, per_host=4, workers=1)
+def test_hosts_take_turns() -> None:
+    order, _ = drain("aaaabbbbcccc", rotation=3, per_host=4, workers=1)
 
     assert "".join(host for host, _ in order) == "abcabcabcabc"
 
 
-def test_a_host_is_served_to_its_end_before_one_on_the_bench():
-    order, _, _ = drain("aaabbbccc", rotation=2, per_host=4, workers=1)
+def test_a_host_is_served_to_its_end_before_one_on_the_bench() -> None:
+    order, _ = drain("aaabbbccc", rotation=2, per_host=4, workers=1)
 
     assert "".join(host for host, _ in order) == "abababccc"
 
 
-def test_a_paused_host_waits_while_others_go_on():
-    async def run():
-        queue = HostQueue(4, 4)
+def test_a_paused_host_waits_while_others_go_on() -> None:
+    async def run() -> list[str]:
+        queue = HostQueue[str](4, 4)
         for host in "aabb":
             queue.put(host, host)
-        order = []
+        order: list[str] = []
         for number in range(4):
             host, item = await queue.get()
             order.append(item)
@@ -88,12 +95,12 @@ def test_a_paused_host_waits_while_others_go_on():
     assert asyncio.run(run()) == ["a", "b", "b", "a"]
 
 
-def test_an_item_put_later_comes_later():
-    async def run():
-        queue = HostQueue(1, 1)
+def test_an_item_put_later_comes_later() -> None:
+    async def run() -> list[str]:
+        queue = HostQueue[str](1, 1)
         queue.put_later("a", "late", 0.02)
         queue.put("a", "early")
-        order = []
+        order: list[str] = []
         for _ in range(2):
             host, item = await queue.get()
             order.append(item)
@@ -103,9 +110,9 @@ def test_an_item_put_later_comes_later():
     assert asyncio.run(run()) == ["early", "late"]
 
 
-def test_an_item_that_comes_while_its_host_is_at_the_limit_waits():
-    async def run():
-        queue = HostQueue(4, 2)
+def test_an_item_that_comes_while_its_host_is_at_the_limit_waits() -> None:
+    async def run() -> tuple[str, str]:
+        queue = HostQueue[str](4, 2)
         for item in "xy":
             queue.put("a", item)
             await queue.get()

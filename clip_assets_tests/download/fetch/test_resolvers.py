@@ -16,10 +16,12 @@ from clip_assets.download.fetch.resolvers import GuardedResolver
 from clip_assets.download.image_shards import image_shards
 from clip_assets.download.retry import retry_failed
 from clip_assets.errors import ConfigurationError
-from clip_assets.layout import PartitionKey
-from clip_assets.storage.store import Store
+from clip_assets.settings import Download
+from clip_assets_tests.download.fetching import fetch
+from clip_assets_tests.download.pairs import P, encode, unique_pairs
+from clip_assets_tests.download.web import Web
+from clip_assets_tests.upstream import MadeUp
 
-P = PartitionKey("00000")
 A, NXDOMAIN, SERVFAIL = 1, 3, 2
 
 
@@ -71,13 +73,15 @@ def nameserver() -> Generator[Nameserver]:
 
 
 @pytest.fixture
-def asking(settings, nameserver, monkeypatch):
+def asking(settings: Download, nameserver: Nameserver, monkeypatch: pytest.MonkeyPatch) -> Download:
     # The nameserver always answers, if only when this busy machine lets it.
     monkeypatch.setattr(resolvers, "NAMESERVER_TIMEOUT_S", 60.0)
     return settings.model_copy(update={"nameservers": [nameserver.place]})
 
 
-def test_names_are_asked_of_the_chosen_nameserver_once(site, fetch, asking, nameserver):
+def test_names_are_asked_of_the_chosen_nameserver_once(
+    site: Web, asking: Download, nameserver: Nameserver
+) -> None:
     nameserver.addresses["images.example.test"] = ["127.0.0.1"]
     urls = [site.serve(f"/{i}", b"x") for i in range(30)]
     urls = [url.replace("127.0.0.1", "images.example.test") for url in urls]
@@ -87,7 +91,9 @@ def test_names_are_asked_of_the_chosen_nameserver_once(site, fetch, asking, name
     assert nameserver.asked["images.example.test"] == 1
 
 
-def test_what_a_nameserver_says_is_judged_like_any_address(site, fetch, asking, nameserver):
+def test_what_a_nameserver_says_is_judged_like_any_address(
+    site: Web, asking: Download, nameserver: Nameserver
+) -> None:
     nameserver.addresses |= {
         "metadata.test": ["169.254.169.254"],
         "both.test": ["10.0.0.1", "127.0.0.1"],
@@ -100,7 +106,9 @@ def test_what_a_nameserver_says_is_judged_like_any_address(site, fetch, asking, 
     assert both.body == b"x"
 
 
-def test_no_such_name_and_no_answer_are_told_apart(fetch, asking, nameserver):
+def test_no_such_name_and_no_answer_are_told_apart(
+    asking: Download, nameserver: Nameserver
+) -> None:
     nameserver.broken.add("broken.test")
     urls = ["http://none.test/a", "http://none.test/b", "http://broken.test/a"]
     found = fetch(urls, asking.model_copy(update={"retries": 0, "per_host": 1}))
@@ -110,23 +118,23 @@ def test_no_such_name_and_no_answer_are_told_apart(fetch, asking, nameserver):
 
 
 def test_dead_names_are_no_broken_network_even_when_all_are_tried_again(
-    site, pool, image, asking, nameserver, tmp_path
-):
+    site: Web, local_made: MadeUp, asking: Download, nameserver: Nameserver
+) -> None:
     nameserver.broken |= {f"broken{i}.test" for i in range(250)}
     urls = [f"http://{name}/a.jpg" for name in sorted(nameserver.broken)]
-    urls[::10] = [site.serve(f"/{i}.jpg", image()) for i in range(25)]
-    settings = asking.model_copy(update={"samples_per_shard": 1000})
-    catalog = pool(Store.open(str(tmp_path)), urls)
-    found = image_shards(catalog, P, settings).manifest.report
+    urls[::10] = [site.serve(f"/{i}.jpg", encode()) for i in range(25)]
+    local_made.set(download=asking.model_dump() | {"samples_per_shard": 1000})
+    unique_pairs(local_made, urls)
+    found = image_shards(local_made.pool, P).manifest.report
     # No url that is asked now was ever answered, and none is.
-    again = retry_failed(catalog, P, settings).manifest.report
+    again = retry_failed(local_made.pool, P).manifest.report
 
     assert found.dropped == again.dropped == {"dns_unanswered": 225}
     assert (again.figures["retried"], again.figures["recovered"]) == (225, 0)
     assert again.figures["attempts"] == 25 + 4 * 225
 
 
-def test_a_nameserver_that_is_down_is_told(fetch, settings):
+def test_a_nameserver_that_is_down_is_told(settings: Download) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{free.getsockname()[1]}"
@@ -137,7 +145,7 @@ def test_a_nameserver_that_is_down_is_told(fetch, settings):
 
 
 @pytest.mark.parametrize("server", ["", "dns.example.org", "1.1.1.1:port", "300.1.1.1"])
-def test_a_nameserver_that_is_no_address_is_refused(server):
+def test_a_nameserver_that_is_no_address_is_refused(server: str) -> None:
     async def make() -> None:
         GuardedResolver(AddressGuard(), [server], 1)
 
