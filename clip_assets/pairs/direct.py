@@ -7,7 +7,8 @@ when any file turns out not to be clean, the partition is begun anew and staged.
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from clip_assets.pairs import dialect, reading, relations
+from clip_assets.pairs import reading, relations
+from clip_assets.pairs.formats import dialect
 from clip_assets.pairs.outputs import Rows
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.settings import Sources

@@ -1,7 +1,7 @@
 """Planned source files, verified and brought within reach.
 
 A file that is gone or is not the one that was planned stops the partition here, before
-anything of it is read. What a file holds is for ``dialect``, ``records`` and ``tables``.
+anything of it is read. For what a file holds see ``formats``.
 """
 
 import gzip

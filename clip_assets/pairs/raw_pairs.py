@@ -72,8 +72,11 @@ def _read_sources(run: StageRun) -> Report:
     with _fetch_folder(run) as folder, sql.connection(MEMORY_BYTES) as database:
         outputs = Outputs(database)
         staging = Staging(database, settings, outputs.rejects)
-        for done, _ in enumerate(reading.stage(staging, ranges, understood, folder)):
+
+        def progress(done: int) -> None:
             run.progress(done, len(ranges), "files")
+
+        reading.append_all(staging, ranges, understood, folder, progress)
         return _write(run, ranges, staging.rows(), outputs, staging.repaired)
 
 

@@ -1,27 +1,35 @@
 """A partition's sources, one after the other, each by the fastest reader that copes with it.
 
 Clean csv and parquet files are read by DuckDB; what it refuses, or would misread, goes through
-``records`` and ``tables``. Both ways give the same rows.
+``formats``. Both ways give the same rows.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from clip_assets.files.opening import has_ranges, opened
-from clip_assets.pairs import dialect, opening, records, tables
+from clip_assets.pairs import opening
+from clip_assets.pairs.formats import csv, dialect, jsonl, parquet, txt
+from clip_assets.pairs.formats.batches import from_records
 from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.partitions.listing import file_format
 
+CSV = {".csv", ".tsv"}
+
 TOGETHER = 64
 """Csv files that are read at once; one that is not clean has all of them read again."""
 
 
-def stage(
-    staging: Staging, ranges: Sequence[SourceRange], understood: Collection[str], folder: Path
-) -> Iterator[SourceRange]:
+def append_all(
+    staging: Staging,
+    ranges: Sequence[SourceRange],
+    understood: Collection[str],
+    folder: Path,
+    progress: Callable[[int], object],
+) -> None:
     """Append the rows of sources, in order.
 
     Args:
@@ -30,89 +38,84 @@ def stage(
         understood: column names in lower case that mean something.
         folder: where remote files are fetched to, one at a time. Parquet files are read where
             they are, unless their server only sends them whole.
-
-    Yields:
-        Every source, once its rows are there.
+        progress: told how many sources are done.
     """
     waiting: list[CsvFile] = []
     for number, source in enumerate(ranges):
-        suffix, _ = file_format(source.uri)
-        is_csv = suffix in {".csv", ".tsv"}
-        is_plain = is_plain_csv(source)
-        if is_plain:
+        if is_plain_csv(source):
             waiting.append(detected(number, source.uri, Path(source.uri), understood))
             if len(waiting) < TOGETHER:
                 continue
-        yield from _add_all(staging, waiting, ranges)
+        _append_csv(staging, waiting)
         waiting = []
-        if is_plain:
-            continue
-        if suffix == ".parquet":
-            _add_parquet(staging, number, source, folder)
-        else:
-            with opening.local(source, folder) as path:
-                if is_csv:
-                    file = detected(number, source.uri, path, understood)
-                    list(_add_all(staging, [file], ranges))
-                else:
-                    _add_lines(staging, number, source, path)
-        yield source
-    yield from _add_all(staging, waiting, ranges)
+        if not is_plain_csv(source):
+            _append(staging, number, source, understood, folder)
+        progress(number + 1)
+    if waiting:
+        _append_csv(staging, waiting)
+        progress(len(ranges))
+
+
+def _append(
+    staging: Staging, number: int, source: SourceRange, understood: Collection[str], folder: Path
+) -> None:
+    """Append one source that is not read where it lies."""
+    suffix, _ = file_format(source.uri)
+    if suffix == ".parquet":
+        _append_parquet(staging, number, source, folder)
+        return
+    with opening.local(source, folder) as path:
+        if suffix in CSV:
+            _append_csv(staging, [detected(number, source.uri, path, understood)])
+            return
+        records = jsonl.jsonl_records if suffix == ".jsonl" else txt.txt_records
+        with path.open("rb") as file:
+            for batch in from_records(records(file)):
+                staging.add_batch(number, batch, source.uri)
 
 
 def is_plain_csv(source: SourceRange) -> bool:
     """Whether a source is a local csv file that is not compressed."""
     suffix, compression = file_format(source.uri)
-    return suffix in {".csv", ".tsv"} and not compression and "://" not in source.uri
+    return suffix in CSV and not compression and "://" not in source.uri
 
 
 def detected(number: int, where: str, path: Path, understood: Collection[str]) -> CsvFile:
     """A csv file and how it is written."""
     with opened(str(path)) as file:
-        found = dialect.detect(file.read(dialect.HEAD_BYTES), understood, where)
-    return CsvFile(number, where, path, found)
+        head = file.read(dialect.HEAD_BYTES)
+    return CsvFile(number, where, path, dialect.detect(head, understood, where))
 
 
-def _add_all(
-    staging: Staging, waiting: Sequence[CsvFile], ranges: Sequence[SourceRange]
-) -> Iterator[SourceRange]:
+def _append_csv(staging: Staging, files: Sequence[CsvFile]) -> None:
     """Append csv files: together if all are clean, else one by one."""
-    if len(waiting) > 1 and not _add_clean(staging, waiting):
-        for file in waiting:
-            yield from _add_all(staging, [file], ranges)
+    if not files or _append_clean(staging, files):
         return
-    if len(waiting) == 1 and not _add_clean(staging, waiting):
-        (file,) = waiting
-        with file.path.open("rb") as content:
-            for batch in tables.from_records(records.csv_records(content, file.dialect)):
-                staging.add_batch(file.number, batch, file.where)
-    for file in waiting:
-        yield ranges[file.number]
+    if len(files) > 1:
+        for file in files:
+            _append_csv(staging, [file])
+        return
+    (file,) = files
+    with file.path.open("rb") as content:
+        for batch in from_records(csv.csv_records(content, file.dialect)):
+            staging.add_batch(file.number, batch, file.where)
 
 
-def _add_clean(staging: Staging, files: Sequence[CsvFile]) -> bool:
+def _append_clean(staging: Staging, files: Sequence[CsvFile]) -> bool:
     with_content = [file for file in files if file.dialect.columns]
     are_plain = all(dialect.has_plain_lines(file.path) for file in with_content)
     return not with_content or (are_plain and staging.add_clean_csv(with_content))
 
 
-def _add_parquet(staging: Staging, number: int, source: SourceRange, folder: Path) -> None:
-    part, place = (source.first_row_group, source.row_groups), source.uri
+def _append_parquet(staging: Staging, number: int, source: SourceRange, folder: Path) -> None:
+    chosen, place = (source.first_row_group, source.row_groups), source.uri
     with ExitStack() as stack:
         if not has_ranges(source.uri):
             place = str(stack.enter_context(opening.local(source, folder)))
         file = stack.enter_context(opened(place))
-        found = tables.row_groups_of(file, *part, source.uri)
+        row_groups = parquet.row_groups_of(file, *chosen, source.uri)
         is_local = "://" not in place
-        if is_local and staging.add_parquet(number, Path(place), found, source.uri):
+        if is_local and staging.add_parquet(number, Path(place), row_groups, source.uri):
             return
-        for batch in tables.from_parquet(file, *part, source.uri):
-            staging.add_batch(number, batch, source.uri)
-
-
-def _add_lines(staging: Staging, number: int, source: SourceRange, path: Path) -> None:
-    suffix, _ = file_format(source.uri)
-    read = records.jsonl_records if suffix == ".jsonl" else records.txt_records
-    with path.open("rb") as file:
-        for batch in tables.from_records(read(file)):
+        for batch in parquet.batches(file, *chosen, source.uri):
             staging.add_batch(number, batch, source.uri)

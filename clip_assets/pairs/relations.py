@@ -14,9 +14,10 @@ import pyarrow as pa
 from clip_assets import schemas
 from clip_assets.pairs import columns
 from clip_assets.pairs.columns import Given
-from clip_assets.pairs.dialect import Dialect
-from clip_assets.pairs.records import MAX_RECORD_BYTES
-from clip_assets.pairs.tables import Batch, RowGroups
+from clip_assets.pairs.formats.batches import Batch
+from clip_assets.pairs.formats.dialect import Dialect
+from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
+from clip_assets.pairs.formats.parquet import RowGroups
 from clip_assets.storage.sql import files, identifier, literal
 
 _TEXTS = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}

@@ -1,9 +1,8 @@
 """One partition's rows between sources and store: a DuckDB table that spills to disk.
 
 Rows of any source are appended in canonical columns, with the reason where a row is no pair;
-a source that turns out to be another than it seemed can be taken back. Reading sources is for
-``dialect``, ``records`` and ``tables``, the queries for ``relations``; ``outputs`` writes the
-partition's files.
+a source that turns out to be another than it seemed can be taken back. For reading sources see
+``formats``, for the queries ``relations``; ``outputs`` writes the partition's files.
 """
 
 from collections.abc import Sequence
@@ -16,10 +15,11 @@ from clip_assets import schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import columns, relations
 from clip_assets.pairs.columns import MAX_VALUE_BYTES
+from clip_assets.pairs.formats.batches import Batch
+from clip_assets.pairs.formats.parquet import RowGroups
 from clip_assets.pairs.outputs import Rows
 from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import CsvFile, Relation, extra
-from clip_assets.pairs.tables import Batch, RowGroups
 from clip_assets.settings import Sources
 
 MAX_TEXT_BYTES = 1 << 30

@@ -133,7 +133,7 @@ def add_sources(
         store: the pool.
         patterns: see ``listing.list_sources``.
         settings: how many rows a partition aims at.
-        files: those of the files to consider, by default all that the patterns find.
+        files: those to consider, by default all that the patterns find.
         dry_run: plan, but write nothing.
         refresh: plan changed files anew, in the partitions that have them, and leave out those
             that are gone.

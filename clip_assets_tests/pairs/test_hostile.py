@@ -16,7 +16,7 @@ import pytest
 from clip_assets import layout, schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
-from clip_assets.pairs.records import MAX_RECORD_BYTES
+from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store

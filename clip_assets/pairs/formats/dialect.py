@@ -2,7 +2,7 @@
 
 A header is recognised by the names in it, not by statistics: of the delimiters, the one that
 yields most understood names is right. A file without a header is one whose first row holds a
-url. Reading the rows is the business of ``records``.
+url. For reading the rows see ``csv``.
 """
 
 import codecs

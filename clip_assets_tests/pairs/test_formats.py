@@ -8,17 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clip_assets.pairs import dialect
 from clip_assets.pairs.columns import understood
-from clip_assets.pairs.dialect import Dialect
-from clip_assets.pairs.records import (
-    MAX_RECORD_BYTES,
-    Record,
-    Reject,
-    csv_records,
-    jsonl_records,
-    txt_records,
-)
+from clip_assets.pairs.formats import dialect
+from clip_assets.pairs.formats.csv import csv_records
+from clip_assets.pairs.formats.dialect import Dialect
+from clip_assets.pairs.formats.jsonl import jsonl_records
+from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES, Record, Reject
+from clip_assets.pairs.formats.txt import txt_records
 from clip_assets.pairs.rejects import Rejects
 from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging

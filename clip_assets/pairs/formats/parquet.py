@@ -1,11 +1,7 @@
-"""Source rows as Arrow tables of text, in bounded batches.
+"""Parquet files: their row groups, and their rows in batches where DuckDB cannot read them."""
 
-Every table has columns ``c0``, ``c1``, ... in the order of the names that come with it, and
-``line``, null where the format has no lines.
-"""
-
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 
 import pyarrow as pa
@@ -14,71 +10,12 @@ import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import MAX_VALUE_BYTES
-from clip_assets.pairs.dialect import MAX_COLUMNS
-from clip_assets.pairs.records import Record, Reject, decoded
-
-BATCH_ROWS = 65_536
-BATCH_BYTES = 64 << 20
-"""Of decoded values in one table, about."""
+from clip_assets.pairs.formats.batches import BATCH_ROWS, Batch
+from clip_assets.pairs.formats.dialect import MAX_COLUMNS
+from clip_assets.pairs.formats.lines import decoded
 
 
-@dataclass(slots=True)
-class Batch:
-    """Some rows of a source, and what could not be one.
-
-    Args:
-        names: source columns.
-        table: ``c0`` ... ``line``; row i of the source's next rows.
-        rejects: rows that cannot be read, by line.
-        repaired: rows with bytes that were no UTF-8.
-    """
-
-    names: list[str]
-    table: pa.Table
-    rejects: list[Reject] = field(default_factory=list[Reject])
-    repaired: int = 0
-
-
-def from_records(records: Iterable[Record | Reject]) -> Iterator[Batch]:
-    """Batches of text records; a batch has the columns of all records so far."""
-    rows: list[Record] = []
-    rejects: list[Reject] = []
-    names: dict[str, None] = {}
-    size = 0
-    for record in records:
-        if isinstance(record, Reject):
-            rejects.append(record)
-            size += len(record.text)
-        else:
-            rows.append(record)
-            names.update(dict.fromkeys(record.values))
-            size += sum(len(value) for value in record.values.values() if value)
-        if len(rows) + len(rejects) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _batch(list(names), rows, rejects)
-            rows, rejects, size = [], [], 0
-    if rows or rejects:
-        yield _batch(list(names), rows, rejects)
-
-
-def _batch(names: list[str], rows: list[Record], rejects: list[Reject]) -> Batch:
-    arrays = {
-        f"c{number}": _text_array([row.values.get(name) for row in rows])
-        for number, name in enumerate(names)
-    }
-    lines = pa.array([row.line for row in rows], pa.int64())
-    repaired = sum(row.was_repaired for row in rows)
-    return Batch(names, pa.table(arrays | {"line": lines}), rejects, repaired)
-
-
-def _text_array(values: list[str | None]) -> pa.Array:
-    try:
-        return pa.array(values, pa.large_string())
-    except UnicodeEncodeError:  # json can spell halves of surrogate pairs
-        whole = [value and value.encode("utf-8", "replace").decode() for value in values]
-        return pa.array(whole, pa.large_string())
-
-
-def from_parquet(
+def batches(
     file: IO[bytes], first_row_group: int | None, row_groups: int | None, where: str
 ) -> Iterator[Batch]:
     """Batches of a parquet file's row groups (all of them when ``first_row_group`` is None).
@@ -152,8 +89,8 @@ def row_groups_of(
         if len(schema) > MAX_COLUMNS:
             raise bad_parquet(where, f"{len(schema):,} columns", f"at most {MAX_COLUMNS:,}")
         with pq.ParquetFile(file, read_dictionary=_texts(schema)) as source:
-            found = source.metadata
-            counts = [found.row_group(i).num_rows for i in range(found.num_row_groups)]
+            footer = source.metadata
+            counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
             first = first_row_group or 0
             last = len(counts) if row_groups is None else first + row_groups
             is_long = any(_has_long_values(source, group) for group in range(first, last))

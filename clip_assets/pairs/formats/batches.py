@@ -1,0 +1,72 @@
+"""Source rows as Arrow tables of text, in bounded batches.
+
+Every table has columns ``c0``, ``c1``, ... in the order of the names that come with it, and
+``line``, null where the format has no lines.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from clip_assets.pairs.formats.lines import Record, Reject
+
+BATCH_ROWS = 65_536
+BATCH_BYTES = 64 << 20
+"""Of decoded values in one table, about."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some rows of a source, and what could not be one.
+
+    Args:
+        names: source columns.
+        table: ``c0`` ... ``line``; row i of the source's next rows.
+        rejects: rows that cannot be read, by line.
+        repaired: rows with bytes that were no UTF-8.
+    """
+
+    names: list[str]
+    table: pa.Table
+    rejects: list[Reject] = field(default_factory=list[Reject])
+    repaired: int = 0
+
+
+def from_records(records: Iterable[Record | Reject]) -> Iterator[Batch]:
+    """Batches of text records; a batch has the columns of all records so far."""
+    rows: list[Record] = []
+    rejects: list[Reject] = []
+    names: dict[str, None] = {}
+    size = 0
+    for record in records:
+        if isinstance(record, Reject):
+            rejects.append(record)
+            size += len(record.text)
+        else:
+            rows.append(record)
+            names.update(dict.fromkeys(record.values))
+            size += sum(len(value) for value in record.values.values() if value)
+        if len(rows) + len(rejects) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _batch(list(names), rows, rejects)
+            rows, rejects, size = [], [], 0
+    if rows or rejects:
+        yield _batch(list(names), rows, rejects)
+
+
+def _batch(names: list[str], rows: list[Record], rejects: list[Reject]) -> Batch:
+    arrays = {
+        f"c{number}": _text_array([row.values.get(name) for row in rows])
+        for number, name in enumerate(names)
+    }
+    lines = pa.array([row.line for row in rows], pa.int64())
+    repaired = sum(row.was_repaired for row in rows)
+    return Batch(names, pa.table(arrays | {"line": lines}), rejects, repaired)
+
+
+def _text_array(values: list[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.large_string())
+    except UnicodeEncodeError:  # json can spell halves of surrogate pairs
+        whole = [value and value.encode("utf-8", "replace").decode() for value in values]
+        return pa.array(whole, pa.large_string())
