@@ -92,6 +92,10 @@ class MadeUp:
 
         return materialize(self.pool, self._assets[asset], key, work, again=True)
 
+    def outdate(self, asset: str, key: Key) -> None:
+        """From now on what was made up of one key is stale: it would be made otherwise today."""
+        self._inputs[asset, key] = {"outdated": "since"}
+
     @property
     def _assets(self) -> dict[str, Asset]:
         made_up = {name for name, _ in self._inputs}

@@ -28,7 +28,7 @@ def pool_metadata(context: dg.AssetExecutionContext, pool: PoolResource) -> Iter
 @declared(
     METADATA_STATS,
     group=GROUP,
-    kinds={"json", "html"},
+    kinds={"json", "html", "png"},
     needs=needs(memory_gib=4),
 )
 def metadata_stats(context: dg.AssetExecutionContext, pool: PoolResource) -> Iterator[Event]:

@@ -120,14 +120,14 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], ro
         f"(SELECT *, file_row_number AS place FROM "
         f"read_parquet({literal(pairs)}, file_row_number = true))"
     )
-    found = f"read_parquet({literals(shards)}, filename = true)" if shards else "no_shards"
+    source = f"read_parquet({literals(shards)}, filename = true)" if shards else "no_shards"
     empty = "uid VARCHAR, url VARCHAR, key VARCHAR, status VARCHAR, error_class VARCHAR"
     sizes = "original_width INTEGER, original_height INTEGER, sha256 VARCHAR"
     database.execute(f"CREATE TABLE no_shards ({empty}, {sizes}, filename VARCHAR)")
     database.execute(
         "CREATE TABLE shards AS SELECT uid, url, key, status, error_class, original_width, "
         "original_height, sha256, parse_filename(filename, true) AS shard, "
-        f"{numbered.format(order='parse_filename(filename, true), key')} FROM {found}"
+        f"{numbered.format(order='parse_filename(filename, true), key')} FROM {source}"
     )
     database.execute(
         f"CREATE TABLE embedded AS SELECT uid, key, similarity FROM read_parquet({literal(rows)})"
@@ -187,12 +187,12 @@ def _batches(
         "key": "shards.key",
     }
     columns = ", ".join(f"{chosen[name]} AS {name}" for name in schemas.POOL_ROWS.names)
-    found = database.sql(
+    joined = database.sql(
         f"SELECT {columns} FROM pairs JOIN shards USING (uid, occurrence) "
         "LEFT JOIN embedded ON embedded.uid = shards.uid AND embedded.key = shards.key "
         "ORDER BY pairs.place"
     )
-    reader = found.to_arrow_reader(BATCH_ROWS)
+    reader = joined.to_arrow_reader(BATCH_ROWS)
     assert reader is not None
     yield from reader
 

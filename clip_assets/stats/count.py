@@ -54,11 +54,11 @@ def summarize(rows: Path) -> Summary:
 
 
 def _values(database: duckdb.DuckDBPyConnection, value: str) -> dict[str, int]:
-    found = database.execute(
+    counts = database.execute(
         f"SELECT coalesce(nullif({value}, '')[:{_VALUE_CHARACTERS}], '(none)') AS value,"
         " count(*) AS rows FROM rows GROUP BY value ORDER BY rows DESC, value"
     ).fetchall()
-    return frequent(dict(found), KEPT_VALUES)
+    return frequent(dict(counts), KEPT_VALUES)
 
 
 def _classes(
@@ -80,9 +80,9 @@ def _histogram(
 def _by_number(
     database: duckdb.DuckDBPyConnection, number: str, count: int, where: str
 ) -> list[int]:
-    found = dict(
+    counts = dict(
         database.execute(
             f"SELECT {number} AS number, count(*) FROM rows WHERE {where} GROUP BY number"
         ).fetchall()
     )
-    return [found.get(place, 0) for place in range(count)]
+    return [counts.get(place, 0) for place in range(count)]

@@ -104,10 +104,10 @@ def _summary(run: StageRun, partition: PartitionKey, *, is_counted: bool) -> Sum
     from clip_assets.stats.count import summarize
 
     with run.store.local(layout.pool_rows(partition)) as rows:
-        found = summarize(rows)
+        summary = summarize(rows)
     with run.publish(path) as part:
-        part.write_bytes(found.content())
-    return found
+        part.write_bytes(summary.content())
+    return summary
 
 
 def _pictures(pool: Summary) -> dict[str, bytes]:

@@ -76,10 +76,10 @@ def total(summaries: Iterable[Summary]) -> Summary:
     A value that is not among a partition's ``KEPT_VALUES`` most frequent ones counts as other
     there, so a pool's count of a domain is a lower bound.
     """
-    found = Summary()
+    pool = Summary()
     for summary in summaries:
-        found = _sum(found, summary)
-    return found
+        pool = _sum(pool, summary)
+    return pool
 
 
 def _sum(one: Summary, two: Summary) -> Summary:

@@ -31,9 +31,9 @@ def pairs(uids: pa.ChunkedArray) -> UidPairs:
         raise _no_uid("white space or null")
     # The big-endian halves of the 16 bytes are the halves of the number.
     halves = np.frombuffer(content, dtype=">u8").reshape(-1, 2)
-    found = np.empty(len(halves), dtype=schemas.UID_PAIR)
-    found["f0"], found["f1"] = halves[:, 0], halves[:, 1]
-    return found
+    numbers = np.empty(len(halves), dtype=schemas.UID_PAIR)
+    numbers["f0"], numbers["f1"] = halves[:, 0], halves[:, 1]
+    return numbers
 
 
 def texts(uids: UidPairs) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,11 @@ from hypothesis import strategies as st
 
 from clip_assets import layout
 from clip_assets.definitions import defs
-from clip_assets.metadata import pool_metadata
-from clip_assets.pool.stages import Outcome
+from clip_assets.layout import WHOLE
 from clip_assets.stats import report
-from clip_assets.stats.metadata_stats import metadata_stats, metadata_stats_inputs
+from clip_assets.stats.metadata_stats import metadata_stats_inputs
 from clip_assets.stats.summary import KEPT_VALUES, OTHER_VALUES, Summary, frequent, total
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
-
-Publish = Callable[..., None]
-KEYS = [layout.partition_key(number) for number in range(3)]
+from clip_assets_tests.stats.conftest import Described
 
 
 def image(url: str, text: str = "a caption", **further: Any) -> dict[str, Any]:
@@ -39,84 +33,72 @@ SECOND = [
 ]
 
 
-def made(catalog: Catalog) -> Outcome:
-    """The asset, as a new process would make it."""
-    fresh = Catalog(catalog.store)
-    return metadata_stats(fresh, pool_metadata.look(fresh, KEYS))
-
-
-def stats(store: Store) -> Summary:
-    return Summary.parsed(store.read_bytes(layout.STATS))
-
-
-def test_the_graph_shows_the_kinds_of_files_that_are_written(
-    catalog: Catalog, publish_rows: Publish
-) -> None:
-    publish_rows(0, FIRST)
-    written = {Path(output.path).suffix[1:] for output in made(catalog).manifest.outputs}
+def test_the_graph_shows_the_kinds_of_files_that_are_written(made: Described) -> None:
+    made.describe(0, FIRST)
+    written = {Path(output.path).suffix[1:] for output in made.stats().manifest.outputs}
     (spec,) = (
         spec
         for spec in defs.resolve_all_asset_specs()
-        if spec.key.to_user_string() == "metadata_stats"
+        if spec.key.to_user_string() == layout.METADATA_STATS
     )
     assert spec.kinds == written
 
 
-def test_partitions_are_counted_and_added(catalog: Catalog, publish_rows: Publish) -> None:
-    publish_rows(0, FIRST)
-    publish_rows(2, SECOND)
-    figures = made(catalog).manifest.report.figures
-    found = stats(catalog.store)
-    assert found.rows == 5
-    assert found.status == {"success": 4, "failed_to_download": 1}
-    assert found.domains == {"a.example": 3, "(none)": 1, "b.example": 1}
-    assert report.sizes(found) == {
+def test_partitions_are_counted_and_added(made: Described) -> None:
+    made.describe(0, FIRST)
+    made.describe(2, SECOND)
+    made.outdate(layout.POOL_METADATA, made.keys[2])
+    figures = made.stats().manifest.report.figures
+    summary = made.summary()
+    assert summary.rows == 5
+    assert summary.status == {"success": 4, "failed_to_download": 1}
+    assert summary.domains == {"a.example": 3, "(none)": 1, "b.example": 1}
+    assert report.sizes(summary) == {
         "0-63": 0, "64-127": 1, "128-255": 0, "256-511": 1, "512-1023": 0, "1024 or more": 0,
     }  # fmt: skip
-    lengths = {name: count for name, count in report.captions(found).items() if count}
+    lengths = {name: count for name, count in report.captions(summary).items() if count}
     assert lengths == {"0": 2, "6-10": 2, "1001 or more": 1}
-    assert (found.language["en"], found.license["CC-BY"], found.nsfw["UNLIKELY"]) == (1, 1, 1)
-    assert sum(found.scores["clip_similarity_score"]) == 2
-    assert figures["partitions_used"] == [KEYS[0], KEYS[2]]
-    assert figures["partitions_missing"] == [KEYS[1]]
-    # They were not made from what there is upstream, which is nothing.
-    assert figures["partitions_stale"] == [KEYS[0], KEYS[2]]
+    assert (summary.language["en"], summary.license["CC-BY"], summary.nsfw["UNLIKELY"]) == (1, 1, 1)
+    assert sum(summary.scores["clip_similarity_score"]) == 2
+    assert figures["partitions_used"] == [made.keys[0], made.keys[2]]
+    assert figures["partitions_missing"] == [made.keys[1]]
+    assert figures["partitions_stale"] == [made.keys[2]]
 
 
-def test_a_pool_without_metadata_has_a_report_too(catalog: Catalog) -> None:
-    assert made(catalog).manifest.report.rows_out == 0
-    assert "0 pairs in 0 partitions" in catalog.store.read_bytes(layout.STATS_REPORT).decode()
+def test_a_pool_without_metadata_has_a_report_too(made: Described) -> None:
+    assert made.stats().manifest.report.rows_out == 0
+    assert "0 pairs in 0 partitions" in made.store.read_bytes(layout.stats_report()).decode()
 
 
-def test_only_new_partitions_are_counted(catalog: Catalog, publish_rows: Publish) -> None:
-    publish_rows(0, FIRST)
-    made(catalog)
+def test_only_new_partitions_are_counted(made: Described) -> None:
+    made.describe(0, FIRST)
+    made.stats()
     # What was counted is taken from its summary, which is changed here to tell the difference.
-    path = layout.partition_stats(KEYS[0])
-    changed = json.loads(catalog.store.read_bytes(path)) | {"rows": 1000}
-    catalog.store.write_bytes(path, json.dumps(changed).encode())
-    publish_rows(1, SECOND)
-    made(catalog)
-    assert stats(catalog.store).rows == 1002
+    path = layout.partition_stats(made.keys[0])
+    changed = json.loads(made.store.read_bytes(path)) | {"rows": 1000}
+    made.store.write_bytes(path, json.dumps(changed).encode())
+    made.describe(1, SECOND)
+    made.stats()
+    assert made.summary().rows == 1002
 
 
-def test_a_partition_that_changed_is_counted_again(catalog: Catalog, publish_rows: Publish) -> None:
-    publish_rows(0, FIRST)
-    made(catalog)
-    publish_rows(0, SECOND)
-    fresh = Catalog(catalog.store)
-    expected = metadata_stats_inputs(fresh, pool_metadata.look(fresh, KEYS))
-    assert made(catalog).manifest.inputs == expected
-    assert stats(catalog.store).rows == 2
-    assert made(catalog).reused
+def test_a_partition_that_changed_is_counted_again(made: Described) -> None:
+    made.describe(0, FIRST)
+    made.stats()
+    made.describe(0, SECOND)
+    expected = metadata_stats_inputs(made.pool, WHOLE)
+    assert made.stats().manifest.inputs == expected
+    assert made.summary().rows == 2
+    assert made.stats().reused
 
 
-def test_the_report_is_one_page_that_strangers_cannot_write(
-    catalog: Catalog, publish_rows: Publish
-) -> None:
-    publish_rows(0, [image("http://x/1", license="<script>alert(1)</script>&", language="x" * 200)])
-    made(catalog)
-    text = catalog.store.read_bytes(layout.STATS_REPORT).decode()
+def test_the_report_is_one_page_that_strangers_cannot_write(made: Described) -> None:
+    made.describe(
+        0, [image("http://x/1", license="<script>alert(1)</script>&", language="x" * 200)]
+    )
+    made.outdate(layout.POOL_METADATA, made.keys[0])
+    made.stats()
+    text = made.store.read_bytes(layout.stats_report()).decode()
     titles = ["Outcome", "Image size", "Caption length", "Language", "NSFW tag", "Domains"]
     assert all(f"<h2>{title}</h2>" in text for title in titles)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
@@ -125,32 +107,28 @@ def test_the_report_is_one_page_that_strangers_cannot_write(
     assert "2 partitions have no metadata yet, 1 are stale" in text
 
 
-def test_scores_of_the_source_and_of_the_model_are_drawn(
-    catalog: Catalog, publish_rows: Publish
-) -> None:
+def test_scores_of_the_source_and_of_the_model_are_drawn(made: Described) -> None:
     scores = {"similarity": 0.31, "punsafe": 0.02, "aesthetic": 5.5, "clip_similarity_score": 0.2}
-    publish_rows(0, [image("http://x/1", **scores), image("http://x/2", similarity=0.35)])
-    pictures = made(catalog).manifest.report.pictures
+    made.describe(0, [image("http://x/1", **scores), image("http://x/2", similarity=0.35)])
+    pictures = made.stats().manifest.report.pictures
     assert pictures.keys() >= scores.keys()
-    assert report.score("similarity", stats(catalog.store).scores["similarity"]) == {
+    assert report.score("similarity", made.summary().scores["similarity"]) == {
         "0.30": 1, "0.32": 0, "0.34": 1,
     }  # fmt: skip
 
 
-def test_languages_are_counted_for_the_pool(catalog: Catalog, publish_rows: Publish) -> None:
-    publish_rows(0, [image("http://x/1", language="en"), image("http://x/2")])
-    publish_rows(1, [image("http://x/3", language="en"), image("http://x/4", language="ja")])
-    assert "language" in made(catalog).manifest.report.pictures
-    assert stats(catalog.store).language == {"en": 2, "(none)": 1, "ja": 1}
+def test_languages_are_counted_for_the_pool(made: Described) -> None:
+    made.describe(0, [image("http://x/1", language="en"), image("http://x/2")])
+    made.describe(1, [image("http://x/3", language="en"), image("http://x/4", language="ja")])
+    assert "language" in made.stats().manifest.report.pictures
+    assert made.summary().language == {"en": 2, "(none)": 1, "ja": 1}
 
 
-def test_pictures_are_small_and_the_same_each_time(
-    catalog: Catalog, publish_rows: Publish, tmp_path: Any
-) -> None:
-    publish_rows(0, SECOND)
-    pictures = made(catalog).manifest.report.pictures
+def test_pictures_are_small_and_the_same_each_time(made: Described) -> None:
+    made.describe(0, SECOND)
+    pictures = made.stats().manifest.report.pictures
     for path in pictures.values():
-        content = catalog.store.read_bytes(path)
+        content = made.store.read_bytes(path)
         assert content.startswith(b"\x89PNG")
         assert len(content) < 150_000
     assert set(pictures) >= {"image size", "caption length", "clip_similarity_score"}
@@ -159,25 +137,23 @@ def test_pictures_are_small_and_the_same_each_time(
 counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 5))
 
 
-@given(
-    summaries=st.lists(counts.map(lambda found: Summary(rows=sum(found.values()), domains=found)))
-)
+@given(summaries=st.lists(counts.map(lambda by: Summary(rows=sum(by.values()), domains=by))))
 def test_the_order_of_partitions_does_not_matter(summaries: list[Summary]) -> None:
     assert total(summaries) == total(reversed(summaries))
     assert total(summaries).rows == sum(summary.rows for summary in summaries)
 
 
-@given(found=counts, kept=st.integers(0, 7))
-def test_rare_values_are_added_up(found: dict[str, int], kept: int) -> None:
-    shown = frequent(found, kept)
-    assert sum(shown.values()) == sum(found.values())
+@given(every=counts, kept=st.integers(0, 7))
+def test_rare_values_are_added_up(every: dict[str, int], kept: int) -> None:
+    shown = frequent(every, kept)
+    assert sum(shown.values()) == sum(every.values())
     assert len(shown) <= kept + 1
     assert frequent(shown, kept) == shown
 
 
 def test_domains_of_a_large_partition_are_bounded() -> None:
-    found = frequent({f"host{number}": 1 for number in range(KEPT_VALUES + 5)}, KEPT_VALUES)
-    assert found[OTHER_VALUES] == 5
+    shown = frequent({f"host{number}": 1 for number in range(KEPT_VALUES + 5)}, KEPT_VALUES)
+    assert shown[OTHER_VALUES] == 5
 
 
 @pytest.mark.parametrize("content", [Summary(), Summary(rows=3, scores={"a": [1, 2]})])

@@ -18,8 +18,8 @@ def column(values: list, chunks: int = 1) -> pa.ChunkedArray:
 
 
 @given(numbers)
-def test_agrees_with_datacomps_conversion(found: list[int]) -> None:
-    texts = [f"{number:032x}" for number in found]
+def test_agrees_with_datacomps_conversion(drawn: list[int]) -> None:
+    texts = [f"{number:032x}" for number in drawn]
     oracle = np.array(
         [(int(uid[:16], 16), int(uid[16:32], 16)) for uid in texts], np.dtype("u8,u8")
     )
@@ -28,14 +28,14 @@ def test_agrees_with_datacomps_conversion(found: list[int]) -> None:
 
 
 @given(numbers)
-def test_text_of_pairs_is_the_text_they_came_from(found: list[int]) -> None:
-    texts = [f"{number:032x}" for number in found]
+def test_text_of_pairs_is_the_text_they_came_from(drawn: list[int]) -> None:
+    texts = [f"{number:032x}" for number in drawn]
     assert uids.texts(uids.pairs(column(texts))) == texts
 
 
 @given(numbers)
-def test_order_is_that_of_the_numbers_with_repeats(found: list[int]) -> None:
-    doubled = found + found[:3]
+def test_order_is_that_of_the_numbers_with_repeats(drawn: list[int]) -> None:
+    doubled = drawn + drawn[:3]
     ordered = uids.in_order(uids.pairs(column([f"{number:032x}" for number in doubled])))
     assert [int(text, 16) for text in uids.texts(ordered)] == sorted(doubled)
 
