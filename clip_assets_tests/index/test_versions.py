@@ -5,72 +5,77 @@ import pytest
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.index import versions
+from clip_assets.layout import Key
+from clip_assets_tests.index.conftest import RandomVectors
 
 
-def test_an_empty_pool_has_no_version(any_pool) -> None:
-    assert (versions.versions(any_pool.store), versions.current(any_pool.store)) == ([], None)
+def test_an_empty_pool_has_no_version(made_anywhere: RandomVectors) -> None:
+    assert (versions.versions(made_anywhere.store), versions.current(made_anywhere.store)) == (
+        [],
+        None,
+    )
     with pytest.raises(ConfigurationError, match="none yet"):
-        versions.use(any_pool.store, "00001-00000000")
+        versions.use(made_anywhere.store, "00001-00000000")
     with pytest.raises(MissingArtifactError):
-        versions.read(any_pool.store, "00001-00000000")
+        versions.read(made_anywhere.store, "00001-00000000")
 
 
-def test_going_back_is_one_write_and_stays_until_the_next_version(pool) -> None:
-    pool.embed(0, 10)
-    first = pool.index()
-    pool.embed(1, 10)
-    second = pool.index()
-    assert versions.versions(pool.store) == [first, second]
-    versions.use(pool.store, first)
-    assert versions.current(pool.store) == first
-    pool.index()  # nothing new
-    assert versions.current(pool.store) == first
-    pool.embed(2, 10)
-    assert versions.current(pool.store) != pool.index()[:0]
-    assert versions.current(pool.store).startswith("00003-")
+def test_going_back_is_one_write_and_stays_until_the_next_version(made: RandomVectors) -> None:
+    made.embed(0, 10)
+    first = made.index()
+    made.embed(1, 10)
+    second = made.index()
+    assert versions.versions(made.store) == [first, second]
+    versions.use(made.store, first)
+    assert versions.current(made.store) == first
+    made.index()  # nothing new
+    assert versions.current(made.store) == first
+    made.embed(2, 10)
+    assert versions.current(made.store) != made.index()[:0]
+    assert versions.current(made.store).startswith("00003-")
 
 
-def test_incomplete_versions_are_not_served(pool) -> None:
-    pool.embed(0, 10)
-    version = pool.index()
-    pool.store.delete(layout.CURRENT)
-    pool.store.delete(layout.id_mapping(version, 0))
+def test_incomplete_versions_are_not_served(made: RandomVectors) -> None:
+    made.embed(0, 10)
+    version = made.index()
+    made.store.delete(layout.CURRENT)
+    made.store.delete(layout.id_mapping(version, 0))
     with pytest.raises(ConfigurationError, match="not complete"):
-        versions.use(pool.store, version)
-    assert versions.current(pool.store) is None
+        versions.use(made.store, version)
+    assert versions.current(made.store) is None
 
 
-def test_old_versions_are_removed_but_never_the_served_one(pool) -> None:
-    pool.set(keep_versions=2)
+def test_old_versions_are_removed_but_never_the_served_one(made: RandomVectors) -> None:
+    made.set(index={"keep_versions": 2})
     names = []
     for number in range(5):
-        pool.embed(number, 10)
-        names.append(pool.index())
+        made.embed(number, 10)
+        names.append(made.index())
         if number == 1:
-            versions.use(pool.store, names[0])
-    assert versions.versions(pool.store) == names[3:]
-    assert pool.store.list(layout.version_folder(names[0])) == []
+            versions.use(made.store, names[0])
+    assert versions.versions(made.store) == names[3:]
+    assert made.store.list(layout.version_folder(names[0])) == []
 
 
-def test_a_pinned_version_outlives_newer_ones(pool) -> None:
-    pool.set(keep_versions=9)
+def test_a_pinned_version_outlives_newer_ones(made: RandomVectors) -> None:
+    made.set(index={"keep_versions": 9})
     names = []
     for number in range(4):
-        pool.embed(number, 10)
-        names.append(pool.index())
-    versions.use(pool.store, names[0])
-    assert versions.retire(pool.store, 1) == names[1:3]
-    assert versions.versions(pool.store) == [names[0], names[3]]
+        made.embed(number, 10)
+        names.append(made.index())
+    versions.use(made.store, names[0])
+    assert versions.retire(made.store, 1) == names[1:3]
+    assert versions.versions(made.store) == [names[0], names[3]]
 
 
-def test_versions_are_compared_by_what_they_hold(pool) -> None:
+def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     for number, rows in enumerate((50, 5, 5)):
-        pool.embed(number, rows)
-    first = pool.index()
-    pool.embed(1, 6, content="new")
-    pool.embed(3, 7)
-    second = pool.index()
-    found = versions.compare(pool.store, first, second)
+        made.embed(number, rows)
+    first = made.index()
+    made.embed(1, 6, content="new")
+    made.embed(3, 7)
+    second = made.index()
+    found = versions.compare(made.store, first, second)
     assert (found.added, found.removed, found.changed, found.moved) == (
         ["00003"],
         [],
@@ -78,7 +83,7 @@ def test_versions_are_compared_by_what_they_hold(pool) -> None:
         [],
     )
     assert (found.vectors, found.keys) == ((60, 68), ("IDMap2,Flat", "IDMap2,Flat"))
-    pool.partitions.remove("00000")
-    third = pool.index()
-    found = versions.compare(pool.store, second, third)
+    made.forget(Key("00000"))
+    third = made.index()
+    found = versions.compare(made.store, second, third)
     assert (found.removed, found.moved) == (["00000"], ["00001", "00002", "00003"])
