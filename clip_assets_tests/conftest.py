@@ -18,6 +18,7 @@ from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests import models, servers
 from clip_assets_tests.servers import Bucket, Hub, Relay
+from clip_assets_tests.upstream import MadeUp
 from clip_assets_tests.websites import Site, website
 
 # The same examples on every run, however slow the machine: a failure belongs to a change.
@@ -42,6 +43,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def local_store(tmp_path: Path) -> Store:
     """An empty store on a disk."""
     return Store.open(str(tmp_path / "pool"))
+
+
+@pytest.fixture
+def made(store: Store) -> MadeUp:
+    """An empty pool to make things up in, on a disk and on an object store."""
+    return MadeUp(store)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from clip_assets import layout, schemas
 from clip_assets.layout import PartitionKey
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
+from clip_assets_tests.upstream import MadeUp
 
 Content = str | bytes | pa.Table | Path
 """What a source holds; a path is a source that is there already."""
@@ -47,13 +47,13 @@ class Read:
     @property
     def keys(self) -> pa.Table:
         path = layout.pair_keys(self.partition)
-        return tables.read(self.store, path, schemas.PAIR_KEYS, "raw_pairs")
+        return tables.read(self.store, path, schemas.PAIR_KEYS)
 
     @property
     def rejects(self) -> list[tuple[int | None, str, str]]:
         """(line, reason, text) of every rejected row, in order."""
         path = layout.rejects(self.partition)
-        table = tables.read(self.store, path, schemas.REJECTS, "raw_pairs")
+        table = tables.read(self.store, path, schemas.REJECTS)
         return [(row["line"], row["reason"], row["text"]) for row in table.to_pylist()]
 
 
@@ -85,10 +85,9 @@ def ingest(store: Store, write_source: Callable[[str, Content], Path]) -> Ingest
             str(content if isinstance(content, Path) else write_source(name, content))
             for name, content in files.items()
         ]
-        chosen = Sources(**settings)
-        (plan,) = add_sources(store, paths, chosen).plans
-        outcome = raw_pairs(Catalog(store), plan.partition, chosen)
-        manifest = outcome.manifest
+        made = MadeUp(store, sources=settings)
+        (plan,) = add_sources(store, paths, made.settings.sources).plans
+        manifest = raw_pairs(made.pool, plan.partition).manifest
         return Read(store, plan.partition, manifest.report, manifest.peak_memory_bytes)
 
     return read

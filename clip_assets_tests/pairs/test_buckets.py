@@ -17,9 +17,10 @@ from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import PartitionPlan, add_sources
 from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.servers import Bucket, Hub
+from clip_assets_tests.upstream import MadeUp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs's own
 
@@ -36,7 +37,7 @@ def parquet(rows: int, group: int, tag: str = "") -> bytes:
 
 
 def read(store: Store, plan: PartitionPlan, options: Sources = Sources()) -> Report:  # noqa: B008
-    return raw_pairs(Catalog(store), plan.partition, options).manifest.report
+    return raw_pairs(MadeUp(store, sources=options).pool, plan.partition).manifest.report
 
 
 def test_a_bucket_is_listed_and_planned_without_fetching_it(

@@ -25,14 +25,12 @@ Ingest = Callable[..., Any]
 
 READ_ALONE = """
 import sys
+from clip_assets import graph
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
-store = Store.open(sys.argv[1])
-(plan,) = add_sources(store, [sys.argv[2]], Sources()).plans
-raw_pairs(Catalog(store), plan.partition, Sources())
+pool = graph.open_pool(sys.argv[1], create=True)
+(plan,) = add_sources(pool.store, [sys.argv[2]], pool.settings.sources).plans
+raw_pairs(pool, plan.partition)
 """
 
 GOOD = "http://x/{},caption {}\n"
@@ -71,7 +69,7 @@ def test_a_line_of_two_gigabytes_is_read_in_bounded_memory(
     subprocess.run(command, check=True)
     partition = layout.partition_key(0)
     found = Catalog(local_store).require("raw_pairs", partition)
-    rows = tables.read(local_store, layout.raw(partition), schemas.PAIRS, "raw_pairs")
+    rows = tables.read(local_store, layout.raw(partition), schemas.PAIRS)
     assert rows["caption"].to_pylist() == ["caption 1", "caption 3"]
     assert list(found.report.dropped.values()) == [1]
     assert found.peak_memory_bytes < 1 << 30
@@ -193,17 +191,15 @@ def test_quotes_inside_plain_tsv_are_characters(ingest: Ingest) -> None:
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
+from clip_assets import graph
 from clip_assets.errors import ClipAssetsError
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
 
 def read(root, source):
-    store = Store.open(root)
-    for plan in add_sources(store, [source], Sources()).plans:
-        raw_pairs(Catalog(store), plan.partition, Sources())
+    pool = graph.open_pool(root, create=True)
+    for plan in add_sources(pool.store, [source], pool.settings.sources).plans:
+        raw_pairs(pool, plan.partition)
 
 folder = Path(sys.argv[1])
 read(str(folder / "before"), str(folder / "good.csv"))  # loads every module, while that is allowed

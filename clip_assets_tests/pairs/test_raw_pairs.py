@@ -19,11 +19,12 @@ from clip_assets.errors import (
     SourceMissingError,
 )
 from clip_assets.pairs import direct
-from clip_assets.pairs.raw_pairs import raw_pairs, raw_pairs_inputs
+from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog, Report, read_failure
+from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.store import Store
+from clip_assets_tests.upstream import MadeUp
 
 Ingest = Callable[..., Any]
 
@@ -266,8 +267,8 @@ def test_only_the_planned_row_groups_are_read(
     pa.parquet.write_table(table, path, row_group_size=10)
     options = Sources(rows_per_partition=30)
     plans = add_sources(store, [str(path)], options).plans
-    catalog = Catalog(store)
-    counts = [raw_pairs(catalog, plan.partition, options).manifest.report for plan in plans]
+    pool = MadeUp(store, sources=options).pool
+    counts = [raw_pairs(pool, plan.partition).manifest.report for plan in plans]
     assert [report.rows_out for report in counts] == [30, 30, 30, 10]
 
 
@@ -277,9 +278,9 @@ def test_the_same_sources_give_the_same_bytes(
     path = write_source("a.csv", LAION + "x|y\n")
     digests: set[str] = set()
     for name in ("one", "two"):
-        catalog = Catalog(Store.open(str(tmp_path / name)))
-        (plan,) = add_sources(catalog.store, [str(path)], Sources()).plans
-        digests.add(raw_pairs(catalog, plan.partition, Sources()).manifest.digest())
+        made = MadeUp(Store.open(str(tmp_path / name)))
+        (plan,) = add_sources(made.store, [str(path)], Sources()).plans
+        digests.add(raw_pairs(made.pool, plan.partition).manifest.digest())
     assert len(digests) == 1
 
 
@@ -305,10 +306,10 @@ def test_rows_that_are_staged_give_the_same_bytes_as_rows_that_are_not(
     for name in ("one", "two", "staged"):
         if name == "staged":
             monkeypatch.setattr(direct, "rows", lambda *_: None)
-        catalog = Catalog(Store.open(str(tmp_path / name)))
-        (plan,) = add_sources(catalog.store, [str(tmp_path / "sources")], Sources()).plans
-        made = raw_pairs(catalog, plan.partition, Sources()).manifest
-        found.append((made.digest(), made.report))
+        made = MadeUp(Store.open(str(tmp_path / name)))
+        (plan,) = add_sources(made.store, [str(tmp_path / "sources")], Sources()).plans
+        manifest = raw_pairs(made.pool, plan.partition).manifest
+        found.append((manifest.digest(), manifest.report))
     assert found[0] == found[1] == found[2]
     assert found[0][1].rows_out == 6 * 25_000 - 15
     assert sum(found[0][1].dropped.values()) == bool(unclean)
@@ -319,8 +320,8 @@ def test_a_source_that_is_gone_is_told(store: Store, write_source: Callable[...,
     (plan,) = add_sources(store, [str(path)], Sources()).plans
     path.unlink()
     with pytest.raises(SourceMissingError, match=r"a\.csv"):
-        raw_pairs(Catalog(store), plan.partition, Sources())
-    failure = read_failure(store, "raw_pairs", plan.partition)
+        raw_pairs(MadeUp(store).pool, plan.partition)
+    failure = Catalog(store).failure(RAW_PAIRS.name, plan.partition)
     assert failure is not None
     assert failure.error == "SourceMissingError"
 
@@ -330,15 +331,14 @@ def test_a_source_that_changed_is_told_and_refresh_is_the_way_on(
 ) -> None:
     path = write_source("a.csv", LAION)
     (plan,) = add_sources(store, [str(path)], Sources()).plans
-    catalog = Catalog(store)
-    raw_pairs(catalog, plan.partition, Sources())
+    made = MadeUp(store)
+    raw_pairs(made.pool, plan.partition)
     write_source("a.csv", LAION + "4|http://x/4|new|1|1|||\n")
-    before = raw_pairs_inputs(plan, Sources())
-    assert catalog.state("raw_pairs", plan.partition, "1", before) == "done"
+    assert RAW_PAIRS.state(made.pool, plan.partition) == "done"
     (refreshed,) = add_sources(store, [str(path)], Sources(), refresh=True).refreshed
-    after = raw_pairs_inputs(refreshed, Sources())
-    assert catalog.state("raw_pairs", plan.partition, "1", after) == "stale"
-    assert raw_pairs(catalog, plan.partition, Sources()).manifest.report.rows_out == 4
+    assert refreshed.partition == plan.partition
+    assert RAW_PAIRS.state(made.pool, plan.partition) == "stale"
+    assert raw_pairs(made.pool, plan.partition).manifest.report.rows_out == 4
 
 
 def test_a_source_that_was_touched_after_planning_stops_the_partition(
@@ -348,17 +348,17 @@ def test_a_source_that_was_touched_after_planning_stops_the_partition(
     (plan,) = add_sources(store, [str(path)], Sources()).plans
     os.utime(path, ns=(1, 1))
     with pytest.raises(SourceChangedError, match="add --refresh"):
-        raw_pairs(Catalog(store), plan.partition, Sources())
+        raw_pairs(MadeUp(store).pool, plan.partition)
 
 
 def test_a_partition_that_was_never_planned_is_told(store: Store) -> None:
     with pytest.raises(MissingArtifactError, match="00003"):
-        raw_pairs(Catalog(store), layout.partition_key(3), Sources())
+        raw_pairs(MadeUp(store).pool, layout.partition_key(3))
 
 
 def test_a_finished_partition_is_not_read_again(ingest: Ingest, store: Store) -> None:
     found = ingest({"a.csv": LAION})
-    assert raw_pairs(Catalog(store), found.partition, Sources()).reused
+    assert raw_pairs(MadeUp(store).pool, found.partition).reused
 
 
 def test_names_that_look_like_patterns_are_names(ingest: Ingest) -> None:

@@ -15,8 +15,8 @@ from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.partitions.listing import list_sources
 from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
+from clip_assets_tests.upstream import MadeUp
 from clip_assets_tests.websites import Site
 
 
@@ -25,7 +25,7 @@ def ingest(local_store: Store) -> Callable[..., Any]:
     def read(*patterns: str) -> Any:
         options = Sources()
         (plan,) = add_sources(local_store, patterns, options).plans
-        return raw_pairs(Catalog(local_store), plan.partition, options).manifest.report
+        return raw_pairs(MadeUp(local_store, sources=options).pool, plan.partition).manifest.report
 
     return read
 
@@ -59,7 +59,9 @@ def test_remote_row_groups_are_read_where_they_are(
     plans = add_sources(local_store, [f"{site.url}/a.parquet"], options).plans
     assert len(plans) == 10
     site.requests.clear()
-    report = raw_pairs(Catalog(local_store), plans[4].partition, options).manifest.report
+    report = raw_pairs(
+        MadeUp(local_store, sources=options).pool, plans[4].partition
+    ).manifest.report
     assert report.rows_out == 20_000
 
 
@@ -71,7 +73,7 @@ def test_a_server_without_ranges_sends_a_file_once(
     monkeypatch.setattr(fetching, "BLOCK_BYTES", 1 << 20)
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
     site.sent_bytes = 0
-    report = raw_pairs(Catalog(local_store), plan.partition, Sources()).manifest.report
+    report = raw_pairs(MadeUp(local_store).pool, plan.partition).manifest.report
     assert report.rows_out == 20_000
     # Besides the file there is what a broken-off connection holds on its way.
     assert site.sent_bytes < 1.7 * len(site.files["/a.csv"])
@@ -85,7 +87,7 @@ def test_a_parquet_file_is_read_from_a_server_without_ranges(
     site.files["/a.parquet"] = (tmp_path / "a").read_bytes()
     options = Sources(rows_per_partition=10)
     (plan,) = add_sources(local_store, [f"{site.url}/a.parquet"], options).plans
-    report = raw_pairs(Catalog(local_store), plan.partition, options).manifest.report
+    report = raw_pairs(MadeUp(local_store, sources=options).pool, plan.partition).manifest.report
     assert report.rows_out == 100
     assert local_store.list("work") == []
 
@@ -109,7 +111,7 @@ def test_a_file_that_changed_on_the_server_is_told(site: Site, local_store: Stor
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
     site.etags["/a.csv"] = '"2"'
     with pytest.raises(SourceChangedError, match="add --refresh"):
-        raw_pairs(Catalog(local_store), plan.partition, Sources())
+        raw_pairs(MadeUp(local_store).pool, plan.partition)
 
 
 def test_a_file_that_is_gone_from_the_server_is_told(site: Site, local_store: Store) -> None:
@@ -117,7 +119,7 @@ def test_a_file_that_is_gone_from_the_server_is_told(site: Site, local_store: St
     (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
     del site.files["/a.csv"]
     with pytest.raises(SourceMissingError, match=r"a\.csv"):
-        raw_pairs(Catalog(local_store), plan.partition, Sources())
+        raw_pairs(MadeUp(local_store).pool, plan.partition)
 
 
 @pytest.mark.parametrize("knows_ranges", [True, False])

@@ -10,13 +10,14 @@ import pytest
 from clip_assets import layout
 from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.errors import BusyError, MissingArtifactError, SourceFormatError, StoreError
-from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs, raw_pairs_inputs
+from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import Sources
 from clip_assets.storage import locks
-from clip_assets.storage.manifests import Catalog, read_failure
+from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests.servers import Bucket
+from clip_assets_tests.upstream import MadeUp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs's own
 
@@ -108,18 +109,16 @@ def test_pairs_are_read_and_made_unique_in_a_bucket(
     add_sources(store, [f"{root}/sources"], options)
     add_sources(store, [str(tmp_path)], options)
     keys = [plan.partition for plan in plans(Store.open(root))]
-    reports = [raw_pairs(Catalog(Store.open(root)), key, options).manifest.report for key in keys]
+    made = MadeUp(Store.open(root), sources=options)
+    reports = [raw_pairs(made.pool, key).manifest.report for key in keys]
     assert [(report.rows_in, report.rows_out) for report in reports] == [(1000, 1000), (12, 11)]
-    kept = [
-        unique_pairs(Catalog(Store.open(root)), key, keys[:number]).manifest.report
-        for number, key in enumerate(keys)
-    ]
+    kept = [unique_pairs(made.pool, key).manifest.report for key in keys]
     assert [report.rows_out for report in kept] == [900, 1]
     with Store.open(root).local(layout.unique(keys[1])) as file:
         assert pq.read_table(file)["url"].to_pylist() == ["http://y/1"]
-    catalog = Catalog(Store.open(root))
-    catalog.preload(RAW_PAIRS.asset, keys)
-    assert raw_pairs(catalog, keys[0], options).reused
+    pool = made.pool
+    pool.catalog.preload(RAW_PAIRS.name, keys)
+    assert raw_pairs(pool, keys[0]).reused
     assert store.list("work") == []
 
 
@@ -127,7 +126,6 @@ def test_a_failure_is_recorded_in_a_bucket(store: Store, tmp_path: Path) -> None
     (tmp_path / "a.csv").write_text("no,urls\n1,2\n")
     (plan,) = add_sources(store, [str(tmp_path / "a.csv")], Sources()).plans
     with pytest.raises(SourceFormatError):
-        raw_pairs(Catalog(store), plan.partition, Sources())
-    assert read_failure(store, "raw_pairs", plan.partition) is not None
-    inputs = raw_pairs_inputs(plan, Sources())
-    assert Catalog(store).state("raw_pairs", plan.partition, "1", inputs) == "failed"
+        raw_pairs(MadeUp(store).pool, plan.partition)
+    assert Catalog(store).failure(RAW_PAIRS.name, plan.partition) is not None
+    assert RAW_PAIRS.state(MadeUp(store).pool, plan.partition) == "failed"

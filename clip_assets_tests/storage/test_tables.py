@@ -17,9 +17,9 @@ ROWS = pa.table({"uid": ["a", "b"], "width": pa.array([1, None], pa.int32())})
 def test_table_reads_back_as_written(store: Store) -> None:
     with store.publish("t.parquet") as part:
         tables.write(part, ROWS, SCHEMA)
-    assert tables.read(store, "t.parquet", SCHEMA, "raw_pairs").equals(ROWS)
-    assert tables.count(store, "t.parquet", "raw_pairs") == 2
-    assert tables.read(store, "t.parquet", SCHEMA, "raw_pairs", ["uid"]).column_names == ["uid"]
+    assert tables.read(store, "t.parquet", SCHEMA).equals(ROWS)
+    assert tables.count(store, "t.parquet") == 2
+    assert tables.read(store, "t.parquet", SCHEMA, ["uid"]).column_names == ["uid"]
 
 
 def test_same_rows_give_the_same_bytes(store: Store) -> None:
@@ -39,14 +39,14 @@ def test_missing_column_is_refused_when_read(store: Store) -> None:
     with store.publish("t.parquet") as part:
         tables.write(part, ROWS.select(["uid"]))
     with pytest.raises(SchemaError, match=r"t\.parquet: found columns uid string"):
-        tables.read(store, "t.parquet", SCHEMA, "raw_pairs")
+        tables.read(store, "t.parquet", SCHEMA)
 
 
 def test_wrong_type_is_refused(store: Store) -> None:
     with store.publish("t.parquet") as part:
         tables.write(part, pa.table({"uid": ["a"], "width": ["wide"]}))
     with pytest.raises(SchemaError, match="width"):
-        tables.read(store, "t.parquet", SCHEMA, "raw_pairs")
+        tables.read(store, "t.parquet", SCHEMA)
 
 
 def encodings(store: Store, path: str, column: str) -> set[str]:
@@ -70,13 +70,13 @@ def test_only_columns_that_repeat_have_dictionaries(store: Store) -> None:
     assert "RLE_DICTIONARY" in encodings(store, "t.parquet", "kind")
     assert "DELTA_LENGTH_BYTE_ARRAY" in encodings(store, "t.parquet", "uid")
     assert "RLE_DICTIONARY" not in encodings(store, "t.parquet", "score")
-    assert tables.read(store, "t.parquet", schema, "raw_pairs").equals(table)
+    assert tables.read(store, "t.parquet", schema).equals(table)
 
 
 def test_a_table_without_rows_has_its_columns(store: Store) -> None:
     with store.publish("t.parquet") as part:
         tables.write_batches(part, SCHEMA, [])
-    assert tables.read(store, "t.parquet", SCHEMA, "raw_pairs").num_rows == 0
+    assert tables.read(store, "t.parquet", SCHEMA).num_rows == 0
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=8), rows=st.integers(1, 6))

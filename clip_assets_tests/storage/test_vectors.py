@@ -16,7 +16,7 @@ def test_chunks_read_back_as_one_array(sizes: list[int], dim: int) -> None:
     chunks = [np.random.default_rng(n).random((n, dim)).astype(np.float16) for n in sizes]
     with store.publish("e.npy") as part:
         vectors.write(part, chunks, sum(sizes), dim)
-    with vectors.opened(store, "e.npy", "embeddings") as array:
+    with vectors.opened(store, "e.npy") as array:
         expected = np.concatenate([np.empty((0, dim), np.float16), *chunks])
         np.testing.assert_array_equal(array, expected)
 
@@ -35,6 +35,6 @@ def test_array_of_another_kind_is_refused(store: Store) -> None:
         np.save(file, np.zeros((2, 4), np.float32))
     with (
         pytest.raises(SchemaError, match="found float32 of shape"),
-        vectors.opened(store, "e.npy", "embeddings"),
+        vectors.opened(store, "e.npy"),
     ):
         pass
