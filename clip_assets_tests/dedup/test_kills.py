@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_assets import layout
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import Sources
 from clip_assets.storage.manifests import Catalog, Manifest
@@ -18,24 +19,15 @@ KILLS = 10
 """Of each stage."""
 
 OPTIONS = Sources(rows_per_partition=5000)
-STAGES = ("raw_pairs", "unique_pairs")
+STAGES = (layout.RAW_PAIRS, layout.UNIQUE_PAIRS)
 
 RUN = """
 import sys
-from clip_assets.dedup.unique_pairs import unique_pairs
-from clip_assets.pairs.raw_pairs import raw_pairs
-from clip_assets.partitions.ledger import plans
-from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog, Manifest
-from clip_assets.storage.store import Store
+from clip_assets import graph
 print("started", flush=True)
-catalog = Catalog(Store.open(sys.argv[1]))
-keys = [plan.partition for plan in plans(catalog.store)]
-for number, key in enumerate(keys):
-    if sys.argv[2] == "raw_pairs":
-        raw_pairs(catalog, key, Sources(rows_per_partition=5000))
-    else:
-        unique_pairs(catalog, key, keys[:number])
+pool = graph.open_pool(sys.argv[1])
+for key in pool.partitions:
+    pool.assets[sys.argv[2]].make(pool, key)
 """
 
 

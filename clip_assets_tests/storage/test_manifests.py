@@ -1,5 +1,6 @@
 """Records are read in bulk where many are wanted, and hold json only."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,23 +12,25 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from clip_assets import layout, status
-from clip_assets.errors import CheckFailedError
+from clip_assets import graph, layout, status
+from clip_assets.dedup.unique_pairs import UNIQUE_PAIRS
+from clip_assets.errors import CheckFailedError, MissingArtifactError
+from clip_assets.layout import Key
+from clip_assets.pairs.raw_pairs import RAW_PAIRS
 from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan, SourceRange
+from clip_assets.pool.pool import Pool
 from clip_assets.settings import Settings
-from clip_assets.storage.manifests import (
-    Artifact,
-    Catalog,
-    Failure,
-    Manifest,
-    Report,
-    write_failure,
-)
+from clip_assets.storage.manifests import Catalog, Failure, Manifest, Output, Report
 from clip_assets.storage.store import Store
 
 KEYS = [layout.partition_key(number) for number in range(200)]
-ASSETS = ("raw_pairs", "unique_pairs")
+PLAN = {"plan": "1"}
+GONE = Failure("SourceError", "gone", "2026-01-01")
+ASSETS = tuple(
+    replace(asset, inputs=lambda *_: PLAN, settings=("plan",), deps=())
+    for asset in (RAW_PAIRS, UNIQUE_PAIRS)
+)
 
 
 class Counted(MemoryFileSystem):
@@ -85,26 +88,28 @@ def requests() -> dict[str, int]:
     return found
 
 
-def manifest(asset: str, partition: layout.PartitionKey) -> Manifest:
-    path = f"{asset}/{partition}"
-    output = Artifact(path, 1, "ab")
-    return Manifest(asset, partition, "1", {"plan": "1"}, [output], Report(1, 1), 0.1, 1, "now")
+def manifest(asset: str, key: Key) -> Manifest:
+    output = Output(f"{asset}/{key}", 1, "ab")
+    return Manifest(asset, key, "1", PLAN, [output], Report(1, 1), 0.1, 1, "now")
 
 
 def fill(store: Store) -> None:
     """The first asset is done; of the second half is, one failed and the rest is missing."""
     writer = Catalog(store)
     for key in KEYS:
-        writer.put(manifest("raw_pairs", key))
+        writer.put(manifest(layout.RAW_PAIRS, key))
     for key in KEYS[:100]:
-        writer.put(manifest("unique_pairs", key))
-    write_failure(store, "unique_pairs", KEYS[150], Failure("SourceError", "gone", "2026-01-01"))
+        writer.put(manifest(layout.UNIQUE_PAIRS, key))
+    writer.put_failure(layout.UNIQUE_PAIRS, KEYS[150], GONE)
 
 
-def states(catalog: Catalog) -> dict[str, list[str]]:
-    return {
-        asset: [catalog.state(asset, key, "1", {"plan": "1"}) for key in KEYS] for asset in ASSETS
-    }
+def opened(store: Store) -> Pool:
+    return Pool(store, Settings(), graph.ASSETS)
+
+
+def states(pool: Pool) -> dict[str, list[str]]:
+    """Of every key, as they are read one by one where nobody preloaded them."""
+    return {asset.name: [asset.state(pool, key) for key in KEYS] for asset in ASSETS}
 
 
 def test_preloaded_states_cost_two_listings_and_one_bulk_read_for_each_asset(
@@ -112,53 +117,62 @@ def test_preloaded_states_cost_two_listings_and_one_bulk_read_for_each_asset(
 ) -> None:
     fill(counted)
     requests()
-    catalog = Catalog(counted)
-    for asset in ASSETS:
-        catalog.preload(asset, KEYS)
-    found = states(catalog)
-    failure = catalog.failure("unique_pairs", KEYS[150])
+    pool = opened(counted)
+    found = {asset.name: asset.states(pool, KEYS) for asset in ASSETS}
+    failure = pool.catalog.failure(layout.UNIQUE_PAIRS, KEYS[150])
     assert requests() == {"list": 2 * len(ASSETS), "bulk": len(ASSETS)}
-    assert failure == Failure("SourceError", "gone", "2026-01-01")
-    assert Counter(found["unique_pairs"]) == {"done": 100, "missing": 99, "failed": 1}
+    assert failure == GONE
+    assert Counter(found[layout.UNIQUE_PAIRS].values()) == {"done": 100, "missing": 99, "failed": 1}
     for asset in ASSETS:
-        catalog.preload(asset, KEYS[:1])
+        pool.catalog.preload(asset.name, KEYS[:1])
     assert requests() == {}
 
 
 def test_preloaded_records_are_those_read_one_by_one(store: Store) -> None:
     fill(store)
-    preloaded, lazy = Catalog(store), Catalog(store)
+    preloaded, lazy = opened(store), opened(store)
     for asset in ASSETS:
-        preloaded.preload(asset, KEYS)
+        preloaded.catalog.preload(asset.name, KEYS)
     assert states(preloaded) == states(lazy)
     for key in KEYS:
-        assert preloaded.get("unique_pairs", key) == lazy.get("unique_pairs", key)
+        one, other = (pool.catalog.get(layout.UNIQUE_PAIRS, key) for pool in (preloaded, lazy))
+        assert one == other
 
 
 def test_one_partition_is_read_alone(counted: Store) -> None:
     fill(counted)
     requests()
-    assert Catalog(counted).get("raw_pairs", KEYS[7]) == manifest("raw_pairs", KEYS[7])
+    assert Catalog(counted).get(layout.RAW_PAIRS, KEYS[7]) == manifest(layout.RAW_PAIRS, KEYS[7])
     assert requests() == {"get": 1}
 
 
 def test_preloading_some_partitions_reads_no_others(counted: Store) -> None:
     fill(counted)
     catalog = Catalog(counted)
-    catalog.preload("raw_pairs", KEYS[:3])
+    catalog.preload(layout.RAW_PAIRS, KEYS[:3])
     requests()
-    assert catalog.get("raw_pairs", KEYS[2])
+    assert catalog.get(layout.RAW_PAIRS, KEYS[2])
     assert requests() == {}
-    assert catalog.get("raw_pairs", KEYS[3])
+    assert catalog.get(layout.RAW_PAIRS, KEYS[3])
     assert requests() == {"get": 1}
 
 
 def test_success_after_preloading_is_seen(counted: Store) -> None:
     fill(counted)
-    catalog = Catalog(counted)
-    catalog.preload("unique_pairs", KEYS)
-    catalog.put(manifest("unique_pairs", KEYS[150]))
-    assert catalog.state("unique_pairs", KEYS[150], "1", {"plan": "1"}) == "done"
+    pool = opened(counted)
+    pool.catalog.preload(layout.UNIQUE_PAIRS, KEYS)
+    pool.catalog.put(manifest(layout.UNIQUE_PAIRS, KEYS[150]))
+    assert ASSETS[1].state(pool, KEYS[150]) == "done"
+
+
+def test_failure_after_preloading_is_seen(counted: Store) -> None:
+    fill(counted)
+    pool = opened(counted)
+    pool.catalog.preload(layout.RAW_PAIRS, KEYS)
+    pool.catalog.put_failure(layout.RAW_PAIRS, KEYS[0], GONE)
+    assert ASSETS[0].state(pool, KEYS[0]) == "failed"
+    pool.catalog.forget_failure(layout.RAW_PAIRS, KEYS[0])
+    assert ASSETS[0].state(pool, KEYS[0]) == "done"
 
 
 def test_looking_at_a_pool_takes_as_many_requests_for_many_partitions_as_for_few(
@@ -170,7 +184,7 @@ def test_looking_at_a_pool_takes_as_many_requests_for_many_partitions_as_for_few
             plan = PartitionPlan(key, (SourceRange("a.csv", 1, "1"),))
             counted.write_bytes(layout.plan(key), plan.content())
         requests()
-        assert len(status.report(counted, Settings())["partitions"]) == len(few_or_many)
+        assert len(status.report(opened(counted))["partitions"]) == len(few_or_many)
         costs.append(requests())
     assert costs[0] == costs[1]
 
@@ -199,15 +213,71 @@ def test_plans_are_read_at_once_and_in_order(counted: Store) -> None:
 def test_figure_that_json_would_change_is_refused_by_name(
     catalog: Catalog, figures: dict[str, Any]
 ) -> None:
-    odd = replace(manifest("raw_pairs", KEYS[0]), report=Report(1, 1, figures=figures))
+    odd = replace(manifest(layout.RAW_PAIRS, KEYS[0]), report=Report(1, 1, figures=figures))
     name = repr(next(iter(figures)))
     with pytest.raises(CheckFailedError, match=f"report of raw_pairs 00000: found {name}: "):
         catalog.put(odd)
-    assert Catalog(catalog.store).get("raw_pairs", KEYS[0]) is None
+    assert Catalog(catalog.store).get(layout.RAW_PAIRS, KEYS[0]) is None
 
 
 def test_figures_are_read_back_as_written(catalog: Catalog) -> None:
     figures = {"rate": np.float64(0.5), "sizes": [1, None], "model": {"name": "b32"}, "ok": True}
-    catalog.put(replace(manifest("raw_pairs", KEYS[0]), report=Report(1, 1, figures=figures)))
-    read = Catalog(catalog.store).require("raw_pairs", KEYS[0])
+    catalog.put(replace(manifest(layout.RAW_PAIRS, KEYS[0]), report=Report(1, 1, figures=figures)))
+    read = Catalog(catalog.store).require(layout.RAW_PAIRS, KEYS[0])
     assert read.report.figures == figures
+
+
+def test_a_manifest_is_read_back_as_written(store: Store) -> None:
+    for key in (KEYS[0], layout.WHOLE):
+        whole = manifest(layout.RAW_PAIRS, key)
+        Catalog(store).put(whole)
+        assert Catalog(store).get(layout.RAW_PAIRS, key) == whole
+
+
+@pytest.mark.parametrize(("key", "told"), [(KEYS[0], "00000"), (layout.WHOLE, None)])
+def test_a_manifest_file_says_partition_as_it_always_has(
+    catalog: Catalog, key: Key, told: str | None
+) -> None:
+    catalog.put(manifest(layout.RAW_PAIRS, key))
+    content = json.loads(catalog.store.read_bytes(layout.manifest(layout.RAW_PAIRS, key)))
+    assert list(content) == [
+        "asset", "partition", "code_version", "inputs", "outputs", "report", "seconds",
+        "peak_memory_bytes", "finished_at",
+    ]  # fmt: skip
+    assert content["partition"] == told
+
+
+def test_outputs_are_told_apart_by_what_they_are() -> None:
+    key = KEYS[3]
+    paths = (layout.pair_keys(key), layout.raw(key), layout.rejects(key), layout.raw(KEYS[2]))
+    outputs = [Output(path, 1, f"{number}") for number, path in enumerate(paths)]
+    whole = replace(manifest(layout.RAW_PAIRS, key), outputs=outputs)
+    assert whole.of_kind(layout.raw) == [outputs[1], outputs[3]]
+    assert whole.of_kind(layout.unique) == []
+    of_keys = replace(whole, outputs=outputs[:1])
+    assert whole.digest(layout.pair_keys) == of_keys.digest() != whole.digest()
+    both = replace(whole, outputs=[outputs[2], outputs[0]])
+    assert whole.digest(layout.pair_keys, layout.rejects) == both.digest()
+
+
+def test_pictures_do_not_change_a_digest() -> None:
+    plain = manifest(layout.RAW_PAIRS, KEYS[0])
+    picture = Output(layout.picture(layout.RAW_PAIRS, KEYS[0], "sizes.png"), 1, "cd")
+    drawn = replace(plain, outputs=[*plain.outputs, picture])
+    assert drawn.digest() == plain.digest()
+    assert drawn.size_bytes == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "named", "command"),
+    [
+        (KEYS[0], "raw_pairs 00000", "--select raw_pairs --partitions 00000"),
+        (layout.WHOLE, "raw_pairs", "--select raw_pairs$"),
+    ],
+)
+def test_what_must_be_done_and_is_not_is_asked_for(
+    catalog: Catalog, key: Key, named: str, command: str
+) -> None:
+    with pytest.raises(MissingArtifactError, match=command) as caught:
+        catalog.require(layout.RAW_PAIRS, key)
+    assert caught.value.where == named

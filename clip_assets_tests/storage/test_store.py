@@ -15,7 +15,12 @@ import fsspec.config
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import LayoutVersionError, MissingArtifactError, StorageFullError
+from clip_assets.errors import (
+    LayoutVersionError,
+    MissingArtifactError,
+    StorageFullError,
+    StoreError,
+)
 from clip_assets.storage.store import Store
 
 
@@ -55,9 +60,18 @@ def test_nothing_is_visible_before_the_block_ends(store: Store) -> None:
 
 
 def test_missing_file_names_its_producer(store: Store) -> None:
-    with pytest.raises(MissingArtifactError, match="Materialize embeddings first"):
-        store.read_bytes("x.npy", producer="embeddings")
-    with pytest.raises(MissingArtifactError), store.local("x.npy"):
+    path = layout.img_emb(layout.partition_key(0))
+    told = f"Materialize {layout.EMBEDDINGS} first"
+    with pytest.raises(MissingArtifactError, match=told):
+        store.read_bytes(path)
+    with pytest.raises(MissingArtifactError, match=told), store.local(path):
+        pass
+
+
+def test_missing_file_of_no_asset_is_blamed_on_the_root(store: Store) -> None:
+    with pytest.raises(MissingArtifactError, match="Check the store's root"):
+        store.read_bytes("x.npy")
+    with pytest.raises(MissingArtifactError, match="Check the store's root"), store.local("x.npy"):
         pass
 
 
@@ -87,9 +101,62 @@ def test_listings_are_not_kept(root: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert Store(root).fs.dircache.use_listings_cache is False
 
 
-def test_store_of_another_layout_is_refused(store: Store) -> None:
-    store.write_bytes(layout.STORE, json.dumps({"layout": layout.VERSION + 1}).encode())
+def mark(store: Store, **content: object) -> None:
+    store.write_bytes(layout.STORE, json.dumps(content).encode())
+
+
+def test_a_store_says_its_layout_and_who_can_read_it(store: Store) -> None:
+    written = json.loads(store.read_bytes(layout.STORE))
+    assert written == {"layout": layout.VERSION, "least_reader": layout.OLDEST}
+    assert layout.OLDEST <= layout.VERSION
+
+
+def test_newer_store_is_read_where_its_files_mean_the_same(store: Store) -> None:
+    store.write_bytes("a.bin", b"content")
+    mark(store, layout=layout.VERSION + 3, least_reader=layout.VERSION)
+    assert Store.open(store.uri()).read_bytes("a.bin") == b"content"
+    written = json.loads(store.read_bytes(layout.STORE))
+    assert written["layout"] == layout.VERSION + 3, "who only reads or adds leaves it as it is"
+
+
+def test_newer_store_is_refused_where_its_files_mean_something_else(store: Store) -> None:
+    newer = layout.VERSION + 1
+    mark(store, layout=newer, least_reader=newer)
+    with pytest.raises(LayoutVersionError, match=f"layout version {newer}.* newer release"):
+        Store.open(store.uri())
+
+
+def test_older_store_is_refused_where_nobody_reads_it_any_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "VERSION", 4)
+    monkeypatch.setattr(layout, "OLDEST", 3)
+    mark(store, layout=2, least_reader=1)
+    with pytest.raises(LayoutVersionError, match=r"layout version 2.*version 3 to 4.*wrote this"):
+        Store.open(store.uri())
+    mark(store, layout=3, least_reader=1)
+    assert Store.open(store.uri()).exists(layout.STORE)
+
+
+def test_store_of_the_first_release_is_read_by_those_that_read_its_layout(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(store, layout=layout.VERSION)
+    assert Store.open(store.uri()).exists(layout.STORE)
+    mark(store, layout=layout.VERSION + 1)
     with pytest.raises(LayoutVersionError, match=f"layout version {layout.VERSION + 1}"):
+        Store.open(store.uri())
+    mark(store, layout=1)
+    monkeypatch.setattr(layout, "OLDEST", 2)
+    monkeypatch.setattr(layout, "VERSION", 2)
+    with pytest.raises(LayoutVersionError, match="layout version 1"):
+        Store.open(store.uri())
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"least_reader": 1}', b'{"layout": "one"}'])
+def test_damaged_mark_of_a_store_is_told(store: Store, content: bytes) -> None:
+    store.write_bytes(layout.STORE, content)
+    with pytest.raises(StoreError, match="a damaged file"):
         Store.open(store.uri())
 
 
