@@ -63,6 +63,7 @@ UNIQUE_PAIRS = Asset(
 
 def _missing(pool: Pool, earlier: Sequence[PartitionKey]) -> list[PartitionKey]:
     """Earlier partitions without keys, all of which must have failed."""
+    pool.catalog.preload(layout.RAW_PAIRS, earlier)
     missing = [key for key in earlier if keys_digest(pool, key) == ABSENT]
     untried = [key for key in missing if pool.catalog.failure(layout.RAW_PAIRS, key) is None]
     if untried:
