@@ -103,12 +103,24 @@ def test_named_file_must_exist(root: Path) -> None:
 
 
 def test_description_is_a_valid_pool_file(root: Path) -> None:
-    write(root, {"download": {"image_size": 128}})
-    text = describe(settings.load(str(root)))
+    assert "[default:" not in describe(settings.load(str(root)))
+    mine = {"baseline": "basic_filter"}
+    write(root, {"download": {"image_size": 128}, "subsets": {"mine": mine}})
+    before = settings.load(str(root))
+    text = describe(before)
     assert "[default: 256]" in text
     described = yaml.safe_load(text)
     write(root, described)
-    assert settings.load(str(root)).download.image_size == 128
+    assert settings.load(str(root)) == before
+    assert before.download.image_size == 128
+    assert list(before.subsets) == ["no_filter", "basic_filter", "mine"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "..", "x" * 65])
+def test_name_that_is_no_file_name_is_refused_for_a_subset(root: Path, name: str) -> None:
+    write(root, {"subsets": {name: {"baseline": "no_filter"}}})
+    with pytest.raises(ConfigurationError, match="is no name of letters"):
+        settings.load(str(root))
 
 
 def test_every_setting_is_documented() -> None:

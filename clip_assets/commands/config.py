@@ -3,6 +3,7 @@
 import json
 
 import click
+from pydantic.fields import FieldInfo
 
 from clip_assets import settings
 from clip_assets.commands.options import pool_options
@@ -28,18 +29,19 @@ def describe(found: Settings) -> str:
             lines += ["", f"# {field.description}", f"# root: {json.dumps(value)}"]
             continue
         if not isinstance(value, Section):
-            lines += _described(name, field.description, field.default, value, indent="")
+            lines += _described(name, field, value)
             continue
         lines += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
         for inner, inner_field in type(value).model_fields.items():
-            lines += _described(
-                inner, inner_field.description, inner_field.default, getattr(value, inner), "  "
-            )
+            lines += _described(inner, inner_field, getattr(value, inner), "  ")
     return "\n".join(lines)
 
 
-def _described(
-    name: str, description: str | None, default: object, value: object, indent: str
-) -> list[str]:
-    note = "" if value == default else f" [default: {default!r}]"
-    return [f"{indent}# {description}{note}", f"{indent}{name}: {json.dumps(value)}"]
+def _described(name: str, field: FieldInfo, value: object, indent: str = "") -> list[str]:
+    default = field.get_default(call_default_factory=True)
+    note = "" if value == default else f" [default: {_json(default)}]"
+    return [f"{indent}# {field.description}{note}", f"{indent}{name}: {_json(value)}"]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=Section.model_dump)

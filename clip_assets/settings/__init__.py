@@ -77,8 +77,7 @@ class Settings(BaseSettings):
     inference: Inference = Field(default_factory=Inference)
     index: Index = Field(default_factory=Index)
     subsets: dict[str, SubsetSettings] = Field(
-        default_factory=dict[str, SubsetSettings],
-        validate_default=True,
+        default_factory=lambda: dict(SUBSETS),
         description="Further subsets by name, each with the baseline that it follows",
     )
 
