@@ -113,26 +113,26 @@ def _given(chosen: str, count: int) -> list[str]:
 
 def _take(devices: list[str], count: int, folder: Path, locks: dict[str, int]) -> None:
     """Add the locks of ``count`` devices."""
-    found: list[str] = []
+    reasons: list[str] = []
     for device in devices:
         path = folder / f"clip-assets-device-{device}.lock"
         try:
             lock = _opened(path)
         except PermissionError:
-            found.append(f"{path}, which this user may not read,")
+            reasons.append(f"{path}, which this user may not read,")
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            found.append("a running process")
+            reasons.append("a running process")
             continue
         locks[device] = lock
         if len(locks) == count:
             return
     raise DeviceBusyError(
         f"devices {', '.join(devices)}",
-        " and ".join(dict.fromkeys(found)) + f" on {len(found)} of {len(devices)}",
+        " and ".join(dict.fromkeys(reasons)) + f" on {len(reasons)} of {len(devices)}",
         f"{count} free",
         f"Limit Dagster's pool: dagster instance concurrency set gpu {len(devices) // count}"
         if len(devices) >= count

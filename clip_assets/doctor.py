@@ -52,9 +52,9 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     text = f"{files} files may be open, at least {LEAST_OPEN_FILES} wanted (ulimit -n)"
     yield Finding("open files", text, is_good=files >= LEAST_OPEN_FILES)
-    found = devices.installed(settings.devices)
-    absent = [number for number in found if number not in devices.installed()]
-    text = f"CUDA devices {', '.join(found)}" if found else "none; models run on the CPU"
+    installed = devices.installed(settings.devices)
+    absent = [number for number in installed if number not in devices.installed()]
+    text = f"CUDA devices {', '.join(installed)}" if installed else "none; models run on the CPU"
     if absent:
         text = f"this machine has no CUDA device {', '.join(absent)}; correct the setting devices"
     yield Finding("accelerators", text, is_good=not absent)

@@ -126,8 +126,8 @@ def artifact(
     """Put a path into the table."""
 
     def entered(path: Callable[P, str]) -> Artifact[P]:
-        ARTIFACTS.append(found := Artifact(path, made_by, schema))
-        return found
+        ARTIFACTS.append(kind := Artifact(path, made_by, schema))
+        return kind
 
     return entered
 

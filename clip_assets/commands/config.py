@@ -20,11 +20,11 @@ def config(root: str | None, settings_file: str | None) -> None:
     click.echo(describe(settings.load(root, settings_file)))
 
 
-def describe(found: Settings) -> str:
+def describe(read: Settings) -> str:
     """Every setting with meaning, default, value and variable, as commented yaml."""
     lines = ["# pool.yaml. A setting is also a variable, such as CLIP_ASSETS_DOWNLOAD__RETRIES."]
     for name, field in Settings.model_fields.items():
-        value = getattr(found, name)
+        value = getattr(read, name)
         if name == "root":
             lines += ["", f"# {field.description}", f"# root: {json.dumps(value)}"]
             continue

@@ -74,11 +74,11 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     from clip_assets.inference import standalone
     from clip_assets.inference.sources import MemberNames, pieces_of
 
-    found = settings.load(root, settings_file)
-    inference = _chosen(found.inference, model, batch_size)
+    read = settings.load(root, settings_file)
+    inference = _chosen(read.inference, model, batch_size)
     wanted = standalone.Wanted(image, text, metadata, MemberNames(image_key, caption_key))
     pieces = pieces_of(source, wanted.names)
-    with devices.leased(found.devices, found.devices_per_step) as places:
+    with devices.leased(read.devices, read.devices_per_step) as places:
         encoder = loading.load_encoder(inference, *places)
         report = standalone.embed_pieces(pieces, output, inference, encoder, wanted)
     if json_output:

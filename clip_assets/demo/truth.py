@@ -190,5 +190,5 @@ def _picture(fields: dict[str, Any]) -> Picture:
 def _named(text: str, words: dict[str, list[str]]) -> str | None:
     """The name whose longest word stands in ``text``."""
     hits = [(word, name) for name, options in words.items() for word in options]
-    found = [(len(word), name) for word, name in hits if f" {word} " in text]
-    return max(found)[1] if found else None
+    hits_in_text = [(len(word), name) for word, name in hits if f" {word} " in text]
+    return max(hits_in_text)[1] if hits_in_text else None

@@ -156,15 +156,15 @@ def read_shards(
     wanted = set(numbers)
     size = settings.samples_per_shard
     with pq.ParquetFile(file) as pairs:
-        found = pairs.schema_arrow.names
-        if missing := set(kept_columns(settings)) - set(found):
+        present = pairs.schema_arrow.names
+        if missing := set(kept_columns(settings)) - set(present):
             raise ConfigurationError(
                 "download.save_additional_columns",
                 ", ".join(sorted(missing)),
-                f"columns of the partition's pairs: {', '.join(found)}",
+                f"columns of the partition's pairs: {', '.join(present)}",
                 "Correct the spelling, or name the source's column in sources.columns.",
             )
-        columns = pair_columns(settings, found)
+        columns = pair_columns(settings, present)
         batches = pairs.iter_batches(size, columns=columns)
         for number, rows in enumerate(_cut(batches, size)):
             if number in wanted:

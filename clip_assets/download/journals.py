@@ -40,8 +40,8 @@ class Journal:
     def replay(self) -> Iterator[tuple[dict[str, Any], Place | None]]:
         """Every record and the place of its image, in order of arrival."""
         end = 0
-        while (found := self._record_at(end)) is not None:
-            result, has_image, place = found
+        while (record := self._record_at(end)) is not None:
+            result, has_image, place = record
             end = place.offset + place.size
             yield result, place if has_image else None
         self._file.truncate(end)

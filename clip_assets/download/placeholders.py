@@ -41,8 +41,8 @@ class Files:
 
     def placeholders(self) -> dict[str, int]:
         """First digits of the sha256 of placeholders, and their urls; the most frequent first."""
-        found: npt.NDArray[np.uint64] = np.unique(np.concatenate(self._seen), axis=0)
-        files, counts = np.unique(found[:, 0], return_counts=True)
+        distinct: npt.NDArray[np.uint64] = np.unique(np.concatenate(self._seen), axis=0)
+        files, counts = np.unique(distinct[:, 0], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return {f"{files[i]:016x}": int(counts[i]) for i in order if counts[i] >= URLS}
 

@@ -98,7 +98,7 @@ class Tally:
     def figures(self) -> dict[str, Any]:
         """What is told to people, as json values."""
         seconds = np.concatenate([*self._seconds, np.zeros(0, np.float32)])
-        found = self.placeholders()
+        placeholders = self.placeholders()
         p50, p95 = np.quantile(seconds, [0.5, 0.95]) if len(seconds) else (0.0, 0.0)
         return {
             "success_rate": round(self.successes / self.rows, 4) if self.rows else None,
@@ -108,9 +108,9 @@ class Tally:
             "top_failing_hosts": dict(self._failing_hosts.most_common(HOSTS_TOLD)),
             "attempts": self._requests,
             "fetched_bytes": self._fetched_bytes,
-            "placeholder_files": len(found),
-            "placeholder_urls": sum(found.values()),
-            "top_placeholders": dict(itertools.islice(found.items(), PLACEHOLDERS_TOLD)),
+            "placeholder_files": len(placeholders),
+            "placeholder_urls": sum(placeholders.values()),
+            "top_placeholders": dict(itertools.islice(placeholders.items(), PLACEHOLDERS_TOLD)),
             "hash_matches": self._hash_matches[True],
             "hash_mismatches": self._hash_matches[False],
             "fetch_p50_s": round(float(p50), 3),
@@ -144,7 +144,7 @@ def _pictures(run: StageRun, numbers: range, tally: Tally) -> dict[str, str]:
         return {}
     counts = {"success": tally.successes} | dict(tally.error_classes.most_common(12))
     drawn = pictures.histogram(f"outcomes {run.partition}", counts)
-    found = {"outcomes": run.publish_picture("outcomes.png", drawn)}
+    pictures = {"outcomes": run.publish_picture("outcomes.png", drawn)}
     for number in numbers:
         tar = layout.shard_tar(run.partition, number)
         with run.store.local(tar) as path, path.open("rb") as file:
@@ -152,6 +152,6 @@ def _pictures(run: StageRun, numbers: range, tally: Tally) -> dict[str, str]:
             images = [image for _, image in itertools.islice(every, pictures.SHEET_SIDE**2)]
         if images:
             sheet = pictures.contact_sheet(images)
-            found["contact sheet"] = run.publish_picture("contact_sheet.jpg", sheet)
+            pictures["contact sheet"] = run.publish_picture("contact_sheet.jpg", sheet)
             break
-    return found
+    return pictures

@@ -59,14 +59,14 @@ def kept_columns(settings: Download) -> list[str]:
     return list(dict.fromkeys(settings.save_additional_columns + boxes))
 
 
-def pair_columns(settings: Download, found: list[str]) -> list[str]:
+def pair_columns(settings: Download, present: list[str]) -> list[str]:
     """Columns of the pairs that a shard is made from.
 
     Args:
         settings: which further columns are kept.
-        found: columns that the pairs have; of hashes of the source only those are asked for.
+        present: columns that the pairs have; of hashes of the source only those are asked for.
     """
-    hashes = [name for name in SOURCE_HASHES if name in found]
+    hashes = [name for name in SOURCE_HASHES if name in present]
     return list(dict.fromkeys(["uid", "url", "caption", *hashes, *kept_columns(settings)]))
 
 

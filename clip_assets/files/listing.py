@@ -66,10 +66,10 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         # The hub's back end keeps listings whatever it is asked to.
         fs.invalidate_cache()
         is_exact = not is_glob(pattern) or fs.exists(path)
-        found = _below(fs, path, hidden=hidden) if is_exact else fs.glob(path, detail=True)
+        below = _below(fs, path, hidden=hidden) if is_exact else fs.glob(path, detail=True)
         return [
             _seen(fs, name, info)
-            for name, info in cast("dict[str, Info]", found).items()
+            for name, info in cast("dict[str, Info]", below).items()
             if wanted(name) and _is_regular(fs, name, info)
         ]
 

@@ -88,11 +88,11 @@ def understood(further: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name for names in _names(further).values() for name in names)
 
 
-def column_map(found: Sequence[str], further: Mapping[str, str], where: str) -> ColumnMap:
+def column_map(source_columns: Sequence[str], further: Mapping[str, str], where: str) -> ColumnMap:
     """Match a file's column names, ignoring case, with the canonical ones.
 
     Args:
-        found: the file's column names, in order.
+        source_columns: the file's column names, in order.
         further: source names that the pool's settings add, each with a canonical name.
         where: the file, for the error.
 
@@ -103,20 +103,20 @@ def column_map(found: Sequence[str], further: Mapping[str, str], where: str) -> 
     names = _names(further)
     canonical: dict[str, str] = {}
     for column, understood in names.items():
-        by_name = {name.strip().casefold(): name for name in reversed(found)}
+        by_name = {name.strip().casefold(): name for name in reversed(source_columns)}
         match = next((by_name[name] for name in understood if name in by_name), None)
         if match is not None:
             canonical[column] = match
     if "url" not in canonical:
         raise SourceFormatError(
             where,
-            f"columns {', '.join(found[:20]) or '(none)'}",
+            f"columns {', '.join(source_columns[:20]) or '(none)'}",
             f"one of {', '.join(names['url'])}",
             "Rename the column, or name it in pool.yaml: sources.columns: {<name>: url}.",
         )
     used = set(canonical.values())
     extras: dict[str, str] = {}
-    for name in found:
+    for name in source_columns:
         if name not in used:
             extras[_free(name, extras)] = name
     return ColumnMap(canonical, extras)

@@ -127,8 +127,8 @@ class Outputs:
                 raise NotCleanError from error
             raise
 
-    def _count_misfits(self, found: pa.Array) -> None:
-        bits = found.to_numpy()
+    def _count_misfits(self, misfits: pa.Array) -> None:
+        bits = misfits.to_numpy()
         bits = bits[bits != 0]
         if len(bits):
             places = np.arange(len(self._misfits))
@@ -160,14 +160,14 @@ def _canonical(
     batch: pa.RecordBatch, rows: Rows, digests: npt.NDArray[np.uint64]
 ) -> pa.RecordBatch:
     """The batch in the columns of ``raw``; those that no source has are null."""
-    found = dict(zip(batch.schema.names, batch.columns, strict=True))
-    uids = found.get("uid")
+    by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
+    uids = by_name.get("uid")
     if uids is None:
-        found["uid"] = _hex(digests)
+        by_name["uid"] = _hex(digests)
     elif uids.null_count:
-        found["uid"] = pc.coalesce(uids, _hex(digests))
+        by_name["uid"] = pc.coalesce(uids, _hex(digests))
     columns = [
-        found[name] if name in found else pa.nulls(batch.num_rows, field.type)
+        by_name[name] if name in by_name else pa.nulls(batch.num_rows, field.type)
         for name, field in zip(rows.names, rows.schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=rows.schema)

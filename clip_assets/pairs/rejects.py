@@ -43,10 +43,10 @@ class Rejects:
 
     def by_reason(self) -> dict[str, int]:
         """How many rows there are for each reason."""
-        found = self._database.execute(
+        counts = self._database.execute(
             "SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY reason"
         ).fetchall()
-        return dict(found)
+        return dict(counts)
 
     def write(self, part: Path, uris: Sequence[str]) -> None:
         """Write every row, by source and line, to an unpublished file."""

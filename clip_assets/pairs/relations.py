@@ -64,7 +64,7 @@ class CsvFile:
     dialect: Dialect
 
 
-def of_csv(found: Sequence[CsvFile], further: Mapping[str, str]) -> Relation:
+def of_csv(csv_files: Sequence[CsvFile], further: Mapping[str, str]) -> Relation:
     """Rows of csv files one after the other, aligned by name.
 
     Raises:
@@ -73,7 +73,7 @@ def of_csv(found: Sequence[CsvFile], further: Mapping[str, str]) -> Relation:
     parts: list[str] = []
     canonical: dict[str, Given] = {}
     extras: dict[str, Given] = {}
-    for dialect, alike in groupby(found, key=lambda file: file.dialect):
+    for dialect, alike in groupby(csv_files, key=lambda file: file.dialect):
         paths = list(alike)
         given = {name: Given(f"c{i}") for i, name in enumerate(dialect.columns)}
         part = _matched(
@@ -102,19 +102,22 @@ def _read_csv(paths: Sequence[Path], dialect: Dialect) -> str:
     )
 
 
-def of_parquet(path: Path, found: RowGroups, further: Mapping[str, str], where: str) -> Relation:
+def of_parquet(
+    path: Path, row_groups: RowGroups, further: Mapping[str, str], where: str
+) -> Relation:
     """Rows of a local parquet file's row groups.
 
     Raises:
         SourceFormatError: it has no urls.
     """
-    places = ", ".join(f"c{i}" for i in range(len(found.schema)))
+    places = ", ".join(f"c{i}" for i in range(len(row_groups.schema)))
+    last = row_groups.first + row_groups.count - 1
     relation = (
         f"(SELECT * FROM read_parquet({files([path])}, hive_partitioning=false)"
-        f" WHERE file_row_number BETWEEN {found.first} AND {found.first + found.count - 1})"
+        f" WHERE file_row_number BETWEEN {row_groups.first} AND {last})"
         f" AS file({places})"
     )
-    return _matched(relation, _given(found.schema.names, found.schema), further, where)
+    return _matched(relation, _given(row_groups.schema.names, row_groups.schema), further, where)
 
 
 def of_batch(name: str, batch: Batch, further: Mapping[str, str], where: str) -> Relation:
@@ -177,15 +180,17 @@ def rows_of(relation: Relation, number: int, duplicates: str) -> str:
     ]
     if "caption" not in chosen:
         values.append("NULL::VARCHAR AS caption")
-    found = {
+    given_of = {
         column: Given(f'"?{column}"', given.is_text)
         for column, given in chosen.items()
         if column != "url"
     }
-    values += [f"{chosen[column].name} AS {given.name}" for column, given in found.items()]
-    hidden = f" EXCLUDE ({', '.join(given.name for given in found.values())})" if found else ""
+    values += [f"{chosen[column].name} AS {given.name}" for column, given in given_of.items()]
+    hidden = (
+        f" EXCLUDE ({', '.join(given.name for given in given_of.values())})" if given_of else ""
+    )
     return (
-        f"SELECT *{hidden}, {number} AS source, {_misfits(found)} AS misfits,"
+        f"SELECT *{hidden}, {number} AS source, {_misfits(given_of)} AS misfits,"
         f" md5_number({columns.DIGESTED[duplicates]}) AS digest,"
         " CASE WHEN url IS NULL THEN 'no url'"
         f" WHEN strlen(url) > {columns.MAX_URL_BYTES}"
@@ -194,20 +199,20 @@ def rows_of(relation: Relation, number: int, duplicates: str) -> str:
     )
 
 
-def _misfits(found: Mapping[str, Given]) -> str:
+def _misfits(given_of: Mapping[str, Given]) -> str:
     """A bit for each canonical column whose source holds something that it cannot, as SQL."""
     lost = {
         column: f"({given.name} IS NOT NULL AND {column} IS NULL)"
-        for column, given in found.items()
+        for column, given in given_of.items()
     }
     bits = [
         f"CASE WHEN {lost[column]} AND {columns.says_something(given)}"
         f" THEN {1 << schemas.PAIRS.names.index(column)} ELSE 0 END"
-        for column, given in found.items()
+        for column, given in given_of.items()
     ]
     # Only the few rows that lost a value are looked at.
     return (
         f"(CASE WHEN {' OR '.join(lost.values())} THEN {' | '.join(bits)} ELSE 0 END)::BIGINT"
-        if found
+        if given_of
         else "0::BIGINT"
     )

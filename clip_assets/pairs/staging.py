@@ -68,7 +68,7 @@ class Staging:
             return Rows([_WITH_CAPTIONS], extras, captions=True)
         return Rows(["SELECT * FROM rows"], extras)
 
-    def add_clean_csv(self, found: Sequence[CsvFile]) -> bool:
+    def add_clean_csv(self, files: Sequence[CsvFile]) -> bool:
         """Append csv files, in order, unless anything is wrong with any of them.
 
         One statement appends them all: each would copy a part of a row group otherwise.
@@ -79,11 +79,11 @@ class Staging:
         Raises:
             SourceFormatError: one has no urls.
         """
-        first = found[0].number
-        relation = relations.of_csv(found, self.settings.columns)
+        first = files[0].number
+        relation = relations.of_csv(files, self.settings.columns)
         return self._try(relation, first, f"source >= {first} AND reason IS NOT NULL")
 
-    def add_parquet(self, number: int, path: Path, found: RowGroups, where: str) -> bool:
+    def add_parquet(self, number: int, path: Path, row_groups: RowGroups, where: str) -> bool:
         """Append rows of a parquet file unless some text is too long or no UTF-8.
 
         Returns:
@@ -92,9 +92,9 @@ class Staging:
         Raises:
             SourceFormatError: it has no urls, or too much in it for its size.
         """
-        if found.has_long_values:
+        if row_groups.has_long_values:
             return False
-        relation = relations.of_parquet(path, found, self.settings.columns, where)
+        relation = relations.of_parquet(path, row_groups, self.settings.columns, where)
         try:
             self._refuse_bomb(relation, path.stat().st_size, where)
             return self._try(relation, number, "false")

@@ -217,19 +217,19 @@ def _sizes(sources: Sequence[File]) -> dict[File, sampling.Size | None]:
 
 
 def _parsed(content: bytes) -> PartitionPlan:
-    found = json.loads(content)
-    ranges = tuple(SourceRange(**item) for item in found["ranges"])
-    return PartitionPlan(PartitionKey(found["partition"]), ranges)
+    stored = json.loads(content)
+    ranges = tuple(SourceRange(**item) for item in stored["ranges"])
+    return PartitionPlan(PartitionKey(stored["partition"]), ranges)
 
 
 def _write_plan(store: Store, plan: PartitionPlan) -> None:
     store.write_bytes(layout.plan(plan.partition), plan.content())
 
 
-def _planned(found: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:
+def _planned(before: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:
     """Every range by its file."""
     by_uri: dict[str, list[SourceRange]] = {}
-    for plan in found:
+    for plan in before:
         for item in plan.ranges:
             by_uri.setdefault(item.uri, []).append(item)
     return by_uri
@@ -256,14 +256,14 @@ def _pieces(
         return [whole]
     if len(size.row_groups) <= 1:
         return [replace(whole, rows=size.rows, estimated_rows=size.estimated_rows)]
-    found: list[SourceRange] = []
+    pieces: list[SourceRange] = []
     start = first_row_group
     while start < len(size.row_groups):
         stop, total = start + 1, size.row_groups[start]
         while stop < len(size.row_groups) and total + size.row_groups[stop] <= rows:
             total += size.row_groups[stop]
             stop += 1
-        found.append(
+        pieces.append(
             replace(
                 whole,
                 first_row_group=start,
@@ -274,7 +274,7 @@ def _pieces(
             )
         )
         start = stop
-    return found
+    return pieces
 
 
 def _packed(pieces: Sequence[SourceRange], first: int, rows: int) -> list[PartitionPlan]:
@@ -302,12 +302,12 @@ def _packed(pieces: Sequence[SourceRange], first: int, rows: int) -> list[Partit
 
 
 def _replaced(
-    found: Sequence[PartitionPlan], uri: str, pieces: Sequence[SourceRange]
+    before: Sequence[PartitionPlan], uri: str, pieces: Sequence[SourceRange]
 ) -> tuple[list[PartitionPlan], list[SourceRange]]:
     """The plans with a file's ranges taken from ``pieces`` in order, and the pieces left over."""
     left = list(pieces)
     plans_after: list[PartitionPlan] = []
-    for plan in found:
+    for plan in before:
         ranges: list[SourceRange] = []
         for item in plan.ranges:
             if item.uri != uri:

@@ -48,8 +48,8 @@ def list_sources(patterns: Sequence[str]) -> list[File]:
         ConfigurationError: the protocol is unknown or needs a package, or a named file has
             no suffix that says what it is.
     """
-    found = {file.uri: file for pattern in patterns for file in _listed(pattern)}
-    return [found[uri] for uri in sorted(found)]
+    by_uri = {file.uri: file for pattern in patterns for file in _listed(pattern)}
+    return [by_uri[uri] for uri in sorted(by_uri)]
 
 
 def named(patterns: Sequence[str], uri: str) -> bool:
@@ -75,9 +75,9 @@ def _listed(pattern: str) -> list[File]:
                 f"a name that ends in {', '.join(FORMATS)} (text formats also + .gz or .zst)",
                 "Rename it, or convert it to one of these.",
             )
-    found = listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)
+    files = listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)
     # Looked at again, one that is gone says so.
-    return [looked_at(file.uri) if file.is_gone else file for file in found]
+    return [looked_at(file.uri) if file.is_gone else file for file in files]
 
 
 def _normal(pattern: str) -> str:

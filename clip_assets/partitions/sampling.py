@@ -65,9 +65,9 @@ def sizes(sources: Sequence[File]) -> list[Size | None]:
 
 
 def _footer(file: IO[bytes]) -> Size:
-    found = pq.ParquetFile(file).metadata
-    groups = tuple(found.row_group(i).num_rows for i in range(found.num_row_groups))
-    return Size(found.num_rows, found.num_rows, groups)
+    footer = pq.ParquetFile(file).metadata
+    groups = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
+    return Size(footer.num_rows, footer.num_rows, groups)
 
 
 def _lines(file: IO[bytes], size_bytes: int, compression: str) -> int:

@@ -116,10 +116,10 @@ def load(root: str | None = None, pool: str | None = None) -> Settings:
     try:
         return Settings(**content).model_copy(update={"root": absolute(root)})
     except ValidationError as error:
-        found = [(item["loc"], item["msg"]) for item in error.errors()]
+        faults = [(item["loc"], item["msg"]) for item in error.errors()]
         raise ConfigurationError(
-            ", ".join(sorted({_blamed(loc, variables, path) for loc, _ in found})),
-            "; ".join(f"{'.'.join(map(str, loc))}: {message}" for loc, message in found),
+            ", ".join(sorted({_blamed(loc, variables, path) for loc, _ in faults})),
+            "; ".join(f"{'.'.join(map(str, loc))}: {message}" for loc, message in faults),
             "known settings with valid values",
             "See: clip-assets config",
         ) from error

@@ -112,24 +112,24 @@ class _Lease:
         Raises:
             BusyError: another process has it.
         """
-        found = self._read()
-        if found is None:
+        holder = self._read()
+        if holder is None:
             if self._store.create(self._path, self._content()):
                 return
-            found = self._read()
-            if self._is_own(found):  # the first request arrived, its answer did not
+            holder = self._read()
+            if self._is_own(holder):  # the first request arrived, its answer did not
                 return
-        if found is None or time.time() - found["since"] < LEASE_S:
-            raise _busy(self._name, json.dumps(found))
-        self._replace(found)
+        if holder is None or time.time() - holder["since"] < LEASE_S:
+            raise _busy(self._name, json.dumps(holder))
+        self._replace(holder)
 
     def _replace(self, expired: dict[str, Any]) -> None:
         turn = _Lease(self._store, self._name, f"{self._suffix}.{expired['token']}")
         turn.take()
         try:
-            found = self._read()
-            if found != expired:  # renewed after all, or another's turn was before
-                raise _busy(self._name, json.dumps(found))
+            holder = self._read()
+            if holder != expired:  # renewed after all, or another's turn was before
+                raise _busy(self._name, json.dumps(holder))
             self._write()
         finally:
             turn.give_back()
@@ -167,8 +167,8 @@ class _Lease:
             return True
         return is_own
 
-    def _is_own(self, found: dict[str, Any] | None) -> bool:
-        return found is not None and found["token"] == self._token
+    def _is_own(self, holder: dict[str, Any] | None) -> bool:
+        return holder is not None and holder["token"] == self._token
 
     def _read(self) -> dict[str, Any] | None:
         try:

@@ -128,10 +128,10 @@ class Store:
     def list(self, folder: str) -> list[str]:
         """Published files below a folder, sorted, relative to the root."""
         try:
-            found = self.fs.find(self._full(folder))
+            paths = self.fs.find(self._full(folder))
         except FileNotFoundError:
             return []
-        return sorted(str(path)[len(self.base) + 1 :] for path in found)
+        return sorted(str(path)[len(self.base) + 1 :] for path in paths)
 
     def size(self, path: str) -> int:
         """Bytes of a published file."""
@@ -156,9 +156,9 @@ class Store:
         """
         full = [self._full(path) for path in paths]
         # Unlike `cat`, this takes no character of a path for a pattern.
-        found = self.fs.cat_ranges(full, None, None, on_error="return")  # pyright: ignore[reportUnknownMemberType]
+        answers = self.fs.cat_ranges(full, None, None, on_error="return")  # pyright: ignore[reportUnknownMemberType]
         contents: dict[str, bytes] = {}
-        for path, content in zip(paths, found, strict=True):
+        for path, content in zip(paths, answers, strict=True):
             if isinstance(content, bytes):
                 contents[path] = content
             elif not isinstance(content, FileNotFoundError | IsADirectoryError):

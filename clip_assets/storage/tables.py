@@ -143,10 +143,10 @@ def read(store: Store, path: str, schema: pa.Schema, columns: list[str] | None =
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     with store.local(path) as file:
-        found = pq.read_schema(file)
-        missing = [name for name in wanted.names if name not in found.names]
+        stored = pq.read_schema(file)
+        missing = [name for name in wanted.names if name not in stored.names]
         if missing:
-            raise _mismatch(store.uri(path), found, f"columns {missing}")
+            raise _mismatch(store.uri(path), stored, f"columns {missing}")
         table = pq.read_table(file, columns=wanted.names, memory_map=store.is_local)
     return conform(table, wanted, store.uri(path))
 

@@ -62,11 +62,11 @@ class AddressGuard:
         Raises:
             FetchError: ``private_address``.
         """
-        found = ipaddress.ip_address(address.partition("%")[0])
-        if _is_public(found):
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        if _is_public(ip):
             return
-        if not any(opening.admits(host, port, found) for opening in self._openings):
-            raise FetchError("private_address", f"{host} leads to {found}, which is not public")
+        if not any(opening.admits(host, port, ip) for opening in self._openings):
+            raise FetchError("private_address", f"{host} leads to {ip}, which is not public")
 
     def check_literal(self, url: URL) -> None:
         """Refuse a url whose host is an address that may not be connected to.

@@ -70,7 +70,7 @@ class GuardedResolver(AbstractResolver):
         """
         self._raise_if_unknown(host)
         try:
-            found = await self._look_up(host, family)
+            addresses = await self._look_up(host, family)
         except socket.gaierror as error:
             if error.errno != socket.EAI_AGAIN:
                 if len(self._unknown) >= NAMES_KEPT:
@@ -79,7 +79,7 @@ class GuardedResolver(AbstractResolver):
             raise
         except UnicodeError as error:
             raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from None
-        return self._admitted(host, port, found)
+        return self._admitted(host, port, addresses)
 
     def _raise_if_unknown(self, host: str) -> None:
         until, error = self._unknown.pop(host, (0.0, None))
@@ -92,10 +92,10 @@ class GuardedResolver(AbstractResolver):
             self._threads, _getaddrinfo, host, family
         )
 
-    def _admitted(self, host: str, port: int, found: Addresses) -> list[ResolveResult]:
+    def _admitted(self, host: str, port: int, addresses: Addresses) -> list[ResolveResult]:
         admitted: list[ResolveResult] = []
         refusal: FetchError | None = None
-        for family, address in found:
+        for family, address in addresses:
             try:
                 self._guard.check(host, port, address)
             except FetchError as fault:
@@ -138,14 +138,14 @@ class _Nameservers:
 
     async def look_up(self, host: str, family: socket.AddressFamily) -> Addresses:
         try:
-            found = await self._client.getaddrinfo(host, family, type=socket.SOCK_STREAM)
+            answer = await self._client.getaddrinfo(host, family, type=socket.SOCK_STREAM)
         except aiodns.error.DNSError as error:
             number, message = error.args
             code = socket.EAI_NONAME if number in _FINAL else socket.EAI_AGAIN
             raise socket.gaierror(code, str(message)) from None
         return [
             (socket.AddressFamily(node.family), node.addr[0].decode("ascii"))
-            for node in found.nodes
+            for node in answer.nodes
         ]
 
     async def close(self) -> None:
@@ -176,7 +176,7 @@ def _is_address(text: str) -> bool:
 
 
 def _getaddrinfo(host: str, family: socket.AddressFamily) -> Addresses:
-    found = socket.getaddrinfo(
+    answers = socket.getaddrinfo(
         host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )
-    return [(family, str(address[0])) for family, _, _, _, address in found]
+    return [(family, str(address[0])) for family, _, _, _, address in answers]

@@ -99,8 +99,8 @@ def _with_few_names(line: str) -> str:
     The parser keeps the rules of a group once for each of its names, so that a file of 500 kB with
     as many of the one as of the other would take all memory.
     """
-    found = _AGENT.match(line)
-    if not found:
+    agent = _AGENT.match(line)
+    if not agent:
         return line
-    name = found[1].lower()
+    name = agent[1].lower()
     return f"User-agent: {name if name in ('*', ROBOT) else 'another'}"

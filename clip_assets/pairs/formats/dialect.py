@@ -142,13 +142,13 @@ def _by_position(first: Sequence[str]) -> list[str]:
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    found: list[str] = []
+    distinct: list[str] = []
     for number, name in enumerate(names, start=1):
         chosen = name.strip() or f"column_{number}"
-        while chosen in found:
+        while chosen in distinct:
             chosen = f"{chosen}_{number}"
-        found.append(chosen)
-    return tuple(found)
+        distinct.append(chosen)
+    return tuple(distinct)
 
 
 def _is_quoted(lines: Sequence[str], delimiter: str) -> bool:
