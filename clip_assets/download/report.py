@@ -144,7 +144,7 @@ def _pictures(run: StageRun, numbers: range, tally: Tally) -> dict[str, str]:
         return {}
     counts = {"success": tally.successes} | dict(tally.error_classes.most_common(12))
     drawn = pictures.histogram(f"outcomes {run.partition}", counts)
-    pictures = {"outcomes": run.publish_picture("outcomes.png", drawn)}
+    published = {"outcomes": run.publish_picture("outcomes.png", drawn)}
     for number in numbers:
         tar = layout.shard_tar(run.partition, number)
         with run.store.local(tar) as path, path.open("rb") as file:
@@ -152,6 +152,6 @@ def _pictures(run: StageRun, numbers: range, tally: Tally) -> dict[str, str]:
             images = [image for _, image in itertools.islice(every, pictures.SHEET_SIDE**2)]
         if images:
             sheet = pictures.contact_sheet(images)
-            pictures["contact sheet"] = run.publish_picture("contact_sheet.jpg", sheet)
+            published["contact sheet"] = run.publish_picture("contact_sheet.jpg", sheet)
             break
-    return pictures
+    return published

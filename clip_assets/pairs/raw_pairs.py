@@ -65,10 +65,10 @@ def _read_sources(run: StageRun) -> Report:
     for source in ranges:
         opening.verify(source)
     understood = columns.understood(settings.columns)
-    rows = direct.rows(ranges, settings, understood)
-    if rows is not None:
+    clean = direct.rows(ranges, settings, understood)
+    if clean is not None:
         with suppress(NotCleanError), sql.connection(MEMORY_BYTES) as database:
-            return _write(run, ranges, rows, Outputs(database))
+            return _write(run, ranges, clean, Outputs(database))
     with _fetch_folder(run) as folder, sql.connection(MEMORY_BYTES) as database:
         outputs = Outputs(database)
         staging = Staging(database, settings, outputs.rejects)
