@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import ModelIdentity
@@ -97,6 +99,12 @@ class Indexed(MadeUp):
         self.segment()
         self.merge()
         return self.map().manifest.report.figures["serving"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Threads of tiny trainings mostly wait for each other when other tests run beside them."""
+    faiss.omp_set_num_threads(1)
 
 
 def write_vectors(part: Any, rows: npt.NDArray[Any]) -> None:

@@ -113,16 +113,16 @@ def vectors(index: Index, wanted: Ids) -> Floats:
 
     Goes once through all ids, so ask for many at a time.
     """
-    found = np.full((len(wanted), index.d), np.nan, np.float32)
+    rows = np.full((len(wanted), index.d), np.nan, np.float32)
     lists = _lists(index)
     if lists is None:
         for row, place in _places(wanted, ids(index)):
-            found[row] = _flat(index).reconstruct(place)
-        return found
+            rows[row] = _flat(index).reconstruct(place)
+        return rows
     for number in range(lists.nlist):
         for row, place in _places(wanted, _list_ids(lists, number)):
-            lists.reconstruct_from_offset(number, place, faiss.swig_ptr(found[row]))
-    return found
+            lists.reconstruct_from_offset(number, place, faiss.swig_ptr(rows[row]))
+    return rows
 
 
 def probes(index: Index) -> tuple[int, int]:
@@ -182,8 +182,8 @@ def write(index: Index, part: Path) -> None:
 
 def _lists(index: Index) -> faiss.IndexIVF | None:
     """The inverted file inside an index, None for an exact one."""
-    found = faiss.try_extract_index_ivf(index)
-    return None if found is None else faiss.downcast_index(found)
+    lists = faiss.try_extract_index_ivf(index)
+    return None if lists is None else faiss.downcast_index(lists)
 
 
 def _codebook(index: Index) -> bytes:

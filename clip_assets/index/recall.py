@@ -102,17 +102,17 @@ class Meter:
     def _recall(self, index: Index, probes: int, truth: _Truth) -> float:
         if not truth.neighbours:
             return 1.0
-        _, found = ann.search(index, truth.queries, truth.neighbours, probes)
-        right = (self._similarities(truth.queries, found) >= truth.least[:, None] - ALIKE).sum()
-        return round(float(right) / found.size, 4)
+        _, ids = ann.search(index, truth.queries, truth.neighbours, probes)
+        right = (self._similarities(truth.queries, ids) >= truth.least[:, None] - ALIKE).sum()
+        return round(float(right) / ids.size, 4)
 
-    def _similarities(self, queries: Floats, found: Ids) -> Floats:
+    def _similarities(self, queries: Floats, ids: Ids) -> Floats:
         """What the found vectors are really worth; an index may hold rounded ones."""
-        places = np.where(found < 0, 0, self._place(found))
+        places = np.where(ids < 0, 0, self._place(ids))
         distinct, where = np.unique(places, return_inverse=True)
         rows = vectors_in.rows_at(self._store, self._embedded, self._side, distinct)
-        exact = np.einsum("qd,qkd->qk", queries, rows[where.reshape(found.shape)])
-        return np.where(found < 0, -np.inf, exact)
+        exact = np.einsum("qd,qkd->qk", queries, rows[where.reshape(ids.shape)])
+        return np.where(ids < 0, -np.inf, exact)
 
     def _place(self, ids: Ids) -> npt.NDArray[np.int64]:
         """Row in the pool of each id in use."""

@@ -30,13 +30,13 @@ def check_ids(index: Index, slots: list[Slot], side: str) -> None:
     Raises:
         CheckFailedError: it does not.
     """
-    found = ann.ids(index)
+    held = ann.ids(index)
     ranges = [np.arange(slot.start, slot.start + slot.count) for slot in slots]
     expected = np.concatenate([np.empty(0, np.int64), *ranges])
-    if index.ntotal != len(expected) or not np.array_equal(np.sort(found), expected):
+    if index.ntotal != len(expected) or not np.array_equal(np.sort(held), expected):
         raise CheckFailedError(
             f"{side} index",
-            f"{len(found):,} ids, {len(np.unique(found)):,} of them distinct",
+            f"{len(held):,} ids, {len(np.unique(held)):,} of them distinct",
             f"the {len(expected):,} ids of {len(slots)} partitions",
             ADVICE,
         )
@@ -72,10 +72,10 @@ class Samples:
             raise self._error(f"another vector for id {ids[np.argmin(same)]}", "the segment's")
         step = -(-len(ids) // SEARCHED)
         ids, vectors = ids[::step], vectors[::step]
-        similarities, found = ann.search(index, vectors, NEIGHBOURS, PROBES)
+        similarities, nearest = ann.search(index, vectors, NEIGHBOURS, PROBES)
         own = (vectors * vectors).sum(axis=1)
         # A full page of better ones is no fault: copies of one image are each other's best.
-        is_found = (found == ids[:, None]).any(axis=1) | (similarities[:, -1] >= own - ROUNDING)
+        is_found = (nearest == ids[:, None]).any(axis=1) | (similarities[:, -1] >= own - ROUNDING)
         if not is_found.all():
             lost = ids[np.argmin(is_found)]
             raise self._error(f"no id {lost} in a search by its vector", "it in the results")

@@ -51,8 +51,8 @@ class Rows:
             file, starts = self._opened(slot)
             table = file.read_row_group(group, columns=schemas.INDEX_ROWS.names)
             first = self._starts[slot] + starts[group]
-            found = table.take([ids[place] - first for place in places]).to_pylist()
-            for place, row in zip(places, found, strict=True):
+            taken = table.take([ids[place] - first for place in places]).to_pylist()
+            for place, row in zip(places, taken, strict=True):
                 rows[place] = row
         return rows
 

@@ -3,14 +3,15 @@
 import zlib
 from typing import Any
 
-import faiss
 import pytest
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.layout import Key
 from clip_assets.storage.store import Store
-from clip_assets_tests.vectors import Indexed, unit, unit_rows
+from clip_assets_tests.vectors import Indexed, one_thread, unit, unit_rows
+
+__all__ = ["one_thread"]
 
 DIM = 16
 """Of the vectors, if a test says nothing else."""
@@ -69,12 +70,6 @@ class RandomVectors(Indexed):
     def forget(self, key: Key) -> None:
         """From now on the pool has no such partition."""
         self.store.delete(layout.plan(key))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Threads of tiny trainings mostly wait for each other when other tests run beside them."""
-    faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture

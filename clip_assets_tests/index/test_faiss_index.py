@@ -24,8 +24,8 @@ def read(made: RandomVectors, version: str, side: str = "image") -> faiss.Index:
 
 
 def ranges(made: RandomVectors, version: str) -> list[tuple[int, int, str | None]]:
-    found = versions.read(made.store, version).slots
-    return [(slot.start, slot.count, slot.content and slot.content.partition) for slot in found]
+    slots = versions.read(made.store, version).slots
+    return [(slot.start, slot.count, slot.content and slot.content.partition) for slot in slots]
 
 
 def merged(made: RandomVectors) -> str:
@@ -43,8 +43,8 @@ def test_every_vector_is_found_under_its_id(made_anywhere: RandomVectors, flat_l
     for key in keys:
         for side in layout.SIDES:
             queries = made_anywhere.vectors(key, side).astype(np.float32)
-            _, found = read(made_anywhere, version, side).search(queries, 1)
-            assert found[:, 0].tolist() == list(range(start, start + len(queries)))
+            _, nearest = read(made_anywhere, version, side).search(queries, 1)
+            assert nearest[:, 0].tolist() == list(range(start, start + len(queries)))
         start += len(queries)
     assert ranges(made_anywhere, version) == [
         (0, 60, "00000"),
@@ -59,9 +59,9 @@ def test_the_exact_index_finds_what_brute_force_finds(made: RandomVectors) -> No
     made.segment()
     everything = np.concatenate([made.vectors(key) for key in keys]).astype(np.float32)
     queries = everything[::7] + 0.1
-    _, found = read(made, merged(made)).search(queries, 10)
+    _, nearest = read(made, merged(made)).search(queries, 10)
     exact = np.argsort(-(queries @ everything.T), axis=1)[:, :10]
-    assert [set(row) for row in found.tolist()] == [set(row) for row in exact.tolist()]
+    assert [set(row) for row in nearest.tolist()] == [set(row) for row in exact.tolist()]
 
 
 def test_the_same_segments_make_no_new_version(made: RandomVectors) -> None:
@@ -101,9 +101,9 @@ def test_unused_ids_are_in_no_index(made: RandomVectors, flat_limit: int) -> Non
     everything = made.vectors(layout.partition_key(0))[:1].astype(np.float32)
     index = read(made, version)
     parameters = faiss.SearchParametersIVF(nprobe=99) if flat_limit == 50 else None
-    _, found = index.search(everything, 200, params=parameters)
+    _, nearest = index.search(everything, 200, params=parameters)
     used = set(range(100)) | set(range(110, 120))
-    assert set(found[0].tolist()) - {-1} == used
+    assert set(nearest[0].tolist()) - {-1} == used
     assert index.ntotal == 110
 
 

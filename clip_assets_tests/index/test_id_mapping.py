@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import faiss
 import numpy as np
@@ -17,20 +18,20 @@ from clip_assets_tests.index.conftest import RandomVectors
 from clip_assets_tests.vectors import described
 
 
-def rows_of(made: RandomVectors, version: str) -> list[dict]:
+def rows_of(made: RandomVectors, version: str) -> list[dict[str, Any]]:
     """As ``clip-retrieval back`` reads them: all files of the folder, sorted."""
     folder = f"{layout.version_folder(version)}/metadata"
-    found = []
+    rows = []
     for path in made.store.list(folder):
-        found += tables.read(made.store, path, schemas.INDEX_ROWS).to_pylist()
-    return found
+        rows += tables.read(made.store, path, schemas.INDEX_ROWS).to_pylist()
+    return rows
 
 
-def ids_of(made: RandomVectors, version: str) -> list[dict]:
-    found = []
+def ids_of(made: RandomVectors, version: str) -> list[dict[str, Any]]:
+    rows = []
     for path in made.store.list(f"{layout.version_folder(version)}/id_mapping"):
-        found += tables.read(made.store, path, schemas.ID_MAPPING).to_pylist()
-    return found
+        rows += tables.read(made.store, path, schemas.ID_MAPPING).to_pylist()
+    return rows
 
 
 def test_row_i_describes_id_i(made_anywhere: RandomVectors) -> None:
@@ -155,9 +156,9 @@ def test_fondant_and_autofaiss_find_the_url_of_a_neighbour(made: RandomVectors) 
     with made.store.local(layout.index(version, "image")) as file:
         index = faiss.read_index(str(file))
     query = made.vectors(key)[7:8].astype(np.float32)
-    _, found, reconstructed = index.search_and_reconstruct(query, 3)
+    _, nearest, reconstructed = index.search_and_reconstruct(query, 3)
     urls = {row["i"]: row["url"] for row in ids_of(made, version)}
-    assert urls[int(found[0, 0])] == "http://h/00001-7.jpg"
+    assert urls[int(nearest[0, 0])] == "http://h/00001-7.jpg"
     assert np.allclose(reconstructed[0, 0], query[0])
 
 

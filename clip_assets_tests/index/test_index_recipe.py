@@ -76,7 +76,7 @@ def test_growing_more_than_fourfold_renews_it(made: RandomVectors) -> None:
 
 
 @pytest.mark.parametrize("change", [{"flat_limit": 7}, {"max_memory_bytes": 2**21}])
-def test_other_settings_renew_it(made: RandomVectors, change: dict) -> None:
+def test_other_settings_renew_it(made: RandomVectors, change: dict[str, int]) -> None:
     made.embed(0, 40)
     made.recipe()
     made.set(index=change)

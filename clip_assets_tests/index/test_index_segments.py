@@ -36,8 +36,8 @@ def test_row_i_is_id_i_on_both_sides(made_anywhere: RandomVectors, flat_limit: i
     for side in layout.SIDES:
         with made_anywhere.store.local(layout.segment(side, key)) as file:
             segment = faiss.read_index(str(file))
-        found = segment.search(made_anywhere.vectors(key, side).astype(np.float32), 1)[1]
-        assert found[:, 0].tolist() == list(range(90))
+        nearest = segment.search(made_anywhere.vectors(key, side).astype(np.float32), 1)[1]
+        assert nearest[:, 0].tolist() == list(range(90))
 
 
 def test_a_partition_without_rows_is_an_empty_segment(made: RandomVectors) -> None:

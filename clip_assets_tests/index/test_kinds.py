@@ -26,7 +26,7 @@ GIB = 2**30
         (50_000, 2**21 + 2**20, "IVF64,PQ16"),
     ],
 )
-def test_the_most_exact_kind_that_fits_is_chosen(vectors, memory, expected) -> None:
+def test_the_most_exact_kind_that_fits_is_chosen(vectors: int, memory: int, expected: str) -> None:
     choice = kinds.choose(vectors, 512, 64, Index(max_memory_bytes=memory))
     assert choice.key == expected
     assert choice.fits_up_to >= vectors
@@ -43,7 +43,9 @@ def test_too_little_memory_is_refused() -> None:
     memory=st.integers(2**20, 2**36),
     flat_limit=st.integers(1, 10**6),
 )
-def test_what_is_chosen_fits_and_has_room_to_grow(vectors, dim, memory, flat_limit) -> None:
+def test_what_is_chosen_fits_and_has_room_to_grow(
+    vectors: int, dim: int, memory: int, flat_limit: int
+) -> None:
     settings = Index(max_memory_bytes=memory, flat_limit=flat_limit)
     lists = kinds.lists_for(vectors, settings.train_limit)
     try:

@@ -12,8 +12,8 @@ from clip_assets_tests.index.conftest import RandomVectors
 
 def meter(made: RandomVectors, side: str = "image") -> recall.Meter:
     version = versions.read(made.store, versions.merged(made.store)[-1])
-    found = vectors_in.embedded(made.pool, [partition for _, partition in version.used])
-    return recall.Meter(made.store, found, [slot for slot, _ in version.used], side)
+    embedded = vectors_in.embedded(made.pool, [partition for _, partition in version.used])
+    return recall.Meter(made.store, embedded, [slot for slot, _ in version.used], side)
 
 
 def read(made: RandomVectors, side: str) -> faiss.Index:
@@ -26,8 +26,10 @@ def true_recall(made: RandomVectors, side: str, kind: str) -> float:
     queries = np.concatenate([made.vectors(key, kind) for key in made.pool.partitions]).astype("f4")
     stored = np.concatenate([made.vectors(key, side) for key in made.pool.partitions]).astype("f4")
     exact = np.argsort(-(queries @ stored.T), axis=1)[:, :10]
-    _, found = read(made, side).search(queries, 10)
-    shared = [len({*one} & {*two}) for one, two in zip(exact.tolist(), found.tolist(), strict=True)]
+    _, nearest = read(made, side).search(queries, 10)
+    shared = [
+        len({*one} & {*two}) for one, two in zip(exact.tolist(), nearest.tolist(), strict=True)
+    ]
     return sum(shared) / exact.size
 
 
@@ -39,7 +41,9 @@ def true_recall(made: RandomVectors, side: str, kind: str) -> float:
         ({"flat_limit": 100, "max_memory_bytes": 2**20}, "IVF32,SQ8"),
     ],
 )
-def test_reported_recall_is_the_true_one(made: RandomVectors, settings: dict, kind: str) -> None:
+def test_reported_recall_is_the_true_one(
+    made: RandomVectors, settings: dict[str, int], kind: str
+) -> None:
     made.set(index=settings)
     rows, dim = (1200, 16) if "SQ8" not in kind else (2200, 64)
     made.embed(0, rows, dim=dim)

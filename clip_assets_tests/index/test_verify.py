@@ -10,8 +10,9 @@ from clip_assets.errors import CheckFailedError
 from clip_assets.index import ann, verify
 from clip_assets.index.kinds import FLAT
 from clip_assets.index.slots import Slot
+from clip_assets_tests.vectors import Floats, unit_rows
 
-ROWS = 100
+ROWS, DIM = 100, 16
 FIRST, SECOND = Slot(0, ROWS, None), Slot(2 * ROWS, ROWS, None)
 """Ids of the two partitions; those between them are not in use."""
 SLOTS = [FIRST, SECOND]
@@ -23,28 +24,23 @@ def key(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def unit_rows(seed: int, rows: int = ROWS) -> np.ndarray:
-    found = np.random.default_rng(seed).normal(size=(rows, 16)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+SAMPLE = unit_rows(0, 1000, DIM)
+PARTITIONS = unit_rows(1, ROWS, DIM), unit_rows(2, ROWS, DIM)
 
 
-SAMPLE = unit_rows(0, 1000)
-PARTITIONS = unit_rows(1), unit_rows(2)
+def segment(key: str, rows: Floats) -> ann.Index:
+    return ann.encode(ann.trained(key, DIM, SAMPLE), [rows])
 
 
-def segment(key: str, rows: np.ndarray) -> ann.Index:
-    return ann.encode(ann.trained(key, 16, SAMPLE), [rows])
-
-
-def merged(key: str, parts: Sequence[tuple[np.ndarray, int]]) -> ann.Index:
+def merged(key: str, parts: Sequence[tuple[Floats, int]]) -> ann.Index:
     """An index of these vectors, each with the id that its first one has."""
-    index = ann.trained(key, 16, SAMPLE)
+    index = ann.trained(key, DIM, SAMPLE)
     for rows, start in parts:
         ann.merge(index, segment(key, rows), start, "a segment")
     return index
 
 
-def samples(key: str, partitions: Sequence[np.ndarray] = PARTITIONS) -> verify.Samples:
+def samples(key: str, partitions: Sequence[Floats] = PARTITIONS) -> verify.Samples:
     """What the segments of both partitions say."""
     taken = verify.Samples("image")
     for rows, slot in zip(partitions, SLOTS, strict=True):
@@ -59,7 +55,7 @@ def test_an_index_with_every_vector_under_its_id_passes(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("starts", "found"),
+    ("starts", "refusal"),
     [
         pytest.param([0], "100 ids, 100 of them distinct", id="a partition is missing"),
         pytest.param([0, 0], "200 ids, 100 of them distinct", id="two have the same ids"),
@@ -71,10 +67,10 @@ def test_an_index_with_every_vector_under_its_id_passes(key: str) -> None:
     ],
 )
 def test_other_ids_than_those_of_the_partitions_are_refused(
-    key: str, starts: list[int], found: str
+    key: str, starts: list[int], refusal: str
 ) -> None:
     index = merged(key, [(PARTITIONS[0], start) for start in starts])
-    with pytest.raises(CheckFailedError, match=f"image index.*{found}.*the 200 ids of 2"):
+    with pytest.raises(CheckFailedError, match=f"image index.*{refusal}.*the 200 ids of 2"):
         verify.check_ids(index, SLOTS, "image")
 
 

@@ -75,15 +75,15 @@ def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     made.embed(1, 6, content="new")
     made.embed(3, 7)
     second = made.index()
-    found = versions.compare(made.store, first, second)
-    assert (found.added, found.removed, found.changed, found.moved) == (
+    change = versions.compare(made.store, first, second)
+    assert (change.added, change.removed, change.changed, change.moved) == (
         ["00003"],
         [],
         ["00001"],
         [],
     )
-    assert (found.vectors, found.keys) == ((60, 68), ("IDMap2,Flat", "IDMap2,Flat"))
+    assert (change.vectors, change.keys) == ((60, 68), ("IDMap2,Flat", "IDMap2,Flat"))
     made.forget(Key("00000"))
     third = made.index()
-    found = versions.compare(made.store, second, third)
-    assert (found.removed, found.moved) == (["00000"], ["00001", "00002", "00003"])
+    change = versions.compare(made.store, second, third)
+    assert (change.removed, change.moved) == (["00000"], ["00001", "00002", "00003"])

@@ -1,132 +1,92 @@
 """An indexed pool whose model is arithmetic: the same words or bytes, the same direction."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import faiss
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 import pytest
 
-from clip_assets import layout, schemas
-from clip_assets.encoders.encoder import ModelIdentity
-from clip_assets.index.faiss_index import faiss_index
-from clip_assets.index.id_mapping import id_mapping
-from clip_assets.index.index_recipe import index_recipe
-from clip_assets.index.index_segments import index_segments
-from clip_assets.layout import PartitionKey
-from clip_assets.pool.stages import Stage, StageRun, materialize
-from clip_assets.settings import Index
-from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets import layout
+from clip_assets.encoders.encoder import Encoder, ModelIdentity
+from clip_assets.layout import Key
 from clip_assets.storage.store import Store
+from clip_assets_tests.vectors import Floats, Halves, Indexed, one_thread, unit, unit_rows
+
+__all__ = ["one_thread"]
 
 DIM = 24
 
 
-def direction(content: bytes) -> np.ndarray:
-    found = np.random.default_rng(zlib.crc32(content)).normal(size=DIM).astype(np.float32)
-    return found / np.linalg.norm(found)
+def direction(content: bytes) -> Floats:
+    """Of some bytes, (DIM,)."""
+    return unit_rows(zlib.crc32(content), 1, DIM)[0]
 
 
 class WordEncoder:
     """An encoder in which the image of a caption is the caption's bytes."""
 
     dim = DIM
+    batch_size = workers = 1
 
     def __init__(self, name: str = "words") -> None:
         self.identity = ModelIdentity(name, None, name[0] * 64, "bytes", DIM, "fp32")
 
-    def preprocess(self, content: bytes) -> np.ndarray:
+    def begin_work(self) -> None:
+        """Nothing is to be done."""
+
+    def preprocess(self, content: bytes) -> npt.NDArray[np.uint8]:
         return np.frombuffer(content, np.uint8).reshape(1, -1, 1)
 
-    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        found = [direction(image.tobytes()) for image in images]
-        return np.reshape(found, (-1, DIM)).astype(np.float16)
+    def encode_images(self, images: Sequence[npt.NDArray[np.uint8]]) -> Halves:
+        rows = [direction(image.tobytes()) for image in images]
+        return np.reshape(rows, (-1, DIM)).astype(np.float16)
 
-    def encode_text(self, captions: Sequence[str]) -> np.ndarray:
+    def encode_text(self, captions: Sequence[str]) -> Halves:
         # Texts lie near their images, not on them.
         near = [direction(c.encode()) + 0.4 * direction(b"text " + c.encode()) for c in captions]
-        return np.reshape([v / np.linalg.norm(v) for v in near], (-1, DIM)).astype(np.float16)
+        return unit(np.reshape(near, (-1, DIM))).astype(np.float16)
 
 
-class Pool:
+class Captions(Indexed):
     """Captions in, a served index out."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.encoder = WordEncoder()
-        self.settings = Index()
-        self.partitions: list[PartitionKey] = []
+    def __init__(self, store: Store, encoder: Callable[[], Encoder] = WordEncoder) -> None:
+        super().__init__(store, encoder=encoder)
+        self.words = WordEncoder()
 
-    def add(self, number: int, captions: list[str]) -> PartitionKey:
+    def add(self, number: int, captions: Sequence[str]) -> Key:
+        """Embed a partition."""
         key = layout.partition_key(number)
-        self.partitions = sorted({*self.partitions, key})
-        sides = {
-            layout.img_emb(key): self.encoder.encode_images(
-                [self.encoder.preprocess(caption.encode()) for caption in captions]
-            ),
-            layout.text_emb(key): self.encoder.encode_text(captions),
-        }
+        pixels = [self.words.preprocess(caption.encode()) for caption in captions]
+        sides = self.words.encode_images(pixels), self.words.encode_text(captions)
+        rows: list[dict[str, Any]] = [
+            {
+                "uid": f"{zlib.crc32(caption.encode()):032x}",
+                "url": f"http://h/{key}/{place}",
+                "caption": caption,
+                "width": 256,
+                "similarity": 0.25,
+            }
+            for place, caption in enumerate(captions)
+        ]
+        return self.put(number, sides, rows, content=str(captions), model=self.words.identity)
 
-        def work(run: StageRun) -> Report:
-            for path, array in sides.items():
-                with run.publish(path) as part:
-                    vectors.write(part, [array], *array.shape)
-            with run.publish(layout.embedding_rows(key)) as part:
-                tables.write(part, self.rows(key, captions), schemas.EMBEDDING_ROWS)
-            identity = self.encoder.identity
-            model = {"name": identity.name, "pretrained": None, "digest": identity.digest()}
-            return Report(len(captions), len(captions), figures={"model": model})
-
-        inputs = {"captions": str(captions), "model": self.encoder.identity.digest()}
-        materialize(Catalog(self.store), Stage("embeddings", "1"), key, inputs, work)
-        return key
-
-    @staticmethod
-    def rows(key: PartitionKey, captions: list[str]) -> pa.Table:
-        numbers = range(len(captions))
-        given = {
-            "uid": [f"{zlib.crc32(caption.encode()):032x}" for caption in captions],
-            "url": [f"http://h/{key}/{number}" for number in numbers],
-            "caption": captions,
-            "image_path": [f"{key}/00000/{number:08d}" for number in numbers],
-            "key": [f"{number:08d}" for number in numbers],
-            "width": [256] * len(captions),
-            "similarity": [0.25] * len(captions),
-        }
-        schema = schemas.EMBEDDING_ROWS
-        arrays = [pa.array(given.get(f.name, [None] * len(captions)), f.type) for f in schema]
-        return pa.Table.from_arrays(arrays, schema=schema)
-
-    def index(self, **settings: object) -> None:
-        self.settings = self.settings.model_copy(update=settings)
-        index_recipe(Catalog(self.store), self.partitions, self.settings)
-        for key in self.partitions:
-            index_segments(Catalog(self.store), key)
-        faiss_index(Catalog(self.store), self.partitions, self.settings)
-        id_mapping(Catalog(self.store), self.partitions)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Threads of tiny trainings mostly wait for each other when other tests run beside them."""
-    faiss.omp_set_num_threads(1)
+    def served_by(self, encoder: Callable[[], Encoder]) -> "Captions":
+        """The same pool, with another model for queries."""
+        other = Captions(self.store, encoder)
+        other.settings = self.settings
+        return other
 
 
 @pytest.fixture
-def pool(local_store: Store) -> Pool:
+def made(local_store: Store) -> Captions:
     """An empty pool on a disk."""
-    return Pool(local_store)
+    return Captions(local_store)
 
 
 @pytest.fixture
-def any_pool(store: Store) -> Pool:
+def made_anywhere(store: Store) -> Captions:
     """An empty pool, on a disk and on an object store."""
-    return Pool(store)
-
-
-@pytest.fixture
-def other_encoder() -> WordEncoder:
-    """Another model than the pool's."""
-    return WordEncoder("letters")
+    return Captions(store)
