@@ -1,4 +1,4 @@
-"""A pool that tests work on by the real commands."""
+"""Pools that tests work on through Dagster: by its Python interface, and by the real commands."""
 
 import json
 import os
@@ -11,12 +11,51 @@ from typing import Any
 
 import yaml
 
+from clip_assets import layout
 from clip_assets.demo.truth import World
+from clip_assets.orchestration.resources import PoolResource
+from clip_assets.partitions import ledger
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 CHECKOUT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+
+
+KEYS = [layout.partition_key(number) for number in range(3)]
+"""Partitions of ``three_partitions``."""
+
+
+def three_partitions(folder: Path, **settings: Any) -> PoolResource:
+    """A pool of three csv files of ten pairs, a partition each; 1 repeats two pairs of 0.
+
+    Args:
+        folder: gets the pool and, in ``sources``, its files.
+        settings: sections of its settings beside those that make it small.
+    """
+    root, sources = folder / "pool", folder / "sources"
+    for place in (root, sources):
+        place.mkdir()
+    for number in range(3):
+        first = 8 if number == 1 else 10 * number
+        rows = "".join(f"http://h/{row}.jpg,caption {row}\n" for row in range(first, first + 10))
+        (sources / f"{number}.csv").write_text(f"url,caption\n{rows}")
+    small = {
+        "sources": {"rows_per_partition": 10},
+        "inference": {"model": "demo"},
+        "devices": "none",
+    }
+    write_settings(root, small | settings)
+    resource = PoolResource(root=str(root))
+    pool = resource.open()
+    added = ledger.add_sources(pool.store, [str(sources)], pool.settings.sources)
+    assert [plan.partition for plan in added.plans] == KEYS
+    return resource
+
+
+def write_settings(root: Path, settings: dict[str, Any]) -> None:
+    """The settings file of a pool."""
+    (root / layout.SETTINGS_FILE).write_text(yaml.safe_dump(settings))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clip_assets import cli, layout
 from clip_assets.commands import models
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import Key
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests.websites import Site
@@ -107,7 +107,7 @@ def test_what_failed_is_fetched_again_when_asked_for(
 
     assert again["retried"] == {"00000": {"retried": 2, "recovered": 1}}
     assert again["failures"] == {}
-    report = Catalog(Store.open("data")).require("image_shards", PartitionKey("00000")).report
+    report = Catalog(Store.open("data")).require("image_shards", Key("00000")).report
     assert (report.rows_out, report.dropped) == (4, {"http_503": 1})
 
 
@@ -162,7 +162,7 @@ def test_empty_text_is_refused(run: Cli) -> None:
 
 def test_sweeping_is_asked_for(run: Cli) -> None:
     store = Store.open("data")
-    path = f"{layout.TEMPORARY}/{os.uname().nodename}-4194999-x-a.bin"
+    path = f"{layout.TEMPORARY}/{os.uname().nodename}-4194999-0123abcd-a.bin"
     left = Path(store.base, path)
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"half")

@@ -65,6 +65,8 @@ def _query(text: str | None, image: str | None, embedding: str | None, uid: str 
     from clip_assets.retrieval.queries import Uid, vector_in
 
     if text is not None:
+        if not text.strip():
+            raise click.UsageError("an empty text finds nothing: give some words")
         return text
     if image is not None:
         return Path(image)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from clip_assets.orchestration.automation import LOOK_EVERY_S
 from clip_assets.orchestration.partitions import AXES, sync, unregistered
@@ -52,7 +53,8 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
 
 @dg.schedule(
     cron_schedule="0 3 * * *",
-    target=dg.AssetSelection.all(),
+    # A selection has partitions of one kind; Dagster's job of all assets has both axes.
+    job_name=IMPLICIT_ASSET_JOB_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every night: whatever is missing, stale or failed, a run for each range.",
 )

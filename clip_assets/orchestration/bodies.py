@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,
+)
 
 from clip_assets.errors import (
     CheckFailedError,
@@ -24,7 +27,7 @@ from clip_assets.pool.asset import Asset, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.storage.manifests import Manifest
 
-Event = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckResult
+Event = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output
 Make = Callable[[Pool, Key], Outcome]
 
 COUNTS = "rows_add_up"
@@ -105,29 +108,23 @@ def made(
         except Exception as error:  # one key's fault, whatever it is, is its own
             context.log.exception(f"{record.name} {key}".strip())
             failed[key] = _bare(error)
-    verdicts = _verdicts(context, record, done, failed)
     is_filling = fills_missing() and record.axis in AXES
     if failed or is_filling:
         for key, made_key in done.items():
             yield dg.AssetMaterialization(
                 context.asset_key, partition=key or None, metadata=made_key.metadata
             )
-    if failed:
-        yield from verdicts
-        raise _failure(context, record, len(done), failed)
-    if is_filling:
+    if is_filling and not failed:
         # Without a result of its own, Dagster would skip the assets downstream.
-        filled = {"filled_partitions": list(done) or "none"}
-        yield dg.MaterializeResult(check_results=verdicts, metadata=filled)
-        return
-    yield _result(context, done, verdicts)
+        yield dg.MaterializeResult(metadata={"filled_partitions": list(done) or "none"})
+    elif not failed:
+        yield _result(context, done)
+    yield from _verdicts(context, done, failed)
+    if failed:
+        raise _failure(context, record, len(done), failed)
 
 
-def _result(
-    context: dg.AssetExecutionContext,
-    done: Mapping[Key, Done],
-    verdicts: list[dg.AssetCheckResult],
-) -> dg.MaterializeResult:
+def _result(context: dg.AssetExecutionContext, done: Mapping[Key, Done]) -> dg.MaterializeResult:
     """The result of a run without a failure."""
     metadata: dict[str, Any] | None = None
     for key, made_key in done.items():
@@ -138,56 +135,57 @@ def _result(
     # One result has one data version, so only a run over one key can tell its own.
     versions = [dg.DataVersion(made_key.manifest.digest()) for made_key in done.values()]
     return dg.MaterializeResult(
-        metadata=metadata,
-        check_results=verdicts,
-        data_version=versions[0] if len(versions) == 1 else None,
+        metadata=metadata, data_version=versions[0] if len(versions) == 1 else None
     )
 
 
 def _verdicts(
-    context: dg.AssetExecutionContext,
-    record: Asset,
-    done: Mapping[Key, Done],
-    failed: Mapping[Key, Exception],
-) -> list[dg.AssetCheckResult]:
-    """What every check of the asset says of this run; of each key on its own in the event log."""
-    refused = {
-        key: VECTORS if isinstance(error, UnsoundVectorsError) else COUNTS
-        for key, error in failed.items()
-        if isinstance(error, CheckFailedError)
-    }
-    verdicts: list[dg.AssetCheckResult] = []
+    context: dg.AssetExecutionContext, done: Mapping[Key, Done], failed: Mapping[Key, Exception]
+) -> Iterator[Event]:
+    """What every check of the asset says of each key.
+
+    Dagster's own results have one verdict for all keys of a run, without a key; of a run over
+    many that would be one more, which belongs to none of them.
+    """
     for spec in context.assets_def.check_specs:
-        by_key = dict.fromkeys(done, True) | {
-            key: False for key, check in refused.items() if check == spec.name
+        refused = {
+            key: str(error) for key, error in failed.items() if _check_of(error) == spec.name
         }
-        if record.axis in AXES and len(by_key) > 1:
-            _log_each(context, spec, by_key)
-        wrong = [str(failed[key]) for key, passed in by_key.items() if not passed]
-        verdicts.append(
-            dg.AssetCheckResult(
-                check_name=spec.name,
+        verdicts = dict(sorted((dict.fromkeys(done, "") | refused).items()))
+        if fills_missing() and WHOLE not in verdicts:
+            # Here the check has no partitions, so it also owes a verdict of its own.
+            verdicts[WHOLE] = next(iter(refused.values()), "")
+        for key, wrong in verdicts.items():
+            yield dg.AssetCheckEvaluation(
+                spec.asset_key,
+                spec.name,
                 passed=not wrong,
-                description=wrong[0] if wrong else None,
-                metadata={
-                    "partitions": len(done),
-                    "rows_in": sum(made_key.manifest.report.rows_in for made_key in done.values()),
-                },
+                description=wrong or None,
+                metadata={"rows_in": done[key].manifest.report.rows_in} if key in done else {},
+                target_materialization_data=_target(context, key),
+                blocking=spec.blocking,
+                partition=key or None,
             )
-        )
-    return verdicts
+        if not failed:
+            # The output that steps downstream wait for.
+            yield dg.Output(None, output_name=spec.get_python_identifier())
 
 
-def _log_each(
-    context: dg.AssetExecutionContext, spec: dg.AssetCheckSpec, by_key: Mapping[Key, bool]
-) -> None:
-    """One verdict for each key: a result of a run over many keys has one verdict for all."""
-    for key, passed in by_key.items():
-        verdict = dg.AssetCheckEvaluation(
-            asset_key=spec.asset_key, check_name=spec.name, passed=passed, partition=key
-        )
-        # Dagster takes it, though its types name only the older events.
-        context.op_execution_context.log_event(verdict)  # pyright: ignore[reportArgumentType]
+def _check_of(error: Exception) -> str:
+    """The check that an error is a verdict of, empty where it is of none."""
+    if isinstance(error, UnsoundVectorsError):
+        return VECTORS
+    return COUNTS if isinstance(error, CheckFailedError) else ""
+
+
+def _target(context: dg.AssetExecutionContext, key: Key) -> Target | None:
+    """The materialization that a verdict on a key is of: its last one."""
+    of_key = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[key] if key else None)
+    last = context.instance.fetch_materializations(of_key, limit=1).records
+    if not last:
+        return None
+    one = last[0]
+    return Target(storage_id=one.storage_id, run_id=one.run_id, timestamp=one.timestamp)
 
 
 def _bare(error: Exception) -> Exception:

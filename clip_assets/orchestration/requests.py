@@ -22,6 +22,8 @@ def range_tags(first: Key, last: Key) -> dict[str, str]:
 def run_requests(pool: Pool) -> Iterator[dg.RunRequest]:
     """One request for every contiguous range with unfinished partitions, then for fan-ins.
 
+    A schedule's requests need keys of their own, which tell those of one night apart.
+
     Fan-ins follow by their own conditions as partitions are made; those that are behind are
     requested here when no partition is left that could still be made.
     """
@@ -30,18 +32,26 @@ def run_requests(pool: Pool) -> Iterator[dg.RunRequest]:
     open_ones = states.unfinished(pool, assets, "partition")
     partitioned = [asset.name for asset in assets if asset.axis == "partition"]
     for first, last in states.ranges(open_ones, every):
-        yield dg.RunRequest(tags=range_tags(first, last), asset_selection=_keys(partitioned))
+        yield dg.RunRequest(
+            run_key=f"{first}..{last}",
+            tags=range_tags(first, last),
+            asset_selection=_keys(partitioned),
+        )
     if not every or set(open_ones) - set(states.failed(pool, assets, "partition")):
         return
     fan_ins = [asset for asset in assets if asset.axis != "partition"]
     whole = [asset for asset in fan_ins if asset.axis not in AXES]
     behind = [a.name for a in whole if {*a.states(pool, pool.keys(a.axis)).values()} != {"done"}]
     if behind:
-        yield dg.RunRequest(asset_selection=_keys(behind))
+        yield dg.RunRequest(run_key="pool", asset_selection=_keys(behind))
     for asset in fan_ins:
         if asset.axis in AXES:
             for key in states.unfinished(pool, [asset], asset.axis):
-                yield dg.RunRequest(partition_key=key, asset_selection=_keys([asset.name]))
+                yield dg.RunRequest(
+                    run_key=f"{asset.axis} {key}",
+                    partition_key=key,
+                    asset_selection=_keys([asset.name]),
+                )
 
 
 def _keys(names: list[str]) -> list[dg.AssetKey]:

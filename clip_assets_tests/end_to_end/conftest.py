@@ -24,7 +24,7 @@ def demo_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def pool(tmp_path: Path, demo_world: World) -> PoolAt:
+def pool_at(tmp_path: Path, demo_world: World) -> PoolAt:
     """An empty pool with the settings of a demo and a copy of the world's sources."""
     made = PoolAt(tmp_path, demo_world)
     made.root.mkdir()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
+from clip_assets.layout import Key
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests.pools import CHECKOUT, PoolAt
@@ -27,11 +28,11 @@ def contents(store: Store) -> dict[str, bytes]:
     return {path: store.read_bytes(path) for folder in folders for path in store.list(folder)}
 
 
-def test_files_become_search_results(pool: PoolAt) -> None:
-    world = pool.world
-    pool.add_world()
-    pool.cli("run")
-    status = pool.status()
+def test_files_become_search_results(pool_at: PoolAt) -> None:
+    world = pool_at.world
+    pool_at.add_world()
+    pool_at.cli("run")
+    status = pool_at.status()
     assert {state for states in status["partitions"].values() for state in states.values()} == {
         "done"
     }
@@ -40,21 +41,21 @@ def test_files_become_search_results(pool: PoolAt) -> None:
     assert status["rows"]["unique_pairs"] == world.unique_pairs
     assert status["rows"]["image_shards"] == status["rows"]["embeddings"] == world.successes
     assert status["rows"]["pool_metadata"] == world.unique_pairs
-    uids = np.load(pool.root / layout.subset("no_filter"))
+    uids = np.load(pool_at.root / layout.subset(Key("no_filter")))
     assert len(uids) == world.successes
-    hits = json.loads(pool.cli("search", "a red circle", "-k", "5", "--json"))
+    hits = json.loads(pool_at.cli("search", "a red circle", "-k", "5", "--json"))
     assert len(hits) == 5
     assert world.matches(hits[0]["url"], "a red circle")
-    again = json.loads(pool.cli("search", "--uid", hits[0]["uid"], "-k", "1", "--json"))
+    again = json.loads(pool_at.cli("search", "--uid", hits[0]["uid"], "-k", "1", "--json"))
     assert again[0]["uid"] == hits[0]["uid"]
     assert again[0]["similarity"] == pytest.approx(1, abs=2e-3)
-    assert "nothing to do" in pool.cli("run")
-    assert "0 new partitions" in pool.cli("add", str(pool.folder / "sources"))
-    _runs_are_in_the_instance(pool, list(status["partitions"]))
+    assert "nothing to do" in pool_at.cli("run")
+    assert "0 new partitions" in pool_at.cli("add", str(pool_at.folder / "sources"))
+    _runs_are_in_the_instance(pool_at, list(status["partitions"]))
 
 
-def _runs_are_in_the_instance(pool: PoolAt, keys: list[str]) -> None:
-    with dg.DagsterInstance.from_config(str(pool.home)) as instance:
+def _runs_are_in_the_instance(pool_at: PoolAt, keys: list[str]) -> None:
+    with dg.DagsterInstance.from_config(str(pool_at.home)) as instance:
         for asset in ASSETS:
             key = dg.AssetKey(asset)
             assert instance.get_materialized_partitions(key) == set(keys)
@@ -67,27 +68,29 @@ def _runs_are_in_the_instance(pool: PoolAt, keys: list[str]) -> None:
             assert "dagster/partition_row_count" in metadata.metadata
 
 
-def test_lost_instance_is_rebuilt_and_another_model_refused(pool: PoolAt, tmp_path: Path) -> None:
-    pool.add_world()
-    pool.cli("run")
-    before = contents(pool.store)
-    keys = list(pool.status()["partitions"])
-    pool.new_instance()
-    pool.cli("run")
-    assert contents(pool.store) == before
-    _runs_are_in_the_instance(pool, keys)
-    assert "nothing to do" in pool.cli("run")
-    _another_model_is_refused_with_both_named(pool, tmp_path)
-    assert contents(pool.store) == before
+def test_lost_instance_is_rebuilt_and_another_model_refused(
+    pool_at: PoolAt, tmp_path: Path
+) -> None:
+    pool_at.add_world()
+    pool_at.cli("run")
+    before = contents(pool_at.store)
+    keys = list(pool_at.status()["partitions"])
+    pool_at.new_instance()
+    pool_at.cli("run")
+    assert contents(pool_at.store) == before
+    _runs_are_in_the_instance(pool_at, keys)
+    assert "nothing to do" in pool_at.cli("run")
+    _another_model_is_refused_with_both_named(pool_at, tmp_path)
+    assert contents(pool_at.store) == before
 
 
-def _another_model_is_refused_with_both_named(pool: PoolAt, tmp_path: Path) -> None:
+def _another_model_is_refused_with_both_named(pool_at: PoolAt, tmp_path: Path) -> None:
     from clip_assets.encoders.openclip import loading
 
     folder = tmp_path / "other-model"
     shutil.copytree(loading.DEMO_FOLDER, folder)
     _scale_weights(folder)
-    other = replace(pool, variables={"CLIP_ASSETS_INFERENCE__MODEL": f"local-dir:{folder}"})
+    other = replace(pool_at, variables={"CLIP_ASSETS_INFERENCE__MODEL": f"local-dir:{folder}"})
     output = other.cli("run", "--select", "embeddings", "--partitions", "all", code=1)
     assert "ModelMismatchError" in output
     assert "other-model" in output
@@ -104,63 +107,67 @@ def _scale_weights(folder: Path) -> None:
     save_file(tensors | {name: tensors[name] * 1.5}, weights)
 
 
-def test_vanished_source_fails_alone_and_is_made_good_later(pool: PoolAt) -> None:
-    pool.add_world()
-    keys = list(pool.status()["partitions"])
-    lost = Path(_first_source(pool, keys[1]))
+def test_vanished_source_fails_alone_and_is_made_good_later(pool_at: PoolAt) -> None:
+    pool_at.add_world()
+    keys = list(pool_at.status()["partitions"])
+    lost = Path(_first_source(pool_at, keys[1]))
     shutil.move(lost, lost.with_suffix(".away"))
-    output = pool.cli("run", code=1)
+    output = pool_at.cli("run", code=1)
     assert f"failed: raw_pairs {keys[1]}" in output
     assert lost.name in output
-    states = pool.status()["partitions"]
+    states = pool_at.status()["partitions"]
     assert states[keys[1]]["raw_pairs"] == "failed"
     for key in keys[:1] + keys[2:]:
         assert set(states[key].values()) == {"done"}, "the others are finished and indexed"
-    assert json.loads(pool.cli("search", "a red circle", "--json"))
+    assert json.loads(pool_at.cli("search", "a red circle", "--json"))
     shutil.move(lost.with_suffix(".away"), lost)
-    pool.cli("run", "--partitions", "failed")
-    assert pool.status()["partitions"][keys[1]]["raw_pairs"] == "done"
-    pool.cli("run")
-    status = pool.status()
+    pool_at.cli("run", "--partitions", "failed")
+    assert pool_at.status()["partitions"][keys[1]]["raw_pairs"] == "done"
+    pool_at.cli("run")
+    status = pool_at.status()
     assert {state for found in status["partitions"].values() for state in found.values()} == {
         "done"
     }
-    assert status["rows"]["unique_pairs"] == pool.world.unique_pairs, "as if it had never failed"
+    assert status["rows"]["unique_pairs"] == pool_at.world.unique_pairs, "as if it had never failed"
 
 
-def _first_source(pool: PoolAt, key: str) -> str:
-    plan = json.loads(pool.store.read_bytes(layout.plan(layout.PartitionKey(key))))
+def _first_source(pool_at: PoolAt, key: str) -> str:
+    plan = json.loads(pool_at.store.read_bytes(layout.plan(Key(key))))
     return plan["ranges"][0]["uri"].removeprefix("file://")
 
 
-def test_killed_embeddings_go_on_after_the_last_chunk(pool: PoolAt) -> None:
-    pool.add_world()
-    pool.cli("run", "--select", "*image_shards")
-    shutil.copytree(pool.root, pool.folder / "whole")
-    pool.cli(
-        "run", "--root", str(pool.folder / "whole"), "--pool", str(pool.root / layout.SETTINGS_FILE)
+def test_killed_embeddings_go_on_after_the_last_chunk(pool_at: PoolAt) -> None:
+    pool_at.add_world()
+    pool_at.cli("run", "--select", "*image_shards")
+    shutil.copytree(pool_at.root, pool_at.folder / "whole")
+    pool_at.cli(
+        "run",
+        "--root",
+        str(pool_at.folder / "whole"),
+        "--pool",
+        str(pool_at.root / layout.SETTINGS_FILE),
     )
-    process = pool.start("clip-assets", "run", "--select", "embeddings")
-    work = pool.root / "work" / "embeddings"
+    process = pool_at.start("clip-assets", "run", "--select", "embeddings")
+    work = pool_at.root / "work" / "embeddings"
     while not (chunks := list(work.rglob("*.arrow"))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    killed = layout.PartitionKey(chunks[0].parent.name)
+    killed = Key(chunks[0].parent.name)
     finished = len(list((work / killed).glob("*.arrow")))
-    pool.cli("run")
-    report = pool.catalog.require("embeddings", killed).report
+    pool_at.cli("run")
+    report = pool_at.catalog.require("embeddings", killed).report
     assert report.figures["chunks_resumed"] == finished >= 1
-    assert contents(pool.store) == contents(Store.open(str(pool.folder / "whole")))
+    assert contents(pool_at.store) == contents(Store.open(str(pool_at.folder / "whole")))
     assert not list(work.rglob("*.arrow"))
 
 
-def test_two_runs_of_one_partition_at_once(pool: PoolAt) -> None:
-    pool.add_world()
-    pool.cli("run", "--select", "*unique_pairs")
+def test_two_runs_of_one_partition_at_once(pool_at: PoolAt) -> None:
+    pool_at.add_world()
+    pool_at.cli("run", "--select", "*unique_pairs")
     processes = [
-        pool.start("clip-assets", "run", "--select", "image_shards", "--partitions", "00000")
+        pool_at.start("clip-assets", "run", "--select", "image_shards", "--partitions", "00000")
         for _ in range(2)
     ]
     outputs = [process.communicate(timeout=200) for process in processes]
@@ -168,34 +175,36 @@ def test_two_runs_of_one_partition_at_once(pool: PoolAt) -> None:
     assert codes in ([0, 0], [0, 1]), outputs
     if codes == [0, 1]:
         assert any("no other writer" in errors for _, errors in outputs)
-    manifest = pool.catalog.require("image_shards", layout.PartitionKey("00000"))
+    manifest = pool_at.catalog.require("image_shards", Key("00000"))
     for output in manifest.outputs:
-        assert pool.store.size(output.path) == output.size_bytes
+        assert pool_at.store.size(output.path) == output.size_bytes
     rows = [
-        tables.count(pool.store, output.path, "image_shards")
+        tables.count(pool_at.store, output.path)
         for output in manifest.outputs
         if output.path.endswith(".parquet")
     ]
     assert sum(rows) == manifest.report.rows_in
 
 
-def test_dagster_commands_with_and_without_a_partition(pool: PoolAt) -> None:
-    pool.add_world()
-    keys = list(pool.status()["partitions"])
-    pool.run("dagster", "asset", "materialize", "--select", "*image_shards", "--partition", keys[0])
-    pool.run("dagster", "asset", "materialize", "--select", "embeddings", "--partition", keys[0])
-    states = pool.status()["partitions"]
+def test_dagster_commands_with_and_without_a_partition(pool_at: PoolAt) -> None:
+    pool_at.add_world()
+    keys = list(pool_at.status()["partitions"])
+    pool_at.run(
+        "dagster", "asset", "materialize", "--select", "*image_shards", "--partition", keys[0]
+    )
+    pool_at.run("dagster", "asset", "materialize", "--select", "embeddings", "--partition", keys[0])
+    states = pool_at.status()["partitions"]
     assert states[keys[0]]["embeddings"] == "done"
     assert {states[key]["raw_pairs"] for key in keys[1:]} == {"missing"}
     unknown = ("asset", "materialize", "--select", "embeddings", "--partition", "77777")
-    assert "77777" in pool.run("dagster", *unknown, code=1)
+    assert "77777" in pool_at.run("dagster", *unknown, code=1)
     # Without a partition: everything that is missing, each recorded on its own.
-    pool.run("dagster", "asset", "materialize", "--select", "*embeddings")
-    states = pool.status()["partitions"]
+    pool_at.run("dagster", "asset", "materialize", "--select", "*embeddings")
+    states = pool_at.status()["partitions"]
     assert {states[key]["embeddings"] for key in keys} == {"done"}
-    with dg.DagsterInstance.from_config(str(pool.home)) as instance:
+    with dg.DagsterInstance.from_config(str(pool_at.home)) as instance:
         assert instance.get_materialized_partitions(dg.AssetKey("embeddings")) == set(keys)
 
 
-def test_code_location_is_valid_for_dagster(pool: PoolAt) -> None:
-    pool.run("dagster", "definitions", "validate", "-w", str(CHECKOUT / "workspace.yaml"))
+def test_code_location_is_valid_for_dagster(pool_at: PoolAt) -> None:
+    pool_at.run("dagster", "definitions", "validate", "-w", str(CHECKOUT / "workspace.yaml"))

@@ -13,33 +13,36 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from clip_assets.definitions import defs
-from clip_assets.layout import PartitionKey
-from clip_assets.orchestration.partitions import POOL
+from clip_assets.definitions import build_defs
+from clip_assets.layout import Key
+from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.requests import range_tags
-from clip_assets.storage.manifests import Failure, write_failure
+from clip_assets.orchestration.resources import PoolResource
+from clip_assets.pool.pool import Axis
+from clip_assets.storage.manifests import Catalog, Failure
 from clip_assets.storage.store import Store
 
 PARTITIONED = ["raw_pairs", "unique_pairs", "image_shards", "embeddings", "pool_metadata"]
-FAN_INS = ["subsets/no_filter", "subsets/basic_filter", "metadata_stats", "faiss_index"]
+FAN_INS = ["subsets", "metadata_stats", "faiss_index"]
 
 
 class Daemon:
     """Ticks of the automation over one instance."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._defs = defs
         self._instance = instance
         self._cursor = None
         self._now = datetime(2026, 1, 1, 12)
 
-    def add(self, *keys: str) -> None:
-        self._instance.add_dynamic_partitions(str(POOL.name), list(keys))
+    def add(self, *keys: str, axis: Axis = "partition") -> None:
+        self._instance.add_dynamic_partitions(str(AXES[axis].name), list(keys))
 
     def tick(self) -> dict[str, set[str | None]]:
         """Partitions requested by asset; {None} for an unpartitioned one."""
         self._now += timedelta(seconds=30)
         result = dg.evaluate_automation_conditions(
-            defs=defs, instance=self._instance, cursor=self._cursor, evaluation_time=self._now
+            defs=self._defs, instance=self._instance, cursor=self._cursor, evaluation_time=self._now
         )
         self._cursor = result.cursor
         requested: dict[str, set[str | None]] = {}
@@ -53,7 +56,7 @@ class Daemon:
     def made(self, asset: str, *keys: str, version: str = "1") -> None:
         for key in keys or (None,):
             event = dg.AssetMaterialization(
-                dg.AssetKey(asset.split("/")), partition=key, tags={"dagster/data_version": version}
+                dg.AssetKey(asset), partition=key, tags={"dagster/data_version": version}
             )
             self._instance.report_runless_asset_event(event)
 
@@ -73,23 +76,42 @@ class Daemon:
         return [requested for requested in history if requested]
 
 
-@pytest.fixture
-def instance_of() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pool is that the conditions look at."""
+    return tmp_path_factory.mktemp("pool")
 
 
-@pytest.fixture
-def daemon(instance_of: dg.DagsterInstance) -> Daemon:
-    return Daemon(instance_of)
+@pytest.fixture(scope="module")
+def defs(root: Path) -> dg.Definitions:
+    """The graph over a pool that the environment does not name."""
+    return build_defs(PoolResource(root=str(root)))
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """The pool that the conditions look at: no sources, so every run of it fails."""
+def store(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """That pool: no sources, so every run of it fails. The environment names another one."""
     monkeypatch.delenv("CLIP_ASSETS_POOL", raising=False)
-    monkeypatch.setenv("CLIP_ASSETS_ROOT", str(tmp_path))
-    return Store.open(str(tmp_path))
+    monkeypatch.setenv("CLIP_ASSETS_ROOT", str(tmp_path / "other"))
+    opened = Store.open(str(root))
+    yield opened
+    assert not (tmp_path / "other").exists(), "nobody looked at the pool of the environment"
+    opened.delete("")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An empty Dagster instance, in memory."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def daemon(defs: dg.Definitions, instance: dg.DagsterInstance) -> Daemon:
+    """The automation over a pool with the subsets that every pool has."""
+    made = Daemon(defs, instance)
+    made.add("no_filter", "basic_filter", axis="subset")
+    return made
 
 
 def times(history: list[dict[str, set[str | None]]], asset: str) -> int:
@@ -167,14 +189,14 @@ def test_another_recipe_encodes_every_segment_again(daemon: Daemon) -> None:
 
 
 def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
-    daemon: Daemon, instance_of: dg.DagsterInstance, store: Store
+    daemon: Daemon, defs: dg.Definitions, instance: dg.DagsterInstance, store: Store
 ) -> None:
     daemon.add("00000", "00001")
     daemon.tick()
     # One run over both: raw_pairs of 00001 fails, so nothing else of either is made.
     failure = Failure("SourceMissingError", "a.csv is gone", "2026-01-01T12:00:00+00:00")
-    write_failure(store, "raw_pairs", PartitionKey("00001"), failure)
-    run_that_failed(instance_of, ["00000", "00001"])
+    Catalog(store).put_failure("raw_pairs", Key("00001"), failure)
+    run_that_failed(defs, instance, ["00000", "00001"])
     daemon.made("raw_pairs", "00000")
     assert not any("raw_pairs" in daemon.tick() for _ in range(2))
     later = [daemon.tick() for _ in range(25)]
@@ -182,9 +204,9 @@ def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
     assert not any("raw_pairs" in requested for requested in later), "that is for a person"
 
 
-def run_that_failed(instance: dg.DagsterInstance, keys: list[str]) -> None:
+def run_that_failed(defs: dg.Definitions, instance: dg.DagsterInstance, keys: list[str]) -> None:
     """A real failed run over a range, as Dagster's own records have it."""
-    tags = range_tags(PartitionKey(keys[0]), PartitionKey(keys[-1]))
+    tags = range_tags(Key(keys[0]), Key(keys[-1]))
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=instance,

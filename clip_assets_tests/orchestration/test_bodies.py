@@ -1,4 +1,4 @@
-"""One run over many partitions reports each on its own."""
+"""One run over many keys reports each on its own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,31 +6,32 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from clip_assets import layout
 from clip_assets.defs.pairs import raw_pairs, unique_pairs
+from clip_assets.layout import Key
 from clip_assets.orchestration import partitions
-from clip_assets.orchestration.bodies import COUNTS
+from clip_assets.orchestration.bodies import AUTOMATIC, COUNTS, ERRORS
 from clip_assets.orchestration.requests import range_tags
-from clip_assets.orchestration.resources import Pool
-from clip_assets.storage.manifests import Catalog
-
-KEYS = [layout.partition_key(number) for number in range(3)]
+from clip_assets.orchestration.resources import PoolResource
+from clip_assets_tests.pools import KEYS
 
 
 @pytest.fixture
-def ready(pool: Pool, instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    partitions.sync(instance, pool.store())
+def ready(resource: PoolResource, instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    partitions.sync(instance, resource.open())
     return instance
 
 
 def run(
-    pool: Pool, instance: dg.DagsterInstance, *assets: dg.AssetsDefinition, tags: dict | None = None
+    resource: PoolResource,
+    instance: dg.DagsterInstance,
+    *assets: dg.AssetsDefinition,
+    tags: dict | None = None,
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         assets or [raw_pairs, unique_pairs],
         selection=[asset.key for asset in assets] if assets else None,
         instance=instance,
-        resources={"pool": pool},
+        resources={"pool": resource},
         tags=range_tags(KEYS[0], KEYS[-1]) | (tags or {}),
         raise_on_error=False,
     )
@@ -42,10 +43,18 @@ def materialized(instance: dg.DagsterInstance, asset: str) -> dict[str | None, d
     return {record.partition_key: dict(record.asset_materialization.metadata) for record in records}
 
 
+def told(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, list[str]]]:
+    """What the one failed step says: its sentence, and class and message by key."""
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    details = failure.step_failure_data.user_failure_data
+    assert details.metadata[ERRORS].data["asset"] == failure.step_key
+    return details.description, details.metadata[ERRORS].data["by_key"]
+
+
 def test_range_is_one_run_with_metadata_for_each_partition(
-    pool: Pool, ready: dg.DagsterInstance
+    resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:
-    assert run(pool, ready).success
+    assert run(resource, ready).success
     assert len(ready.get_runs()) == 1
     found = materialized(ready, "unique_pairs")
     assert set(found) == set(KEYS)
@@ -56,26 +65,25 @@ def test_range_is_one_run_with_metadata_for_each_partition(
 
 
 def test_failed_partition_is_told_apart_and_the_others_are_recorded(
-    pool: Pool, ready: dg.DagsterInstance, tmp_path: Path
+    resource: PoolResource, ready: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     (tmp_path / "sources" / "1.csv").unlink()
-    result = run(pool, ready)
+    result = run(resource, ready)
     assert not result.success
-    (failure,) = result.filter_events(lambda event: event.is_step_failure)
-    assert failure.step_key == "raw_pairs"
-    details = failure.step_failure_data.user_failure_data
-    assert set(details.metadata) == {KEYS[1]}
-    assert "SourceMissingError" in str(details.metadata[KEYS[1]].value)
-    assert "1.csv" in str(details.metadata[KEYS[1]].value)
-    assert details.description.startswith("raw_pairs: 1 of 3 partitions failed: 00001")
+    sentence, by_key = told(result)
+    assert set(by_key) == {KEYS[1]}
+    error, message = by_key[KEYS[1]]
+    assert error == "SourceMissingError"
+    assert "1.csv" in message
+    assert sentence.startswith("raw_pairs: 1 of 3 partitions failed: 00001")
     assert set(materialized(ready, "raw_pairs")) == {KEYS[0], KEYS[2]}
 
 
 def test_finished_partitions_are_skipped_by_the_next_run(
-    pool: Pool, ready: dg.DagsterInstance
+    resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:
-    run(pool, ready)
-    again = run(pool, ready)
+    run(resource, ready)
+    again = run(resource, ready)
     assert again.success
     found = materialized(ready, "raw_pairs")
     assert {key: entry["was_current"].value for key, entry in found.items()} == dict.fromkeys(
@@ -83,28 +91,54 @@ def test_finished_partitions_are_skipped_by_the_next_run(
     )
 
 
+def miscount(resource: PoolResource, key: Key) -> None:
+    """Make the manifest of a partition's raw pairs promise a row that is not there."""
+    catalog = resource.open().catalog
+    before = catalog.require("raw_pairs", key)
+    catalog.put(replace(before, report=replace(before.report, rows_in=11, rows_out=11)))
+
+
 def test_check_of_counts_fails_and_blocks_what_is_downstream(
-    pool: Pool, ready: dg.DagsterInstance
+    resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:
-    assert run(pool, ready, raw_pairs).success
-    catalog = Catalog(pool.store())
-    before = catalog.require("raw_pairs", KEYS[1])
-    report = replace(before.report, rows_in=11, rows_out=11)
-    catalog.put(replace(before, report=report))
-    result = run(pool, ready, unique_pairs)
+    assert run(resource, ready, raw_pairs).success
+    miscount(resource, KEYS[1])
+    result = run(resource, ready, unique_pairs)
     assert not result.success
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == (COUNTS, False)
+    assert [
+        (check.check_name, check.partition, check.passed)
+        for check in result.get_asset_check_evaluations()
+    ] == [(COUNTS, KEYS[0], True), (COUNTS, KEYS[1], False), (COUNTS, KEYS[2], True)]
     assert set(materialized(ready, "unique_pairs")) == {KEYS[0], KEYS[2]}
 
 
-def test_range_without_its_earlier_partitions_waits_when_it_is_automatic(
-    pool: Pool, ready: dg.DagsterInstance
+def waiting(
+    resource: PoolResource, instance: dg.DagsterInstance, **tags: str
+) -> dg.ExecuteInProcessResult:
+    """A run over the last partition when the earlier ones were not made."""
+    last = range_tags(KEYS[2], KEYS[2])
+    assert run(resource, instance, raw_pairs, tags=last).success
+    return run(resource, instance, unique_pairs, tags=last | tags)
+
+
+def test_range_without_its_earlier_partitions_fails_at_once_by_hand(
+    resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:
-    tags = {**range_tags(KEYS[2], KEYS[2])}
-    assert run(pool, ready, raw_pairs, tags=tags).success
-    by_hand = run(pool, ready, unique_pairs, tags=tags)
-    (failure,) = by_hand.filter_events(lambda event: event.is_step_failure)
-    message = str(failure.step_failure_data.user_failure_data.metadata[KEYS[2]].value)
-    assert "NotReadyError" in message
+    result = waiting(resource, ready)
+    assert not result.filter_events(lambda event: event.is_step_up_for_retry)
+    _, by_key = told(result)
+    error, message = by_key[KEYS[2]]
+    assert error == "NotReadyError"
     assert "00000, 00001" in message
+
+
+@pytest.mark.parametrize("tag", sorted(AUTOMATIC))
+def test_range_without_its_earlier_partitions_waits_when_it_is_automatic(
+    resource: PoolResource, ready: dg.DagsterInstance, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clip_assets.orchestration.bodies.WAIT_S", 0)
+    monkeypatch.setattr("clip_assets.orchestration.bodies.MAX_WAITS", 2)
+    result = waiting(resource, ready, **{tag: "x"})
+    assert not result.success
+    retries = result.filter_events(lambda event: event.is_step_up_for_retry)
+    assert [event.step_key for event in retries] == ["unique_pairs"] * 2

@@ -73,7 +73,7 @@ def test_only_embeddings_want_an_accelerator() -> None:
 
 
 def test_a_step_declares_as_many_accelerators_as_it_takes() -> None:
-    told = "from clip_assets.defs.images import embeddings; print(embeddings.op.tags)"
+    told = "from clip_assets.defs.embeddings import embeddings; print(embeddings.op.tags)"
     variables = os.environ | {executors.PER_STEP: "2"}
     done = subprocess.run(
         [sys.executable, "-c", told], env=variables, capture_output=True, text=True, check=True

@@ -5,7 +5,6 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -13,18 +12,17 @@ import pytest
 from PIL import Image
 
 from clip_assets import layout
-from clip_assets.defs import images
+from clip_assets.defs.embeddings import embeddings
 from clip_assets.defs.index import index_recipe, index_segments
-from clip_assets.encoders.openclip.loading import DEMO_FOLDER
+from clip_assets.encoders.openclip import loading
 from clip_assets.orchestration import partitions
 from clip_assets.orchestration.bodies import COUNTS, VECTORS
 from clip_assets.orchestration.requests import range_tags
-from clip_assets.orchestration.resources import Pool
-from clip_assets.pool.stages import Stage, materialize
+from clip_assets.orchestration.resources import PoolResource
 from clip_assets.settings import Inference
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets_tests.pools import KEYS
+from clip_assets_tests.upstream import MadeUp
 
-KEYS = [layout.partition_key(number) for number in range(3)]
 ROWS = 17
 """Enough to see a collapse."""
 
@@ -46,49 +44,41 @@ def tar_of(first: int) -> bytes:
 
 
 @pytest.fixture
-def shards(
-    pool: Pool, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> dg.DagsterInstance:
+def shards(resource: PoolResource, instance: dg.DagsterInstance) -> dg.DagsterInstance:
     """The pool's three partitions with a tar each."""
-    partitions.sync(instance, pool.store())
+    partitions.sync(instance, resource.open())
+    made = MadeUp(resource.open().store)
     for number, key in enumerate(KEYS):
-
-        def work(run: Any, first: int = 100 * number) -> Report:
-            with run.publish(layout.shard_tar(run.partition, 0)) as part:
-                part.write_bytes(tar_of(first))
-            return Report(rows_in=ROWS, rows_out=ROWS)
-
-        materialize(Catalog(pool.store()), Stage("image_shards", "1"), key, {}, work)
-    monkeypatch.setenv("CLIP_ASSETS_DEVICES", "none")
-    monkeypatch.setenv("CLIP_ASSETS_INFERENCE__MODEL", "demo")
+        tar = tar_of(100 * number)
+        files = {layout.shard_tar(key, 0): lambda part, tar=tar: part.write_bytes(tar)}
+        made.make(layout.IMAGE_SHARDS, key, ROWS, files)
     return instance
 
 
-def run(pool: Pool, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def run(resource: PoolResource, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [images.embeddings, index_recipe, index_segments],
+        [embeddings, index_recipe, index_segments],
         instance=instance,
-        resources={"pool": pool},
+        resources={"pool": resource},
         tags=range_tags(KEYS[0], KEYS[-1]),
         raise_on_error=False,
     )
 
 
 def test_a_run_over_several_partitions_loads_the_model_once(
-    pool: Pool, shards: dg.DagsterInstance
+    resource: PoolResource, shards: dg.DagsterInstance
 ) -> None:
-    images.encoder.cache_clear()
-    result = run(pool, shards)
+    loading.loaded.cache_clear()
+    result = run(resource, shards)
     assert result.success
-    loads = images.encoder.cache_info()
-    assert (loads.misses, loads.hits) == (1, len(KEYS) - 1)
+    assert loading.loaded.cache_info().misses == 1
     checks = {
-        check.check_name: check.passed
+        (check.check_name, check.partition): check.passed
         for check in result.get_asset_check_evaluations()
-        if check.asset_key == images.embeddings.key
+        if check.asset_key == embeddings.key
     }
-    assert checks == {COUNTS: True, VECTORS: True}
-    records = shards.fetch_materializations(images.embeddings.key, limit=9).records
+    assert checks == {(name, key): True for name in (COUNTS, VECTORS) for key in KEYS}
+    records = shards.fetch_materializations(embeddings.key, limit=9).records
     for record in records:
         told = record.asset_materialization.metadata
         assert told["images_per_s"].value > 0
@@ -97,38 +87,45 @@ def test_a_run_over_several_partitions_loads_the_model_once(
     assert {record.partition_key for record in records} == set(KEYS)
 
 
+def broken_model(folder: Path, factor: float) -> Path:
+    """The demo's model with the first weights of its image tower multiplied."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(loading.DEMO_FOLDER, folder)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["visual.conv1.weight"] *= factor
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return folder
+
+
 @pytest.mark.parametrize("factor", [float("nan"), 0.0], ids=["nan", "collapsed"])
 def test_unsound_vectors_fail_the_check_and_reach_no_index(
-    pool: Pool,
+    resource: PoolResource,
     shards: dg.DagsterInstance,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     factor: float,
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "broken")
-    weights = load_file(folder / "open_clip_model.safetensors")
-    weights["visual.conv1.weight"] *= factor
-    save_file(weights, folder / "open_clip_model.safetensors")
+    folder = broken_model(tmp_path / "broken", factor)
     monkeypatch.setenv("CLIP_ASSETS_INFERENCE__MODEL", f"local-dir:{folder}")
-    result = run(pool, shards)
+    result = run(resource, shards)
     assert not result.success
-    found = {check.check_name: check for check in result.get_asset_check_evaluations()}
-    assert {name: check.passed for name, check in found.items()} == {COUNTS: True, VECTORS: False}
-    assert "image embeddings" in str(found[VECTORS].description)
-    (spec,) = [spec for spec in images.embeddings.check_specs if spec.name == VECTORS]
+    found = {check.partition: check for check in result.get_asset_check_evaluations()}
+    assert {(c.check_name, c.passed) for c in found.values()} == {(VECTORS, False)}
+    assert set(found) == set(KEYS)
+    assert "image embeddings" in str(found[KEYS[0]].description)
+    (spec,) = [spec for spec in embeddings.check_specs if spec.name == VECTORS]
     assert spec.blocking
-    for asset in (images.embeddings, index_recipe, index_segments):
+    for asset in (embeddings, index_recipe, index_segments):
         assert not shards.get_materialized_partitions(asset.key)
         assert shards.get_latest_materialization_event(asset.key) is None
-    assert pool.store().list("index") == []
+    assert resource.open().store.list("index") == []
 
 
 def test_a_model_is_loaded_once_in_a_process() -> None:
     demo = Inference(model="demo")
-    first = images.encoder(demo, "cpu")
-    assert images.encoder(Inference(model="demo"), "cpu") is first
-    other = images.encoder(demo.model_copy(update={"batch_size": 5}), "cpu")
+    first = loading.loaded(demo, "cpu")
+    assert loading.loaded(Inference(model="demo"), "cpu") is first
+    other = loading.loaded(demo.model_copy(update={"batch_size": 5}), "cpu")
     assert other is not first
     assert other.batch_size == 5
