@@ -1,8 +1,19 @@
 """Commands for the versions of the search index."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
-from clip_assets.commands.options import pool_options
+from clip_assets.commands.options import as_json, pool_options
+
+if TYPE_CHECKING:
+    from clip_assets.index.versions import Difference
+
+SHOWN = 20
+"""Partitions listed one by one as text; the json has all."""
 
 
 @click.group()
@@ -33,3 +44,47 @@ def use(version: str, root: str | None, settings_file: str | None) -> None:
 
     versions.use(graph.open_pool(root, settings_file).store, version)
     click.echo(f"serving {version}")
+
+
+@index.command()
+@click.argument("first")
+@click.argument("second")
+@as_json
+@pool_options
+def compare(
+    first: str, second: str, root: str | None, settings_file: str | None, *, json_output: bool
+) -> None:
+    """What changed from version FIRST to SECOND: partitions, vectors, kind of index, model.
+
+    A partition is changed if it has other vectors or rows, and moved if it has the same under
+    other ids.
+    """
+    from clip_assets import graph
+    from clip_assets.index import versions
+
+    change = versions.compare(graph.open_pool(root, settings_file).store, first, second)
+    click.echo(json.dumps(asdict(change), indent=1) if json_output else _as_text(change))
+
+
+def _as_text(change: "Difference") -> str:
+    lines = [
+        f"{name:<8} {len(partitions):>6,} partitions{_listed(partitions)}"
+        for name, partitions in (
+            ("added", change.added),
+            ("removed", change.removed),
+            ("changed", change.changed),
+            ("moved", change.moved),
+        )
+    ]
+    before, after = change.vectors
+    lines.append(f"vectors  {before:,} -> {after:,}")
+    for name, (old, new) in (("kind", change.keys), ("model", change.models)):
+        lines.append(f"{name:<8} {old}" if old == new else f"{name:<8} {old} -> {new}")
+    return "\n".join(lines)
+
+
+def _listed(partitions: Sequence[str]) -> str:
+    if not partitions:
+        return ""
+    more = f", ... and {len(partitions) - SHOWN} more" if len(partitions) > SHOWN else ""
+    return f": {', '.join(partitions[:SHOWN])}{more}"

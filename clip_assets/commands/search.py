@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clip_assets import layout
 from clip_assets.commands.options import as_json, pool_options
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="At most.")
 @click.option("--threshold", type=float, help="Least cosine similarity.")
 @click.option(
+    "--side",
     "--modality",
-    type=click.Choice(["image", "text"]),
+    "side",
+    type=click.Choice(layout.SIDES),
     default="image",
     show_default=True,
-    help="Which index to search.",
+    help="Compare with images or with captions; --modality is its name in earlier releases.",
 )
 @as_json
 @pool_options
@@ -36,7 +39,7 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
     uid: str | None,
     k: int,
     threshold: float | None,
-    modality: str,
+    side: str,
     root: str | None,
     settings_file: str | None,
     *,
@@ -48,9 +51,9 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
 
     if sum(value is not None for value in (text, image, embedding, uid)) != 1:
         raise click.UsageError("give one of TEXT, --image, --embedding or --uid")
-    query = _query(text, image, embedding, uid)
+    query = query_of(text, image, embedding, uid)
     with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
-        hits = searcher.search(query, k=k, threshold=threshold, side=modality)
+        hits = searcher.search(query, k=k, threshold=threshold, side=side)
     if json_output:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
         return
@@ -60,7 +63,9 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
         click.echo("no results", err=True)
 
 
-def _query(text: str | None, image: str | None, embedding: str | None, uid: str | None) -> "Query":
+def query_of(
+    text: str | None, image: str | None, embedding: str | None, uid: str | None
+) -> "Query":
     """The one query that is given."""
     from clip_assets.retrieval.queries import Uid, vector_in
 

@@ -112,12 +112,8 @@ def use(store: Store, name: str) -> None:
     complete = versions(store)
     if name not in complete:
         known = ", ".join(complete) or "none yet"
-        raise ConfigurationError(
-            "index version",
-            f"{name!r}, which is not complete" if name in merged(store) else repr(name),
-            f"a complete version ({known})",
-            "See: clip-assets index list",
-        )
+        named = f"{name!r}, which is not complete" if name in merged(store) else repr(name)
+        raise _no_version(named, f"a complete version ({known})")
     store.write_bytes(layout.CURRENT, f"{name}\n".encode())
 
 
@@ -174,8 +170,12 @@ def compare(store: Store, first: str, second: str) -> Difference:
     """Compare two versions by what they hold; no index is read.
 
     Raises:
-        MissingArtifactError: there is no such version.
+        ConfigurationError: there is no such version.
     """
+    known = merged(store)
+    for name in (first, second):
+        if name not in known:
+            raise _no_version(repr(name), f"a version ({', '.join(known) or 'none yet'})")
     old, new = read(store, first), read(store, second)
     before = {partition: slot for slot, partition in old.used}
     after = {partition: slot for slot, partition in new.used}
@@ -190,6 +190,10 @@ def compare(store: Store, first: str, second: str) -> Difference:
         keys=(old.key, new.key),
         models=(old.model_name, new.model_name),
     )
+
+
+def _no_version(found: str, expected: str) -> ConfigurationError:
+    return ConfigurationError("index version", found, expected, "See: clip-assets index list")
 
 
 def _merged(files: Sequence[str] | set[str]) -> list[str]:

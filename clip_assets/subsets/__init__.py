@@ -1,1 +1,1 @@
-"""DataComp's metadata of the pool, and subsets of it as files of uids."""
+"""Subsets of the pool as files of uids."""
