@@ -65,6 +65,8 @@ FAISS_INDEX = Asset(
     make=faiss_index,
     inputs=faiss_index_inputs,
     axis="pool",
+    # Embeddings are read too, to measure recall: those that the segments were made from, so they
+    # move it only through the segments.
     deps=(layout.INDEX_SEGMENTS, layout.INDEX_RECIPE),
     settings=("refused",),
 )

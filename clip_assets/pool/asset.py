@@ -70,10 +70,9 @@ class Asset:
         heeded = {name: pool.store_wide(name) for name in self.heeds}
         return inputs | {name: digest for name, digest in heeded.items() if digest}
 
-    def is_current(self, pool: Pool, manifest: Manifest) -> bool:
-        """Whether a manifest is of today's inputs and today's code."""
-        today = (self.made_from(pool, manifest.key), self.version)
-        return (manifest.inputs, manifest.code_version) == today
+    def is_current(self, manifest: Manifest, inputs: Inputs) -> bool:
+        """Whether a manifest is of these inputs and of today's code."""
+        return (manifest.inputs, manifest.code_version) == (inputs, self.version)
 
     def states(self, pool: Pool, keys: Sequence[Key]) -> Mapping[Key, State]:
         """State of each of its keys."""
@@ -87,4 +86,5 @@ class Asset:
         manifest = pool.catalog.get(self.name, key)
         if manifest is None:
             return "missing"
-        return "done" if self.is_current(pool, manifest) else "stale"
+        is_current = self.is_current(manifest, self.made_from(pool, key))
+        return "done" if is_current else "stale"

@@ -124,11 +124,11 @@ def materialize(
         ClipAssetsError: the stage's own; it is also recorded in the store.
     """
     catalog = pool.catalog
-    if not again and (finished := current(pool, asset, key)):
+    inputs = asset.made_from(pool, key)
+    if not again and (finished := _finished(pool, asset, key, inputs)):
         # A failure with other inputs, since taken back, no longer matters.
         catalog.forget_failure(asset.name, key)
         return finished
-    inputs = asset.made_from(pool, key)
     with locks.exclusive(pool.store, f"{asset.name}/{key or 'pool'}"):
         before = catalog.get(asset.name, key)
         if before:
@@ -160,8 +160,12 @@ def recorded(pool: Pool, asset: Asset, key: Key) -> Generator[None]:
 
 def current(pool: Pool, asset: Asset, key: Key) -> Outcome | None:
     """What the stage made, if it was made from today's inputs by today's code; else None."""
+    return _finished(pool, asset, key, asset.made_from(pool, key))
+
+
+def _finished(pool: Pool, asset: Asset, key: Key, inputs: Inputs) -> Outcome | None:
     manifest = pool.catalog.get(asset.name, key)
-    if manifest and asset.is_current(pool, manifest):
+    if manifest and asset.is_current(manifest, inputs):
         return Outcome(manifest, reused=True)
     return None
 

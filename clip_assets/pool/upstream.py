@@ -40,6 +40,6 @@ def upstream(pool: Pool, name: str) -> Upstream:
             sorted_keys.missing.append(key)
             continue
         sorted_keys.done.append(key)
-        is_current = asset.is_current(pool, manifest)
+        is_current = asset.is_current(manifest, asset.made_from(pool, key))
         (sorted_keys.current if is_current else sorted_keys.stale).append(key)
     return sorted_keys
