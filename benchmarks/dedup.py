@@ -36,7 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FILES = 50
@@ -77,25 +77,23 @@ PAIR = """CASE WHEN row >= 20 AND row % 20 IN (7, 13, 19)
 OURS = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from clip_assets import open_pool
 from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
 
 def raw(key):
-    raw_pairs(Catalog(Store.open(sys.argv[2])), key, Sources())
+    raw_pairs(open_pool(sys.argv[2]), key)
 
-def unique(number):
-    unique_pairs(Catalog(Store.open(sys.argv[2])), keys[number], keys[:number])
+def unique(key):
+    unique_pairs(open_pool(sys.argv[2]), key)
 
 if __name__ == "__main__":
-    store = Store.open(sys.argv[2])
-    keys = [p.partition for p in add_sources(store, [sys.argv[1]], Sources()).plans]
-    with ProcessPoolExecutor(int(sys.argv[3])) as pool:
-        list(pool.map(raw, keys))
-        list(pool.map(unique, range(len(keys))))
+    pool = open_pool(sys.argv[2], create=True)
+    add_sources(pool.store, [sys.argv[1]], pool.settings.sources)
+    with ProcessPoolExecutor(int(sys.argv[3])) as workers:
+        list(workers.map(raw, pool.partitions))
+        list(workers.map(unique, pool.partitions))
 """
 
 DUCKDB = """
@@ -318,10 +316,11 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
 
     from clip_assets import layout
     from clip_assets.dedup import passes, unique_pairs
-    from clip_assets.storage.manifests import Catalog
-    from clip_assets.storage.store import Store
+    from clip_assets.graph import open_pool
+    from clip_assets.partitions.ledger import PartitionPlan
 
-    store, generator = Store.open(str(root)), np.random.default_rng(0)
+    pool, generator = open_pool(str(root), create=True), np.random.default_rng(0)
+    store = pool.store
     keys = [layout.partition_key(number) for number in range(partitions + 1)]
     seen = np.zeros((0, 2), np.uint64)
     for key in keys:
@@ -329,7 +328,7 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
         again = min(int(rows * DUPLICATES), len(seen))
         fresh[:again] = seen[:again]
         seen = generator.permutation(fresh)[: rows // 2]
-        write_raw(store, key, fresh)
+        write_raw(pool, key, fresh)
     compare_keys = passes.first_owners
     cost = Cost()
 
@@ -345,17 +344,18 @@ def one_pool(root: Path, partitions: int, rows: int) -> tuple[Cost, Cost]:
     for chosen in (range(partitions), [partitions]):
         begin, cost = time.monotonic(), Cost()
         for number in chosen:
-            store.write_bytes(layout.plan(keys[number]), b"")
-        catalog = Catalog(store)
+            plan = PartitionPlan(keys[number], ())
+            store.write_bytes(layout.plan(plan.partition), plan.content())
+        seen_now = pool.renewed()
         for number in chosen:
-            unique_pairs.unique_pairs(catalog, keys[number], keys[:number])
+            unique_pairs.unique_pairs(seen_now, keys[number])
         cost.wall_s = time.monotonic() - begin
         found.append(cost)
     passes.first_owners = compare_keys
     return found[0], found[1]
 
 
-def write_raw(store, key, digests) -> None:
+def write_raw(pool, key, digests) -> None:
     """A partition as ``raw_pairs`` leaves it, with short rows."""
     import numpy as np
     import pyarrow as pa
@@ -364,7 +364,7 @@ def write_raw(store, key, digests) -> None:
     from clip_assets.pairs.raw_pairs import RAW_PAIRS
     from clip_assets.pool.stages import materialize
     from clip_assets.storage import tables
-    from clip_assets.storage.manifests import Catalog, Report
+    from clip_assets.storage.manifests import Report
 
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     columns = [digests[order, 0], digests[order, 1], order]
@@ -380,7 +380,7 @@ def write_raw(store, key, digests) -> None:
             tables.write_numbers(part, schemas.PAIR_KEYS, batches)
         return Report(len(digests), len(digests))
 
-    materialize(Catalog(store), RAW_PAIRS, key, {}, work)
+    materialize(pool, replace(RAW_PAIRS, inputs=lambda *_: {}), key, work)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 
 BIN = Path(sys.executable).parent
-ASSETS = ["raw_pairs", "unique_pairs"]
+ASSETS = [layout.RAW_PAIRS, layout.UNIQUE_PAIRS]
 LOAD = """
 import resource
 import clip_assets.definitions

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from clip_assets import layout
 from clip_assets.commands.options import FAILED, as_json, pool_options
 from clip_assets.errors import ConfigurationError
 
@@ -15,7 +16,8 @@ from clip_assets.errors import ConfigurationError
     "--select",
     default="*",
     show_default=True,
-    help="Assets, in Dagster's syntax, such as '*embeddings': it and all that it is made from.",
+    help=f"Assets, in Dagster's syntax, such as '*{layout.EMBEDDINGS}': it and all that it is made "
+    "from.",
 )
 @click.option(
     "--partitions",

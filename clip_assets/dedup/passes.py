@@ -28,7 +28,7 @@ from clip_assets.storage import locks, tables
 from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
 
-_LOCK = "unique_pairs/pass"
+_LOCK = f"{layout.UNIQUE_PAIRS}/pass"
 _STATE = b"clip_assets.keys"
 
 Rows = npt.NDArray[np.int64]

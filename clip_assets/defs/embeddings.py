@@ -13,7 +13,7 @@ from clip_assets.orchestration.resources import PoolResource
 
 @declared(
     EMBEDDINGS,
-    group="embeddings",
+    group="vectors",
     kinds={"openclip", "pytorch", "numpy"},
     needs=needs(cpus=4, gpus=devices_per_step(), memory_gib=8),
     concurrency_pool=GPU_POOL,

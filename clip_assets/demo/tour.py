@@ -32,7 +32,7 @@ Next:
   export CLIP_ASSETS_ROOT={root}
   clip-assets status               what is done, and what failed and why
   clip-assets search "a blue star" another query
-  dagster asset materialize --select embeddings --partition 00000
+  dagster asset materialize --select {asset} --partition 00000
                                    one partition of one asset
   clip-assets add my.csv --root my-pool && clip-assets run --root my-pool
                                    your own pairs: csv, tsv, parquet or jsonl with a url column
@@ -75,7 +75,7 @@ def tour(folder: Path, root: str, *, pairs: int, port: int, say: Say) -> dict[st
     if failures:
         return failures
     _search(pool, built, say)
-    say(NEXT_STEPS.format(root=root))
+    say(NEXT_STEPS.format(root=root, asset=layout.EMBEDDINGS))
     return {}
 
 

@@ -15,6 +15,7 @@ import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets import layout
 from clip_assets.errors import SchemaError
 
 Index = faiss.Index
@@ -79,7 +80,7 @@ def merge(index: Index, segment: Index, start: int, where: str) -> None:
             where,
             f"{describe(segment)}, trained on other vectors",
             f"{describe(index)}, as the recipe",
-            "Run: clip-assets run --select index_segments+",
+            f"Run: clip-assets run --select {layout.INDEX_SEGMENTS}+",
         )
     into, source = _lists(index), _lists(segment)
     if into is not None and source is not None:

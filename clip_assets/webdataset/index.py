@@ -9,6 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from clip_assets import layout
 from clip_assets.errors import SchemaError
 
 CHANGED = "a tar that changed while it was read"
@@ -117,5 +118,5 @@ def damaged(where: str, found: str) -> SchemaError:
         found,
         "a whole webdataset tar",
         "It was cut or changed after it was written. Make it again; in a pool, materialize "
-        "image_shards again.",
+        f"{layout.IMAGE_SHARDS} again.",
     )
