@@ -86,7 +86,7 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
     assert readers <= {
         "orchestration/executors.py",  # which executor
         "orchestration/variables.py",  # numbers that shape the code location
-        "orchestration/partitions.py",  # whether assets are partitioned in this process
+        "orchestration/fill.py",  # whether assets are partitioned in this process
         "devices.py",  # CUDA's own variable
         "encoders/openclip/lazy_open_clip.py",  # whether a library is imported whole
         "download/resize.py",  # a library's switch against look-ups
