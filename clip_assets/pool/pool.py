@@ -88,12 +88,24 @@ class Pool:
         return self.plans[partition]
 
     def earlier(self, partition: PartitionKey) -> list[PartitionKey]:
-        """Every partition before one, in order of arrival."""
-        return self.partitions[: self._places_in_order[partition]]
+        """Every partition before one, in order of arrival.
+
+        Raises:
+            MissingArtifactError: no such partition was planned.
+        """
+        return self.partitions[: self._place(partition)]
 
     def later(self, partition: PartitionKey) -> list[PartitionKey]:
-        """Every partition after one, in order of arrival."""
-        return self.partitions[self._places_in_order[partition] + 1 :]
+        """Every partition after one, in order of arrival.
+
+        Raises:
+            MissingArtifactError: no such partition was planned.
+        """
+        return self.partitions[self._place(partition) + 1 :]
+
+    def _place(self, partition: PartitionKey) -> int:
+        self.plan(partition)
+        return self._places_in_order[partition]
 
     @cached_property
     def _places_in_order(self) -> dict[PartitionKey, int]:
