@@ -1,6 +1,7 @@
 """What runs without a hand: new files, missing partitions, stale fan-ins, and catching up.
 
-The sensor only adds keys; what is missing is asked for by the conditions of ``automation``.
+The sensor only adds keys; what is missing is asked for by the conditions of
+``orchestration.automation``.
 """
 
 import json

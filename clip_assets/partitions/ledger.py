@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError
 from clip_assets.files.identity import File
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions import sampling
@@ -81,21 +80,6 @@ def plans(store: Store) -> list[PartitionPlan]:
     return [_parsed(content) for content in store.read_many(store.list(layout.PLANS)).values()]
 
 
-def read_plan(store: Store, partition: PartitionKey) -> PartitionPlan:
-    """The plan of one partition.
-
-    Raises:
-        MissingArtifactError: no such partition was planned.
-    """
-    path = layout.plan(partition)
-    try:
-        return _parsed(store.read_bytes(path))
-    except MissingArtifactError:
-        raise MissingArtifactError(
-            store.uri(path), "no plan", "one of a planned partition", "See: clip-assets status"
-        ) from None
-
-
 @dataclass(frozen=True, slots=True)
 class Added:
     """What ``add_sources`` found and did.
@@ -155,7 +139,7 @@ def add_sources(
         refreshed = [plan for plan, old in zip(after, before, strict=True) if plan != old]
         if not dry_run:
             for plan in (*refreshed, *new):
-                _write_plan(store, plan)
+                store.write_bytes(layout.plan(plan.partition), plan.content())
     return Added(
         plans=tuple(new),
         refreshed=tuple(refreshed),
@@ -220,10 +204,6 @@ def _parsed(content: bytes) -> PartitionPlan:
     stored = json.loads(content)
     ranges = tuple(SourceRange(**item) for item in stored["ranges"])
     return PartitionPlan(PartitionKey(stored["partition"]), ranges)
-
-
-def _write_plan(store: Store, plan: PartitionPlan) -> None:
-    store.write_bytes(layout.plan(plan.partition), plan.content())
 
 
 def _planned(before: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:

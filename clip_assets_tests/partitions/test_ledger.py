@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_assets import layout
-from clip_assets.errors import BusyError, MissingArtifactError
-from clip_assets.partitions.ledger import PartitionPlan, add_sources, plans, read_plan
+from clip_assets.errors import BusyError
+from clip_assets.partitions.ledger import PartitionPlan, add_sources, plans
 from clip_assets.settings import Sources
 from clip_assets.storage import locks
 from clip_assets.storage.store import Store
@@ -54,7 +53,8 @@ def test_parquet_rows_are_known_and_csv_rows_estimated(
     store: Store, csv_of: Write, parquet_of: Write
 ) -> None:
     add_sources(store, [csv_of("a.csv", 30), parquet_of("b.parquet", 30, 100)], SMALL)
-    a, b = read_plan(store, layout.partition_key(0)).ranges
+    [plan] = plans(store)
+    a, b = plan.ranges
     assert (a.rows, b.rows, b.estimated_rows) == (None, 30, 30)
     assert 28 <= a.estimated_rows <= 32
 
@@ -147,11 +147,6 @@ def test_two_adders_exclude_each_other(local_store: Store, csv_of: Write) -> Non
     with locks.exclusive(local_store, "ledger"), pytest.raises(BusyError):
         add_sources(local_store, [path], SMALL)
     assert plans(local_store) == []
-
-
-def test_a_partition_that_was_never_planned_is_named(store: Store) -> None:
-    with pytest.raises(MissingArtifactError, match="00007"):
-        read_plan(store, layout.partition_key(7))
 
 
 ADD_AND_DIE = """
