@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -16,12 +17,17 @@ def test_each_kind_of_query_is_understood(tmp_path: Path) -> None:
     file = tmp_path / "v.npy"
     np.save(file, np.ones((1, 3), np.float16))
     assert query_of("a cat", None, None, None) == "a cat"
-    assert query_of("", None, None, None) == ""
     assert query_of(None, "a.jpg", None, None) == Path("a.jpg")
     assert query_of(None, None, None, "") == Uid("")
     vector = query_of(None, None, str(file), None)
     assert isinstance(vector, np.ndarray)
     assert vector.shape == (3,)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_is_refused(text: str) -> None:
+    with pytest.raises(click.UsageError, match="empty text"):
+        query_of(text, None, None, None)
 
 
 @pytest.mark.parametrize(
