@@ -7,7 +7,8 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError
-from clip_assets.pool.asset import Asset
+from clip_assets.layout import Key
+from clip_assets.pool.asset import Asset, Inputs
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Settings
@@ -99,11 +100,28 @@ def test_each_key_has_a_state(pool: Pool, new_pool: NewPool) -> None:
     assert {key: asset(plan="1").state(later, key) for key in KEYS} == expected
 
 
-def test_other_code_is_stale(pool: Pool) -> None:
-    outcome = materialize(pool, asset(plan="1"), KEYS[0], nothing)
-    assert asset(plan="1").is_current(pool, outcome.manifest)
-    assert not asset(version="2", plan="1").is_current(pool, outcome.manifest)
-    assert not asset(plan="2").is_current(pool, outcome.manifest)
+def test_other_code_or_inputs_are_not_those_of_a_manifest(pool: Pool) -> None:
+    made = materialize(pool, asset(plan="1"), KEYS[0], nothing).manifest
+    assert asset().is_current(made, {"plan": "1"})
+    assert not asset(version="2").is_current(made, {"plan": "1"})
+    assert not asset().is_current(made, {"plan": "2"})
+    assert not asset().is_current(made, {})
+
+
+def test_what_a_key_is_made_from_is_found_once(pool: Pool) -> None:
+    """And before the work, so that what changes meanwhile makes it stale."""
+    looks: list[str] = []
+
+    def today(pool: Pool, key: Key) -> Inputs:
+        del pool
+        looks.append(key)
+        return {"plan": str(len(looks))}
+
+    changing = replace(asset(plan=""), inputs=today)
+    outcome = materialize(pool, changing, KEYS[0], nothing)
+    assert looks == [KEYS[0]]
+    assert outcome.manifest.inputs == {"plan": "1"}
+    assert changing.state(pool, KEYS[0]) == "stale"
 
 
 def test_keys_of_what_is_made_once_are_one(tmp_path: Path) -> None:
