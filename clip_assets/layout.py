@@ -22,6 +22,9 @@ nullable column does not count. See docs/decisions/0015-layout-versions.md."""
 OLDEST = 1
 """The oldest layout whose stores this release reads and writes."""
 
+LEAST_READER = 1
+"""The oldest layout whose releases may work on the stores that this one makes."""
+
 Key = NewType("Key", str)
 """One part of an asset: a partition, a subset's name, or ``WHOLE``."""
 
@@ -140,7 +143,7 @@ def made_by(path: str) -> str:
 # --- the store itself -------------------------------------------------------------------
 
 STORE = "store.json"
-"""Layout version of the store."""
+"""Layout version of the store, and the oldest one whose releases may work on it."""
 
 MODEL = "model.json"
 """Identity of the model whose embeddings the store holds."""

@@ -1,6 +1,7 @@
-"""The surface for other programs, over a pool that was made without Dagster."""
+"""The surface for other programs, and the row that a page follows: a pool without Dagster."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import clip_assets
 from clip_assets import ClipAssetsError, Pool, dataset, embeddings, graph, layout, relation
 from clip_assets.demo import server, world
 from clip_assets.partitions import ledger
-from clip_assets.pool.reading import TABLES
+from clip_assets.pool.reading import table_kinds
 from clip_assets_tests.pools import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "python.md"
@@ -63,7 +64,7 @@ def test_the_examples_of_the_page_run(
 
 
 def test_every_table_has_the_rows_of_its_manifests(pool: Pool) -> None:
-    counted = {name: dataset(pool, name).count_rows() for name in TABLES}
+    counted = {name: dataset(pool, name).count_rows() for name in table_kinds()}
     done = [pool.catalog.require(layout.RAW_PAIRS, key).report for key in pool.partitions]
     assert counted["raw"] == sum(report.rows_out for report in done)
     assert counted["index_rows"] == counted["id_mapping"] == counted["embedding_rows"] > 0
@@ -91,7 +92,7 @@ def test_vectors_are_aligned_with_their_rows(pool: Pool) -> None:
 def test_an_unfinished_partition_is_in_no_table(pool: Pool, tmp_path: Path) -> None:
     empty = graph.open_pool(str(tmp_path / "new"), create=True)
     assert dataset(empty, "pool_rows").count_rows() == 0
-    assert dataset(empty, "pool_rows").schema == TABLES["pool_rows"].schema
+    assert dataset(empty, "pool_rows").schema == table_kinds()["pool_rows"].schema
     Path(empty.store.base, "metadata").mkdir()
     Path(empty.store.base, layout.pool_rows(layout.partition_key(0))).write_bytes(b"half")
     assert dataset(empty.renewed(), "pool_rows").count_rows() == 0
@@ -116,3 +117,30 @@ def test_the_surface_is_what_it_says_and_costs_nothing() -> None:
         "import sys, clip_assets; sys.exit(bool({'pyarrow', 'dagster', 'duckdb'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def followed(page: str) -> list[tuple[str, str, set[str]]]:
+    """Each step of the page of a row: its title, the kind of its file, and its columns."""
+    steps = re.findall(r"^## \d+\. ([^\n]+)\n\n`([^`]+)`.*?```text\n(.*?)```", page, re.M | re.S)
+    told: list[tuple[str, str, set[str]]] = []
+    for title, path, lines in steps:
+        kind = next((kind for kind in layout.ARTIFACTS if kind.holds(path)), None)
+        columns = {line.split()[0] for line in lines.splitlines()}
+        if kind is not None and kind.schema is not None:
+            further = {"SAMPLE_ID", "LICENSE", "hash"} if kind is layout.raw else set()
+            assert columns - further <= set(kind.schema.names), title
+        told.append((title, kind.template if kind else path.split("/")[0], columns))
+    return told
+
+
+def test_the_life_of_a_row_names_the_files_and_columns_of_any_pool(pool: Pool) -> None:
+    build = runpy.run_path(str(CHECKOUT / "docs" / "life.py"))
+    told = followed((CHECKOUT / "docs" / "life-of-a-row.md").read_text())
+    here = followed(build["page"](pool))
+    assert [step[1] for step in told[1:]] == [step[1] for step in here[1:]]
+    assert [step[0] for step in told] == [step[0] for step in here]
+    by_partition = {kind.template for kind in layout.ARTIFACTS if "<partition>" in kind.template}
+    others = (layout.rejects, layout.shard_stats, layout.partition_stats)
+    assert by_partition - {step[1] for step in told} == {
+        *(kind.template for kind in others),
+    }, "a file of each partition in which the row is not followed"

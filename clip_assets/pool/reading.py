@@ -20,8 +20,10 @@ from clip_assets.storage.vectors import Vectors
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-TABLES = {kind.name: kind for kind in layout.ARTIFACTS if kind.schema is not None}
-"""Every table by its name."""
+
+def table_kinds() -> dict[str, Artifact[...]]:
+    """Every table by its name, also those that are declared beside their stages."""
+    return {kind.name: kind for kind in layout.ARTIFACTS if kind.schema is not None}
 
 
 def dataset(pool: Pool, table: str) -> ds.Dataset:
@@ -29,16 +31,17 @@ def dataset(pool: Pool, table: str) -> ds.Dataset:
 
     Args:
         pool: the pool.
-        table: one of ``TABLES``, such as ``unique`` or ``pool_rows``.
+        table: one of ``table_kinds``, such as ``unique`` or ``pool_rows``.
 
     Raises:
         ConfigurationError: there is no table of that name.
     """
-    if table not in TABLES:
+    kinds = table_kinds()
+    if table not in kinds:
         raise ConfigurationError(
-            "table", repr(table), f"one of {', '.join(TABLES)}", "See docs/layout.md."
+            "table", repr(table), f"one of {', '.join(kinds)}", "See docs/layout.md."
         )
-    kind = TABLES[table]
+    kind = kinds[table]
     assert kind.schema is not None
     paths = [f"{pool.store.base}/{path}" for path in _files(pool, kind)]
     if not paths:

@@ -66,7 +66,7 @@ class Store:
         try:
             written = store._layouts()
             if written is None and create:
-                mark = {"layout": layout.VERSION, "least_reader": layout.OLDEST}
+                mark = {"layout": layout.VERSION, "least_reader": layout.LEAST_READER}
                 store.write_bytes(layout.STORE, json.dumps(mark).encode())
                 return store
         except faults() as error:
