@@ -1,22 +1,29 @@
 """Documents that can be wrong are generated, or compared with the code."""
 
+import inspect
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click import Group
 
 from clip_assets import errors, layout
 from clip_assets.cli import main
-from clip_assets.definitions import defs
+from clip_assets.graph import ASSETS
 from clip_assets.pairs import columns
 from clip_assets.pairs.formats import lines
 from clip_assets.pairs.formats.dialect import MAX_COLUMNS
 from clip_assets.partitions import listing
 from clip_assets_tests.pools import CHECKOUT
+from clip_assets_tests.test_architecture import LAYERS
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted((CHECKOUT / "docs").rglob("*.md"))]
+DECISIONS = sorted((CHECKOUT / "docs/decisions").glob("0*.md"))
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
@@ -26,16 +33,80 @@ def test_generated_documents_are_up_to_date() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def links(page: Path) -> Iterator[tuple[Path, str]]:
+    """Every link of a page to a file or a heading of this project."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        yield ((page.parent / path).resolve() if path else page), heading
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
-def test_links_lead_somewhere(page) -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-        assert (page.parent / link).exists(), link
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, heading in links(page):
+        assert target.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in anchors, f"{target}#{heading}"
 
 
-def test_every_asset_is_in_the_graph_of_the_readme() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    for spec in defs.resolve_all_asset_specs():
-        assert spec.key.to_user_string() in readme
+def test_every_page_is_linked() -> None:
+    linked = {target for page in PAGES for target, _ in links(page) if target != page}
+    assert set(PAGES) - linked == {CHECKOUT / "README.md"}
+
+
+def test_readme_says_where_every_page_is() -> None:
+    listed = {target for target, _ in links(CHECKOUT / "README.md")}
+    pages = {page for page in PAGES if page not in DECISIONS and page.name != "README.md"}
+    assert pages - listed == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_lines_of_text_fit_an_editor(page: Path) -> None:
+    text = re.sub(r"```text\n.*?```", "", page.read_text(), flags=re.DOTALL)
+    lines_of_text = [line for line in text.splitlines() if not line.startswith("|")]
+    assert [line for line in lines_of_text if len(line) > 110] == []
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name[:4])
+def test_decision_has_a_date_and_a_status(page: Path) -> None:
+    title, _, dated = page.read_text().splitlines()[:3]
+    assert title.startswith(f"# {int(page.name[:4])}. ")
+    assert re.match(r"Date: 2\d{3}-\d\d-\d\d\. Status: (in force|replaced by \[)", dated)
+    assert f"[{title[2:]}]({page.name})" in " ".join(
+        (page.parent / "README.md").read_text().split()
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_asset_is_in_the_graph_with_its_axis_below_what_it_reads(page: str) -> None:
+    [graph] = re.findall(r"```mermaid\n(.*?)```", (CHECKOUT / page).read_text(), re.DOTALL)
+    mark = {"partition": " [p]", "subset": " [s]", "pool": ""}
+    places = {name: graph.find(f'{name}["{name}{mark[ASSETS[name].axis]}"]') for name in ASSETS}
+    assert min(places.values()) > 0
+    for asset in ASSETS.values():
+        for dep in asset.deps:
+            assert f"{dep} --> {asset.name}\n" in graph
+            assert places[dep] < places[asset.name]
+
+
+def test_every_path_of_the_layout_is_told() -> None:
+    page = (CHECKOUT / "docs/layout.md").read_text()
+    told = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    assert {kind.template for kind in layout.ARTIFACTS} <= told
+    build = runpy.run_path(str(CHECKOUT / "docs/build.py"))
+    helpers = {"partition_key", "artifact", "made_by", "shard_name", "shard_folder"}
+    folders = {"PLANS", "PICTURES", "VERSIONS", "version_folder"}
+    paths = {
+        name
+        for name, value in vars(layout).items()
+        if inspect.isfunction(value) or (isinstance(value, str) and name.isupper())
+    }
+    others = {name for name in paths if getattr(layout, name) in ASSETS} | {"WHOLE"}
+    assert paths - others - helpers - folders - {"_TEXT"} == set(build["MAKERS"])
+    placeholders = set(re.findall(r"<(\w+)>", " ".join(told)))
+    assert placeholders == set(build["PLACEHOLDERS"])
+    assert not any(asset.heeds for asset in ASSETS.values()), "say which in MAKERS"
 
 
 def test_commands_of_the_documents_exist() -> None:
@@ -79,3 +150,10 @@ def test_every_column_name_and_limit_of_sources_is_told() -> None:
 def test_layout_version_is_told() -> None:
     assert f"Layout version: {layout.VERSION}." in TEXT
     assert errors.LayoutVersionError.__doc__
+
+
+def test_picture_of_the_layers_is_the_tested_one() -> None:
+    page = (CHECKOUT / "docs/architecture.md").read_text()
+    [picture] = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    drawn = [set(re.split(r" {2,}", line)[0].split()) for line in picture.splitlines()]
+    assert drawn == LAYERS[::-1]
