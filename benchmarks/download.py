@@ -42,6 +42,16 @@ TIMEOUT_S = 5
 PER_SHARD = 1000
 STARTUP_URLS = 20
 
+SETTINGS = {
+    "samples_per_shard": PER_SHARD,
+    "concurrency": CONCURRENCY,
+    "connect_timeout_s": TIMEOUT_S,
+    "read_timeout_s": TIMEOUT_S,
+    "deadline_s": TIMEOUT_S,
+    "allow_hosts": ["127.0.0.0/8"],
+}
+"""Ours; JSON of them is a ``pool.yaml``."""
+
 PATCH = """
 import ssl, urllib.request
 urllib.request.install_opener(urllib.request.build_opener(
@@ -62,14 +72,9 @@ if __name__ == "__main__":
 
 OURS = """
 import sys
+from clip_assets import graph
 from clip_assets.download.image_shards import image_shards
-from clip_assets.settings import Download
-from clip_assets.storage.manifests import Catalog
-from clip_assets.storage.store import Store
-settings = Download(samples_per_shard=int(sys.argv[2]), concurrency=int(sys.argv[3]),
-    connect_timeout_s=float(sys.argv[4]), read_timeout_s=float(sys.argv[4]),
-    deadline_s=float(sys.argv[4]), allow_hosts=["127.0.0.0/8"])
-image_shards(Catalog(Store.open(sys.argv[1])), "00000", settings)
+image_shards(graph.open_pool(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -317,27 +322,22 @@ def measure(command: list[str], environment: dict[str, str], shards: Path) -> di
 def contest(name: str, folder: Path, table, bundle: Path) -> dict[str, float]:
     """One round of one contestant in a fresh folder."""
     from clip_assets import layout, schemas
-    from clip_assets.layout import PartitionKey
-    from clip_assets.pool.stages import Stage, materialize
     from clip_assets.storage import tables
-    from clip_assets.storage.manifests import Catalog, Report
     from clip_assets.storage.store import Store
+    from clip_assets_tests.upstream import MadeUp
 
     shutil.rmtree(folder, ignore_errors=True)
-    key = PartitionKey("00000")
+    key = layout.partition_key(0)
     environment = {"SSL_CERT_FILE": str(bundle), "NO_ALBUMENTATIONS_UPDATE": "1"}
     environment["WANDB_MODE"] = "disabled"
 
-    def work(run):
-        with run.publish(layout.unique(key)) as part:
-            tables.write(part, table, schemas.PAIRS)
-        return Report(table.num_rows, table.num_rows)
-
-    materialize(Catalog(Store.open(str(folder))), Stage("unique_pairs", "1"), key, {}, work)
+    files = {layout.unique(key): lambda part: tables.write(part, table, schemas.PAIRS)}
+    made = MadeUp(Store.open(str(folder)))
+    made.make(layout.UNIQUE_PAIRS, key, table.num_rows, files)
     python = sys.executable
     if name == "ours":
-        options = [str(PER_SHARD), str(CONCURRENCY), str(TIMEOUT_S)]
-        command = [python, "-c", OURS, str(folder), *options]
+        (folder / layout.SETTINGS_FILE).write_text(json.dumps({"download": SETTINGS}))
+        command = [python, "-c", OURS, str(folder), key]
         return measure(command, environment, folder / "shards")
     processes = len(os.sched_getaffinity(0))
     script = folder / "peer.py"

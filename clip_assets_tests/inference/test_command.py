@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clip_assets import cli, devices
+from clip_assets_tests.inference.shards import Pair, tar_bytes
 from clip_assets_tests.websites import Site
 
 Embed = Callable[..., Result]
@@ -49,15 +50,15 @@ def embed(run: Embed, model_folder: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def tars(tmp_path: Path, pair: Any, make_tar: Callable[..., bytes]) -> Path:
+def tars(tmp_path: Path) -> Path:
     """Two tars of five samples: ``a.tar`` has the title and the picture of each elsewhere."""
     (tmp_path / "tars").mkdir()
     for name, extension in (("a0", "picture"), ("b1", "jpg")):
         pairs = [
-            pair(number, extension=extension, fields={"title": f"title {number}"})
+            Pair(number, extension=extension, fields={"title": f"title {number}"})
             for number in range(5)
         ]
-        (tmp_path / "tars" / f"{name}.tar").write_bytes(make_tar(pairs, name))
+        (tmp_path / "tars" / f"{name}.tar").write_bytes(tar_bytes(pairs, name))
     return tmp_path / "tars"
 
 

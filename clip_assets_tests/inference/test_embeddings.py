@@ -22,96 +22,88 @@ from clip_assets.errors import (
     UnsoundVectorsError,
 )
 from clip_assets.inference.embeddings import EMBEDDINGS, embeddings, embeddings_inputs
-from clip_assets.layout import PartitionKey
 from clip_assets.settings import Inference
 from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import ABSENT, Catalog, read_failure
+from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
-
-P = PartitionKey("00000")
-Write = Callable[..., None]
+from clip_assets_tests.inference.shards import Meddled, P, Pair, image_shards, made_up, tar_bytes
+from clip_assets_tests.upstream import MadeUp
 
 
 def rows_of(store: Store) -> Any:
-    return tables.read(store, layout.embedding_rows(P), schemas.EMBEDDING_ROWS, "embeddings")
+    return tables.read(store, layout.embedding_rows(P), schemas.EMBEDDING_ROWS)
 
 
 def vectors_of(store: Store, path: str) -> np.ndarray:
-    with vectors.opened(store, path, "embeddings") as array:
+    with vectors.opened(store, path) as array:
         return np.array(array)
 
 
-def test_every_sample_gets_an_aligned_row(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    write_shards(store, P, [[pair(n) for n in range(20)], [], [pair(n) for n in range(20, 25)]])
-    outcome = embeddings(Catalog(store), P, inference, lambda: encoder)
-    rows = rows_of(store)
-    assert rows["uid"].to_pylist() == [pair(n).uid for n in range(25)]
+def test_every_sample_gets_an_aligned_row(made: MadeUp, encoder: Encoder) -> None:
+    image_shards(made, [[Pair(n) for n in range(20)], [], [Pair(n) for n in range(20, 25)]])
+    outcome = embeddings(made.pool, P)
+    rows = rows_of(made.store)
+    assert rows["uid"].to_pylist() == [Pair(n).uid for n in range(25)]
     assert rows["image_path"][20].as_py() == "00000/00002/000000000"
-    image, text = vectors_of(store, layout.img_emb(P)), vectors_of(store, layout.text_emb(P))
+    image, text = (vectors_of(made.store, path) for path in (layout.img_emb(P), layout.text_emb(P)))
     assert image.shape == text.shape == (25, encoder.dim)
     captions = rows["caption"].to_pylist()
     np.testing.assert_allclose(text, encoder.encode_text(captions), atol=1e-3)
-    expected = [encoder.preprocess(pair(n).members("k")["jpg"]) for n in range(25)]
+    expected = [encoder.preprocess(Pair(n).members("k")["jpg"]) for n in range(25)]
     np.testing.assert_allclose(image, encoder.encode_images(expected), atol=1e-3)
     cosines = (image.astype(np.float32) * text.astype(np.float32)).sum(axis=1)
     np.testing.assert_allclose(rows["similarity"].to_numpy(), cosines, atol=1e-6)
     report = outcome.manifest.report
     assert (report.rows_in, report.rows_out, report.dropped) == (25, 25, {})
     assert report.figures["model"]["sha256"] == encoder.identity.sha256
-    assert store.exists(report.pictures["Similarity of image and caption"])
-    assert store.list("work") == []
+    assert made.store.exists(report.pictures["Similarity of image and caption"])
+    assert made.store.list("work") == []
 
 
 def test_captions_in_any_order_of_length_keep_their_rows(
-    local_store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
+    local_made: MadeUp, encoder: Encoder
 ) -> None:
     # The pipeline sorts the captions of a tar by length; two tars, and more than one batch each.
     words = [(7 * number) % 20 + 1 for number in range(40)]
     captions = [f"{number} " + "red cat " * count for number, count in enumerate(words)]
-    pairs = [pair(number, caption=caption) for number, caption in enumerate(captions)]
-    pairs[3] = pair(3, image=b"")
-    write_shards(local_store, P, [pairs[:20], pairs[20:]])
-    embeddings(Catalog(local_store), P, inference, lambda: encoder)
-    kept = rows_of(local_store)["caption"].to_pylist()
+    pairs = [Pair(number, caption=caption) for number, caption in enumerate(captions)]
+    pairs[3] = Pair(3, image=b"")
+    image_shards(local_made, [pairs[:20], pairs[20:]])
+    embeddings(local_made.pool, P)
+    kept = rows_of(local_made.store)["caption"].to_pylist()
     assert kept == captions[:3] + captions[4:]
     alone = np.concatenate([encoder.encode_text([caption]) for caption in kept])
-    np.testing.assert_allclose(vectors_of(local_store, layout.text_emb(P)), alone, atol=1e-3)
+    np.testing.assert_allclose(vectors_of(local_made.store, layout.text_emb(P)), alone, atol=1e-3)
 
 
-def test_a_second_run_does_nothing(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    write_shards(store, P, [[pair(1), pair(2)]])
-    first = embeddings(Catalog(store), P, inference, lambda: encoder)
-    second = embeddings(Catalog(store), P, inference, never)
+def test_a_second_run_does_nothing(made: MadeUp, inference: Inference) -> None:
+    image_shards(made, [[Pair(1), Pair(2)]])
+    first = embeddings(made.pool, P)
+    second = embeddings(made_up(made.store, inference, never).pool, P)
     assert (first.reused, second.reused) == (False, True)
 
 
 def test_a_model_that_cannot_be_loaded_is_a_recorded_failure(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
+    made: MadeUp, inference: Inference
 ) -> None:
-    write_shards(store, P, [[pair(1)]])
+    image_shards(made, [[Pair(1)]])
     misspelt = inference.model_copy(update={"model": "ViT-Z-99", "pretrained": "none"})
     with pytest.raises(ModelLoadError):
-        embeddings(Catalog(store), P, misspelt, lambda: load_encoder(misspelt, "cpu"))
-    failure = read_failure(store, "embeddings", P)
+        embeddings(made_up(made.store, misspelt).pool, P)
+    failure = made.pool.catalog.failure(layout.EMBEDDINGS, P)
     assert failure is not None
     assert failure.error == "ModelLoadError"
     assert "ViT-Z-99" in failure.message
-    assert state_of(store, misspelt) == "failed"
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    assert state_of(store, inference) == "done"
+    assert state_of(made.store, misspelt) == "failed"
+    embeddings(made.pool, P)
+    assert state_of(made.store, inference) == "done"
 
 
-def test_a_partition_without_samples_gives_empty_files(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write
-) -> None:
-    write_shards(store, P, [[]])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    assert vectors_of(store, layout.img_emb(P)).shape == (0, encoder.dim)
-    assert rows_of(store).num_rows == 0
+def test_a_partition_without_samples_gives_empty_files(made: MadeUp, encoder: Encoder) -> None:
+    image_shards(made, [[]])
+    embeddings(made.pool, P)
+    assert vectors_of(made.store, layout.img_emb(P)).shape == (0, encoder.dim)
+    assert rows_of(made.store).num_rows == 0
 
 
 def never() -> Encoder:
@@ -119,32 +111,30 @@ def never() -> Encoder:
 
 
 def test_without_shards_it_says_what_to_run_and_loads_no_model(
-    store: Store, inference: Inference
+    made: MadeUp, inference: Inference
 ) -> None:
     with pytest.raises(MissingArtifactError, match="clip-assets run --select image_shards"):
-        embeddings(Catalog(store), P, inference, never)
+        embeddings(made_up(made.store, inference, never).pool, P)
     # Whoever makes the shards asks for the embeddings again.
-    assert read_failure(store, "embeddings", P) is None
+    assert made.pool.catalog.failure(layout.EMBEDDINGS, P) is None
 
 
-def test_samples_that_cannot_be_used_are_counted(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
+def test_samples_that_cannot_be_used_are_counted(made: MadeUp) -> None:
     shard = [
-        pair(0),
-        pair(1, image=None),
-        pair(2, image=b""),
-        pair(3, image=b"<html>"),
-        pair(4, json=None),
-        pair(5, json=b"{"),
-        pair(6, json=b"[]"),
-        pair(7, json=b"{}"),
-        pair(8, fields={"uid": 8}),
-        pair(9),
+        Pair(0),
+        Pair(1, image=None),
+        Pair(2, image=b""),
+        Pair(3, image=b"<html>"),
+        Pair(4, json=None),
+        Pair(5, json=b"{"),
+        Pair(6, json=b"[]"),
+        Pair(7, json=b"{}"),
+        Pair(8, fields={"uid": 8}),
+        Pair(9),
     ]
-    write_shards(store, P, [shard])
-    report = embeddings(Catalog(store), P, inference, lambda: encoder).manifest.report
-    assert rows_of(store)["uid"].to_pylist() == [pair(0).uid, pair(9).uid]
+    image_shards(made, [shard])
+    report = embeddings(made.pool, P).manifest.report
+    assert rows_of(made.store)["uid"].to_pylist() == [Pair(0).uid, Pair(9).uid]
     assert report.rows_in == 10
     assert report.dropped == {
         "missing image": 1,
@@ -157,20 +147,13 @@ def test_samples_that_cannot_be_used_are_counted(
 
 
 @pytest.mark.parametrize("cut", [1, 512, 1024, 3000, 10_000])
-def test_a_truncated_tar_stops_the_partition(
-    local_store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    cut: int,
-) -> None:
-    write_shards(local_store, P, [[pair(n) for n in range(10)]])
-    with Path(local_store.base, layout.shard_tar(P, 0)).open("r+b") as tar:
+def test_a_truncated_tar_stops_the_partition(local_made: MadeUp, cut: int) -> None:
+    image_shards(local_made, [[Pair(n) for n in range(10)]])
+    with Path(local_made.store.base, layout.shard_tar(P, 0)).open("r+b") as tar:
         tar.truncate(tar.seek(0, 2) - cut)
     with pytest.raises(SchemaError, match=r"shards/00000/00000\.tar.*materialize image_shards"):
-        embeddings(Catalog(local_store), P, inference, lambda: encoder)
-    assert not local_store.exists(layout.img_emb(P))
+        embeddings(local_made.pool, P)
+    assert not local_made.store.exists(layout.img_emb(P))
 
 
 @pytest.fixture
@@ -189,80 +172,60 @@ def scaled(inference: Inference, model_folder: Path, tmp_path: Path) -> Callable
 
 
 def test_a_model_of_nan_publishes_nothing(
-    store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    scaled: Callable[..., Inference],
+    made: MadeUp, encoder: Encoder, scaled: Callable[..., Inference]
 ) -> None:
     broken = scaled("visual.proj", float("nan"))
-    write_shards(store, P, [[pair(1), pair(2)]])
+    image_shards(made, [[Pair(1), Pair(2)]])
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: image embeddings.*2 of 2 rows"):
-        embeddings(Catalog(store), P, broken, lambda: load_encoder(broken, "cpu"))
-    assert Catalog(store).get("embeddings", P) is None
-    assert store.list("embeddings") == []
+        embeddings(made_up(made.store, broken).pool, P)
+    assert made.pool.catalog.get(layout.EMBEDDINGS, P) is None
+    assert made.store.list(layout.EMBEDDINGS) == []
     # The store belongs to nobody yet.
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    assert read_identity(store) == encoder.identity
+    embeddings(made.pool, P)
+    assert read_identity(made.store) == encoder.identity
 
 
 def test_a_model_that_tells_nothing_apart_publishes_nothing(
-    store: Store, write_shards: Write, pair: Any, scaled: Callable[..., Inference]
+    made: MadeUp, scaled: Callable[..., Inference]
 ) -> None:
     blind = scaled("visual.conv1.weight", 0)
-    write_shards(store, P, [[pair(n) for n in range(20)]])
+    image_shards(made, [[Pair(n) for n in range(20)]])
     with pytest.raises(UnsoundVectorsError, match=r"image embeddings.*tells nothing apart"):
-        embeddings(Catalog(store), P, blind, lambda: load_encoder(blind, "cpu"))
-    assert store.list("embeddings") == []
-    assert read_identity(store) is None
+        embeddings(made_up(made.store, blind).pool, P)
+    assert made.store.list(layout.EMBEDDINGS) == []
+    assert read_identity(made.store) is None
 
 
 def test_another_model_is_refused_and_both_are_named(
-    store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    make_model: Callable[..., Any],
+    made: MadeUp, inference: Inference, encoder: Encoder, make_model: Callable[..., Any]
 ) -> None:
-    write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
+    image_shards(made, [[Pair(1)]])
+    embeddings(made.pool, P)
     other = inference.model_copy(update={"model": f"local-dir:{make_model(seed=1)}"})
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError) as refusal:
-        embeddings(Catalog(store), P, other, lambda: stranger)
+        embeddings(made_up(made.store, other, lambda: stranger).pool, P)
     for identity in (encoder.identity, stranger.identity):
         assert identity.name in str(refusal.value)
         assert identity.sha256[:12] in str(refusal.value)
-    assert read_identity(store) == encoder.identity
-    assert state_of(store, other) == "failed"
+    assert read_identity(made.store) == encoder.identity
+    assert state_of(made.store, other) == "failed"
     # The last embeddings stand, and count again for their own model.
-    assert embeddings(Catalog(store), P, inference, never).reused
-    assert state_of(store, inference) == "done"
+    assert embeddings(made_up(made.store, inference, never).pool, P).reused
+    assert state_of(made.store, inference) == "done"
 
 
-def test_inputs_are_known_without_the_model(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    assert expected_identity(store, inference) == ABSENT
-    write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    catalog = Catalog(store)
-    expected = embeddings_inputs(catalog, P, inference, expected_identity(store, inference))
-    assert catalog.require("embeddings", P).inputs == expected
+def test_inputs_are_known_without_the_model(made: MadeUp, inference: Inference) -> None:
+    assert expected_identity(made.store, inference) == ABSENT
+    image_shards(made, [[Pair(1)]])
+    embeddings(made.pool, P)
+    expected = embeddings_inputs(made_up(made.store, inference, never).pool, P)
+    assert made.pool.catalog.require(layout.EMBEDDINGS, P).inputs == expected
     other = inference.model_copy(update={"model": "ViT-L-14"})
-    assert embeddings_inputs(catalog, P, other, expected_identity(store, other)) != expected
+    assert embeddings_inputs(made_up(made.store, other, never).pool, P) != expected
 
 
-def test_images_of_every_kind_are_embedded(
-    store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    images: Callable[..., bytes],
-) -> None:
+def test_images_of_every_kind_are_embedded(made: MadeUp, images: Callable[..., bytes]) -> None:
     kinds = [
         images(1, mode="L"),
         images(2, mode="CMYK"),
@@ -271,150 +234,122 @@ def test_images_of_every_kind_are_embedded(
         images(5, (1, 5000), form="PNG"),
         images(6, form="WEBP"),
     ]
-    write_shards(store, P, [[pair(n, image=kind) for n, kind in enumerate(kinds)]])
-    report = embeddings(Catalog(store), P, inference, lambda: encoder).manifest.report
+    image_shards(made, [[Pair(n, image=kind) for n, kind in enumerate(kinds)]])
+    report = embeddings(made.pool, P).manifest.report
     assert (report.rows_out, report.dropped) == (6, {})
 
 
-def test_captions_of_every_kind_are_embedded_and_kept(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
+def test_captions_of_every_kind_are_embedded_and_kept(made: MadeUp) -> None:
     captions = [None, "", "a\0b", "🦆 \u202e", "word " * 20_000, "\ud800 alone"]
     shard = [
-        pair(number, caption="", fields={"caption": caption})
+        Pair(number, caption="", fields={"caption": caption})
         for number, caption in enumerate(captions)
     ]
-    write_shards(store, P, [shard])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    kept = rows_of(store)["caption"].to_pylist()
+    image_shards(made, [shard])
+    embeddings(made.pool, P)
+    kept = rows_of(made.store)["caption"].to_pylist()
     assert kept == [*captions[:-1], "? alone"]
-    text = vectors_of(store, layout.text_emb(P))
+    text = vectors_of(made.store, layout.text_emb(P))
     np.testing.assert_array_equal(text[0], text[1])
 
 
-def test_without_a_caption_in_the_json_the_txt_counts(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    bare = pair(1)
+def test_without_a_caption_in_the_json_the_txt_counts(made: MadeUp) -> None:
+    bare = Pair(1)
     fields = json.dumps({"uid": bare.uid, "width": "wide", "height": -1, "url": 3}).encode()
-    write_shards(store, P, [[pair(1, json=fields), pair(1, json=fields, caption=None)]])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
-    row, other = rows_of(store).to_pylist()
+    image_shards(made, [[Pair(1, json=fields), Pair(1, json=fields, caption=None)]])
+    embeddings(made.pool, P)
+    row, other = rows_of(made.store).to_pylist()
     assert (row["caption"], other["caption"]) == ("picture number 1", None)
     assert (row["url"], row["width"], row["height"], row["sha256"]) == (None, None, None, None)
 
 
-def test_a_missing_tar_stops_the_partition(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    write_shards(store, P, [[pair(1)], [pair(2)]])
-    store.delete(layout.shard_tar(P, 1))
+def test_a_missing_tar_stops_the_partition(made: MadeUp) -> None:
+    image_shards(made, [[Pair(1)], [Pair(2)]])
+    made.store.delete(layout.shard_tar(P, 1))
     with pytest.raises(MissingArtifactError, match=r"00001\.tar.*image_shards"):
-        embeddings(Catalog(store), P, inference, lambda: encoder)
+        embeddings(made.pool, P)
 
 
-def test_a_tar_replaced_behind_our_back_stops_the_partition(
-    store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    make_tar: Callable[..., bytes],
-) -> None:
-    write_shards(store, P, [[pair(1)]])
-    store.write_bytes(layout.shard_tar(P, 0), make_tar([pair(2)]))
+def test_a_tar_replaced_behind_our_back_stops_the_partition(made: MadeUp) -> None:
+    image_shards(made, [[Pair(1)]])
+    made.store.write_bytes(layout.shard_tar(P, 0), tar_bytes([Pair(2)]))
     with pytest.raises(SchemaError, match="sha256"):
-        embeddings(Catalog(store), P, inference, lambda: encoder)
+        embeddings(made.pool, P)
 
 
 def test_a_tar_that_changes_while_it_is_read_stops_the_partition(
-    local_store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    meddled: Any,
+    local_made: MadeUp, inference: Inference, encoder: Encoder
 ) -> None:
-    write_shards(local_store, P, [[pair(n) for n in range(60)]])
-    tar = Path(local_store.base, layout.shard_tar(P, 0))
+    image_shards(local_made, [[Pair(n) for n in range(60)]])
+    tar = Path(local_made.store.base, layout.shard_tar(P, 0))
 
     def append() -> None:
         with tar.open("ab") as file:
             file.write(bytes(10_240))
 
+    meddled = made_up(local_made.store, inference, lambda: Meddled(encoder, append))
     with pytest.raises(SchemaError, match="changed while it was read"):
-        embeddings(Catalog(local_store), P, inference, lambda: meddled(encoder, append))
-    assert not local_store.exists(layout.img_emb(P))
+        embeddings(meddled.pool, P)
+    assert not local_made.store.exists(layout.img_emb(P))
 
 
 def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(
-    local_store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
+    local_made: MadeUp,
 ) -> None:
-    shards = [[pair(1), pair(2)], [pair(3)], [pair(4)]]
-    write_shards(local_store, P, shards)
-    Path(local_store.base, layout.shard_tar(P, 2)).write_bytes(b"cut")
+    shards = [[Pair(1), Pair(2)], [Pair(3)], [Pair(4)]]
+    image_shards(local_made, shards)
+    Path(local_made.store.base, layout.shard_tar(P, 2)).write_bytes(b"cut")
     with pytest.raises(SchemaError):
-        embeddings(Catalog(local_store), P, inference, lambda: encoder)
-    write_shards(local_store, P, [shards[0], [pair(5)], shards[2]])
-    report = embeddings(Catalog(local_store), P, inference, lambda: encoder).manifest.report
+        embeddings(local_made.pool, P)
+    image_shards(local_made, [shards[0], [Pair(5)], shards[2]])
+    report = embeddings(local_made.pool, P).manifest.report
     assert report.figures["chunks_resumed"] == 1
-    assert rows_of(local_store)["uid"].to_pylist() == [pair(n).uid for n in (1, 2, 5, 4)]
+    assert rows_of(local_made.store)["uid"].to_pylist() == [Pair(n).uid for n in (1, 2, 5, 4)]
 
 
 def state_of(store: Store, settings: Inference) -> str:
-    catalog = Catalog(store)
-    inputs = embeddings_inputs(catalog, P, settings, expected_identity(store, settings))
-    return catalog.state("embeddings", P, EMBEDDINGS.version, inputs)
+    return EMBEDDINGS.state(made_up(store, settings, never).pool, P)
 
 
-def test_a_partition_is_stale_by_model_and_shards_only(
-    store: Store, inference: Inference, encoder: Encoder, write_shards: Write, pair: Any
-) -> None:
-    write_shards(store, P, [[pair(1)]])
-    embeddings(Catalog(store), P, inference, lambda: encoder)
+def test_a_partition_is_stale_by_model_and_shards_only(made: MadeUp, inference: Inference) -> None:
+    image_shards(made, [[Pair(1)]])
+    embeddings(made.pool, P)
     model = {"model": "ViT-B-16"}, {"pretrained": "x", "model": "RN50"}, {"precision": "bf16"}
     for change in model:
-        assert state_of(store, inference.model_copy(update=change)) == "stale", change
+        assert state_of(made.store, inference.model_copy(update=change)) == "stale", change
     speed = {"batch_size": 1}, {"decode_threads": 7}, {"device_jpegs": True}
     for change in speed:
-        assert state_of(store, inference.model_copy(update=change)) == "done", change
+        assert state_of(made.store, inference.model_copy(update=change)) == "done", change
     assert set(model[0]) | set(model[1]) | set(model[2]) | {n for c in speed for n in c} == set(
         Inference.model_fields
     ), "every setting is of one kind"
     # Made anew, with the same bytes and then with others.
-    write_shards(store, P, [[pair(1)]])
-    assert state_of(store, inference) == "done"
-    write_shards(store, P, [[pair(2)]])
-    assert state_of(store, inference) == "stale"
+    image_shards(made, [[Pair(1)]])
+    assert state_of(made.store, inference) == "done"
+    image_shards(made, [[Pair(2)]])
+    assert state_of(made.store, inference) == "stale"
 
 
 def test_the_same_model_in_another_folder_is_welcome(
-    store: Store,
-    inference: Inference,
-    encoder: Encoder,
-    write_shards: Write,
-    pair: Any,
-    model_folder: Path,
-    tmp_path: Path,
+    made: MadeUp, inference: Inference, encoder: Encoder, model_folder: Path, tmp_path: Path
 ) -> None:
-    write_shards(store, P, [[pair(1)]])
-    first = embeddings(Catalog(store), P, inference, lambda: encoder)
+    image_shards(made, [[Pair(1)]])
+    first = embeddings(made.pool, P)
     copy = shutil.copytree(model_folder, tmp_path / "copy")
     moved = inference.model_copy(update={"model": f"local-dir:{copy}"})
-    second = embeddings(Catalog(store), P, moved, lambda: load_encoder(moved, "cpu"))
+    second = embeddings(made_up(made.store, moved).pool, P)
     assert second.reused
     assert second.manifest == first.manifest
-    assert expected_identity(store, moved) == encoder.identity.digest()
+    assert expected_identity(made.store, moved) == encoder.identity.digest()
 
 
-def test_two_devices_write_the_bytes_of_one(
-    tmp_path: Path, inference: Inference, write_shards: Callable[..., None], pair: Any
-) -> None:
+def test_two_devices_write_the_bytes_of_one(tmp_path: Path, inference: Inference) -> None:
     written = []
     for devices in (["cpu"], ["cpu", "cpu"]):
         store = Store.open(str(tmp_path / str(len(devices))))
-        write_shards(store, P, [[pair(n) for n in range(30)], [pair(n) for n in range(30, 77)]])
-        embeddings(Catalog(store), P, inference, partial(load_encoder, inference, *devices))
+        made = made_up(store, inference, partial(load_encoder, inference, *devices))
+        image_shards(made, [[Pair(n) for n in range(30)], [Pair(n) for n in range(30, 77)]])
+        embeddings(made.pool, P)
         outputs = layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P)
-        written.append([store.read_bytes(path) for path in outputs])
+        written.append([made.store.read_bytes(path) for path in outputs])
     assert written[0] == written[1]

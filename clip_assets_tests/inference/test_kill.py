@@ -5,37 +5,36 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from clip_assets import layout
-from clip_assets.layout import PartitionKey
 from clip_assets.settings import Inference
 from clip_assets.storage.store import Store
+from clip_assets_tests.inference.shards import P, Pair, image_shards, made_up
 
-P = PartitionKey("00000")
 OUTPUTS = (layout.img_emb(P), layout.text_emb(P), layout.embedding_rows(P))
 
 # Loads the model once and forks before every attempt, so that 20 attempts cost one import.
 ATTEMPTS = """
 import os, signal, sys, time
+from clip_assets import graph
 from clip_assets.inference.embeddings import embeddings
+from clip_assets.pool.pool import Pool
 from clip_assets.encoders.openclip.loading import load_encoder
-from clip_assets.settings import Inference
-from clip_assets.storage.manifests import Catalog
+from clip_assets.settings import Inference, Settings
 from clip_assets.storage.store import Store
 
-settings = Inference.model_validate_json(sys.argv[1])
-encoder = load_encoder(settings, "cpu")
+settings = Settings(inference=Inference.model_validate_json(sys.argv[1]))
+encoder = load_encoder(settings.inference, "cpu")
 for line in sys.stdin:
     root, after = line.split()
     start = time.monotonic()
     child = os.fork()
     if not child:
-        embeddings(Catalog(Store(root)), "00000", settings, lambda: encoder)
+        pool = Pool(Store.open(root), settings, graph.ASSETS, lambda: encoder)
+        embeddings(pool, sys.argv[2])
         os._exit(0)
     if float(after) >= 0:
         time.sleep(float(after))
@@ -51,22 +50,22 @@ def sha256(store: Store, path: str) -> str:
 
 def chunks(store: Store) -> dict[str, int]:
     """Chunk files and their inodes."""
-    folder = Path(store.base, layout.work("embeddings", P))
+    folder = Path(store.base, layout.work(layout.EMBEDDINGS, P))
     return {file.name: file.stat().st_ino for file in folder.glob("*.arrow")}
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
-    tmp_path: Path, inference: Inference, write_shards: Callable[..., None], pair: Any
+    tmp_path: Path, inference: Inference
 ) -> None:
     stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
-    shards = [[pair(10 * tar + n) for n in range(10)] for tar in range(40)]
+    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(40)]
     for store in stores:
-        write_shards(store, P, shards)
+        image_shards(made_up(store, inference), shards)
     calm, killed = stores
     one_core = os.environ | {"OMP_NUM_THREADS": "1"}
     attempts = subprocess.Popen(
-        [sys.executable, "-c", ATTEMPTS, inference.model_dump_json()],
+        [sys.executable, "-c", ATTEMPTS, inference.model_dump_json(), P],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -94,7 +93,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
             kills += 1
             assert before.items() <= chunks(killed).items() or killed.exists(OUTPUTS[0])
         else:
-            for path in (layout.manifest("embeddings", P), *OUTPUTS):
+            for path in (layout.manifest(layout.EMBEDDINGS, P), *OUTPUTS):
                 killed.delete(path)
     assert attempt(killed, -1)[0] == 0
     attempts.stdin.close()

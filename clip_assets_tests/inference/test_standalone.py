@@ -27,6 +27,7 @@ from clip_assets.inference.sources import GONE, MemberNames, expand_braces, piec
 from clip_assets.inference.standalone import Wanted, embed_pieces
 from clip_assets.settings import Inference
 from clip_assets.storage.manifests import Report
+from clip_assets_tests.inference.shards import Meddled, Pair, tar_bytes
 from clip_assets_tests.servers import Bucket, Hub
 from clip_assets_tests.websites import Site
 
@@ -44,13 +45,13 @@ def embed(inference: Inference, encoder: Encoder) -> Embed:
 
 
 @pytest.fixture
-def tars(tmp_path: Path, pair: Any, make_tar: Callable[..., bytes]) -> Path:
+def tars(tmp_path: Path) -> Path:
     """Three tars of ten samples."""
     folder = tmp_path / "tars"
     folder.mkdir()
     for number in range(3):
-        pairs = [pair(10 * number + n) for n in range(10)]
-        (folder / f"{number:05d}.tar").write_bytes(make_tar(pairs, f"{number:05d}"))
+        pairs = [Pair(10 * number + n) for n in range(10)]
+        (folder / f"{number:05d}.tar").write_bytes(tar_bytes(pairs, f"{number:05d}"))
     return folder
 
 
@@ -75,13 +76,13 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
 
 
 def test_a_folder_of_tars_is_embedded_in_order(
-    tars: Path, tmp_path: Path, embed: Embed, encoder: Encoder, pair: Any
+    tars: Path, tmp_path: Path, embed: Embed, encoder: Encoder
 ) -> None:
     output = tmp_path / "out"
     report = embed(tars, output)
     assert (report.rows_in, report.rows_out, report.dropped) == (30, 30, {})
     rows = rows_of(output)
-    assert [row["uid"] for row in rows] == [pair(n).uid for n in range(30)]
+    assert [row["uid"] for row in rows] == [Pair(n).uid for n in range(30)]
     assert sorted(path.name for path in (output / "img_emb").iterdir()) == [
         f"img_emb_{n}.npy" for n in range(3)
     ]
@@ -129,26 +130,22 @@ def test_what_is_not_wanted_is_not_written(tars: Path, tmp_path: Path, embed: Em
         embed(tars, tmp_path / "nothing", image=False, text=False)
 
 
-def test_other_members_and_fields_can_be_named(
-    tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
-) -> None:
+def test_other_members_and_fields_can_be_named(tmp_path: Path, embed: Embed) -> None:
     pairs = [
-        pair(1, extension="picture", fields={"title": "one"}),
-        pair(2, extension="jpg", fields={"title": "two"}),
+        Pair(1, extension="picture", fields={"title": "one"}),
+        Pair(2, extension="jpg", fields={"title": "two"}),
     ]
-    (tmp_path / "a.tar").write_bytes(make_tar(pairs))
+    (tmp_path / "a.tar").write_bytes(tar_bytes(pairs))
     report = embed(tmp_path / "a.tar", tmp_path / "out", names=MemberNames("picture", "title"))
     assert report.dropped == {"missing image": 1}
     assert [row["caption"] for row in rows_of(tmp_path / "out")] == ["one"]
 
 
-def test_a_second_run_does_only_what_changed(
-    tars: Path, tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
-) -> None:
+def test_a_second_run_does_only_what_changed(tars: Path, tmp_path: Path, embed: Embed) -> None:
     output = tmp_path / "out"
     embed(tars, output)
     assert embed(tars, output).figures["pieces_resumed"] == 3
-    (tars / "00001.tar").write_bytes(make_tar([pair(77)]))
+    (tars / "00001.tar").write_bytes(tar_bytes([Pair(77)]))
     report = embed(tars, output)
     assert (report.figures["pieces_resumed"], report.rows_out) == (2, 21)
     assert embed(tars, output, text=False).figures["pieces_resumed"] == 0
@@ -174,15 +171,9 @@ def served(site: Site, hub: Hub, folder: Path, holder: str, version: int, tar: b
 
 @pytest.mark.parametrize("holder", ["mtime", "blob_id", "ETag", "Last-Modified"])
 def test_another_tar_of_the_same_size_is_embedded_again(
-    site: Site,
-    hub: Hub,
-    tmp_path: Path,
-    embed: Embed,
-    pair: Any,
-    make_tar: Callable[..., bytes],
-    holder: str,
+    site: Site, hub: Hub, tmp_path: Path, embed: Embed, holder: str
 ) -> None:
-    first, second = make_tar([pair(1)]), make_tar([pair(2)])
+    first, second = tar_bytes([Pair(1)]), tar_bytes([Pair(2)])
     assert len(first) == len(second)
     embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
     again = embed(served(site, hub, tmp_path, holder, 1, first), tmp_path / "out")
@@ -231,12 +222,10 @@ def test_a_server_that_fails_while_it_is_read_is_told(
             list(piece.samples())
 
 
-def test_a_remote_tar_that_changed_since_it_was_listed_is_told(
-    site: Site, tars: Path, pair: Any, make_tar: Callable[..., bytes]
-) -> None:
+def test_a_remote_tar_that_changed_since_it_was_listed_is_told(site: Site, tars: Path) -> None:
     site.files["/a.tar"] = (tars / "00000.tar").read_bytes()
     (piece,) = pieces_of(f"{site.url}/a.tar", MemberNames())
-    site.files["/a.tar"] = make_tar([pair(1)])
+    site.files["/a.tar"] = tar_bytes([Pair(1)])
     with pytest.raises(SchemaError, match="changed"):
         list(piece.samples())
 
@@ -277,14 +266,12 @@ def test_a_shorter_input_leaves_nothing_of_a_longer_one(
     assert foreign.exists(), "what we did not write is not ours to remove"
 
 
-def test_members_that_are_not_wanted_are_not_read(
-    tmp_path: Path, embed: Embed, pair: Any, make_tar: Callable[..., bytes]
-) -> None:
-    class Film(pair):
+def test_members_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
+    class Film(Pair):
         def members(self, key: str) -> dict[str, bytes]:
             return {"mp4": bytes(64 * 2**20)} | super().members(key)
 
-    (tmp_path / "a.tar").write_bytes(make_tar([Film(1)]))
+    (tmp_path / "a.tar").write_bytes(tar_bytes([Film(1)]))
     (piece,) = pieces_of(str(tmp_path / "a.tar"), MemberNames())
     tracemalloc.start()
     try:
@@ -328,16 +315,10 @@ def test_a_truncated_tar_stops_it_and_what_came_before_stays(
 
 @pytest.mark.parametrize("change", [b"", bytes(10_240)], ids=["replaced", "grown"])
 def test_a_tar_that_changes_while_it_is_read_stops_it(
-    tmp_path: Path,
-    inference: Inference,
-    encoder: Encoder,
-    pair: Any,
-    make_tar: Callable[..., bytes],
-    meddled: Any,
-    change: bytes,
+    tmp_path: Path, inference: Inference, encoder: Encoder, change: bytes
 ) -> None:
     tar = tmp_path / "a.tar"
-    tar.write_bytes(make_tar([pair(n) for n in range(60)]))
+    tar.write_bytes(tar_bytes([Pair(n) for n in range(60)]))
 
     def meddle() -> None:
         other = tmp_path / "b.tar"
@@ -346,7 +327,7 @@ def test_a_tar_that_changes_while_it_is_read_stops_it(
 
     pieces = pieces_of(str(tar), MemberNames())
     with pytest.raises(SchemaError, match=r"a\.tar.*changed while it was read"):
-        embed_pieces(pieces, str(tmp_path / "out"), inference, meddled(encoder, meddle))
+        embed_pieces(pieces, str(tmp_path / "out"), inference, Meddled(encoder, meddle))
     assert not (tmp_path / "out" / "img_emb").exists()
 
 
