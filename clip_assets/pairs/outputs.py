@@ -17,6 +17,7 @@ from clip_assets import schemas
 from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import extra_column
 from clip_assets.storage import tables
+from clip_assets.storage.sql import Database
 
 _KEYS_ROW_GROUP_ROWS = 16_384
 # So that a slice of the keys of many partitions reads little beyond itself.
@@ -71,7 +72,7 @@ class Outputs:
         database: an empty one of the partition, which bounds memory.
     """
 
-    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, database: Database) -> None:
         self.rejects = Rejects(database)
         self.kept = 0
         self._database = database

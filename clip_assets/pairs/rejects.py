@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from clip_assets import schemas
 from clip_assets.storage import tables
-from clip_assets.storage.sql import literal
+from clip_assets.storage.sql import Database, literal
 
 TEXT_BYTES = 500
 """Of a rejected row that are kept."""
@@ -21,7 +20,7 @@ class Rejects:
         database: of the partition.
     """
 
-    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, database: Database) -> None:
         # A cursor of its own: rows may be added while the result of a query is read.
         self._database = database.cursor()
         self._database.execute(

@@ -6,8 +6,6 @@ What is counted is said by ``summary``.
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
-
 from clip_assets.stats.summary import (
     CAPTION_CLASSES,
     KEPT_VALUES,
@@ -53,7 +51,7 @@ def summarize(rows: Path) -> Summary:
         )
 
 
-def _values(database: duckdb.DuckDBPyConnection, value: str) -> dict[str, int]:
+def _values(database: sql.Database, value: str) -> dict[str, int]:
     counts = database.execute(
         f"SELECT coalesce(nullif({value}, '')[:{_VALUE_CHARACTERS}], '(none)') AS value,"
         " count(*) AS rows FROM rows GROUP BY value ORDER BY rows DESC, value"
@@ -61,25 +59,19 @@ def _values(database: duckdb.DuckDBPyConnection, value: str) -> dict[str, int]:
     return frequent(dict(counts), KEPT_VALUES)
 
 
-def _classes(
-    database: duckdb.DuckDBPyConnection, value: str, ends: Sequence[int], where: str
-) -> list[int]:
+def _classes(database: sql.Database, value: str, ends: Sequence[int], where: str) -> list[int]:
     steps = " + ".join(f"({value} >= {end})::INTEGER" for end in ends)
     return _by_number(database, steps, len(ends) + 1, where)
 
 
-def _histogram(
-    database: duckdb.DuckDBPyConnection, name: str, low: float, high: float
-) -> list[int]:
+def _histogram(database: sql.Database, name: str, low: float, high: float) -> list[int]:
     width = (high - low) / SCORE_BINS
     place = f"floor(({name} - {low}) / {width})"
     bins = f"greatest(0, least({SCORE_BINS - 1}, {place}))::INTEGER"
     return _by_number(database, bins, SCORE_BINS, f"isfinite({name})")
 
 
-def _by_number(
-    database: duckdb.DuckDBPyConnection, number: str, count: int, where: str
-) -> list[int]:
+def _by_number(database: sql.Database, number: str, count: int, where: str) -> list[int]:
     counts = dict(
         database.execute(
             f"SELECT {number} AS number, count(*) FROM rows WHERE {where} GROUP BY number"

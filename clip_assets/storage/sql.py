@@ -9,14 +9,19 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
+
+Database: TypeAlias = "duckdb.DuckDBPyConnection"
+"""A connection, for annotations. At run time it is a text: while the interpreter ends, torch keeps
+alive what Dagster's definitions reach, and DuckDB complains of each of its classes among that."""
 
 _PATTERN = re.compile(r"[\[*?]")
 
 
 @contextmanager
-def connection(memory_bytes: int) -> Generator[duckdb.DuckDBPyConnection]:
+def connection(memory_bytes: int) -> Generator[Database]:
     """An in-memory database for the time of the block.
 
     Args:
