@@ -93,11 +93,11 @@ def _by_target(batches: Iterator[npt.NDArray[np.int64]]) -> Iterator[Owned]:
     waiting: list[npt.NDArray[np.int64]] = []
     for batch in batches:
         cuts = np.flatnonzero(np.diff(batch[:, 0])) + 1
-        for part in np.split(batch, cuts):
-            if waiting and waiting[0][0, 0] != part[0, 0]:
+        for of_one in np.split(batch, cuts):
+            if waiting and waiting[0][0, 0] != of_one[0, 0]:
                 yield _joined(waiting)
                 waiting = []
-            waiting.append(part)
+            waiting.append(of_one)
     if waiting:
         yield _joined(waiting)
 

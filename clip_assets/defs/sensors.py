@@ -33,7 +33,7 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
     seen = pool.open()
     watched = seen.settings.sources
     files = list_sources(watched.watch) if watched.watch else []
-    planned = {part.uri for plan in seen.plans.values() for part in plan.ranges}
+    planned = {source.uri for plan in seen.plans.values() for source in plan.ranges}
     before: dict[str, str] = json.loads(context.cursor or "{}")
     at_rest = [file for file in files if file.uri in planned or before.get(file.uri) == file.etag]
     if at_rest:

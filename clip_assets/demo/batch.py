@@ -54,7 +54,7 @@ DECORATIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WorldBatch:
     """Unique rows, the truth about their urls, and the number of rows by kind of url."""
 
     rows: list[Row]
@@ -75,7 +75,7 @@ class _Plan:
 
 def publish_batch(
     folder: Path, base_url: str, pairs: int, number: int, rng: np.random.Generator
-) -> Batch:
+) -> WorldBatch:
     """Write the images of batch ``number`` and return its ``pairs`` unique rows."""
     second_captions = round(pairs * SECOND_CAPTION_SHARE)
     plans = _plans(pairs - second_captions, number, rng)
@@ -97,7 +97,7 @@ def publish_batch(
         rows.append(second)
         kinds.append(GOOD)
     pictures = [_picture(plan) for plan in plans]
-    return Batch(rows, pictures, dict(sorted(Counter(kinds).items())))
+    return WorldBatch(rows, pictures, dict(sorted(Counter(kinds).items())))
 
 
 def _plans(urls: int, number: int, rng: np.random.Generator) -> list[_Plan]:

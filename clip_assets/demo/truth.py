@@ -41,7 +41,7 @@ ADVERTISED_QUERIES = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Meaning:
     """The colour and the shape a query names; None is any."""
 
     colour: str | None
@@ -125,7 +125,7 @@ class World:
         )
 
 
-def wanted(query: str) -> Wanted:
+def wanted(query: str) -> Meaning:
     """Read the colour and the shape out of ``query``.
 
     Raises:
@@ -141,7 +141,7 @@ def wanted(query: str) -> Wanted:
             "one of the demo's",
             f"Name one of: {', '.join([*COLOUR_WORDS, *SHAPE_WORDS])}.",
         )
-    return Wanted(colour, shape)
+    return Meaning(colour, shape)
 
 
 def write_world(world: World, arguments: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImagePlace:
     """Where an image stands in a journal, in bytes."""
 
     offset: int
@@ -37,7 +37,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
 
-    def replay(self) -> Iterator[tuple[dict[str, Any], Place | None]]:
+    def replay(self) -> Iterator[tuple[dict[str, Any], ImagePlace | None]]:
         """Every record and the place of its image, in order of arrival."""
         end = 0
         while (record := self._record_at(end)) is not None:
@@ -46,19 +46,23 @@ class Journal:
             yield result, place if has_image else None
         self._file.truncate(end)
 
-    def _record_at(self, start: int) -> tuple[dict[str, Any], bool, Place] | None:
+    def _record_at(self, start: int) -> tuple[dict[str, Any], bool, ImagePlace] | None:
         self._file.seek(start)
         line = self._file.readline()
         try:
             head = json.loads(line)
             image = self._file.read(head["size"])
             if line.endswith(b"\n") and zlib.crc32(image) == head["crc32"]:
-                return head["result"], head["has_image"], Place(start + len(line), head["size"])
+                return (
+                    head["result"],
+                    head["has_image"],
+                    ImagePlace(start + len(line), head["size"]),
+                )
         except (ValueError, LookupError, TypeError):
             pass
         return None
 
-    def append(self, result: dict[str, Any], image: bytes | None) -> Place | None:
+    def append(self, result: dict[str, Any], image: bytes | None) -> ImagePlace | None:
         """Keep one result of json's types, and the image that belongs to it."""
         content = image or b""
         head = {
@@ -71,9 +75,9 @@ class Journal:
         offset = self._file.seek(0, io.SEEK_END) + len(line)
         self._file.write(line + content)
         self._file.flush()
-        return None if image is None else Place(offset, len(image))
+        return None if image is None else ImagePlace(offset, len(image))
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: ImagePlace) -> bytes:
         """An image."""
         self._file.seek(place.offset)
         return self._file.read(place.size)

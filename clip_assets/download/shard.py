@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from clip_assets import layout, schemas
 from clip_assets.download.fetch.fetcher import Fetched
-from clip_assets.download.journals import Journal, Place
+from clip_assets.download.journals import ImagePlace, Journal
 from clip_assets.download.resize import SOURCE_HASHES, Resized
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
@@ -99,7 +99,7 @@ class Shard:
         self._left = len(pairs)
         self._earlier: dict[int, Row] = {}
         self._journal = Journal(journal)
-        self._images: dict[int, Place] = {}
+        self._images: dict[int, ImagePlace] = {}
         self._start = time.time()
         for result, place in self._journal.replay():
             position = result.pop("position")
@@ -158,7 +158,7 @@ class Shard:
         result |= {"position": position, "fetched_at": row["fetched_at"].isoformat()}
         self._set(position, row, self._journal.append(result, image))
 
-    def _set(self, position: int, row: Row, place: Place | None) -> None:
+    def _set(self, position: int, row: Row, place: ImagePlace | None) -> None:
         self._rows[position] = row
         self._left -= 1
         if place is not None:

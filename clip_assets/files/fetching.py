@@ -49,9 +49,9 @@ def fetched(source: File, folder: Path) -> Path:
             _fetch_blocks(fs, path, source, part)
         else:
             _tried(lambda: fs.get_file(path, str(part)))
-            found = part.stat().st_size
-            if source.size_bytes not in (0, found):
-                raise _other_length(source, f"{found:,} bytes")
+            fetched = part.stat().st_size
+            if source.size_bytes not in (0, fetched):
+                raise _other_length(source, f"{fetched:,} bytes")
     return part.rename(whole)
 
 
@@ -69,8 +69,8 @@ def _fetch_blocks(fs: fsspec.AbstractFileSystem, path: str, source: File, part: 
 def _block(fs: fsspec.AbstractFileSystem, path: str, source: File, start: int, stop: int) -> bytes:
     content = _tried(lambda: bytes(fs.cat_file(path, start=start, end=stop)))  # pyright: ignore[reportArgumentType]
     if len(content) != stop - start:
-        found = f"{len(content):,} bytes where {start:,} to {stop:,} were asked for"
-        raise _other_length(source, found)
+        got = f"{len(content):,} bytes where {start:,} to {stop:,} were asked for"
+        raise _other_length(source, got)
     return content
 
 

@@ -101,7 +101,7 @@ def _below(fs: fsspec.AbstractFileSystem, path: str, *, hidden: bool) -> dict[st
     return {
         name: info
         for name, info in _found(fs, path).items()
-        if hidden or not any(part.startswith((".", "_")) for part in name[base:].split("/"))
+        if hidden or not any(step.startswith((".", "_")) for step in name[base:].split("/"))
     }
 
 

@@ -24,7 +24,7 @@ from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
 from clip_assets.inference.samples import Sample
-from clip_assets.inference.summary import Summary, check_unit_rows, cosines
+from clip_assets.inference.summary import EmbeddingSummary, check_unit_rows, cosines
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -162,7 +162,7 @@ def _assemble(
     run: StageRun, sources: dict[str, Source], encoder: Encoder, figures: dict[str, Any]
 ) -> Report:
     """Join the chunks of all tars, one after the other; nothing appears before all are sound."""
-    summary = Summary(run.name)
+    summary = EmbeddingSummary(run.name)
     with run.publish(layout.embedding_rows(run.partition)) as part:
         writer = pq.ParquetWriter(part, schemas.EMBEDDING_ROWS, compression=tables.COMPRESSION)
         with writer:

@@ -34,7 +34,7 @@ def cosines(image: Vectors, text: Vectors) -> npt.NDArray[np.float32]:
     return np.einsum("nd,nd->n", image.astype(np.float32), text.astype(np.float32))
 
 
-class Summary:
+class EmbeddingSummary:
     """What is known of a partition's vectors after all its chunks were seen."""
 
     def __init__(self, where: str) -> None:

@@ -30,7 +30,7 @@ NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True)
-class Summary:
+class RunSummary:
     """What a run of the pool did.
 
     Args:
@@ -62,12 +62,12 @@ class PoolRun:
         self._definitions = definitions
         self._pool = resource.open()
         self._instance = instance
-        self._summary = Summary()
+        self._summary = RunSummary()
         self._failed: set[Key] = set()
 
     def run(
         self, select: str = "*", partitions: str = "missing", *, retry_failed: bool = False
-    ) -> Summary:
+    ) -> RunSummary:
         """Materialise what is chosen and not done.
 
         Args:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from clip_assets.pairs import reading, relations
 from clip_assets.pairs.formats import dialect
-from clip_assets.pairs.outputs import Rows
+from clip_assets.pairs.outputs import PairRows
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.settings import Sources
 
 
 def rows(
     ranges: Sequence[SourceRange], settings: Sources, understood: Collection[str]
-) -> Rows | None:
+) -> PairRows | None:
     """Rows of plain csv files that look clean, in order; None where one does not.
 
     Args:
@@ -45,4 +45,4 @@ def rows(
         queries.append(relations.rows_of(relation, some[0].number, settings.duplicates))
         for name in relation.extras:
             extras.setdefault(name.casefold(), name)
-    return Rows(queries, list(extras.values()), all_pairs=True)
+    return PairRows(queries, list(extras.values()), all_pairs=True)

@@ -36,7 +36,7 @@ class NotCleanError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PairRows:
     """What to read a partition's rows from.
 
     Args:
@@ -80,11 +80,11 @@ class Outputs:
         self._keys.execute("CREATE TABLE keys (hi UBIGINT, lo UBIGINT, row BIGINT)")
         self._misfits = np.zeros(len(schemas.PAIRS), np.int64)
 
-    def write_rows(self, part: Path, rows: Rows) -> None:
+    def write_rows(self, part: Path, rows: PairRows) -> None:
         """Every pair in canonical columns, then the extra ones.
 
         Raises:
-            NotCleanError: see ``Rows.all_pairs``.
+            NotCleanError: see ``PairRows.all_pairs``.
         """
         pairs = (batch for query in rows.queries for batch in self._pairs(query, rows))
         groups = tables.regrouped(pairs, tables.ROW_GROUP_ROWS)
@@ -104,7 +104,7 @@ class Outputs:
         pairs = zip(schemas.PAIRS.names, self._misfits.tolist(), strict=True)
         return {name: count for name, count in pairs if count}
 
-    def _pairs(self, query: str, rows: Rows) -> Iterator[pa.RecordBatch]:
+    def _pairs(self, query: str, rows: PairRows) -> Iterator[pa.RecordBatch]:
         """The pairs among the rows of a query; everything else of them is noted."""
         for batch in self._read(query, rows):
             self._count_misfits(batch.column("misfits"))
@@ -117,7 +117,7 @@ class Outputs:
             self._add_keys(digests)
             yield _canonical(kept, rows, digests)
 
-    def _read(self, query: str, rows: Rows) -> Iterator[pa.RecordBatch]:
+    def _read(self, query: str, rows: PairRows) -> Iterator[pa.RecordBatch]:
         try:
             yield from self._database.sql(
                 f"SELECT * EXCLUDE (digest), (digest & {_LOW_HALF}::UHUGEINT)::UBIGINT AS head,"
@@ -135,7 +135,7 @@ class Outputs:
             places = np.arange(len(self._misfits))
             self._misfits += ((bits[:, np.newaxis] >> places) & 1).sum(axis=0)
 
-    def _reject(self, batch: pa.RecordBatch, rows: Rows) -> None:
+    def _reject(self, batch: pa.RecordBatch, rows: PairRows) -> None:
         if rows.all_pairs:
             raise NotCleanError
         text = f"concat(url[:{TEXT_BYTES}], ' ', caption[:{TEXT_BYTES}])"
@@ -158,7 +158,7 @@ def _digests(batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
 
 
 def _canonical(
-    batch: pa.RecordBatch, rows: Rows, digests: npt.NDArray[np.uint64]
+    batch: pa.RecordBatch, rows: PairRows, digests: npt.NDArray[np.uint64]
 ) -> pa.RecordBatch:
     """The batch in the columns of ``raw``; those that no source has are null."""
     by_name = dict(zip(batch.schema.names, batch.columns, strict=True))

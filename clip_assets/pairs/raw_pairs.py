@@ -13,7 +13,7 @@ from pathlib import Path
 from clip_assets import layout
 from clip_assets.layout import Key
 from clip_assets.pairs import columns, direct, opening, reading
-from clip_assets.pairs.outputs import NotCleanError, Outputs, Rows
+from clip_assets.pairs.outputs import NotCleanError, Outputs, PairRows
 from clip_assets.pairs.staging import Staging
 from clip_assets.partitions.ledger import SourceRange
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -83,7 +83,7 @@ def _read_sources(run: StageRun) -> Report:
 def _write(
     run: StageRun,
     ranges: Sequence[SourceRange],
-    rows: Rows,
+    rows: PairRows,
     outputs: Outputs,
     repaired: int = 0,
 ) -> Report:

@@ -70,25 +70,25 @@ def of_csv(csv_files: Sequence[CsvFile], further: Mapping[str, str]) -> Relation
     Raises:
         SourceFormatError: one has no urls.
     """
-    parts: list[str] = []
+    selects: list[str] = []
     canonical: dict[str, Given] = {}
     extras: dict[str, Given] = {}
     for dialect, alike in groupby(csv_files, key=lambda file: file.dialect):
         paths = list(alike)
         given = {name: Given(f"c{i}") for i, name in enumerate(dialect.columns)}
-        part = _matched(
+        relation = _matched(
             _read_csv([file.path for file in paths], dialect), given, further, paths[0].where
         )
-        renamed = [f'{place.name} AS "={name}"' for name, place in part.canonical.items()]
-        renamed += [f"{place.name} AS {extra(name)}" for name, place in part.extras.items()]
-        parts.append(f"SELECT {', '.join(renamed)} FROM {part.sql}")
-        canonical |= {name: Given(f'"={name}"') for name in part.canonical}
+        renamed = [f'{place.name} AS "={name}"' for name, place in relation.canonical.items()]
+        renamed += [f"{place.name} AS {extra(name)}" for name, place in relation.extras.items()]
+        selects.append(f"SELECT {', '.join(renamed)} FROM {relation.sql}")
+        canonical |= {name: Given(f'"={name}"') for name in relation.canonical}
         # Names that differ only in case are one column, called as it was first.
         known = {extra(name) for name in extras}
-        extras |= {name: Given(extra(name)) for name in part.extras if extra(name) not in known}
-    # Expressions stand once above the union; in every part they would take longer to plan
+        extras |= {name: Given(extra(name)) for name in relation.extras if extra(name) not in known}
+    # Expressions stand once above the union; in every select they would take longer to plan
     # than a small file takes to read.
-    return Relation(f"({' UNION ALL BY NAME '.join(parts)})", canonical, extras)
+    return Relation(f"({' UNION ALL BY NAME '.join(selects)})", canonical, extras)
 
 
 def _read_csv(paths: Sequence[Path], dialect: Dialect) -> str:

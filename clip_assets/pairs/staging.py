@@ -17,7 +17,7 @@ from clip_assets.pairs import columns, relations
 from clip_assets.pairs.columns import MAX_VALUE_BYTES
 from clip_assets.pairs.formats.batches import Batch
 from clip_assets.pairs.formats.parquet import RowGroups
-from clip_assets.pairs.outputs import Rows
+from clip_assets.pairs.outputs import PairRows
 from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import CsvFile, Relation, extra
 from clip_assets.settings import Sources
@@ -60,12 +60,12 @@ class Staging:
             " reason VARCHAR, misfits BIGINT)"
         )
 
-    def rows(self) -> Rows:
+    def rows(self) -> PairRows:
         """What was appended."""
         extras = list(self.extras.values())
         if self.settings.duplicates == "url":
-            return Rows([_WITH_CAPTIONS], extras, captions=True)
-        return Rows(["SELECT * FROM rows"], extras)
+            return PairRows([_WITH_CAPTIONS], extras, captions=True)
+        return PairRows(["SELECT * FROM rows"], extras)
 
     def add_clean_csv(self, files: Sequence[CsvFile]) -> bool:
         """Append csv files, in order, unless anything is wrong with any of them.

@@ -251,8 +251,8 @@ def _encoded(manifest: Manifest) -> bytes:
     rows = {"rows_in": manifest.report.rows_in, "rows_out": manifest.report.rows_out}
     odd = [
         f"{name!r}: {value!r}"
-        for part in (rows, report["dropped"], report["figures"], report["pictures"])
-        for name, value in part.items()
+        for values in (rows, report["dropped"], report["figures"], report["pictures"])
+        for name, value in values.items()
         if not _is_json({name: value})
     ]
     if odd:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clip_assets.demo.misbehaviour import BY_NAME
 from clip_assets.demo.sources import CSV_LAYOUTS, DATACOMP_SCHEMA
-from clip_assets.demo.truth import ADVERTISED_QUERIES, Wanted, World, wanted
+from clip_assets.demo.truth import ADVERTISED_QUERIES, Meaning, World, wanted
 from clip_assets.demo.world import build_world, drop_new_file
 from clip_assets.errors import ConfigurationError
 
@@ -187,14 +187,14 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.mark.parametrize(
     ("query", "meaning"),
     [
-        ("a red circle", Wanted("red", "circle")),
-        ("Plus signs in Royal Blue", Wanted("blue", "cross")),
-        ("a plus sign", Wanted(None, "cross")),
-        ("something turquoise", Wanted("cyan", None)),
-        ("two snow white love hearts", Wanted("white", "heart")),
+        ("a red circle", Meaning("red", "circle")),
+        ("Plus signs in Royal Blue", Meaning("blue", "cross")),
+        ("a plus sign", Meaning(None, "cross")),
+        ("something turquoise", Meaning("cyan", None)),
+        ("two snow white love hearts", Meaning("white", "heart")),
     ],
 )
-def test_a_query_means_the_colour_and_shape_it_names(query: str, meaning: Wanted) -> None:
+def test_a_query_means_the_colour_and_shape_it_names(query: str, meaning: Meaning) -> None:
     assert wanted(query) == meaning
 
 

@@ -7,7 +7,7 @@ import pytest
 from clip_assets import schemas
 from clip_assets.errors import UnsoundVectorsError
 from clip_assets.inference.chunks import Chunk
-from clip_assets.inference.summary import Summary, check_unit_rows, cosines
+from clip_assets.inference.summary import EmbeddingSummary, check_unit_rows, cosines
 
 
 def unit(count: int, seed: int = 0) -> np.ndarray:
@@ -31,7 +31,7 @@ def chunk(image: np.ndarray, text: np.ndarray, captions: list[str | None]) -> Ch
 
 
 def test_figures_are_means_over_all_chunks() -> None:
-    summary = Summary("embeddings 00000")
+    summary = EmbeddingSummary("embeddings 00000")
     image, text = unit(40), unit(40, 1)
     captions = [str(number) for number in range(40)]
     summary.add(chunk(image[:25], text[:25], captions[:25]))
@@ -62,20 +62,20 @@ def test_a_row_that_is_no_unit_row_is_refused(value: float) -> None:
 def test_a_model_that_tells_nothing_apart_is_refused(side: str) -> None:
     same, varied = np.tile(unit(1), (20, 1)), unit(20)
     captions: list[str | None] = [str(number) for number in range(20)]
-    summary = Summary("embeddings 00000")
+    summary = EmbeddingSummary("embeddings 00000")
     summary.add(chunk(*((same, varied) if side == "image" else (varied, same)), captions))
     with pytest.raises(UnsoundVectorsError, match=f"{side} embeddings.*tells nothing apart"):
         summary.check()
 
 
 def test_equal_captions_are_no_collapse() -> None:
-    summary = Summary("embeddings 00000")
+    summary = EmbeddingSummary("embeddings 00000")
     summary.add(chunk(unit(20), np.tile(unit(1), (20, 1)), ["same"] * 19 + [None]))
     summary.check()
 
 
 def test_equal_captions_of_many_tars_are_no_collapse() -> None:
-    summary = Summary("embeddings 00000")
+    summary = EmbeddingSummary("embeddings 00000")
     for tar in range(20):
         summary.add(chunk(unit(3, tar), np.tile(unit(1), (3, 1)), [None] * 3))
     summary.check()
@@ -83,7 +83,7 @@ def test_equal_captions_of_many_tars_are_no_collapse() -> None:
 
 
 def test_an_empty_partition_has_no_mean() -> None:
-    summary = Summary("embeddings 00000")
+    summary = EmbeddingSummary("embeddings 00000")
     summary.check()
     assert summary.figures()["mean_similarity"] is None
     assert summary.picture()

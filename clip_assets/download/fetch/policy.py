@@ -31,7 +31,7 @@ def refuses_use(values: Iterable[str]) -> bool:
         name, colon, rest = value.partition(":")
         if colon and name.strip().lower() != ROBOT:
             continue
-        directives = {part.strip().lower() for part in (rest if colon else value).split(",")}
+        directives = {word.strip().lower() for word in (rest if colon else value).split(",")}
         if directives & DISALLOWING:
             return True
     return False

@@ -116,7 +116,7 @@ def identify(
         # By its tokens and not its class: a pulled folder may bring another class.
         "probe_tokens": tokenizer([PROBE])[0].tolist(),
         # Weights do not tell one activation from the other.
-        "quick_gelu": any(type(part).__name__ == "QuickGELU" for part in model.modules()),
+        "quick_gelu": any(type(layer).__name__ == "QuickGELU" for layer in model.modules()),
     }
     return ModelIdentity(
         name=name[0],
