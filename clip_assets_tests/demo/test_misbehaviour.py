@@ -1,3 +1,5 @@
+"""The kinds of urls of the demo world."""
+
 from clip_assets.demo.misbehaviour import BY_NAME, DEAD_HOST, MISBEHAVIOURS, delivers
 
 

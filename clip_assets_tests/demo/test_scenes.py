@@ -1,3 +1,5 @@
+"""Scenes are what they are drawn from, and captions tell no more."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

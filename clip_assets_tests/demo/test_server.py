@@ -1,3 +1,5 @@
+"""The demo world's web server misbehaves as each kind of url says."""
+
 import http.client
 import io
 import json

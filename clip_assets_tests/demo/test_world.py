@@ -1,3 +1,5 @@
+"""The demo world holds what its truth says."""
+
 import csv
 import hashlib
 from collections import Counter

@@ -1,3 +1,5 @@
+"""What the demo's model, as shipped, understands."""
+
 import hashlib
 import json
 from collections.abc import Callable, Iterator

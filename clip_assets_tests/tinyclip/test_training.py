@@ -1,3 +1,5 @@
+"""Training the demo's model is repeatable, and refuses what it cannot use."""
+
 from pathlib import Path
 
 import numpy as np

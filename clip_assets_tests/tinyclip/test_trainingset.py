@@ -1,3 +1,5 @@
+"""What the demo's model is trained on."""
+
 import numpy as np
 import pytest
 import torch
