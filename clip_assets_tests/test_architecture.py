@@ -93,26 +93,6 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
     }
 
 
-def _reads_figures(node: ast.AST) -> bool:
-    """Whether an expression takes one of a report's figures."""
-    match node:
-        case ast.Subscript(value=ast.Attribute(attr="figures")):
-            return True
-        case ast.Attribute(value=ast.Attribute(attr="figures"), attr="get" | "items" | "values"):
-            return True
-    return False
-
-
-def test_no_stage_reads_figures() -> None:
-    """They are for people: a stage reads files and the counts that must add up."""
-    readers = {
-        part_of(path)
-        for path in MODULES
-        if any(_reads_figures(node) for node in ast.walk(ast.parse(path.read_text())))
-    }
-    assert readers == {"commands", "orchestration"}
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_are_small(path: Path) -> None:
     # The layout is one contract, read from top to bottom.

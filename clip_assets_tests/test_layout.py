@@ -101,6 +101,14 @@ def test_a_path_is_held_whole(values: dict[str, object], around: str) -> None:
         assert not kind.holds(path.replace(".", "x"))
 
 
+@pytest.mark.parametrize("kind", layout.ARTIFACTS, ids=lambda kind: kind.name)
+def test_a_value_is_one_part_of_a_path(kind: Artifact[...]) -> None:
+    for name in inspect.signature(kind).parameters:
+        if isinstance(VALUES[name], str):
+            assert kind.holds(filled(kind, VALUES | {name: "a"}))
+            assert not kind.holds(filled(kind, VALUES | {name: "a/b"}))
+
+
 @given(values=any_values)
 def test_what_the_store_keeps_for_itself_is_no_artifact(values: dict[str, object]) -> None:
     more = VALUES | values

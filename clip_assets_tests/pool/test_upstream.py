@@ -4,7 +4,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.pool.upstream import Upstream, upstream
-from clip_assets.storage.manifests import Failure
+from clip_assets.storage.manifests import Failure, Manifest, Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 
@@ -42,10 +42,11 @@ def test_keys_are_those_of_the_axis(made: MadeUp) -> None:
 
 def test_manifests_are_read_together(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = made.plan(*range(5))
-    names = (layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS)
-    for name in names:
-        for key in keys:
-            made.make(name, key, 1, {})
+    for key in keys:
+        made.make(layout.IMAGE_SHARDS, key, 1, {})
+        made.pool.catalog.put(
+            Manifest(layout.EMBEDDINGS, key, "1", {}, [], Report(1, 1), 0.1, 1, "now")
+        )
     read: list[str] = []
     read_bytes = Store.read_bytes
 
@@ -54,6 +55,5 @@ def test_manifests_are_read_together(made: MadeUp, monkeypatch: pytest.MonkeyPat
         return read_bytes(store, path)
 
     monkeypatch.setattr(Store, "read_bytes", noted)
-    assert upstream(made.pool, layout.EMBEDDINGS).missing == keys
-    assert upstream(made.pool, layout.IMAGE_SHARDS).done == keys
-    assert read == []
+    assert upstream(made.pool, layout.EMBEDDINGS).stale == keys
+    assert [path for path in read if path.startswith("manifests/")] == []
