@@ -1,6 +1,7 @@
 """Documents that can be wrong are generated, or compared with the code."""
 
 import inspect
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -24,6 +25,12 @@ from clip_assets_tests.test_architecture import LAYERS
 TOP = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = [*TOP, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 DECISIONS = sorted((CHECKOUT / "docs/decisions").glob("0*.md"))
+NEW = {"clip_assets/metadata/aesthetic_scores.py", "clip_assets/defs/aesthetics.py"}
+"""Files of the example of a new asset."""
+
+SETTINGS = {"download", "inference", "index"}
+"""Sections of the settings, and packages: a name in one of them may be a setting."""
+
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
@@ -48,6 +55,20 @@ def test_links_lead_somewhere(page: Path) -> None:
             titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert heading in anchors, f"{target}#{heading}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    files = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
+    roots = (CHECKOUT, CHECKOUT / "clip_assets", CHECKOUT / "clip_assets/settings", page.parent)
+    lost = [name for name in files if not any((root / name).exists() for root in roots)]
+    assert [name for name in lost if name not in NEW] == []
+    package = {path.stem for path in (CHECKOUT / "clip_assets").iterdir()}
+    for name in re.findall(r"`(\w+(?:\.\w+)+)`", text):
+        first, *_, last = name.split(".")
+        if first in package - SETTINGS and last not in ("py", "yaml", "json"):
+            assert pkgutil.resolve_name(f"clip_assets.{name}") is not None
 
 
 def test_every_page_is_linked() -> None:
