@@ -245,9 +245,11 @@ def steps(images: list[bytes], table, bundle: Path) -> dict[str, float]:
 
     from clip_assets.download.fetch.fetcher import open_fetcher
     from clip_assets.download.resize import ImageResizer
-    from clip_assets.settings import Download
+    from clip_assets.settings import DownloadSettings
 
-    settings = Download(allow_hosts=["127.0.0.0/8"], per_host=CONCURRENCY, concurrency=CONCURRENCY)
+    settings = DownloadSettings(
+        allow_hosts=["127.0.0.0/8"], per_host=CONCURRENCY, concurrency=CONCURRENCY
+    )
     resize = ImageResizer(settings)
     pair = {"face_bboxes": None}
     cv2.setNumThreads(1)

@@ -61,8 +61,8 @@ start = time.monotonic()
 from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.inference.sources import MemberNames, pieces_of
 from clip_assets.inference.standalone import embed_pieces
-from clip_assets.settings import Inference
-settings = Inference(model=sys.argv[1], pretrained=sys.argv[2])
+from clip_assets.settings import InferenceSettings
+settings = InferenceSettings(model=sys.argv[1], pretrained=sys.argv[2])
 encoder = load_encoder(settings)
 loaded = time.monotonic() - start
 report = embed_pieces(pieces_of(sys.argv[3], MemberNames()), sys.argv[4], settings, encoder)
@@ -75,8 +75,8 @@ from pathlib import Path
 from clip_assets.inference import samples
 from clip_assets.webdataset.read import read_tar
 from clip_assets.encoders.openclip.loading import load_encoder
-from clip_assets.settings import Inference
-settings = Inference(model=sys.argv[1], pretrained=sys.argv[2])
+from clip_assets.settings import InferenceSettings
+settings = InferenceSettings(model=sys.argv[1], pretrained=sys.argv[2])
 encoder = load_encoder(settings, "cpu")
 encoder.begin_work()
 members = []

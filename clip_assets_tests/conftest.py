@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests import models, servers
@@ -102,15 +102,15 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def inference(model_folder: Path) -> Inference:
+def inference(model_folder: Path) -> InferenceSettings:
     """Settings of the small model, exact and in small batches."""
-    return Inference(
+    return InferenceSettings(
         model=f"local-dir:{model_folder}", precision="fp32", batch_size=8, decode_threads=2
     )
 
 
 @pytest.fixture(scope="session")
-def encoder(inference: Inference) -> Encoder:
+def encoder(inference: InferenceSettings) -> Encoder:
     """The small model, loaded."""
     from clip_assets.encoders.openclip.loading import load_encoder
 

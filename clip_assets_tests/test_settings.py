@@ -24,7 +24,7 @@ def write(root: Path, content: object) -> None:
 def test_defaults_hold_without_a_file(root: Path) -> None:
     found = settings.load(str(root))
     assert found.root == str(root)
-    assert found.download == settings.Download()
+    assert found.download == settings.DownloadSettings()
 
 
 def test_environment_wins_over_the_file_setting_by_setting(

@@ -8,7 +8,7 @@ import click
 
 from clip_assets import settings
 from clip_assets.commands.options import as_json, pool_options
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 
 def named(model: str) -> tuple[str, str | None]:
@@ -92,7 +92,9 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
         click.echo(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
 
 
-def _chosen(inference: Inference, model: str | None, batch_size: int | None) -> Inference:
+def _chosen(
+    inference: InferenceSettings, model: str | None, batch_size: int | None
+) -> InferenceSettings:
     changes: dict[str, object] = {}
     if model is not None:
         changes["model"], changes["pretrained"] = named(model)

@@ -26,7 +26,7 @@ from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage.manifests import Output, Report
 
 OUTPUT_SETTINGS = {
@@ -140,7 +140,7 @@ def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Output]) -> bool:
 
 
 def read_shards(
-    file: Path, numbers: Iterable[int], settings: Download, journals: Mapping[int, Path]
+    file: Path, numbers: Iterable[int], settings: DownloadSettings, journals: Mapping[int, Path]
 ) -> Iterator[Shard]:
     """Shards of a partition's pairs, each read when its turn comes.
 

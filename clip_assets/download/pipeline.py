@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from clip_assets.download.fetch.fetcher import Fetcher, open_fetcher
 from clip_assets.download.resize import ImageResizer
 from clip_assets.download.shard import Shard
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 OPEN_SHARDS = 3
 """Shards in progress at once."""
@@ -26,7 +26,9 @@ OPEN_SHARDS = 3
 _Token = tuple[Shard, int]
 
 
-def download(shards: Iterable[Shard], settings: Download, publish: Callable[[Shard], None]) -> None:
+def download(
+    shards: Iterable[Shard], settings: DownloadSettings, publish: Callable[[Shard], None]
+) -> None:
     """Fetch and resize every pair of the shards and publish each shard when it is complete.
 
     Args:
@@ -44,7 +46,7 @@ def download(shards: Iterable[Shard], settings: Download, publish: Callable[[Sha
 
 
 class _Pipeline:
-    def __init__(self, settings: Download, publish: Callable[[Shard], None]) -> None:
+    def __init__(self, settings: DownloadSettings, publish: Callable[[Shard], None]) -> None:
         self._settings = settings
         self._publish = publish
         self._places = asyncio.Semaphore(OPEN_SHARDS)
@@ -107,5 +109,5 @@ class _Pipeline:
         self._places.release()
 
 
-def _open(settings: Download) -> AbstractAsyncContextManager[Fetcher[_Token]]:
+def _open(settings: DownloadSettings) -> AbstractAsyncContextManager[Fetcher[_Token]]:
     return open_fetcher(settings)

@@ -27,7 +27,7 @@ from PIL import Image
 from clip_assets.download.fetch.faults import one_line
 from clip_assets.errors import ConfigurationError
 from clip_assets.files.images import FORMATS
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 if TYPE_CHECKING:
     from clip_assets.download.scaling import Blur, Scaled
@@ -80,7 +80,7 @@ class ImageResizer:
         ConfigurationError: settings that do not go together.
     """
 
-    def __init__(self, settings: Download) -> None:
+    def __init__(self, settings: DownloadSettings) -> None:
         # cv2 takes a second to import, which whoever only loads the code location is spared.
         from clip_assets.download import scaling
 

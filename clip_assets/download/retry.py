@@ -17,7 +17,7 @@ from clip_assets.layout import Key
 from clip_assets.pool.asset import Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, current, materialize
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest, Output, Report
 from clip_assets.storage.store import Store
@@ -63,7 +63,7 @@ def _work(run: StageRun) -> Report:
     return fetch_shards(run, unchanged)
 
 
-def _due(store: Store, partition: Key, manifest: Manifest, settings: Download) -> Due:
+def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSettings) -> Due:
     """What may be fetched again: transient, not too often tried, old enough."""
     latest = datetime.now(UTC) - timedelta(seconds=settings.retry_age_s)
     columns = ["error_class", "attempts", "fetched_at"]

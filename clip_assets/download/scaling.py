@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 Pixels = npt.NDArray[Any]
 """(height, width) or (height, width, channels in the order BGR), uint8; a file may bring uint16."""
@@ -66,7 +66,7 @@ class Scaler:
         blur: for the boxes of faces.
     """
 
-    def __init__(self, settings: Download, blur: Blur | None) -> None:
+    def __init__(self, settings: DownloadSettings, blur: Blur | None) -> None:
         self._settings = settings
         self._blur = blur
         self._parameters = [QUALITIES[settings.encode_format], settings.encode_quality]

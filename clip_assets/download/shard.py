@@ -21,7 +21,7 @@ from clip_assets.download.journals import ImagePlace, Journal
 from clip_assets.download.resize import SOURCE_HASHES, Resized
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage import tables
 from clip_assets.webdataset.write import end_tar, write_member
 
@@ -53,13 +53,13 @@ def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
     )
 
 
-def kept_columns(settings: Download) -> list[str]:
+def kept_columns(settings: DownloadSettings) -> list[str]:
     """Columns of the pairs, besides uid, caption and url, that samples keep."""
     boxes = ["face_bboxes"] if settings.blur_faces else []
     return list(dict.fromkeys(settings.save_additional_columns + boxes))
 
 
-def pair_columns(settings: Download, present: list[str]) -> list[str]:
+def pair_columns(settings: DownloadSettings, present: list[str]) -> list[str]:
     """Columns of the pairs that a shard is made from.
 
     Args:
@@ -86,7 +86,7 @@ class Shard:
         number: int,
         pairs: list[Row],
         columns: pa.Schema,
-        settings: Download,
+        settings: DownloadSettings,
         journal: Path | None = None,
     ) -> None:
         self.number = number
@@ -225,7 +225,7 @@ class Shard:
         }
 
 
-def _columns(pairs: pa.Schema, settings: Download) -> tuple[pa.Schema, pa.Schema]:
+def _columns(pairs: pa.Schema, settings: DownloadSettings) -> tuple[pa.Schema, pa.Schema]:
     """Columns of a shard's rows: img2dataset's in its order, then those of ours.
 
     Its order has additional columns before the caption, and EXIF and hash at the end if wanted.

@@ -11,7 +11,7 @@ from typing import Any
 from clip_assets import layout
 from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.errors import MissingArtifactError, ModelMismatchError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
 
@@ -19,7 +19,7 @@ DEMO = "demo"
 """Name of the model that the package ships."""
 
 
-def model_name(settings: Inference) -> tuple[str, str | None]:
+def model_name(settings: InferenceSettings) -> tuple[str, str | None]:
     """Name and pretrained tag as an identity holds them; folders and the demo have no tag."""
     whole = settings.model == DEMO or settings.model.startswith(("local-dir:", "hf-hub:"))
     return settings.model, None if whole else settings.pretrained
@@ -68,7 +68,7 @@ def read_identity(store: Store) -> ModelIdentity | None:
     return ModelIdentity(**record["identity"]) if record else None
 
 
-def expected_identity(store: Store, settings: Inference) -> str:
+def expected_identity(store: Store, settings: InferenceSettings) -> str:
     """Digest that a run with these settings would put into a partition's inputs.
 
     Known without loading a model where the store has met the settings' model; otherwise a

@@ -20,7 +20,7 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import Upstream, upstream
-from clip_assets.settings import Index
+from clip_assets.settings import IndexSettings
 from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def content(pool: Pool, partition: PartitionKey) -> Content:
     return Content(partition, digest, segment.report.rows_out)
 
 
-def _refuse(segments: Upstream, settings: Index) -> None:
+def _refuse(segments: Upstream, settings: IndexSettings) -> None:
     absent = segments.missing + segments.stale
     select = f"clip-assets run --select '*{layout.INDEX_SEGMENTS}'"
     if absent and settings.missing_partitions == "refuse":

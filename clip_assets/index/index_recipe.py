@@ -19,7 +19,7 @@ from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
-from clip_assets.settings import Index
+from clip_assets.settings import IndexSettings
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
@@ -117,7 +117,7 @@ INDEX_RECIPE = Asset(
 )
 
 
-def _settings_digest(settings: Index) -> str:
+def _settings_digest(settings: IndexSettings) -> str:
     chosen = settings.model_dump(include={"max_memory_bytes", "flat_limit", "train_limit"})
     return json.dumps(chosen, sort_keys=True)
 

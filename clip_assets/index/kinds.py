@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clip_assets.errors import ConfigurationError
-from clip_assets.settings import Index
+from clip_assets.settings import IndexSettings
 
 FLAT = "IDMap2,Flat"
 
@@ -50,7 +50,7 @@ class Choice:
     fits_up_to: int
 
 
-def choose(vectors: int, dim: int, lists: int, settings: Index) -> Choice:
+def choose(vectors: int, dim: int, lists: int, settings: IndexSettings) -> Choice:
     """The most exact kind that fits into memory.
 
     Args:

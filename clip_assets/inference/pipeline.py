@@ -22,7 +22,7 @@ from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
 from clip_assets.errors import ImageError
 from clip_assets.inference.samples import NO_IMAGE, Sample
 from clip_assets.inference.threads import ahead, batched, mapped
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Pace:
 def embedded(
     samples: Iterable[Sample | None],
     encoder: Encoder,
-    settings: Inference,
+    settings: InferenceSettings,
     pace: Pace,
     sides: Sequence[str] = layout.SIDES,
 ) -> Generator[EmbeddedPiece]:

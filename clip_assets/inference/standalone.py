@@ -25,7 +25,7 @@ from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.sources import MemberNames, Piece
 from clip_assets.inference.summary import check_unit_rows, cosines
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
@@ -76,7 +76,7 @@ class Wanted:
 def embed_pieces(
     pieces: Sequence[Piece],
     output: str,
-    settings: Inference,
+    settings: InferenceSettings,
     encoder: Encoder,
     wanted: Wanted | None = None,
 ) -> Report:

@@ -11,11 +11,11 @@ from clip_assets.pairs import reading, relations
 from clip_assets.pairs.formats import dialect
 from clip_assets.pairs.outputs import PairRows
 from clip_assets.partitions.ledger import SourceRange
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 
 
 def rows(
-    ranges: Sequence[SourceRange], settings: Sources, understood: Collection[str]
+    ranges: Sequence[SourceRange], settings: SourceSettings, understood: Collection[str]
 ) -> PairRows | None:
     """Rows of plain csv files that look clean, in order; None where one does not.
 

@@ -20,7 +20,7 @@ from clip_assets.pairs.formats.parquet import RowGroups
 from clip_assets.pairs.outputs import PairRows
 from clip_assets.pairs.rejects import TEXT_BYTES, Rejects
 from clip_assets.pairs.relations import CsvFile, Relation, extra
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.sql import Database
 
 MAX_TEXT_BYTES = 1 << 30
@@ -48,7 +48,7 @@ class Staging:
         rejects: takes what cannot be read as a row.
     """
 
-    def __init__(self, database: Database, settings: Sources, rejects: Rejects) -> None:
+    def __init__(self, database: Database, settings: SourceSettings, rejects: Rejects) -> None:
         self.database = database
         self.settings = settings
         self.rejects = rejects

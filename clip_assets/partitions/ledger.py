@@ -16,7 +16,7 @@ from clip_assets.files.identity import File
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions import sampling
 from clip_assets.partitions.listing import list_sources, named
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks
 from clip_assets.storage.store import Store
 
@@ -103,7 +103,7 @@ class Added:
 def add_sources(
     store: Store,
     patterns: Sequence[str],
-    settings: Sources,
+    settings: SourceSettings,
     *,
     files: Sequence[File] | None = None,
     dry_run: bool = False,
@@ -183,7 +183,7 @@ def _compared(
 
 
 def _planned_anew(
-    before: Sequence[PartitionPlan], change: _Change, settings: Sources
+    before: Sequence[PartitionPlan], change: _Change, settings: SourceSettings
 ) -> tuple[Sequence[PartitionPlan], list[SourceRange]]:
     """The plans with changed files as they are now and without missing ones; what is left over."""
     after, surplus = before, list[SourceRange]()

@@ -23,15 +23,23 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
 from clip_assets.settings.sections import (
-    Download,
-    Index,
-    Inference,
+    DownloadSettings,
+    IndexSettings,
+    InferenceSettings,
     Section,
-    Sources,
+    SourceSettings,
     SubsetSettings,
 )
 
-__all__ = ["Download", "Index", "Inference", "Section", "Settings", "Sources", "SubsetSettings"]
+__all__ = [
+    "DownloadSettings",
+    "IndexSettings",
+    "InferenceSettings",
+    "Section",
+    "Settings",
+    "SourceSettings",
+    "SubsetSettings",
+]
 
 SUBSETS = {
     "no_filter": SubsetSettings(baseline="no_filter"),
@@ -72,10 +80,10 @@ class Settings(BaseSettings):
     devices_per_step: int = Field(
         default=1, ge=1, description="Accelerators that the batches of one partition are dealt to"
     )
-    sources: Sources = Field(default_factory=Sources)
-    download: Download = Field(default_factory=Download)
-    inference: Inference = Field(default_factory=Inference)
-    index: Index = Field(default_factory=Index)
+    sources: SourceSettings = Field(default_factory=SourceSettings)
+    download: DownloadSettings = Field(default_factory=DownloadSettings)
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    index: IndexSettings = Field(default_factory=IndexSettings)
     subsets: dict[str, SubsetSettings] = Field(
         default_factory=lambda: dict(SUBSETS),
         description="Further subsets by name, each with the baseline that it follows",

@@ -18,7 +18,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Sources(Section):
+class SourceSettings(Section):
     """Which files hold the pool's pairs, and how they become partitions."""
 
     watch: list[str] = Field(
@@ -40,7 +40,7 @@ class Sources(Section):
     )
 
 
-class Download(Section):
+class DownloadSettings(Section):
     """How images are fetched, resized and packed; names and defaults are img2dataset's."""
 
     image_size: int = Field(default=256, ge=1, description="Side of the resized image in pixels")
@@ -139,7 +139,7 @@ class Download(Section):
         return names
 
 
-class Inference(Section):
+class InferenceSettings(Section):
     """Which model embeds, and how."""
 
     model: str = Field(
@@ -166,7 +166,7 @@ class Inference(Section):
     )
 
 
-class Index(Section):
+class IndexSettings(Section):
     """Which faiss index is built."""
 
     max_memory_bytes: int = Field(

@@ -11,14 +11,14 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.partitions.ledger import add_sources, plans
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.manifests import Catalog, Manifest
 from clip_assets.storage.store import Store
 
 KILLS = 10
 """Of each stage."""
 
-OPTIONS = Sources(rows_per_partition=5000)
+OPTIONS = SourceSettings(rows_per_partition=5000)
 STAGES = (layout.RAW_PAIRS, layout.UNIQUE_PAIRS)
 
 RUN = """

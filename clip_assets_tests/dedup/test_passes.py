@@ -10,7 +10,7 @@ from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.layout import Key
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks
 from clip_assets.storage.store import Store
 from clip_assets_tests.dedup.conftest import MadePairs
@@ -72,7 +72,7 @@ def test_what_a_pass_left_is_not_used_when_earlier_keys_changed(made: MadePairs)
     assert left(made) == made.keys[4:]
     made.store.delete(layout.manifest(layout.RAW_PAIRS, made.keys[0]))
     (made.folder / "00000.csv").write_text("url,caption\nhttp://x/5,\n")
-    add_sources(made.store, [str(made.folder / "00000.csv")], Sources(), refresh=True)
+    add_sources(made.store, [str(made.folder / "00000.csv")], SourceSettings(), refresh=True)
     raw_pairs(made.pool, made.keys[0])
     run(made, made.keys[4])
     assert made.unique_rows(made.keys[4]) == rows(6)

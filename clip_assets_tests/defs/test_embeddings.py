@@ -19,7 +19,7 @@ from clip_assets.orchestration import partitions
 from clip_assets.orchestration.bodies import COUNTS, VECTORS
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets_tests.pools import KEYS
 from clip_assets_tests.upstream import MadeUp
 
@@ -123,9 +123,9 @@ def test_unsound_vectors_fail_the_check_and_reach_no_index(
 
 
 def test_a_model_is_loaded_once_in_a_process() -> None:
-    demo = Inference(model="demo")
+    demo = InferenceSettings(model="demo")
     first = loading.loaded(demo, "cpu")
-    assert loading.loaded(Inference(model="demo"), "cpu") is first
+    assert loading.loaded(InferenceSettings(model="demo"), "cpu") is first
     other = loading.loaded(demo.model_copy(update={"batch_size": 5}), "cpu")
     assert other is not first
     assert other.batch_size == 5

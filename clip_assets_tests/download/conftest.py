@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.download.authority import Authority
 from clip_assets_tests.download.pairs import made_up
@@ -43,9 +43,9 @@ def tls_site() -> Generator[Callable[[ssl.SSLContext], Web]]:
 
 
 @pytest.fixture
-def settings() -> Download:
+def settings() -> DownloadSettings:
     """Loopback is allowed; limits are for a busy machine."""
-    return Download(
+    return DownloadSettings(
         allow_hosts=["127.0.0.0/8"],
         samples_per_shard=10,
         concurrency=16,
@@ -56,7 +56,7 @@ def settings() -> Download:
 
 
 @pytest.fixture
-def hasty(settings: Download) -> Download:
+def hasty(settings: DownloadSettings) -> DownloadSettings:
     """Every limit is reached soon, and nothing is tried again."""
     return settings.model_copy(
         update={"connect_timeout_s": 1, "read_timeout_s": 1, "deadline_s": 2, "retries": 0}
@@ -64,12 +64,12 @@ def hasty(settings: Download) -> Download:
 
 
 @pytest.fixture
-def made(store: Store, settings: Download) -> MadeUp:
+def made(store: Store, settings: DownloadSettings) -> MadeUp:
     """A pool without pairs, on a disk and on an object store."""
     return made_up(store, settings)
 
 
 @pytest.fixture
-def local_made(local_store: Store, settings: Download) -> MadeUp:
+def local_made(local_store: Store, settings: DownloadSettings) -> MadeUp:
     """A pool without pairs on a disk."""
     return made_up(local_store, settings)

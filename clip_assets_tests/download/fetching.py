@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 from clip_assets.download.fetch.fetcher import Fetched, open_fetcher
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 
-def fetch(urls: Sequence[str], settings: Download, work_s: float = 0.0) -> list[Fetched]:
+def fetch(urls: Sequence[str], settings: DownloadSettings, work_s: float = 0.0) -> list[Fetched]:
     """What urls give, in their order; each result is worked on for ``work_s``."""
     return asyncio.run(_fetch(urls, settings, work_s))
 
 
-async def _fetch(urls: Sequence[str], settings: Download, work_s: float) -> list[Fetched]:
+async def _fetch(urls: Sequence[str], settings: DownloadSettings, work_s: float) -> list[Fetched]:
     results: dict[int, Fetched] = {}
     async with open_fetcher(settings) as fetcher:
         for number, url in enumerate(urls):

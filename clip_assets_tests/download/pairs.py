@@ -15,7 +15,7 @@ from PIL import Image
 
 from clip_assets import layout, schemas
 from clip_assets.layout import Key
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
@@ -28,11 +28,11 @@ from clip_assets import graph
 from clip_assets.download.image_shards import image_shards
 from clip_assets.download.retry import retry_failed
 from clip_assets.pool.pool import Pool
-from clip_assets.settings import Download, Settings
+from clip_assets.settings import DownloadSettings, Settings
 from clip_assets.storage.store import Store
 
 root, download, key, stage = sys.argv[1:]
-settings = Settings(download=Download.model_validate_json(download))
+settings = Settings(download=DownloadSettings.model_validate_json(download))
 pool = Pool(Store.open(root), settings, graph.ASSETS)
 {"image_shards": image_shards, "retry_failed": retry_failed}[stage](pool, key)
 """
@@ -50,7 +50,7 @@ def encode(
     return content.getvalue()
 
 
-def made_up(store: Store, settings: Download) -> MadeUp:
+def made_up(store: Store, settings: DownloadSettings) -> MadeUp:
     """A pool whose pairs are made up."""
     return MadeUp(store, download=settings.model_dump())
 
@@ -69,7 +69,7 @@ def unique_pairs(made: MadeUp, urls: Sequence[str], key: Key = P, **columns: lis
 
 
 def started(
-    root: Path, settings: Download, key: Key = P, stage: str = "image_shards"
+    root: Path, settings: DownloadSettings, key: Key = P, stage: str = "image_shards"
 ) -> "subprocess.Popen[bytes]":
     """A process that downloads a partition, or retries it."""
     return subprocess.Popen(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clip_assets import layout
 from clip_assets.download.image_shards import image_shards
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.download.pairs import P, encode, made_up, samples, unique_pairs
 from clip_assets_tests.download.web import Web
@@ -124,7 +124,7 @@ def urls(site: Web) -> list[str]:
     ids=["default", "center_crop png", "border webp with faces", "skip_reencode", "verify_hash"],
 )
 def test_shards_are_those_of_img2dataset(
-    settings: Download,
+    settings: DownloadSettings,
     urls: list[str],
     tmp_path: Path,
     options: dict[str, Any],

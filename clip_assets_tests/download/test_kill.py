@@ -22,7 +22,7 @@ from clip_assets.download.retry import retry_failed
 from clip_assets.download.shard import Shard
 from clip_assets.layout import partition_key
 from clip_assets.pool.stages import UNFINISHED
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.download.pairs import P, encode, made_up, samples, started, unique_pairs
 from clip_assets_tests.download.web import Handler, Web
@@ -57,7 +57,7 @@ def whole_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_kill_loses_only_unfinished_shards(
-    site: Web, local_made: MadeUp, settings: Download, finished: int
+    site: Web, local_made: MadeUp, settings: DownloadSettings, finished: int
 ) -> None:
     root = Path(local_made.store.base)
     per_shard = settings.samples_per_shard
@@ -92,7 +92,7 @@ def test_kill_loses_only_unfinished_shards(
 
 
 def test_what_a_killed_shard_had_is_not_fetched_again(
-    site: Web, local_made: MadeUp, settings: Download, tmp_path: Path
+    site: Web, local_made: MadeUp, settings: DownloadSettings, tmp_path: Path
 ) -> None:
     root = Path(local_made.store.base)
     last = settings.samples_per_shard - 1
@@ -122,7 +122,7 @@ def test_what_a_killed_shard_had_is_not_fetched_again(
 
 @pytest.mark.slow
 def test_kill_at_random_moments_gives_the_same_tars(
-    site: Web, settings: Download, tmp_path: Path
+    site: Web, settings: DownloadSettings, tmp_path: Path
 ) -> None:
     urls = [site.serve(f"/{i}.jpg", encode(size=(64 + i, 48)), delay_s=0.02) for i in range(60)]
     names = ("whole", "killed")
@@ -146,7 +146,7 @@ def test_kill_at_random_moments_gives_the_same_tars(
 
 
 def test_a_killed_retry_goes_on_and_leaves_successes_alone(
-    site: Web, local_made: MadeUp, settings: Download
+    site: Web, local_made: MadeUp, settings: DownloadSettings
 ) -> None:
     root = Path(local_made.store.base)
     once = settings.model_copy(update={"retries": 0, "concurrency": 1})
@@ -217,7 +217,7 @@ def test_a_retry_killed_between_a_tar_and_its_rows_is_repeated(
 
 
 def test_two_processes_work_on_two_partitions_of_one_pool(
-    site: Web, local_made: MadeUp, settings: Download
+    site: Web, local_made: MadeUp, settings: DownloadSettings
 ) -> None:
     everyone_waits = threading.Barrier(2, timeout=60)
     keys = [partition_key(number) for number in range(2)]
@@ -243,7 +243,7 @@ def test_two_processes_work_on_two_partitions_of_one_pool(
         assert report.rows_out == 15
 
 
-def test_a_slow_writer_slows_fetching_down(site: Web, settings: Download) -> None:
+def test_a_slow_writer_slows_fetching_down(site: Web, settings: DownloadSettings) -> None:
     urls = [site.serve(f"/{i}.jpg", encode(size=(64 + i, 48))) for i in range(100)]
     columns = pa.schema([schemas.PAIRS.field(name) for name in ("uid", "url", "caption")])
     begun: list[int] = []

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clip_assets.download.resize import ImageResizer
 from clip_assets.errors import ConfigurationError
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.pairs import encode
 
 PAIR = {"sha256": None, "md5": None, "face_bboxes": None}
@@ -27,7 +27,7 @@ def decoded(content: bytes) -> np.ndarray:
 
 
 def test_the_longer_side_follows_the_shorter() -> None:
-    found = ImageResizer(Download(image_size=100))(encode(size=(400, 200)), PAIR)
+    found = ImageResizer(DownloadSettings(image_size=100))(encode(size=(400, 200)), PAIR)
 
     made = found.scaled
     assert (made.width, made.height, made.original_width, made.original_height) == (
@@ -50,7 +50,9 @@ def test_the_longer_side_follows_the_shorter() -> None:
     ],
 )
 def test_modes_are_those_of_img2dataset(mode: str, size: tuple[int, int]) -> None:
-    made = ImageResizer(Download(image_size=100, resize_mode=mode))(encode(size=(400, 200)), PAIR)
+    made = ImageResizer(DownloadSettings(image_size=100, resize_mode=mode))(
+        encode(size=(400, 200)), PAIR
+    )
 
     assert (made.scaled.width, made.scaled.height) == size
 
@@ -68,14 +70,14 @@ def test_modes_are_those_of_img2dataset(mode: str, size: tuple[int, int]) -> Non
 def test_files_that_are_no_images_are_told_apart(
     body: bytes, error_class: str, message: str
 ) -> None:
-    made = ImageResizer(Download())(body, PAIR)
+    made = ImageResizer(DownloadSettings())(body, PAIR)
 
     assert (made.scaled, made.error_class, made.error_message) == (None, error_class, message)
 
 
 @pytest.mark.parametrize("form", ["JPEG2000", "DDS", "TGA", "ICO", "EPS"])
 def test_formats_of_no_use_to_the_decoder_never_reach_it(form: str) -> None:
-    assert ImageResizer(Download())(encode(form), PAIR).error_class == "not_an_image"
+    assert ImageResizer(DownloadSettings())(encode(form), PAIR).error_class == "not_an_image"
 
 
 def test_a_header_that_its_reader_does_not_expect_is_no_image() -> None:
@@ -83,11 +85,11 @@ def test_a_header_that_its_reader_does_not_expect_is_no_image() -> None:
     body = bytearray(encode("DDS"))
     body[80:84] = bytes(4)
 
-    assert ImageResizer(Download())(bytes(body), PAIR).error_class == "not_an_image"
+    assert ImageResizer(DownloadSettings())(bytes(body), PAIR).error_class == "not_an_image"
 
 
 def test_moving_images_are_not_decoded() -> None:
-    assert ImageResizer(Download())(encode("GIF"), PAIR).error_class == "decode"
+    assert ImageResizer(DownloadSettings())(encode("GIF"), PAIR).error_class == "decode"
 
 
 @pytest.mark.parametrize(
@@ -96,15 +98,15 @@ def test_moving_images_are_not_decoded() -> None:
 def test_truncated_files_are_not_decoded(form: str, error_class: str) -> None:
     body = encode(form, (600, 500))
 
-    assert ImageResizer(Download())(body[: len(body) // 2], PAIR).error_class == error_class
+    assert ImageResizer(DownloadSettings())(body[: len(body) // 2], PAIR).error_class == error_class
 
 
 def test_a_9000_by_9000_png_is_an_image_and_its_limit_is_a_setting() -> None:
     bomb = io.BytesIO()
     Image.new("L", (9000, 9000)).save(bomb, "PNG")
 
-    made = ImageResizer(Download())(bomb.getvalue(), PAIR)
-    limited = ImageResizer(Download(max_pixels=10_000_000))(bomb.getvalue(), PAIR)
+    made = ImageResizer(DownloadSettings())(bomb.getvalue(), PAIR)
+    limited = ImageResizer(DownloadSettings(max_pixels=10_000_000))(bomb.getvalue(), PAIR)
 
     assert (made.scaled.width, made.scaled.original_width) == (256, 9000)
     assert limited.error_class == "too_many_pixels"
@@ -119,20 +121,21 @@ def test_larger_bombs_are_refused_by_their_header(side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(1000))
 
-    assert ImageResizer(Download())(bomb, PAIR).error_class == "too_many_pixels"
+    assert ImageResizer(DownloadSettings())(bomb, PAIR).error_class == "too_many_pixels"
 
 
 def test_transparency_costs_pixels() -> None:
     clear = encode("PNG", (300, 300), mode="RGBA")
 
     assert (
-        ImageResizer(Download(max_pixels=300 * 300))(clear, PAIR).error_class == "too_many_pixels"
+        ImageResizer(DownloadSettings(max_pixels=300 * 300))(clear, PAIR).error_class
+        == "too_many_pixels"
     )
-    assert ImageResizer(Download(max_pixels=4 * 300 * 300))(clear, PAIR).scaled
+    assert ImageResizer(DownloadSettings(max_pixels=4 * 300 * 300))(clear, PAIR).scaled
 
 
 def test_small_and_narrow_images_can_be_refused() -> None:
-    picky = ImageResizer(Download(min_image_size=50, max_aspect_ratio=2))
+    picky = ImageResizer(DownloadSettings(min_image_size=50, max_aspect_ratio=2))
 
     assert picky(encode(size=(49, 49)), PAIR).error_class == "too_small"
     assert picky(encode(size=(300, 100)), PAIR).error_class == "aspect_ratio"
@@ -142,8 +145,8 @@ def test_small_and_narrow_images_can_be_refused() -> None:
 def test_a_file_that_is_not_resized_can_keep_its_bytes() -> None:
     body = encode(size=(100, 80))
 
-    assert ImageResizer(Download(skip_reencode=True))(body, PAIR).scaled.image == body
-    assert ImageResizer(Download())(body, PAIR).scaled.image != body
+    assert ImageResizer(DownloadSettings(skip_reencode=True))(body, PAIR).scaled.image == body
+    assert ImageResizer(DownloadSettings())(body, PAIR).scaled.image != body
 
 
 def test_exif_is_written_unless_not_wanted() -> None:
@@ -151,8 +154,8 @@ def test_exif_is_written_unless_not_wanted() -> None:
     exif[0x010F] = "Maker"
     body = encode(exif=exif)
 
-    assert '"Image Make": "Maker"' in ImageResizer(Download())(body, PAIR).exif
-    assert ImageResizer(Download(extract_exif=False))(body, PAIR).exif is None
+    assert '"Image Make": "Maker"' in ImageResizer(DownloadSettings())(body, PAIR).exif
+    assert ImageResizer(DownloadSettings(extract_exif=False))(body, PAIR).exif is None
 
 
 def test_hashes_of_the_source_are_compared() -> None:
@@ -160,7 +163,7 @@ def test_hashes_of_the_source_are_compared() -> None:
     sha256 = PAIR | {"sha256": hashlib.sha256(body).hexdigest().upper()}
     md5 = PAIR | {"md5": hashlib.md5(body).hexdigest()}
     other = PAIR | {"sha256": "0" * 64}
-    resize = ImageResizer(Download())
+    resize = ImageResizer(DownloadSettings())
 
     assert [resize(body, pair).hash_matches for pair in (PAIR, sha256, md5, other)] == [
         None,
@@ -169,14 +172,17 @@ def test_hashes_of_the_source_are_compared() -> None:
         False,
     ]
     assert resize(body, other).scaled
-    assert ImageResizer(Download(verify_hash="fail"))(body, other).error_class == "hash_mismatch"
+    assert (
+        ImageResizer(DownloadSettings(verify_hash="fail"))(body, other).error_class
+        == "hash_mismatch"
+    )
 
 
 def test_faces_are_blurred_where_they_are_and_nowhere_else() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     body = io.BytesIO()
     Image.fromarray(noise).save(body, "PNG")
-    settings = Download(blur_faces=True, encode_format="png", encode_quality=1)
+    settings = DownloadSettings(blur_faces=True, encode_format="png", encode_quality=1)
     made = ImageResizer(settings)(body.getvalue(), PAIR | {"face_bboxes": [[0.5, 0.5, 0.8, 0.8]]})
 
     found = decoded(made.scaled.image)
@@ -188,11 +194,11 @@ def test_faces_are_blurred_where_they_are_and_nowhere_else() -> None:
 
 def test_settings_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="encode_quality"):
-        ImageResizer(Download(encode_format="png", encode_quality=95))
+        ImageResizer(DownloadSettings(encode_format="png", encode_quality=95))
 
 
 def test_threads_get_the_same_images_and_leave_the_process_its_output() -> None:
-    resize = ImageResizer(Download())
+    resize = ImageResizer(DownloadSettings())
     bodies = [encode(size=(300 + i, 260)) for i in range(20)]
     alone = [resize(body, PAIR).scaled.image for body in bodies]
     descriptors = [os.fstat(1), os.fstat(2)]
@@ -205,7 +211,7 @@ def test_threads_get_the_same_images_and_leave_the_process_its_output() -> None:
 
 @pytest.mark.parametrize("name", ["md5", "sha256", "sha512"])
 def test_files_are_hashed_as_asked(name: str) -> None:
-    found = ImageResizer(Download(compute_hash=name))(encode(), PAIR)
+    found = ImageResizer(DownloadSettings(compute_hash=name))(encode(), PAIR)
 
     assert found.hashes[name] == getattr(hashlib, name)(encode()).hexdigest()
     assert found.hashes["sha256"] == hashlib.sha256(encode()).hexdigest()
@@ -213,7 +219,7 @@ def test_files_are_hashed_as_asked(name: str) -> None:
 
 def test_the_strongest_hash_of_the_source_counts() -> None:
     right = {name: hashlib.new(name, encode()).hexdigest() for name in ("md5", "sha256", "sha512")}
-    resize = ImageResizer(Download(compute_hash="none"))
+    resize = ImageResizer(DownloadSettings(compute_hash="none"))
 
     for name in right:
         assert resize(encode(), PAIR | {name: right[name]}).hash_matches
@@ -223,13 +229,13 @@ def test_the_strongest_hash_of_the_source_counts() -> None:
 
 @pytest.mark.parametrize("boxes", [[[0.1]], [["a", 0, 1, 1]], [[float("nan"), 0, 1, 1]]])
 def test_boxes_that_are_none_are_a_fault_of_the_row(boxes: list[Any]) -> None:
-    found = ImageResizer(Download(blur_faces=True))(encode(), PAIR | {"face_bboxes": boxes})
+    found = ImageResizer(DownloadSettings(blur_faces=True))(encode(), PAIR | {"face_bboxes": boxes})
 
     assert (found.scaled, found.error_class) == (None, "decode")
 
 
 def test_a_file_with_faces_never_keeps_its_bytes() -> None:
-    resize = ImageResizer(Download(blur_faces=True, skip_reencode=True))
+    resize = ImageResizer(DownloadSettings(blur_faces=True, skip_reencode=True))
     body = encode(size=(100, 80))
 
     assert resize(body, PAIR | {"face_bboxes": []}).scaled.image == body
@@ -240,7 +246,7 @@ def test_loading_takes_neither_cv2_nor_img2dataset() -> None:
     code = (
         "import sys; from clip_assets.download.resize import ImageResizer;"
         "assert 'cv2' not in sys.modules;"
-        "from clip_assets.settings import Download; ImageResizer(Download());"
+        "from clip_assets.settings import DownloadSettings; ImageResizer(DownloadSettings());"
         "assert not {'torch', 'wandb', 'albumentations', 'img2dataset'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from clip_assets.download.scaling import RefusedError, Scaler, perceptual_hash
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.pairs import encode
 
 MODES = ["keep_ratio", "center_crop", "border", "keep_ratio_largest", "no"]
@@ -35,7 +35,7 @@ def resizer() -> Any:
 
 def both(resizer: Any, body: bytes, **options: Any) -> tuple[Any, Any]:
     """What the peer and we make of a file: image and sides, or the message of the refusal."""
-    settings = Download(**options)
+    settings = DownloadSettings(**options)
     names = (
         "image_size", "resize_mode", "resize_only_if_bigger", "encode_quality", "encode_format",
         "skip_reencode", "min_image_size",
@@ -155,5 +155,7 @@ def test_similar_images_have_similar_perceptual_hashes() -> None:
 def test_perceptual_hashes_are_computed_when_asked_for() -> None:
     body = encode("PNG", (300, 300), "L")
 
-    assert len(Scaler(Download(perceptual_hash=True), None)(body, None).perceptual_hash) == 16
-    assert Scaler(Download(), None)(body, None).perceptual_hash is None
+    assert (
+        len(Scaler(DownloadSettings(perceptual_hash=True), None)(body, None).perceptual_hash) == 16
+    )
+    assert Scaler(DownloadSettings(), None)(body, None).perceptual_hash is None

@@ -12,7 +12,7 @@ import pytest
 
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import DeviceLostError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 SMALL_MACHINE = """
 import resource, sys
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from clip_assets.errors import ModelError
 from clip_assets.encoders.openclip.loading import load_encoder
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
-encoder = load_encoder(Inference.model_validate_json(sys.argv[1]), "cpu")
+encoder = load_encoder(InferenceSettings.model_validate_json(sys.argv[1]), "cpu")
 encoder.begin_work()
 pixels = np.load(sys.argv[2])
 encoder.encode_images(pixels[:2])
@@ -44,7 +44,7 @@ def pixels() -> np.ndarray:
 
 
 def on_a_small_machine(
-    settings: Inference, pixels: np.ndarray, folder: Path, spare_mib: int
+    settings: InferenceSettings, pixels: np.ndarray, folder: Path, spare_mib: int
 ) -> str:
     np.save(folder / "pixels.npy", pixels)
     arguments = settings.model_dump_json(), folder / "pixels.npy", spare_mib, folder / "out.npy"
@@ -62,7 +62,7 @@ def on_a_small_machine(
 
 
 def test_a_batch_that_does_not_fit_is_halved(
-    inference: Inference, encoder: Encoder, pixels: np.ndarray, tmp_path: Path
+    inference: InferenceSettings, encoder: Encoder, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     greedy = inference.model_copy(update={"batch_size": len(pixels)})
     batch_size = int(on_a_small_machine(greedy, pixels, tmp_path, spare_mib=100))
@@ -77,7 +77,7 @@ def test_an_image_that_does_not_fit_alone_is_an_error(
 ) -> None:
     large = {"image_size": 256, "layers": 2, "width": 64, "patch_size": 8}
     folder = make_model(model_cfg={"vision_cfg": large})
-    settings = Inference(model=f"local-dir:{folder}", precision="fp32")
+    settings = InferenceSettings(model=f"local-dir:{folder}", precision="fp32")
     images = pixels[:128].reshape(2, 256, 256, 3)
     said = on_a_small_machine(settings, images, tmp_path, spare_mib=0)
     assert "no memory for a batch of one sample" in said
@@ -94,7 +94,7 @@ def test_only_errors_of_memory_count_as_such() -> None:
     assert not is_exhausted(ValueError("out of memory"))
 
 
-def test_a_lost_accelerator_is_named(inference: Inference) -> None:
+def test_a_lost_accelerator_is_named(inference: InferenceSettings) -> None:
     import torch
 
     from clip_assets.encoders.openclip.loading import load_encoder

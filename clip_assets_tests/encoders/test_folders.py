@@ -13,7 +13,7 @@ from clip_assets.encoders.openclip import lazy_open_clip
 from clip_assets.encoders.openclip.folders import WEIGHTS, pull_model
 from clip_assets.encoders.openclip.loading import CONFIG, RECORD, load_encoder
 from clip_assets.errors import ConfigurationError, ModelLoadError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 
 def test_a_pulled_folder_is_the_same_model(
@@ -21,7 +21,7 @@ def test_a_pulled_folder_is_the_same_model(
 ) -> None:
     folder = tmp_path / "models" / "small"
     identity = pull_model(f"local-dir:{model_folder}", None, folder)
-    pulled = load_encoder(Inference(model=f"local-dir:{folder}", precision="fp32"), "cpu")
+    pulled = load_encoder(InferenceSettings(model=f"local-dir:{folder}", precision="fp32"), "cpu")
     assert pulled.identity == identity
     assert identity.digest() == encoder.identity.digest()
     np.testing.assert_array_equal(pulled.encode_text(["a cat"]), encoder.encode_text(["a cat"]))
@@ -41,7 +41,7 @@ def test_a_checkpoint_is_pulled_with_its_models_configuration(tmp_path: Path) ->
     checkpoint = tmp_path / "random.pt"
     torch.save(open_clip.create_model("RN50-quickgelu").state_dict(), checkpoint)
     identity = pull_model("RN50-quickgelu", str(checkpoint), tmp_path / "rn50")
-    settings = Inference(model="RN50-quickgelu", pretrained=str(checkpoint))
+    settings = InferenceSettings(model="RN50-quickgelu", pretrained=str(checkpoint))
     assert load_encoder(settings, "cpu").identity.digest() == identity.digest()
 
 
@@ -111,10 +111,10 @@ def test_a_text_tower_of_transformers_is_pulled_and_loaded_without_a_network(
     write_model_of_transformers(made, "an-organisation/a-tower")
     identity = pull_model(f"local-dir:{made}", None, tmp_path / "pulled")
     moved = (tmp_path / "pulled").rename(tmp_path / "moved")
-    encoder = load_encoder(Inference(model=f"local-dir:{moved}", precision="fp32"), "cpu")
+    encoder = load_encoder(InferenceSettings(model=f"local-dir:{moved}", precision="fp32"), "cpu")
     assert encoder.identity.digest() == identity.digest()
     captions = ["a red cat", "a dog", "", "unknown " * 100]
-    original = load_encoder(Inference(model=f"local-dir:{made}", precision="fp32"), "cpu")
+    original = load_encoder(InferenceSettings(model=f"local-dir:{made}", precision="fp32"), "cpu")
     vectors = encoder.encode_text(captions)
     np.testing.assert_array_equal(vectors, original.encode_text(captions))
     lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
@@ -135,4 +135,4 @@ def test_other_weights_in_a_pulled_folder_are_refused(
     pull_model(f"local-dir:{model_folder}", None, folder)
     (folder / WEIGHTS).write_bytes((make_model(seed=1) / WEIGHTS).read_bytes())
     with pytest.raises(ModelLoadError, match=RECORD):
-        load_encoder(Inference(model=f"local-dir:{folder}"), "cpu")
+        load_encoder(InferenceSettings(model=f"local-dir:{folder}"), "cpu")

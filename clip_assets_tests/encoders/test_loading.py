@@ -18,7 +18,7 @@ from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.images import center_square
 from clip_assets.encoders.openclip.loading import DEMO_FOLDER, load_encoder
 from clip_assets.errors import ImageError, ModelLoadError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 WORDS = ("red", "cat", "dog", "house", "sky", "boat", "running", "small", "photo", "of", "a")
 COUNT = 64
@@ -79,7 +79,7 @@ def assert_promise(encoder: Encoder, name: str, pretrained: str | None, files: l
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_small_model_keeps_the_promise(
-    inference: Inference, images: Callable[..., bytes], precision: str
+    inference: InferenceSettings, images: Callable[..., bytes], precision: str
 ) -> None:
     settings = inference.model_copy(update={"precision": precision})
     files = [images(number, (50 + number, 70)) for number in range(COUNT)]
@@ -137,13 +137,13 @@ def test_other_architectures_keep_the_promise(
 ) -> None:
     name = f"local-dir:{make_model(model_cfg=parts)}"
     files = [images(number) for number in range(COUNT)]
-    encoder = load_encoder(Inference(model=name, precision="fp32"), "cpu")
+    encoder = load_encoder(InferenceSettings(model=name, precision="fp32"), "cpu")
     assert_promise(encoder, name, None, files)
 
 
 def test_the_demos_model_keeps_the_promise(images: Callable[..., bytes]) -> None:
     files = [images(number, (50 + number, 70)) for number in range(COUNT)]
-    encoder = load_encoder(Inference(model="demo"), "cpu")
+    encoder = load_encoder(InferenceSettings(model="demo"), "cpu")
     assert (encoder.identity.name, encoder.identity.pretrained) == ("demo", None)
     assert_promise(encoder, f"local-dir:{DEMO_FOLDER}", None, files)
 
@@ -158,7 +158,7 @@ def test_vit_b_32_keeps_the_promise_at_automatic_precision(
     torch.manual_seed(0)
     checkpoint = tmp_path / "random.pt"
     torch.save(open_clip.create_model("ViT-B-32").state_dict(), checkpoint)
-    settings = Inference(model="ViT-B-32", pretrained=str(checkpoint), batch_size=32)
+    settings = InferenceSettings(model="ViT-B-32", pretrained=str(checkpoint), batch_size=32)
     files = [images(number, (250, 230)) for number in range(COUNT)]
     assert_promise(load_encoder(settings, "cpu"), "ViT-B-32", str(checkpoint), files)
 
@@ -170,7 +170,7 @@ def test_a_vit_l_14_checkpoint_is_loaded(tmp_path: Path, images: Callable[..., b
 
     checkpoint = tmp_path / "random.safetensors"
     save_file(open_clip.create_model("ViT-L-14").state_dict(), checkpoint)
-    encoder = load_encoder(Inference(model="ViT-L-14", pretrained=str(checkpoint)), "cpu")
+    encoder = load_encoder(InferenceSettings(model="ViT-L-14", pretrained=str(checkpoint)), "cpu")
     files, texts = [images(number, (250, 230)) for number in range(2)], captions(2)
     image, text = reference("ViT-L-14", str(checkpoint), files, texts)
     assert encoder.dim == 768
@@ -196,12 +196,12 @@ def test_preprocessing_is_the_models_own(
     expected = preprocess(Image.open(io.BytesIO(content))).numpy().transpose(1, 2, 0)
     normalize = preprocess.transforms[-1]
     levels = (expected * np.array(normalize.std) + np.array(normalize.mean)) * 255
-    pixels = load_encoder(Inference(model=name), "cpu").preprocess(content)
+    pixels = load_encoder(InferenceSettings(model=name), "cpu").preprocess(content)
     assert np.abs(pixels - levels).max() < 1.01
 
 
 def test_jpegs_decoded_by_the_device_keep_the_promise(
-    inference: Inference, images: Callable[..., bytes]
+    inference: InferenceSettings, images: Callable[..., bytes]
 ) -> None:
     settings = inference.model_copy(update={"device_jpegs": True})
     encoder = load_encoder(settings, "cpu")
@@ -212,7 +212,7 @@ def test_jpegs_decoded_by_the_device_keep_the_promise(
 
 
 def test_what_the_device_cannot_decode_is_decoded_as_always(
-    inference: Inference, encoder: Encoder, images: Callable[..., bytes]
+    inference: InferenceSettings, encoder: Encoder, images: Callable[..., bytes]
 ) -> None:
     other = load_encoder(inference.model_copy(update={"device_jpegs": True}), "cpu")
     files = [
@@ -264,13 +264,13 @@ def test_a_shape_that_a_model_cannot_resize_says_so(
     make_model: Callable[..., Path], images: Callable[..., bytes]
 ) -> None:
     folder = make_model(preprocess_cfg={"resize_mode": "longest"})
-    encoder = load_encoder(Inference(model=f"local-dir:{folder}"), "cpu")
+    encoder = load_encoder(InferenceSettings(model=f"local-dir:{folder}"), "cpu")
     with pytest.raises(ImageError, match="image of impossible shape"):
         encoder.preprocess(images(1, (1, 5000)))
 
 
 def test_the_identity_is_of_the_weights_and_not_of_their_file(
-    model_folder: Path, tmp_path: Path, inference: Inference, encoder: Encoder
+    model_folder: Path, tmp_path: Path, inference: InferenceSettings, encoder: Encoder
 ) -> None:
     import torch
     from safetensors.torch import load_file
@@ -278,7 +278,7 @@ def test_the_identity_is_of_the_weights_and_not_of_their_file(
     shutil.copy(model_folder / "open_clip_config.json", tmp_path)
     weights = load_file(model_folder / "open_clip_model.safetensors")
     torch.save(weights, tmp_path / "open_clip_pytorch_model.bin")
-    moved = load_encoder(Inference(model=f"local-dir:{tmp_path}", precision="bf16"), "cpu")
+    moved = load_encoder(InferenceSettings(model=f"local-dir:{tmp_path}", precision="bf16"), "cpu")
     assert moved.identity.sha256 == encoder.identity.sha256
     assert moved.identity.digest() == encoder.identity.digest()
     assert (moved.identity.precision, encoder.identity.precision) == ("bf16", "fp32")
@@ -288,28 +288,30 @@ def test_another_preprocessing_is_another_identity(
     make_model: Callable[..., Path], encoder: Encoder
 ) -> None:
     folder = make_model(preprocess_cfg={"interpolation": "bilinear"})
-    other = load_encoder(Inference(model=f"local-dir:{folder}"), "cpu").identity
+    other = load_encoder(InferenceSettings(model=f"local-dir:{folder}"), "cpu").identity
     assert other.sha256 == encoder.identity.sha256
     assert other.digest() != encoder.identity.digest()
 
 
-def unloadable(settings: Inference) -> str:
+def unloadable(settings: InferenceSettings) -> str:
     with pytest.raises(ModelLoadError, match=r"inference\.model") as refusal:
         load_encoder(settings, "cpu")
     return refusal.value.found
 
 
 def test_names_that_do_not_exist_are_refused() -> None:
-    assert "ViT-Z-99" in unloadable(Inference(model="ViT-Z-99"))
-    assert "no-such-tag" in unloadable(Inference(model="ViT-B-32", pretrained="no-such-tag"))
-    assert "no pretrained" in unloadable(Inference(model="ViT-B-32", pretrained=None))
-    assert "/no/such/folder" in unloadable(Inference(model="local-dir:/no/such/folder"))
+    assert "ViT-Z-99" in unloadable(InferenceSettings(model="ViT-Z-99"))
+    assert "no-such-tag" in unloadable(
+        InferenceSettings(model="ViT-B-32", pretrained="no-such-tag")
+    )
+    assert "no pretrained" in unloadable(InferenceSettings(model="ViT-B-32", pretrained=None))
+    assert "/no/such/folder" in unloadable(InferenceSettings(model="local-dir:/no/such/folder"))
 
 
 def test_folders_without_weights_or_with_wrong_ones_are_refused(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    settings = Inference(model=f"local-dir:{tmp_path}")
+    settings = InferenceSettings(model=f"local-dir:{tmp_path}")
     assert "config" in unloadable(settings)
     config = json.loads((model_folder / "open_clip_config.json").read_text())
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))

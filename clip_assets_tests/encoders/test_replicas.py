@@ -7,11 +7,11 @@ import numpy as np
 
 from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.replicas import Replicas
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 
 def test_batches_are_dealt_to_every_device(
-    inference: Inference, encoder: Encoder, images: Callable[..., bytes]
+    inference: InferenceSettings, encoder: Encoder, images: Callable[..., bytes]
 ) -> None:
     from clip_assets.inference.threads import mapped
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.index import kinds
-from clip_assets.settings import Index
+from clip_assets.settings import IndexSettings
 
 GIB = 2**30
 
@@ -27,14 +27,14 @@ GIB = 2**30
     ],
 )
 def test_the_most_exact_kind_that_fits_is_chosen(vectors: int, memory: int, expected: str) -> None:
-    choice = kinds.choose(vectors, 512, 64, Index(max_memory_bytes=memory))
+    choice = kinds.choose(vectors, 512, 64, IndexSettings(max_memory_bytes=memory))
     assert choice.key == expected
     assert choice.fits_up_to >= vectors
 
 
 def test_too_little_memory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_memory_bytes"):
-        kinds.choose(10_000_000, 512, 64, Index(max_memory_bytes=2**20))
+        kinds.choose(10_000_000, 512, 64, IndexSettings(max_memory_bytes=2**20))
 
 
 @given(
@@ -46,7 +46,7 @@ def test_too_little_memory_is_refused() -> None:
 def test_what_is_chosen_fits_and_has_room_to_grow(
     vectors: int, dim: int, memory: int, flat_limit: int
 ) -> None:
-    settings = Index(max_memory_bytes=memory, flat_limit=flat_limit)
+    settings = IndexSettings(max_memory_bytes=memory, flat_limit=flat_limit)
     lists = kinds.lists_for(vectors, settings.train_limit)
     try:
         choice = kinds.choose(vectors, dim, lists, settings)
@@ -62,7 +62,7 @@ def test_what_is_chosen_fits_and_has_room_to_grow(
 @pytest.mark.parametrize("dim", [32, 512])
 def test_bytes_of_a_vector_are_those_of_faiss(dim: int) -> None:
     for memory in (2**40, 2**24, 2**22, 2**21):
-        choice = kinds.choose(20_000, dim, 4, Index(max_memory_bytes=memory, flat_limit=1))
+        choice = kinds.choose(20_000, dim, 4, IndexSettings(max_memory_bytes=memory, flat_limit=1))
         built = faiss.index_factory(dim, choice.key, faiss.METRIC_INNER_PRODUCT)
         assert built.code_size + kinds.ID_BYTES == choice.bytes_per_vector
 

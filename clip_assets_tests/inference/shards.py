@@ -11,7 +11,7 @@ from typing import Any
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.models import draw, encoded
 from clip_assets_tests.upstream import MadeUp
@@ -87,7 +87,7 @@ class Meddled:
 
 
 def made_up(
-    store: Store, inference: Inference, encoder: Callable[[], Encoder] | None = None
+    store: Store, inference: InferenceSettings, encoder: Callable[[], Encoder] | None = None
 ) -> MadeUp:
     """A pool whose shards are made up; its model is that of its settings if none is given."""
     return MadeUp(store, encoder=encoder, devices="none", inference=inference.model_dump())

@@ -22,7 +22,7 @@ from clip_assets.errors import (
     UnsoundVectorsError,
 )
 from clip_assets.inference.embeddings import EMBEDDINGS, embeddings, embeddings_inputs
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
@@ -76,7 +76,7 @@ def test_captions_in_any_order_of_length_keep_their_rows(
     np.testing.assert_allclose(vectors_of(local_made.store, layout.text_emb(P)), alone, atol=1e-3)
 
 
-def test_a_second_run_does_nothing(made: MadeUp, inference: Inference) -> None:
+def test_a_second_run_does_nothing(made: MadeUp, inference: InferenceSettings) -> None:
     image_shards(made, [[Pair(1), Pair(2)]])
     first = embeddings(made.pool, P)
     second = embeddings(made_up(made.store, inference, never).pool, P)
@@ -84,7 +84,7 @@ def test_a_second_run_does_nothing(made: MadeUp, inference: Inference) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_a_recorded_failure(
-    made: MadeUp, inference: Inference
+    made: MadeUp, inference: InferenceSettings
 ) -> None:
     image_shards(made, [[Pair(1)]])
     misspelt = inference.model_copy(update={"model": "ViT-Z-99", "pretrained": "none"})
@@ -111,7 +111,7 @@ def never() -> Encoder:
 
 
 def test_without_shards_it_says_what_to_run_and_loads_no_model(
-    made: MadeUp, inference: Inference
+    made: MadeUp, inference: InferenceSettings
 ) -> None:
     with pytest.raises(MissingArtifactError, match="clip-assets run --select image_shards"):
         embeddings(made_up(made.store, inference, never).pool, P)
@@ -157,11 +157,13 @@ def test_a_truncated_tar_stops_the_partition(local_made: MadeUp, cut: int) -> No
 
 
 @pytest.fixture
-def scaled(inference: Inference, model_folder: Path, tmp_path: Path) -> Callable[..., Inference]:
+def scaled(
+    inference: InferenceSettings, model_folder: Path, tmp_path: Path
+) -> Callable[..., InferenceSettings]:
     """The settings of a model like the fixture's with one of its weights times a factor."""
     from safetensors.torch import load_file, save_file
 
-    def make(name: str, factor: float) -> Inference:
+    def make(name: str, factor: float) -> InferenceSettings:
         folder = shutil.copytree(model_folder, tmp_path / "scaled")
         weights = load_file(folder / "open_clip_model.safetensors")
         weights[name] *= factor
@@ -172,7 +174,7 @@ def scaled(inference: Inference, model_folder: Path, tmp_path: Path) -> Callable
 
 
 def test_a_model_of_nan_publishes_nothing(
-    made: MadeUp, encoder: Encoder, scaled: Callable[..., Inference]
+    made: MadeUp, encoder: Encoder, scaled: Callable[..., InferenceSettings]
 ) -> None:
     broken = scaled("visual.proj", float("nan"))
     image_shards(made, [[Pair(1), Pair(2)]])
@@ -186,7 +188,7 @@ def test_a_model_of_nan_publishes_nothing(
 
 
 def test_a_model_that_tells_nothing_apart_publishes_nothing(
-    made: MadeUp, scaled: Callable[..., Inference]
+    made: MadeUp, scaled: Callable[..., InferenceSettings]
 ) -> None:
     blind = scaled("visual.conv1.weight", 0)
     image_shards(made, [[Pair(n) for n in range(20)]])
@@ -197,7 +199,7 @@ def test_a_model_that_tells_nothing_apart_publishes_nothing(
 
 
 def test_another_model_is_refused_and_both_are_named(
-    made: MadeUp, inference: Inference, encoder: Encoder, make_model: Callable[..., Any]
+    made: MadeUp, inference: InferenceSettings, encoder: Encoder, make_model: Callable[..., Any]
 ) -> None:
     image_shards(made, [[Pair(1)]])
     embeddings(made.pool, P)
@@ -215,7 +217,7 @@ def test_another_model_is_refused_and_both_are_named(
     assert state_of(made.store, inference) == "done"
 
 
-def test_inputs_are_known_without_the_model(made: MadeUp, inference: Inference) -> None:
+def test_inputs_are_known_without_the_model(made: MadeUp, inference: InferenceSettings) -> None:
     assert expected_identity(made.store, inference) == ABSENT
     image_shards(made, [[Pair(1)]])
     embeddings(made.pool, P)
@@ -278,7 +280,7 @@ def test_a_tar_replaced_behind_our_back_stops_the_partition(made: MadeUp) -> Non
 
 
 def test_a_tar_that_changes_while_it_is_read_stops_the_partition(
-    local_made: MadeUp, inference: Inference, encoder: Encoder
+    local_made: MadeUp, inference: InferenceSettings, encoder: Encoder
 ) -> None:
     image_shards(local_made, [[Pair(n) for n in range(60)]])
     tar = Path(local_made.store.base, layout.shard_tar(P, 0))
@@ -307,11 +309,13 @@ def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(
     assert rows_of(local_made.store)["uid"].to_pylist() == [Pair(n).uid for n in (1, 2, 5, 4)]
 
 
-def state_of(store: Store, settings: Inference) -> str:
+def state_of(store: Store, settings: InferenceSettings) -> str:
     return EMBEDDINGS.state(made_up(store, settings, never).pool, P)
 
 
-def test_a_partition_is_stale_by_model_and_shards_only(made: MadeUp, inference: Inference) -> None:
+def test_a_partition_is_stale_by_model_and_shards_only(
+    made: MadeUp, inference: InferenceSettings
+) -> None:
     image_shards(made, [[Pair(1)]])
     embeddings(made.pool, P)
     model = {"model": "ViT-B-16"}, {"pretrained": "x", "model": "RN50"}, {"precision": "bf16"}
@@ -321,7 +325,7 @@ def test_a_partition_is_stale_by_model_and_shards_only(made: MadeUp, inference: 
     for change in speed:
         assert state_of(made.store, inference.model_copy(update=change)) == "done", change
     assert set(model[0]) | set(model[1]) | set(model[2]) | {n for c in speed for n in c} == set(
-        Inference.model_fields
+        InferenceSettings.model_fields
     ), "every setting is of one kind"
     # Made anew, with the same bytes and then with others.
     image_shards(made, [[Pair(1)]])
@@ -331,7 +335,7 @@ def test_a_partition_is_stale_by_model_and_shards_only(made: MadeUp, inference: 
 
 
 def test_the_same_model_in_another_folder_is_welcome(
-    made: MadeUp, inference: Inference, encoder: Encoder, model_folder: Path, tmp_path: Path
+    made: MadeUp, inference: InferenceSettings, encoder: Encoder, model_folder: Path, tmp_path: Path
 ) -> None:
     image_shards(made, [[Pair(1)]])
     first = embeddings(made.pool, P)
@@ -343,7 +347,7 @@ def test_the_same_model_in_another_folder_is_welcome(
     assert expected_identity(made.store, moved) == encoder.identity.digest()
 
 
-def test_two_devices_write_the_bytes_of_one(tmp_path: Path, inference: Inference) -> None:
+def test_two_devices_write_the_bytes_of_one(tmp_path: Path, inference: InferenceSettings) -> None:
     written = []
     for devices in (["cpu"], ["cpu", "cpu"]):
         store = Store.open(str(tmp_path / str(len(devices))))

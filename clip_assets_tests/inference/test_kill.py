@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_assets import layout
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.inference.shards import P, Pair, image_shards, made_up
 
@@ -23,10 +23,10 @@ from clip_assets import graph
 from clip_assets.inference.embeddings import embeddings
 from clip_assets.pool.pool import Pool
 from clip_assets.encoders.openclip.loading import load_encoder
-from clip_assets.settings import Inference, Settings
+from clip_assets.settings import InferenceSettings, Settings
 from clip_assets.storage.store import Store
 
-settings = Settings(inference=Inference.model_validate_json(sys.argv[1]))
+settings = Settings(inference=InferenceSettings.model_validate_json(sys.argv[1]))
 encoder = load_encoder(settings.inference, "cpu")
 for line in sys.stdin:
     root, after = line.split()
@@ -56,7 +56,7 @@ def chunks(store: Store) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
-    tmp_path: Path, inference: Inference
+    tmp_path: Path, inference: InferenceSettings
 ) -> None:
     stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
     shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(40)]

@@ -9,7 +9,7 @@ import pytest
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.inference.pipeline import END, Pace, embedded
 from clip_assets.inference.samples import Sample
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 
 class Source:
@@ -53,7 +53,7 @@ def workers() -> list[str]:
 @pytest.mark.parametrize("step", ["preprocess", "encode_images", "encode_text"])
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt("broken")])
 def test_an_error_of_the_encoder_arrives_and_leaves_no_thread(
-    inference: Inference,
+    inference: InferenceSettings,
     encoder: Encoder,
     images: Callable[..., bytes],
     step: str,
@@ -69,7 +69,7 @@ def test_an_error_of_the_encoder_arrives_and_leaves_no_thread(
 
 
 def test_a_writer_that_fails_ends_the_pipeline(
-    inference: Inference, encoder: Encoder, images: Callable[..., bytes]
+    inference: InferenceSettings, encoder: Encoder, images: Callable[..., bytes]
 ) -> None:
     source = Source(images(1))
     before = workers()

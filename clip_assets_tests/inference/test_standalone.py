@@ -25,7 +25,7 @@ from clip_assets.errors import (
 )
 from clip_assets.inference.sources import GONE, MemberNames, expand_braces, pieces_of
 from clip_assets.inference.standalone import Wanted, embed_pieces
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage.manifests import Report
 from clip_assets_tests.inference.shards import Meddled, Pair, tar_bytes
 from clip_assets_tests.servers import Bucket, Hub
@@ -35,7 +35,7 @@ Embed = Callable[..., Report]
 
 
 @pytest.fixture
-def embed(inference: Inference, encoder: Encoder) -> Embed:
+def embed(inference: InferenceSettings, encoder: Encoder) -> Embed:
     def run(source: object, output: object, **wanted: Any) -> Report:
         chosen = Wanted(**wanted)
         pieces = pieces_of(str(source), chosen.names)
@@ -294,7 +294,7 @@ def test_vectors_of_nan_claim_no_output(
     weights = load_file(folder / "open_clip_model.safetensors")
     weights["text_projection"] *= float("nan")
     save_file(weights, folder / "open_clip_model.safetensors")
-    broken = Inference(model=f"local-dir:{folder}")
+    broken = InferenceSettings(model=f"local-dir:{folder}")
     output = tmp_path / "out"
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: text embeddings"):
         embed_pieces(
@@ -315,7 +315,7 @@ def test_a_truncated_tar_stops_it_and_what_came_before_stays(
 
 @pytest.mark.parametrize("change", [b"", bytes(10_240)], ids=["replaced", "grown"])
 def test_a_tar_that_changes_while_it_is_read_stops_it(
-    tmp_path: Path, inference: Inference, encoder: Encoder, change: bytes
+    tmp_path: Path, inference: InferenceSettings, encoder: Encoder, change: bytes
 ) -> None:
     tar = tmp_path / "a.tar"
     tar.write_bytes(tar_bytes([Pair(n) for n in range(60)]))
@@ -337,7 +337,7 @@ def test_another_model_into_the_same_output_is_refused(
     from clip_assets.encoders.openclip.loading import load_encoder
 
     embed(tars, tmp_path / "out")
-    other = Inference(model=f"local-dir:{make_model(seed=1)}")
+    other = InferenceSettings(model=f"local-dir:{make_model(seed=1)}")
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError):
         embed_pieces(pieces_of(str(tars), MemberNames()), str(tmp_path / "out"), other, stranger)

@@ -16,7 +16,7 @@ from clip_assets.files import fetching
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import PartitionPlan, add_sources
 from clip_assets.partitions.listing import list_sources
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.servers import Bucket, Hub
@@ -25,7 +25,7 @@ from clip_assets_tests.upstream import MadeUp
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body")  # gcsfs's own
 
 ROWS = b"url,caption\n" + b"".join(b"http://x/%d,a\n" % number for number in range(1000))
-BY_TEN_THOUSAND = Sources(rows_per_partition=10_000)
+BY_TEN_THOUSAND = SourceSettings(rows_per_partition=10_000)
 
 
 def parquet(rows: int, group: int, tag: str = "") -> bytes:
@@ -36,7 +36,7 @@ def parquet(rows: int, group: int, tag: str = "") -> bytes:
     return file.getvalue()
 
 
-def read(store: Store, plan: PartitionPlan, options: Sources = Sources()) -> Report:  # noqa: B008
+def read(store: Store, plan: PartitionPlan, options: SourceSettings = SourceSettings()) -> Report:  # noqa: B008
     return raw_pairs(MadeUp(store, sources=options).pool, plan.partition).manifest.report
 
 
@@ -82,7 +82,7 @@ def test_text_in_a_bucket_is_fetched_and_goes_on_after_a_cut(
     bucket: Bucket, local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = b"url\n" + b"http://x/y\n" * 100_000
-    (plan,) = add_sources(local_store, [bucket.put("a.csv", rows)], Sources()).plans
+    (plan,) = add_sources(local_store, [bucket.put("a.csv", rows)], SourceSettings()).plans
     folder = Path(local_store.base, "work/raw_pairs/00000")
     monkeypatch.setattr(fetching, "BLOCK_BYTES", 100_000)
     whole = fetching.fetched(plan.ranges[0].file, folder)
@@ -100,16 +100,16 @@ def test_a_file_of_a_bucket_that_changed_or_went_is_told(
     bucket: Bucket, local_store: Store
 ) -> None:
     uri = bucket.put("a.csv", ROWS)
-    (plan,) = add_sources(local_store, [uri], Sources()).plans
-    assert add_sources(local_store, [uri, bucket.url], Sources()).unchanged == 1
+    (plan,) = add_sources(local_store, [uri], SourceSettings()).plans
+    assert add_sources(local_store, [uri, bucket.url], SourceSettings()).unchanged == 1
     bucket.put("a.csv", ROWS.replace(b"http://x/7,", b"http://y/7,"))
     with pytest.raises(SourceChangedError, match="add --refresh"):
         read(local_store, plan)
-    (plan,) = add_sources(local_store, [uri], Sources(), refresh=True).refreshed
+    (plan,) = add_sources(local_store, [uri], SourceSettings(), refresh=True).refreshed
     assert read(local_store, plan).rows_out == 1000
     fs, path = fsspec.url_to_fs(uri)
     fs.rm_file(path)
-    (again,) = add_sources(local_store, [bucket.put("b.csv", ROWS)], Sources()).plans
+    (again,) = add_sources(local_store, [bucket.put("b.csv", ROWS)], SourceSettings()).plans
     fs.rm_file(path.replace("a.csv", "b.csv"))
     with pytest.raises(SourceMissingError, match=r"b\.csv"):
         read(local_store, again)
@@ -148,14 +148,14 @@ def test_a_published_pool_is_listed_by_name_and_planned_by_row_groups(
 
 def test_a_data_set_of_the_hub_is_read_by_path(hub: Hub, local_store: Store) -> None:
     hub.files["some/data"] = {"train/a.csv": ROWS, "train/b.jsonl": b'{"url": "http://x/1"}\n'}
-    (plan,) = add_sources(local_store, ["hf://datasets/some/data/train"], Sources()).plans
+    (plan,) = add_sources(local_store, ["hf://datasets/some/data/train"], SourceSettings()).plans
     assert read(local_store, plan).rows_out == 1001
     assert list_sources(["hf://datasets/some/data/train/*.csv"])[0].size_bytes == len(ROWS)
 
 
 def test_a_file_of_the_hub_that_changed_or_went_is_told(hub: Hub, local_store: Store) -> None:
     hub.files["some/data"] = {"a.csv": ROWS}
-    (plan,) = add_sources(local_store, ["hf://datasets/some/data"], Sources()).plans
+    (plan,) = add_sources(local_store, ["hf://datasets/some/data"], SourceSettings()).plans
     hub.files["some/data"]["a.csv"] = ROWS.replace(b"http://x/7,", b"http://y/7,")
     with pytest.raises(SourceChangedError, match="add --refresh"):
         read(local_store, plan)

@@ -18,7 +18,7 @@ from clip_assets.pairs.formats.txt import txt_records
 from clip_assets.pairs.rejects import Rejects
 from clip_assets.pairs.relations import CsvFile
 from clip_assets.pairs.staging import Staging
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import sql
 
 NAMES = ("url", "caption", "more")
@@ -66,7 +66,7 @@ def test_duckdb_reads_the_same_or_nothing(
     path = tmp_path / "a.csv"
     path.write_bytes(written(rows, delimiter, end))
     with sql.connection(1 << 28) as database:
-        staging = Staging(database, Sources(), Rejects(database))
+        staging = Staging(database, SourceSettings(), Rejects(database))
         if staging.add_clean_csv([CsvFile(0, "a.csv", path, plain(delimiter))]):
             found = database.execute('SELECT url, caption, "+more" FROM rows').fetchall()
             nulls = [tuple(value or None for value in row) for row in rows]

@@ -21,7 +21,7 @@ from clip_assets.errors import (
 from clip_assets.pairs import direct
 from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.manifests import Catalog, Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
@@ -265,7 +265,7 @@ def test_only_the_planned_row_groups_are_read(
     table = pa.table({"url": [f"http://x/{number}" for number in range(100)]})
     path = write_source("a.parquet", table)
     pa.parquet.write_table(table, path, row_group_size=10)
-    options = Sources(rows_per_partition=30)
+    options = SourceSettings(rows_per_partition=30)
     plans = add_sources(store, [str(path)], options).plans
     pool = MadeUp(store, sources=options).pool
     counts = [raw_pairs(pool, plan.partition).manifest.report for plan in plans]
@@ -279,7 +279,7 @@ def test_the_same_sources_give_the_same_bytes(
     digests: set[str] = set()
     for name in ("one", "two"):
         made = MadeUp(Store.open(str(tmp_path / name)))
-        (plan,) = add_sources(made.store, [str(path)], Sources()).plans
+        (plan,) = add_sources(made.store, [str(path)], SourceSettings()).plans
         digests.add(raw_pairs(made.pool, plan.partition).manifest.digest())
     assert len(digests) == 1
 
@@ -307,7 +307,7 @@ def test_rows_that_are_staged_give_the_same_bytes_as_rows_that_are_not(
         if name == "staged":
             monkeypatch.setattr(direct, "rows", lambda *_: None)
         made = MadeUp(Store.open(str(tmp_path / name)))
-        (plan,) = add_sources(made.store, [str(tmp_path / "sources")], Sources()).plans
+        (plan,) = add_sources(made.store, [str(tmp_path / "sources")], SourceSettings()).plans
         manifest = raw_pairs(made.pool, plan.partition).manifest
         found.append((manifest.digest(), manifest.report))
     assert found[0] == found[1] == found[2]
@@ -317,7 +317,7 @@ def test_rows_that_are_staged_give_the_same_bytes_as_rows_that_are_not(
 
 def test_a_source_that_is_gone_is_told(store: Store, write_source: Callable[..., Path]) -> None:
     path = write_source("a.csv", LAION)
-    (plan,) = add_sources(store, [str(path)], Sources()).plans
+    (plan,) = add_sources(store, [str(path)], SourceSettings()).plans
     path.unlink()
     with pytest.raises(SourceMissingError, match=r"a\.csv"):
         raw_pairs(MadeUp(store).pool, plan.partition)
@@ -330,12 +330,12 @@ def test_a_source_that_changed_is_told_and_refresh_is_the_way_on(
     store: Store, write_source: Callable[..., Path]
 ) -> None:
     path = write_source("a.csv", LAION)
-    (plan,) = add_sources(store, [str(path)], Sources()).plans
+    (plan,) = add_sources(store, [str(path)], SourceSettings()).plans
     made = MadeUp(store)
     raw_pairs(made.pool, plan.partition)
     write_source("a.csv", LAION + "4|http://x/4|new|1|1|||\n")
     assert RAW_PAIRS.state(made.pool, plan.partition) == "done"
-    (refreshed,) = add_sources(store, [str(path)], Sources(), refresh=True).refreshed
+    (refreshed,) = add_sources(store, [str(path)], SourceSettings(), refresh=True).refreshed
     assert refreshed.partition == plan.partition
     assert RAW_PAIRS.state(made.pool, plan.partition) == "stale"
     assert raw_pairs(made.pool, plan.partition).manifest.report.rows_out == 4
@@ -345,7 +345,7 @@ def test_a_source_that_was_touched_after_planning_stops_the_partition(
     store: Store, write_source: Callable[..., Path]
 ) -> None:
     path = write_source("a.csv", LAION)
-    (plan,) = add_sources(store, [str(path)], Sources()).plans
+    (plan,) = add_sources(store, [str(path)], SourceSettings()).plans
     os.utime(path, ns=(1, 1))
     with pytest.raises(SourceChangedError, match="add --refresh"):
         raw_pairs(MadeUp(store).pool, plan.partition)

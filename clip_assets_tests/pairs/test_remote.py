@@ -14,7 +14,7 @@ from clip_assets.files import fetching
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.partitions.listing import list_sources
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 from clip_assets_tests.websites import Site
@@ -23,7 +23,7 @@ from clip_assets_tests.websites import Site
 @pytest.fixture
 def ingest(local_store: Store) -> Callable[..., Any]:
     def read(*patterns: str) -> Any:
-        options = Sources()
+        options = SourceSettings()
         (plan,) = add_sources(local_store, patterns, options).plans
         return raw_pairs(MadeUp(local_store, sources=options).pool, plan.partition).manifest.report
 
@@ -55,7 +55,7 @@ def test_remote_row_groups_are_read_where_they_are(
     noise = [f"http://x/{hash(str(number))}" for number in range(200_000)]
     pq.write_table(pa.table({"url": noise}), path, row_group_size=20_000)
     site.files["/a.parquet"] = path.read_bytes()
-    options = Sources(rows_per_partition=20_000)
+    options = SourceSettings(rows_per_partition=20_000)
     plans = add_sources(local_store, [f"{site.url}/a.parquet"], options).plans
     assert len(plans) == 10
     site.requests.clear()
@@ -71,7 +71,7 @@ def test_a_server_without_ranges_sends_a_file_once(
     site.knows_ranges = False
     site.files["/a.csv"] = b"url,caption\n" + (b"http://x/1," + b"y" * 1000 + b"\n") * 20_000
     monkeypatch.setattr(fetching, "BLOCK_BYTES", 1 << 20)
-    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
+    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], SourceSettings()).plans
     site.sent_bytes = 0
     report = raw_pairs(MadeUp(local_store).pool, plan.partition).manifest.report
     assert report.rows_out == 20_000
@@ -85,7 +85,7 @@ def test_a_parquet_file_is_read_from_a_server_without_ranges(
     site.knows_ranges = False
     pq.write_table(pa.table({"url": ["http://x/1"] * 100}), tmp_path / "a", row_group_size=10)
     site.files["/a.parquet"] = (tmp_path / "a").read_bytes()
-    options = Sources(rows_per_partition=10)
+    options = SourceSettings(rows_per_partition=10)
     (plan,) = add_sources(local_store, [f"{site.url}/a.parquet"], options).plans
     report = raw_pairs(MadeUp(local_store, sources=options).pool, plan.partition).manifest.report
     assert report.rows_out == 100
@@ -102,13 +102,13 @@ def test_many_files_are_looked_into_side_by_side(site: Site, local_store: Store)
     site.answers_slowly = True
     names = [f"/{number}.csv" for number in range(12)]
     site.files |= dict.fromkeys(names, ROWS)
-    add_sources(local_store, [site.url + name for name in names], Sources())
+    add_sources(local_store, [site.url + name for name in names], SourceSettings())
     assert site.most_at_once > 1
 
 
 def test_a_file_that_changed_on_the_server_is_told(site: Site, local_store: Store) -> None:
     site.files["/a.csv"] = ROWS
-    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
+    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], SourceSettings()).plans
     site.etags["/a.csv"] = '"2"'
     with pytest.raises(SourceChangedError, match="add --refresh"):
         raw_pairs(MadeUp(local_store).pool, plan.partition)
@@ -116,7 +116,7 @@ def test_a_file_that_changed_on_the_server_is_told(site: Site, local_store: Stor
 
 def test_a_file_that_is_gone_from_the_server_is_told(site: Site, local_store: Store) -> None:
     site.files["/a.csv"] = ROWS
-    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], Sources()).plans
+    (plan,) = add_sources(local_store, [f"{site.url}/a.csv"], SourceSettings()).plans
     del site.files["/a.csv"]
     with pytest.raises(SourceMissingError, match=r"a\.csv"):
         raw_pairs(MadeUp(local_store).pool, plan.partition)

@@ -12,12 +12,12 @@ import pytest
 
 from clip_assets.errors import BusyError
 from clip_assets.partitions.ledger import PartitionPlan, add_sources, plans
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks
 from clip_assets.storage.store import Store
 
 Write = Callable[..., str]
-SMALL = Sources(rows_per_partition=100)
+SMALL = SourceSettings(rows_per_partition=100)
 
 
 def shape(found: Sequence[PartitionPlan]) -> dict[str, list[tuple[str, int | None, int | None]]]:
@@ -152,7 +152,7 @@ def test_two_adders_exclude_each_other(local_store: Store, csv_of: Write) -> Non
 ADD_AND_DIE = """
 import os, signal, sys
 from clip_assets.partitions import ledger
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage.store import Store
 left = int(sys.argv[3])
 class Dying(Store):
@@ -163,7 +163,7 @@ class Dying(Store):
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
         super().write_bytes(path, content)
-options = Sources(rows_per_partition=100)
+options = SourceSettings(rows_per_partition=100)
 ledger.add_sources(Dying(sys.argv[1]), [sys.argv[2]], options, refresh=True)
 """
 
@@ -187,5 +187,5 @@ def test_the_estimate_of_a_compressed_file_is_close(store: Store, tmp_path: Path
     path = tmp_path / "a.csv.gz"
     lines = [f"http://host/{os.urandom(8).hex()},caption {row}" for row in range(50_000)]
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
-    (plan,) = add_sources(store, [str(path)], Sources()).plans
+    (plan,) = add_sources(store, [str(path)], SourceSettings()).plans
     assert 40_000 < plan.ranges[0].estimated_rows < 60_000

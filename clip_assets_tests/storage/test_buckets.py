@@ -12,7 +12,7 @@ from clip_assets.dedup.unique_pairs import unique_pairs
 from clip_assets.errors import BusyError, MissingArtifactError, SourceFormatError, StoreError
 from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources, plans
-from clip_assets.settings import Sources
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks
 from clip_assets.storage.manifests import Catalog
 from clip_assets.storage.store import Store
@@ -105,7 +105,7 @@ def test_pairs_are_read_and_made_unique_in_a_bucket(
     (tmp_path / "b.csv").write_text(
         "\n".join(["url,caption", *rows[:10], "http://y/1,new", ",no url"])
     )
-    options = Sources(rows_per_partition=100)
+    options = SourceSettings(rows_per_partition=100)
     add_sources(store, [f"{root}/sources"], options)
     add_sources(store, [str(tmp_path)], options)
     keys = [plan.partition for plan in plans(Store.open(root))]
@@ -124,7 +124,7 @@ def test_pairs_are_read_and_made_unique_in_a_bucket(
 
 def test_a_failure_is_recorded_in_a_bucket(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("no,urls\n1,2\n")
-    (plan,) = add_sources(store, [str(tmp_path / "a.csv")], Sources()).plans
+    (plan,) = add_sources(store, [str(tmp_path / "a.csv")], SourceSettings()).plans
     with pytest.raises(SourceFormatError):
         raw_pairs(MadeUp(store).pool, plan.partition)
     assert Catalog(store).failure(RAW_PAIRS.name, plan.partition) is not None

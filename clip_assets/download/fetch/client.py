@@ -7,7 +7,7 @@ import aiohttp
 from clip_assets.download.fetch import policy
 from clip_assets.download.fetch.addresses import AddressGuard
 from clip_assets.download.fetch.resolvers import NAME_TTL_S, GuardedResolver
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 KEEP_ALIVE_S = 5.0
 """An idle connection is closed after this."""
@@ -16,7 +16,7 @@ RESOLVER_THREADS = 32
 """Names resolved at once at most."""
 
 
-def open_client(settings: Download, guard: AddressGuard) -> aiohttp.ClientSession:
+def open_client(settings: DownloadSettings, guard: AddressGuard) -> aiohttp.ClientSession:
     """A session that follows no redirect, keeps no cookie and uses no proxy.
 
     Args:

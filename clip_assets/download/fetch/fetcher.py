@@ -27,7 +27,7 @@ from clip_assets.download.fetch.faults import REDIRECTS, FetchError, classify
 from clip_assets.download.fetch.hosts import HostQueue
 from clip_assets.download.fetch.outage import NetworkWatch
 from clip_assets.download.fetch.robots import Robots
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Fetcher(Generic[T]):
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, guard: AddressGuard, settings: Download
+        self, session: aiohttp.ClientSession, guard: AddressGuard, settings: DownloadSettings
     ) -> None:
         self._session = session
         self._guard = guard
@@ -289,7 +289,7 @@ class Fetcher(Generic[T]):
 
 
 @contextlib.asynccontextmanager
-async def open_fetcher(settings: Download) -> AsyncGenerator[Fetcher[T]]:
+async def open_fetcher(settings: DownloadSettings) -> AsyncGenerator[Fetcher[T]]:
     """A fetcher with its HTTP client."""
     guard = AddressGuard(settings.allow_hosts)
     async with open_client(settings, guard) as session:

@@ -16,7 +16,7 @@ from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.encoders.identity import model_name
 from clip_assets.encoders.openclip import loading
 from clip_assets.errors import ConfigurationError, ModelLoadError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -43,7 +43,7 @@ def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity
         raise ConfigurationError(
             str(folder), "a folder with files", "none or an empty one", "Name another folder."
         )
-    _, tag = model_name(Inference(model=name, pretrained=pretrained))
+    _, tag = model_name(InferenceSettings(model=name, pretrained=pretrained))
     model, tokenizer = loading.load_model(name, tag)
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     part.mkdir(parents=True)
@@ -56,7 +56,7 @@ def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity
         if "hf_model_name" in loading.model_config(name)["text_cfg"]:
             model.text.config.save_pretrained(part)
         _write_record(part, original)
-        local = Inference(model=f"local-dir:{part}", precision="fp32")
+        local = InferenceSettings(model=f"local-dir:{part}", precision="fp32")
         pulled = loading.load_encoder(local, "cpu").identity
         if pulled.digest() != original.digest():
             raise ModelLoadError(

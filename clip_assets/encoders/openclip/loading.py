@@ -19,7 +19,7 @@ from clip_assets.encoders.identity import DEMO, model_name
 from clip_assets.encoders.openclip import lazy_open_clip
 from clip_assets.encoders.replicas import Replicas
 from clip_assets.errors import ModelLoadError
-from clip_assets.settings import Inference
+from clip_assets.settings import InferenceSettings
 
 if TYPE_CHECKING:
     import torch
@@ -45,12 +45,12 @@ PROBE = "A photo of 3 naïve <cats> & dogs, isn't it?"
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(settings: Inference, *devices: str) -> Encoder:
+def loaded(settings: InferenceSettings, *devices: str) -> Encoder:
     """The model of some settings, loaded once in a process; see ``load_encoder``."""
     return load_encoder(settings, *devices)
 
 
-def load_encoder(settings: Inference, *devices: str) -> Encoder:
+def load_encoder(settings: InferenceSettings, *devices: str) -> Encoder:
     """Load a model with its weights, its preprocessing and its tokenizer.
 
     Args:

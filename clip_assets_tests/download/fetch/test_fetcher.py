@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from clip_assets.download.fetch.fetcher import LARGE_BODIES, SMALL_BYTES
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.authority import Authority
 from clip_assets_tests.download.fetching import fetch
 from clip_assets_tests.download.web import RawWeb, Web
@@ -21,7 +21,7 @@ from clip_assets_tests.download.web import RawWeb, Web
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-def test_body_arrives_with_its_story(site: Web, settings: Download) -> None:
+def test_body_arrives_with_its_story(site: Web, settings: DownloadSettings) -> None:
     [found] = fetch([site.serve("/a", b"hello")], settings)
 
     assert (found.body, found.error_class, found.http_status, found.attempts) == (
@@ -34,14 +34,14 @@ def test_body_arrives_with_its_story(site: Web, settings: Download) -> None:
     assert site.headers[0]["User-Agent"].startswith("Mozilla/5.0 (compatible; clip_assets/")
 
 
-def test_contact_is_told_to_site_owners(site: Web, settings: Download) -> None:
+def test_contact_is_told_to_site_owners(site: Web, settings: DownloadSettings) -> None:
     contact = settings.model_copy(update={"contact": "https://example.org/bot"})
     fetch([site.serve("/a", b"hello")], contact)
 
     assert site.headers[0]["User-Agent"].endswith("; +https://example.org/bot)")
 
 
-def test_connections_to_a_host_are_used_again(site: Web, settings: Download) -> None:
+def test_connections_to_a_host_are_used_again(site: Web, settings: DownloadSettings) -> None:
     peers = set[object]()
 
     async def handler(request: web.Request) -> web.Response:
@@ -57,14 +57,16 @@ def test_connections_to_a_host_are_used_again(site: Web, settings: Download) -> 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 501])
-def test_permanent_errors_are_asked_once(site: Web, settings: Download, status: int) -> None:
+def test_permanent_errors_are_asked_once(
+    site: Web, settings: DownloadSettings, status: int
+) -> None:
     [found] = fetch([site.serve("/a", status=status)], settings)
 
     assert (found.error_class, found.http_status) == (f"http_{status}", status)
     assert site.requests["/a"] == 1
 
 
-def test_transient_errors_are_asked_again(site: Web, settings: Download) -> None:
+def test_transient_errors_are_asked_again(site: Web, settings: DownloadSettings) -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=503 if site.requests["/a"] == 1 else 200, body=b"x")
 
@@ -74,13 +76,13 @@ def test_transient_errors_are_asked_again(site: Web, settings: Download) -> None
     assert (found.body, found.attempts) == (b"x", 2)
 
 
-def test_attempts_are_limited(site: Web, settings: Download) -> None:
+def test_attempts_are_limited(site: Web, settings: DownloadSettings) -> None:
     [found] = fetch([site.serve("/a", status=500)], settings)
 
     assert (found.error_class, found.attempts, site.requests["/a"]) == ("http_500", 2, 2)
 
 
-def test_a_host_that_asks_for_a_pause_gets_it(site: Web, settings: Download) -> None:
+def test_a_host_that_asks_for_a_pause_gets_it(site: Web, settings: DownloadSettings) -> None:
     site.serve("/a", status=429, Retry_After="2")
     site.serve("/b", b"x")
     one = settings.model_copy(update={"per_host": 1})
@@ -93,21 +95,21 @@ def test_a_host_that_asks_for_a_pause_gets_it(site: Web, settings: Download) -> 
 
 
 def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(
-    site: Web, settings: Download
+    site: Web, settings: DownloadSettings
 ) -> None:
     [found] = fetch([site.serve("/a", status=429, Retry_After="3600")], settings)
 
     assert (found.error_class, site.requests["/a"]) == ("http_429", 1)
 
 
-def test_requests_at_once_to_one_host_are_limited(site: Web, settings: Download) -> None:
+def test_requests_at_once_to_one_host_are_limited(site: Web, settings: DownloadSettings) -> None:
     urls = [site.serve(f"/{i}", b"x", delay_s=0.05) for i in range(20)]
     fetch(urls, settings.model_copy(update={"per_host": 3}))
 
     assert site.most_at_once == 3
 
 
-def test_a_slow_host_does_not_hold_the_others_up(site: Web, settings: Download) -> None:
+def test_a_slow_host_does_not_hold_the_others_up(site: Web, settings: DownloadSettings) -> None:
     async def after_the_others(_: web.Request) -> web.Response:
         while site.requests["/fast"] < len(fast):
             await asyncio.sleep(0.01)
@@ -123,7 +125,9 @@ def test_a_slow_host_does_not_hold_the_others_up(site: Web, settings: Download) 
 
 
 @pytest.mark.parametrize("tag", ["noai", "NoImageAI", "all, noindex", "clip_assets: noimageindex"])
-def test_images_whose_owner_refuses_are_not_taken(site: Web, settings: Download, tag: str) -> None:
+def test_images_whose_owner_refuses_are_not_taken(
+    site: Web, settings: DownloadSettings, tag: str
+) -> None:
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
 
     assert (found.body, found.error_class) == (None, "policy_noai")
@@ -131,20 +135,22 @@ def test_images_whose_owner_refuses_are_not_taken(site: Web, settings: Download,
 
 
 @pytest.mark.parametrize("tag", ["otherbot: noai", "all", "unavailable_after: 25 Jun 2030", ""])
-def test_directives_for_others_do_not_matter(site: Web, settings: Download, tag: str) -> None:
+def test_directives_for_others_do_not_matter(
+    site: Web, settings: DownloadSettings, tag: str
+) -> None:
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag=tag)], settings)
 
     assert found.body == b"x"
 
 
-def test_noai_can_be_ignored(site: Web, settings: Download) -> None:
+def test_noai_can_be_ignored(site: Web, settings: DownloadSettings) -> None:
     deaf = settings.model_copy(update={"respect_noai": False})
     [found] = fetch([site.serve("/a", b"x", X_Robots_Tag="noai")], deaf)
 
     assert found.body == b"x"
 
 
-def test_redirects_are_followed_to_their_end(site: Web, settings: Download) -> None:
+def test_redirects_are_followed_to_their_end(site: Web, settings: DownloadSettings) -> None:
     site.serve("/c", b"x")
     site.serve("/b", status=307, Location="c?q=1")
     site.serve("/a", status=301, Location="/b")
@@ -168,7 +174,7 @@ def test_redirects_are_followed_to_their_end(site: Web, settings: Download) -> N
     ],
 )
 def test_redirects_to_forbidden_places_end(
-    site: Web, settings: Download, location: str, error_class: str
+    site: Web, settings: DownloadSettings, location: str, error_class: str
 ) -> None:
     [found] = fetch([site.serve("/a", status=302, Location=location)], settings)
 
@@ -177,7 +183,7 @@ def test_redirects_to_forbidden_places_end(
 
 
 def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed(
-    site: Web, settings: Download
+    site: Web, settings: DownloadSettings
 ) -> None:
     site.serve("/secret", b"secret")
     site.serve("/a", status=302, Location=site.url("/secret", host="127.0.1.2"))
@@ -188,7 +194,7 @@ def test_a_redirect_to_loopback_is_refused_where_only_another_address_is_allowed
     assert not site.requests["/secret"]
 
 
-def test_slow_drips_end_at_the_deadline(raw: RawWeb, hasty: Download) -> None:
+def test_slow_drips_end_at_the_deadline(raw: RawWeb, hasty: DownloadSettings) -> None:
     drip = raw.script("/a", OK + b"\r\n", *[b"x", 0.1] * 10_000)
     headers = raw.script("/b", OK, *[b"X-A: b\r\n", 0.1] * 10_000)
     silent = raw.script("/c", 1000.0)
@@ -197,7 +203,7 @@ def test_slow_drips_end_at_the_deadline(raw: RawWeb, hasty: Download) -> None:
     assert [one.error_class for one in found] == ["timeout"] * 3
 
 
-def test_endless_bodies_end_at_the_byte_cap(raw: RawWeb, settings: Download) -> None:
+def test_endless_bodies_end_at_the_byte_cap(raw: RawWeb, settings: DownloadSettings) -> None:
     plain = raw.script("/a", OK + b"\r\n")
     endless = raw.script("/b", OK + b"Transfer-Encoding: chunked\r\n\r\n")
 
@@ -216,7 +222,7 @@ def test_endless_bodies_end_at_the_byte_cap(raw: RawWeb, settings: Download) -> 
     assert [one.error_class for one in found] == ["too_large", "too_large"]
 
 
-def test_waiting_for_room_is_not_the_servers_fault(site: Web, settings: Download) -> None:
+def test_waiting_for_room_is_not_the_servers_fault(site: Web, settings: DownloadSettings) -> None:
     body = bytes(SMALL_BYTES + 1)
     urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
     hasty = settings.model_copy(update={"deadline_s": 6, "retries": 0, "per_host": 20})
@@ -227,7 +233,7 @@ def test_waiting_for_room_is_not_the_servers_fault(site: Web, settings: Download
     assert time.monotonic() - begin > 6.5, "the last ones waited for the first to be released"
 
 
-def test_a_body_announced_too_large_is_not_read(site: Web, settings: Download) -> None:
+def test_a_body_announced_too_large_is_not_read(site: Web, settings: DownloadSettings) -> None:
     [found] = fetch(
         [site.serve("/a", b"x" * 5000)], settings.model_copy(update={"max_bytes": 4999})
     )
@@ -235,7 +241,7 @@ def test_a_body_announced_too_large_is_not_read(site: Web, settings: Download) -
     assert (found.error_class, found.http_status) == ("too_large", 200)
 
 
-def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: Download) -> None:
+def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: DownloadSettings) -> None:
     bomb = gzip.compress(b"\0" * 500 * 2**20, 9)
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     small = settings.model_copy(update={"max_bytes": 2**20})
@@ -244,7 +250,7 @@ def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: Download) -> No
     assert found.error_class == "too_large"
 
 
-def test_gzip_that_nobody_asked_for_is_unpacked(raw: RawWeb, settings: Download) -> None:
+def test_gzip_that_nobody_asked_for_is_unpacked(raw: RawWeb, settings: DownloadSettings) -> None:
     body = gzip.compress(b"hello")
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
     broken = OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"
@@ -282,7 +288,7 @@ def test_gzip_that_nobody_asked_for_is_unpacked(raw: RawWeb, settings: Download)
     ],
 )
 def test_broken_answers_are_told_apart(
-    raw: RawWeb, settings: Download, answer: bytes, error_class: str
+    raw: RawWeb, settings: DownloadSettings, answer: bytes, error_class: str
 ) -> None:
     [found] = fetch([raw.script("/a", answer)], settings.model_copy(update={"retries": 0}))
 
@@ -291,7 +297,7 @@ def test_broken_answers_are_told_apart(
     assert len(found.error_message) <= 200
 
 
-def test_more_bytes_than_announced_are_not_taken(raw: RawWeb, settings: Download) -> None:
+def test_more_bytes_than_announced_are_not_taken(raw: RawWeb, settings: DownloadSettings) -> None:
     together = raw.script("/a", OK + b"Content-Length: 4\r\n\r\nlonger")
     later = raw.script("/b", OK + b"Content-Length: 4\r\n\r\nlong", 0.1, b"er")
     found = fetch([together, later], settings)
@@ -331,7 +337,7 @@ def test_more_bytes_than_announced_are_not_taken(raw: RawWeb, settings: Download
     ],
 )
 def test_urls_that_lead_nowhere_are_told_apart(
-    settings: Download, url: str, error_class: str
+    settings: DownloadSettings, url: str, error_class: str
 ) -> None:
     strict = settings.model_copy(update={"allow_hosts": [], "retries": 0})
     [found] = fetch([url], strict)
@@ -352,7 +358,7 @@ def test_urls_that_lead_nowhere_are_told_apart(
     ],
 )
 def test_urls_are_sent_as_they_are_or_quoted(
-    site: Web, settings: Download, url: str, path: str
+    site: Web, settings: DownloadSettings, url: str, path: str
 ) -> None:
     stripped = url.strip()
     full = site.url(stripped).join(url.split(stripped))
@@ -361,7 +367,9 @@ def test_urls_are_sent_as_they_are_or_quoted(
     assert site.raw_paths == [path]
 
 
-def test_userinfo_becomes_authorization_and_is_not_told(site: Web, settings: Download) -> None:
+def test_userinfo_becomes_authorization_and_is_not_told(
+    site: Web, settings: DownloadSettings
+) -> None:
     site.serve("/a", b"x")
     [found] = fetch([f"http://me:secret@127.0.0.1:{site.port}/a"], settings)
 
@@ -370,7 +378,7 @@ def test_userinfo_becomes_authorization_and_is_not_told(site: Web, settings: Dow
     assert "secret" not in found.final_url
 
 
-def test_refused_connections_and_unknown_names_are_rows(settings: Download) -> None:
+def test_refused_connections_and_unknown_names_are_rows(settings: DownloadSettings) -> None:
     refused, unknown = fetch(["http://127.0.0.1:1/a", "http://no-such-host.invalid/a"], settings)
 
     assert refused.error_class == "refused"
@@ -380,7 +388,7 @@ def test_refused_connections_and_unknown_names_are_rows(settings: Download) -> N
 def test_https_with_a_trusted_certificate_works(
     tls_site: Callable[[ssl.SSLContext], Web],
     authority: Authority,
-    settings: Download,
+    settings: DownloadSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
@@ -394,7 +402,7 @@ def test_https_with_a_trusted_certificate_works(
 def test_bad_certificates_are_refused(
     tls_site: Callable[[ssl.SSLContext], Web],
     authority: Authority,
-    settings: Download,
+    settings: DownloadSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
@@ -417,14 +425,14 @@ def test_bad_certificates_are_refused(
     assert not expired.requests
 
 
-def test_a_stalled_tls_handshake_ends(raw: RawWeb, hasty: Download) -> None:
+def test_a_stalled_tls_handshake_ends(raw: RawWeb, hasty: DownloadSettings) -> None:
     # The server waits for the end of a request's head, which a TLS greeting does not have.
     [found] = fetch([f"https://127.0.0.1:{raw.port}/"], hasty)
 
     assert found.error_class == "timeout"
 
 
-def test_a_host_that_keeps_failing_is_left_alone(site: Web, settings: Download) -> None:
+def test_a_host_that_keeps_failing_is_left_alone(site: Web, settings: DownloadSettings) -> None:
     urls = [site.serve(f"/{i}", status=500) for i in range(60)]
     found = fetch(urls, settings.model_copy(update={"retries": 0, "per_host": 2}))
 
@@ -434,13 +442,15 @@ def test_a_host_that_keeps_failing_is_left_alone(site: Web, settings: Download) 
     assert all(one.attempts == 0 for one in found if one.error_class == "host_down")
 
 
-def test_a_host_that_says_no_is_not_a_host_that_fails(site: Web, settings: Download) -> None:
+def test_a_host_that_says_no_is_not_a_host_that_fails(
+    site: Web, settings: DownloadSettings
+) -> None:
     found = fetch([site.url(f"/{i}") for i in range(60)], settings)
 
     assert {one.error_class for one in found} == {"http_404"}
 
 
-def test_requests_to_one_host_keep_their_distance(site: Web, settings: Download) -> None:
+def test_requests_to_one_host_keep_their_distance(site: Web, settings: DownloadSettings) -> None:
     urls = [site.serve(f"/{i}", b"x") for i in range(6)]
     start = time.monotonic()
     fetch(urls, settings.model_copy(update={"per_host_interval_s": 0.1}))
@@ -448,14 +458,14 @@ def test_requests_to_one_host_keep_their_distance(site: Web, settings: Download)
     assert time.monotonic() - start > 0.5
 
 
-def test_what_is_not_requested_does_not_keep_a_distance(settings: Download) -> None:
+def test_what_is_not_requested_does_not_keep_a_distance(settings: DownloadSettings) -> None:
     urls = ["no url"] * 50 + ["http://10.0.0.1/a"] * 50
     found = fetch(urls, settings.model_copy(update={"per_host_interval_s": 1000}))
 
     assert Counter(one.error_class for one in found) == {"scheme": 50, "private_address": 50}
 
 
-def test_two_spellings_of_a_host_are_one_host(site: Web, settings: Download) -> None:
+def test_two_spellings_of_a_host_are_one_host(site: Web, settings: DownloadSettings) -> None:
     site.serve("/a", b"x", delay_s=0.1)
     names = ["localhost", "LOCALHOST", "LocalHost"]
     local = settings.model_copy(update={"allow_hosts": ["localhost"], "per_host": 1})
@@ -466,7 +476,7 @@ def test_two_spellings_of_a_host_are_one_host(site: Web, settings: Download) -> 
 
 
 @pytest.mark.slow
-def test_fifty_thousand_urls_on_one_host_all_end(raw: RawWeb, settings: Download) -> None:
+def test_fifty_thousand_urls_on_one_host_all_end(raw: RawWeb, settings: DownloadSettings) -> None:
     answers = Counter[str]()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -492,11 +502,11 @@ def test_fifty_thousand_urls_on_one_host_all_end(raw: RawWeb, settings: Download
 
 
 @pytest.fixture
-def obedient(settings: Download) -> Download:
+def obedient(settings: DownloadSettings) -> DownloadSettings:
     return settings.model_copy(update={"respect_robots": True, "retries": 0})
 
 
-def test_robots_txt_is_asked_once_and_obeyed(site: Web, obedient: Download) -> None:
+def test_robots_txt_is_asked_once_and_obeyed(site: Web, obedient: DownloadSettings) -> None:
     site.serve("/robots.txt", b"User-agent: *\nDisallow: /private/\nUser-agent: bad\nDisallow: /")
     allowed = [site.serve(f"/{i}", b"x") for i in range(5)]
     found = fetch([*allowed, site.serve("/private/a", b"x")], obedient)
@@ -527,7 +537,7 @@ def test_robots_txt_is_asked_once_and_obeyed(site: Web, obedient: Download) -> N
     ],
 )  # fmt: skip
 def test_robots_txt_is_read_by_its_standard(
-    site: Web, obedient: Download, rules: str, allowed: list[str], refused: list[str]
+    site: Web, obedient: DownloadSettings, rules: str, allowed: list[str], refused: list[str]
 ) -> None:
     site.serve("/robots.txt", rules.encode())
     found = fetch([site.serve(path, b"x") for path in [*allowed, *refused]], obedient)
@@ -536,7 +546,7 @@ def test_robots_txt_is_read_by_its_standard(
     assert [one.error_class for one in found] == expected
 
 
-def test_a_host_without_robots_txt_allows_everything(site: Web, obedient: Download) -> None:
+def test_a_host_without_robots_txt_allows_everything(site: Web, obedient: DownloadSettings) -> None:
     [found] = fetch([site.serve("/a", b"x")], obedient)
 
     assert found.body == b"x"
@@ -555,7 +565,7 @@ def test_a_host_without_robots_txt_allows_everything(site: Web, obedient: Downlo
     ids=["503", "loop", "file", "private", "garbage", "100 MB"],
 )
 def test_strange_robots_txt_has_an_outcome(
-    site: Web, obedient: Download, answer: dict[str, Any], error_class: str | None
+    site: Web, obedient: DownloadSettings, answer: dict[str, Any], error_class: str | None
 ) -> None:
     site.serve("/robots.txt", **answer)
     [found] = fetch([site.serve("/a", b"x")], obedient)
@@ -563,7 +573,7 @@ def test_strange_robots_txt_has_an_outcome(
     assert found.error_class == error_class
 
 
-def test_many_names_and_many_rules_do_not_multiply(site: Web, obedient: Download) -> None:
+def test_many_names_and_many_rules_do_not_multiply(site: Web, obedient: DownloadSettings) -> None:
     lines = (b"User-agent: %d\n", b"Disallow: /%d\n")
     rules = b"".join(line % number for line in lines for number in range(1500))
     site.serve("/robots.txt", b"User-agent: *\n" + rules + b"Disallow: /a")
@@ -578,13 +588,15 @@ def test_many_names_and_many_rules_do_not_multiply(site: Web, obedient: Download
     assert peak < 32 * 2**20
 
 
-def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(obedient: Download) -> None:
+def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(
+    obedient: DownloadSettings,
+) -> None:
     [found] = fetch(["http://127.0.0.1:1/a"], obedient)
 
     assert (found.error_class, found.attempts) == ("refused", 1)
 
 
-def test_robots_txt_is_not_asked_for_unless_wanted(site: Web, settings: Download) -> None:
+def test_robots_txt_is_not_asked_for_unless_wanted(site: Web, settings: DownloadSettings) -> None:
     fetch([site.serve("/a", b"x")], settings)
 
     assert not site.requests["/robots.txt"]

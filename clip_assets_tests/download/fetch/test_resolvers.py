@@ -16,7 +16,7 @@ from clip_assets.download.fetch.resolvers import GuardedResolver
 from clip_assets.download.image_shards import image_shards
 from clip_assets.download.retry import retry_failed
 from clip_assets.errors import ConfigurationError
-from clip_assets.settings import Download
+from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.fetching import fetch
 from clip_assets_tests.download.pairs import P, encode, unique_pairs
 from clip_assets_tests.download.web import Web
@@ -73,14 +73,16 @@ def nameserver() -> Generator[Nameserver]:
 
 
 @pytest.fixture
-def asking(settings: Download, nameserver: Nameserver, monkeypatch: pytest.MonkeyPatch) -> Download:
+def asking(
+    settings: DownloadSettings, nameserver: Nameserver, monkeypatch: pytest.MonkeyPatch
+) -> DownloadSettings:
     # The nameserver always answers, if only when this busy machine lets it.
     monkeypatch.setattr(resolvers, "NAMESERVER_TIMEOUT_S", 60.0)
     return settings.model_copy(update={"nameservers": [nameserver.place]})
 
 
 def test_names_are_asked_of_the_chosen_nameserver_once(
-    site: Web, asking: Download, nameserver: Nameserver
+    site: Web, asking: DownloadSettings, nameserver: Nameserver
 ) -> None:
     nameserver.addresses["images.example.test"] = ["127.0.0.1"]
     urls = [site.serve(f"/{i}", b"x") for i in range(30)]
@@ -92,7 +94,7 @@ def test_names_are_asked_of_the_chosen_nameserver_once(
 
 
 def test_what_a_nameserver_says_is_judged_like_any_address(
-    site: Web, asking: Download, nameserver: Nameserver
+    site: Web, asking: DownloadSettings, nameserver: Nameserver
 ) -> None:
     nameserver.addresses |= {
         "metadata.test": ["169.254.169.254"],
@@ -107,7 +109,7 @@ def test_what_a_nameserver_says_is_judged_like_any_address(
 
 
 def test_no_such_name_and_no_answer_are_told_apart(
-    asking: Download, nameserver: Nameserver
+    asking: DownloadSettings, nameserver: Nameserver
 ) -> None:
     nameserver.broken.add("broken.test")
     urls = ["http://none.test/a", "http://none.test/b", "http://broken.test/a"]
@@ -118,7 +120,7 @@ def test_no_such_name_and_no_answer_are_told_apart(
 
 
 def test_dead_names_are_no_broken_network_even_when_all_are_tried_again(
-    site: Web, local_made: MadeUp, asking: Download, nameserver: Nameserver
+    site: Web, local_made: MadeUp, asking: DownloadSettings, nameserver: Nameserver
 ) -> None:
     nameserver.broken |= {f"broken{i}.test" for i in range(250)}
     urls = [f"http://{name}/a.jpg" for name in sorted(nameserver.broken)]
@@ -134,7 +136,7 @@ def test_dead_names_are_no_broken_network_even_when_all_are_tried_again(
     assert again.figures["attempts"] == 25 + 4 * 225
 
 
-def test_a_nameserver_that_is_down_is_told(settings: Download) -> None:
+def test_a_nameserver_that_is_down_is_told(settings: DownloadSettings) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{free.getsockname()[1]}"
