@@ -116,10 +116,20 @@ def test_description_is_a_valid_pool_file(root: Path) -> None:
     assert list(before.subsets) == ["no_filter", "basic_filter", "mine"]
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a b", "..", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "../up", "a/b", "..", ".hidden", "-x", "é", "a" * 65, "a\n"]
+)
 def test_name_that_is_no_file_name_is_refused_for_a_subset(root: Path, name: str) -> None:
     write(root, {"subsets": {name: {"baseline": "no_filter"}}})
     with pytest.raises(ConfigurationError, match="is no name of letters"):
+        settings.load(str(root))
+
+
+def test_a_subset_that_every_pool_has_is_not_defined_anew(root: Path) -> None:
+    write(root, {"subsets": {"no_filter": {"baseline": "no_filter"}}})
+    assert list(settings.load(str(root)).subsets) == ["no_filter", "basic_filter"]
+    write(root, {"subsets": {"no_filter": {"baseline": "basic_filter"}}})
+    with pytest.raises(ConfigurationError, match="choose another name"):
         settings.load(str(root))
 
 

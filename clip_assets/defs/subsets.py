@@ -13,7 +13,7 @@ from clip_assets.subsets.baselines import SUBSETS
 
 @declared(
     SUBSETS,
-    group="filtering",
+    group="curation",
     kinds={"numpy"},
     needs=needs(memory_gib=8),
 )

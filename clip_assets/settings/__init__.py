@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         odd = [name for name in given if not NAME.fullmatch(name)]
         if odd:
             raise ValueError(f"{odd[0]!r} is no name of letters, digits, _ and - of 1 to 64")
+        taken = [name for name in given if given[name] != SUBSETS.get(name, given[name])]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is DataComp's, and every pool's; choose another name")
         return SUBSETS | given
 
 

@@ -137,17 +137,24 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
 def read(store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
     """Read a published table, or some of its columns; further columns of the file are left out.
 
+    A column that may be null and that the file does not have is null: an earlier release, whose
+    layout had no such column, wrote the file.
+
     Raises:
         MissingArtifactError: no stage has written it.
-        SchemaError: it lacks a column or holds another type.
+        SchemaError: it lacks a column that is never null, or holds another type.
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     with store.local(path) as file:
         stored = pq.read_schema(file)
-        missing = [name for name in wanted.names if name not in stored.names]
-        if missing:
-            raise _mismatch(store.uri(path), stored, f"columns {missing}")
-        table = pq.read_table(file, columns=wanted.names, memory_map=store.is_local)
+        absent = [field for field in wanted if field.name not in stored.names]
+        needed = [field.name for field in absent if not field.nullable]
+        if needed:
+            raise _mismatch(store.uri(path), stored, f"columns {needed}")
+        present = [name for name in wanted.names if name in stored.names]
+        table = pq.read_table(file, columns=present, memory_map=store.is_local)
+    for field in absent:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
     return conform(table, wanted, store.uri(path))
 
 

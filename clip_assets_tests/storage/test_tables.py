@@ -35,11 +35,21 @@ def test_missing_column_is_refused_when_written(store: Store) -> None:
     assert not store.exists("t")
 
 
-def test_missing_column_is_refused_when_read(store: Store) -> None:
+def test_missing_column_that_is_never_null_is_refused_when_read(store: Store) -> None:
+    needed = pa.schema([SCHEMA.field("uid"), SCHEMA.field("width").with_nullable(nullable=False)])
     with store.publish("t.parquet") as part:
         tables.write(part, ROWS.select(["uid"]))
     with pytest.raises(SchemaError, match=r"t\.parquet: found columns uid string"):
-        tables.read(store, "t.parquet", SCHEMA)
+        tables.read(store, "t.parquet", needed)
+
+
+def test_a_nullable_column_of_a_later_layout_is_null_in_an_older_file(store: Store) -> None:
+    with store.publish("t.parquet") as part:
+        tables.write(part, ROWS.select(["uid"]))
+    read = tables.read(store, "t.parquet", SCHEMA)
+    assert read.schema == SCHEMA
+    assert read.to_pydict() == {"uid": ["a", "b"], "width": [None, None]}
+    assert tables.read(store, "t.parquet", SCHEMA, ["width"]).column("width").null_count == 2
 
 
 def test_wrong_type_is_refused(store: Store) -> None:

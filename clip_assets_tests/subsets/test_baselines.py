@@ -16,7 +16,6 @@ from clip_assets import layout, schemas, status
 from clip_assets.errors import ConfigurationError
 from clip_assets.graph import ASSETS
 from clip_assets.layout import Key
-from clip_assets.settings import Settings
 from clip_assets.states import unfinished
 from clip_assets.storage import sql
 from clip_assets.subsets.baselines import more_words_than, subsets
@@ -199,11 +198,3 @@ def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> No
     assert unfinished(made.pool, ASSETS.values(), "subset") == ["basic_filter", "mine"]
     made.subset("mine")
     assert made.uids("mine").tolist() == [(0, 7), (0, 8)]
-
-
-@pytest.mark.parametrize(
-    "name", ["", " ", "a b", "../up", "a/b", ".hidden", "-x", "é", "a" * 65, "a\n"]
-)
-def test_odd_names_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name of letters, digits, _ and -"):
-        Settings(subsets={name: {"baseline": "no_filter"}})
