@@ -33,7 +33,7 @@ def three_partitions(folder: Path, **settings: Any) -> PoolResource:
         folder: gets the pool and, in ``sources``, its files.
         settings: sections of its settings beside those that make it small.
     """
-    root, sources = folder / "pool", folder / "sources"
+    root, sources = folder / "data", folder / "sources"
     for place in (root, sources):
         place.mkdir()
     for number in range(3):
@@ -64,11 +64,11 @@ class PoolAt:
 
     Args:
         folder: holds the pool, the Dagster instance and the sources.
-        world: what the sources hold.
+        world: what the sources hold, where they are those of a demo world.
     """
 
     folder: Path
-    world: World
+    world: World | None = None
     variables: dict[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -211,7 +211,7 @@ def _keys(context: dg.AssetExecutionContext, pool: Pool, record: Asset) -> list[
     named = ", ".join(f"{key} ({why})" for key, why in list(because.items())[:SHOWN])
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     context.log.info(
-        f"{record.name}: {len(keys)} of {len(every)} partitions to make: {named or 'none'}{more}"
+        f"{record.name}: {len(keys)} of {len(every)} {record.axis}s to make: {named or 'none'}{more}"
     )
     return keys
 
@@ -230,7 +230,7 @@ def _failure(
     text = f"{record.name}: {first}"
     if record.axis in AXES:
         text = (
-            f"{record.name}: {len(failed)} of {succeeded + len(failed)} partitions failed: "
+            f"{record.name}: {len(failed)} of {succeeded + len(failed)} {record.axis}s failed: "
             f"{', '.join(failed)}. First: {first}"
         )
     return dg.Failure(

@@ -9,7 +9,7 @@ are single runs, so in such a process they are declared so. Nothing else looks a
 import os
 import sys
 
-_FILL = "CLIP_ASSETS_FILL"
+VARIABLE = "CLIP_ASSETSVARIABLE"
 
 
 def fills_missing() -> bool:
@@ -18,8 +18,8 @@ def fills_missing() -> bool:
     The variable tells step processes, whose own command line is another one.
     """
     if _is_materialize() and not _has("--partition"):
-        os.environ[_FILL] = "missing"
-    return os.environ.get(_FILL) == "missing"
+        os.environ[VARIABLE] = "missing"
+    return os.environ.get(VARIABLE) == "missing"
 
 
 def takes_a_range() -> bool:
