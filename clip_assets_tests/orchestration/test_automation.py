@@ -6,7 +6,7 @@ Dagster's own evaluation over our definitions; a materialization is reported ins
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from clip_assets.orchestration.resources import PoolResource
 from clip_assets.pool.pool import Axis
 from clip_assets.storage.manifests import Catalog, Failure
 from clip_assets.storage.store import Store
+from clip_assets_tests.upstream import MadeUp
 
 PARTITIONED = ["raw_pairs", "unique_pairs", "image_shards", "embeddings", "pool_metadata"]
 FAN_INS = ["subsets", "metadata_stats", "faiss_index"]
@@ -59,6 +60,24 @@ class Daemon:
                 dg.AssetKey(asset), partition=key, tags={"dagster/data_version": version}
             )
             self._instance.report_runless_asset_event(event)
+
+    def start(self, *assets: str, keys: Sequence[str] = ()) -> dg.DagsterRun:
+        """A run that is going on, over a range of keys if any are given."""
+        run = self._instance.create_run_for_job(
+            self._defs.resolve_implicit_global_asset_job_def(),
+            tags=range_tags(Key(keys[0]), Key(keys[-1])) if keys else {},
+            asset_selection=frozenset(dg.AssetKey(asset) for asset in assets),
+        )
+        self._tell(run, dg.DagsterEventType.RUN_START)
+        return run
+
+    def end(self, run: dg.DagsterRun) -> None:
+        """It ended well; what it made may not be seen yet."""
+        self._tell(run, dg.DagsterEventType.RUN_SUCCESS)
+
+    def _tell(self, run: dg.DagsterRun, what: dg.DagsterEventType) -> None:
+        event = dg.DagsterEvent(what.value, run.job_name)
+        self._instance.report_dagster_event(event, run.run_id)
 
     def make(self, requested: dict[str, set[str | None]]) -> None:
         for asset, keys in requested.items():
@@ -176,6 +195,72 @@ def test_no_update_of_a_partition_is_lost(daemon: Daemon, ticks: int) -> None:
     assert times(history, "faiss_index") == 1
 
 
+def test_what_a_run_that_just_ended_made_is_waited_for(daemon: Daemon) -> None:
+    daemon.add("00000")
+    daemon.tick()
+    run = daemon.start(*PARTITIONED, keys=["00000"])
+    assert "raw_pairs" not in daemon.tick(), "it goes on"
+    daemon.end(run)
+    assert "raw_pairs" not in daemon.tick(), "it ended, and its events are not seen yet"
+    for asset in PARTITIONED:
+        daemon.made(asset, "00000")
+    assert not set(PARTITIONED) & set(daemon.tick())
+
+
+def test_run_that_ended_without_making_anything_is_asked_for_at_the_next_look(
+    daemon: Daemon,
+) -> None:
+    daemon.add("00000")
+    daemon.tick()
+    run = daemon.start(*PARTITIONED, keys=["00000"])
+    daemon.tick()
+    daemon.end(run)
+    daemon.tick()
+    assert daemon.tick()["raw_pairs"] == {"00000"}
+
+
+def test_fan_in_waits_for_what_a_run_that_just_ended_made(daemon: Daemon) -> None:
+    daemon.add("00000")
+    daemon.settle()
+    daemon.add("00001", "00002")
+    daemon.tick()
+    run = daemon.start("index_segments", keys=["00002"])
+    daemon.made("index_segments", "00001")
+    assert "faiss_index" not in daemon.tick(), "a partition is still being made"
+    daemon.end(run)
+    assert "faiss_index" not in daemon.tick(), "it was made, and is not seen yet"
+    daemon.made("index_segments", "00002")
+    assert times([daemon.tick() for _ in range(3)], "faiss_index") == 1
+
+
+def test_fan_in_that_just_ended_is_not_asked_for_again(daemon: Daemon) -> None:
+    both = ("faiss_index", "id_mapping")
+    daemon.add("00000")
+    for asset in [*PARTITIONED, "index_segments"]:
+        daemon.made(asset, "00000")
+    daemon.made("index_recipe")
+    # The first index is asked for because it is missing.
+    while not set(both) <= set(daemon.tick()):
+        pass
+    run = daemon.start(*both)
+    assert not set(both) & set(daemon.tick()), "it goes on"
+    daemon.end(run)
+    assert not set(both) & set(daemon.tick()), "it ended, and its events are not seen yet"
+    for asset in both:
+        daemon.made(asset)
+    assert not any(set(both) & set(daemon.tick()) for _ in range(3))
+
+
+def test_fan_in_that_follows_and_just_ended_is_not_asked_for_again(daemon: Daemon) -> None:
+    daemon.add("00000")
+    daemon.settle()
+    run = daemon.start("faiss_index", "id_mapping")
+    daemon.tick()
+    daemon.made("faiss_index")
+    daemon.end(run)
+    assert "id_mapping" not in daemon.tick(), "it ended, and its events are not seen yet"
+
+
 def test_another_recipe_encodes_every_segment_again(daemon: Daemon) -> None:
     daemon.add("00000", "00001")
     daemon.settle()
@@ -204,17 +289,64 @@ def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
     assert not any("raw_pairs" in requested for requested in later), "that is for a person"
 
 
-def run_that_failed(defs: dg.Definitions, instance: dg.DagsterInstance, keys: list[str]) -> None:
+def run_that_failed(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    keys: list[str],
+    assets: Sequence[str] = PARTITIONED,
+) -> None:
     """A real failed run over a range, as Dagster's own records have it."""
     tags = range_tags(Key(keys[0]), Key(keys[-1]))
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey(asset) for asset in PARTITIONED],
+        asset_selection=[dg.AssetKey(asset) for asset in assets],
         tags=tags,
         raise_on_error=False,
     )
     assert not result.success
+
+
+def test_model_that_cannot_be_loaded_is_for_a_person(
+    daemon: Daemon, defs: dg.Definitions, instance: dg.DagsterInstance, store: Store
+) -> None:
+    daemon.add("00000")
+    MadeUp(store).make("image_shards", Key("00000"), 1, {})
+    (Path(store.base) / "pool.yaml").write_text("inference: {model: 'local-dir:/no/model'}")
+    for asset in ("raw_pairs", "unique_pairs", "image_shards"):
+        daemon.made(asset, "00000")
+    assert daemon.tick()["embeddings"] == {"00000"}
+    run_that_failed(defs, instance, ["00000"], ["embeddings"])
+    failure = Catalog(store).failure("embeddings", Key("00000"))
+    assert failure is not None
+    assert failure.error == "ModelLoadError"
+    later = [daemon.tick() for _ in range(25)]
+    assert not any("embeddings" in requested for requested in later)
+
+
+def test_missing_subset_is_requested_and_refreshed_once_when_metadata_rests(
+    daemon: Daemon,
+) -> None:
+    daemon.add("00000")
+    both = {"no_filter", "basic_filter"}
+    first = daemon.settle()
+    assert [asked["subsets"] for asked in first if "subsets" in asked] == [both]
+    daemon.add("00001", "00002")
+    run = daemon.start("pool_metadata", keys=["00002"])
+    daemon.made("pool_metadata", "00001")
+    assert not any("subsets" in daemon.tick() for _ in range(3)), "one is still being made"
+    daemon.end(run)
+    daemon.made("pool_metadata", "00002")
+    history = daemon.settle()
+    assert [asked["subsets"] for asked in history if "subsets" in asked] == [both]
+
+
+def test_subset_that_is_named_later_is_asked_for_alone(daemon: Daemon) -> None:
+    daemon.add("00000")
+    daemon.settle()
+    daemon.add("mine", axis="subset")
+    asked = [requested["subsets"] for requested in daemon.settle() if "subsets" in requested]
+    assert asked == [{"mine"}]
 
 
 def test_how_often_the_sensors_look_can_be_set() -> None:

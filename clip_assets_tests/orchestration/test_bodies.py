@@ -6,6 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from clip_assets.defs.images import image_shards
+from clip_assets.defs.metadata import metadata_stats
 from clip_assets.defs.pairs import raw_pairs, unique_pairs
 from clip_assets.layout import Key
 from clip_assets.orchestration import partitions
@@ -98,18 +100,55 @@ def miscount(resource: PoolResource, key: Key) -> None:
     catalog.put(replace(before, report=replace(before.report, rows_in=11, rows_out=11)))
 
 
+@pytest.mark.parametrize("keys", [KEYS, KEYS[1:2]], ids=["many keys", "one key"])
 def test_check_of_counts_fails_and_blocks_what_is_downstream(
-    resource: PoolResource, ready: dg.DagsterInstance
+    resource: PoolResource, ready: dg.DagsterInstance, keys: list[Key]
 ) -> None:
     assert run(resource, ready, raw_pairs).success
     miscount(resource, KEYS[1])
-    result = run(resource, ready, unique_pairs)
+    ends = range_tags(keys[0], keys[-1])
+    result = run(resource, ready, unique_pairs, image_shards, tags=ends)
     assert not result.success
     assert [
         (check.check_name, check.partition, check.passed)
         for check in result.get_asset_check_evaluations()
-    ] == [(COUNTS, KEYS[0], True), (COUNTS, KEYS[1], False), (COUNTS, KEYS[2], True)]
-    assert set(materialized(ready, "unique_pairs")) == {KEYS[0], KEYS[2]}
+    ] == [(COUNTS, key, key != KEYS[1]) for key in keys]
+    assert verdicts(ready, "unique_pairs", result.run_id) == {
+        key: "FAILED" if key == KEYS[1] else "SUCCEEDED" for key in keys
+    }
+    assert set(materialized(ready, "unique_pairs")) == {*keys} - {KEYS[1]}
+    assert not result.filter_events(lambda event: event.step_key == "image_shards")
+
+
+def verdicts(instance: dg.DagsterInstance, asset: str, run_id: str) -> dict[str | None, str]:
+    """What the instance says by key of a run's check of counts; one verdict each."""
+    check = dg.AssetCheckKey(dg.AssetKey(asset), COUNTS)
+    history = instance.event_log_storage.get_asset_check_execution_history(check, limit=50)
+    of_run = [(one.partition, one.status.value) for one in history if one.run_id == run_id]
+    assert len(dict(of_run)) == len(of_run)
+    return dict(of_run)
+
+
+def test_each_key_has_a_verdict_on_its_last_materialization(
+    resource: PoolResource, ready: dg.DagsterInstance
+) -> None:
+    result = run(resource, ready)
+    assert verdicts(ready, "raw_pairs", result.run_id) == dict.fromkeys(KEYS, "SUCCEEDED")
+    check = dg.AssetCheckKey(raw_pairs.key, COUNTS)
+    of_keys = ready.event_log_storage.get_asset_check_partition_info([check])
+    assert {info.partition_key: info.is_current for info in of_keys} == dict.fromkeys(KEYS, True)
+    outputs = result.filter_events(lambda event: event.is_successful_output)
+    assert "raw_pairs_rows_add_up" in {event.step_output_data.output_name for event in outputs}, (
+        "what the stage downstream waits for"
+    )
+
+
+def test_asset_that_is_made_once_has_one_verdict(
+    resource: PoolResource, ready: dg.DagsterInstance
+) -> None:
+    # Without embeddings there is no index; statistics can be made of nothing.
+    result = dg.materialize([metadata_stats], instance=ready, resources={"pool": resource})
+    assert verdicts(ready, "metadata_stats", result.run_id) == {None: "SUCCEEDED"}
 
 
 def waiting(
