@@ -13,7 +13,12 @@ from clip_assets.orchestration.resources import PoolResource
 
 
 def build_defs(pool: PoolResource | None = None) -> dg.Definitions:
-    """Assemble the graph over a pool, by default the one that the environment names."""
+    """Assemble the code location over a pool, by default the one that the environment names."""
+    return dg.Definitions.merge(graph_defs(pool), dg.Definitions(executor=executor()))
+
+
+def graph_defs(pool: PoolResource | None = None) -> dg.Definitions:
+    """The graph over a pool, for a code location that has an executor of its own."""
     resource = pool or PoolResource()
     assets = [
         asset
@@ -23,7 +28,6 @@ def build_defs(pool: PoolResource | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(with_conditions(resource), assets),
         resources={"pool": resource},
-        executor=executor(),
         sensors=[sensors.new_sources, sensors.AUTOMATION],
         schedules=[sensors.catch_up],
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
+from clip_assets.graph import ASSETS
 from clip_assets.orchestration.automation import LOOK_EVERY_S
 from clip_assets.orchestration.partitions import AXES, sync, unregistered
 from clip_assets.orchestration.requests import run_requests
@@ -68,7 +69,8 @@ def catch_up(context: dg.ScheduleEvaluationContext, pool: PoolResource) -> Itera
 
 AUTOMATION = dg.AutomationConditionSensorDefinition(
     "automation",
-    target=dg.AssetSelection.all(),
+    # The pool may be a part of a project, whose other assets have their own.
+    target=dg.AssetSelection.assets(*ASSETS),
     minimum_interval_seconds=LOOK_EVERY_S,
     use_user_code_server=True,
     default_status=dg.DefaultSensorStatus.RUNNING,
