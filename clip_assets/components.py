@@ -25,7 +25,7 @@ class ClipPool(dg.Component, dg.Model, dg.Resolvable):
         description="Its settings. Empty: CLIP_ASSETS_POOL, then pool.yaml in the root",
     )
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """The graph over that pool."""
         from clip_assets.definitions import graph_defs
         from clip_assets.orchestration.resources import PoolResource
@@ -40,7 +40,7 @@ class ClipPoolAssets(dg.Component, dg.Model, dg.Resolvable):
     here.
     """
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """The assets without what makes them."""
         from clip_assets.definitions import graph_defs
 

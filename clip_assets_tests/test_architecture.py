@@ -27,7 +27,7 @@ LAYERS = [
     {"states", "status"},
     {"orchestration"},
     {"defs"},
-    {"definitions", "doctor", "demo", "cli", "commands"},
+    {"definitions", "components", "doctor", "demo", "cli", "commands"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = ["torch", "open_clip", "faiss", "autofaiss", "img2dataset", "matplotlib", "pandas"]
@@ -66,7 +66,7 @@ def test_only_the_dagster_layer_imports_dagster() -> None:
         for path in MODULES
         if any(module.split(".")[0].startswith("dagster") for module in imports(path))
     }
-    assert users == {"defs", "orchestration", "definitions"}
+    assert users == {"defs", "orchestration", "definitions", "components"}
 
 
 def test_only_one_room_imports_torch_and_open_clip() -> None:

@@ -210,9 +210,8 @@ def _keys(context: dg.AssetExecutionContext, pool: Pool, record: Asset) -> list[
     }
     named = ", ".join(f"{key} ({why})" for key, why in list(because.items())[:SHOWN])
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    context.log.info(
-        f"{record.name}: {len(keys)} of {len(every)} {record.axis}s to make: {named or 'none'}{more}"
-    )
+    count = f"{len(keys)} of {len(every)} {record.axis}s to make"
+    context.log.info(f"{record.name}: {count}: {named or 'none'}{more}")
     return keys
 
 

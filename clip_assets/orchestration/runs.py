@@ -38,7 +38,7 @@ class RunSummary:
         partitions: partitions worked on.
         retried: by partition, urls that were fetched again (``retried``) and the images that
             this gave (``recovered``).
-        failures: message by ``asset`` or ``asset partition``.
+        failures: class and message by ``asset`` or ``asset key``.
     """
 
     runs: list[str] = field(default_factory=list[str])
@@ -63,7 +63,7 @@ class PoolRun:
         self._pool = resource.open()
         self._instance = instance
         self._summary = RunSummary()
-        self._failed: set[Key] = set()
+        self._failed: set[tuple[Axis, Key]] = set()
 
     def run(
         self, select: str = "*", partitions: str = "missing", *, retry_failed: bool = False
@@ -111,7 +111,7 @@ class PoolRun:
             self._execute([shards], range_tags(first, last), config)
         after = self._look().catalog
         for key, urls in due.items():
-            if key not in self._failed:
+            if ("partition", key) not in self._failed:
                 gained = after.require(shards.name, key).report.rows_out - before[key]
                 logger.info("%s: %s urls fetched again, %s images gained", key, urls, gained)
                 self._summary.retried[key] = {"retried": urls, "recovered": gained}
@@ -133,7 +133,8 @@ class PoolRun:
         while True:
             pool = self._look()
             wanted = pool.keys(axis) if chosen is None else chosen
-            todo = self._outdated(pool, assets, [k for k in wanted if k not in self._failed])
+            left = [key for key in wanted if (axis, key) not in self._failed]
+            todo = self._outdated(pool, assets, left)
             if not pool.partitions or not todo or todo == before:
                 return
             before = todo
@@ -193,34 +194,42 @@ class PoolRun:
         for failure in _failures(result):
             if not (causes and failure.error == NotReadyError.__name__):
                 name = f"{failure.asset} {failure.key}".strip()
-                self._summary.failures[name] = failure.message
-            self._failed.add(failure.key)
+                self._summary.failures[name] = f"{failure.error}: {failure.message}"
+            self._failed.add((graph.ASSETS[failure.asset].axis, failure.key))
 
 
-def batches(assets: Sequence[Asset]) -> Iterator[tuple[Axis, list[Asset]]]:
-    """Assets of one axis that can be made in one run, as many at a time as their order allows.
+def batches(assets: Sequence[Asset]) -> list[tuple[Axis, list[Asset]]]:
+    """Assets grouped into the fewest runs, each over the keys of one axis, upstream first.
 
-    Args:
-        assets: upstream first.
+    Every order of the axes is tried, the shortest first; there are few of both.
     """
-    left = list(assets)
-    while left:
-        for axis in ("partition", "pool", "subset"):
+    tried: list[tuple[list[Asset], list[tuple[Axis, list[Asset]]]]] = [(list(assets), [])]
+    for left, made in tried:
+        if not left:
+            return made
+        for axis in (*AXES, "pool"):
             batch = _ready(left, axis)
             if batch:
-                left = [asset for asset in left if asset not in batch]
-                yield axis, batch
+                rest = [asset for asset in left if asset not in batch]
+                tried.append((rest, [*made, (axis, batch)]))
+    raise AssertionError("the table of assets has a circle")
 
 
 def _ready(left: Sequence[Asset], axis: Axis) -> list[Asset]:
     """Assets of an axis that wait for none but each other."""
-    waiting = {asset.name for asset in left}
+    waiting = {asset.name: asset for asset in left}
     batch: list[Asset] = []
-    for asset in left:
-        if asset.axis == axis and not waiting.intersection(asset.deps):
-            batch.append(asset)
-            waiting.discard(asset.name)
-    return batch
+    while True:
+        more = [
+            asset
+            for asset in waiting.values()
+            if asset.axis == axis and not waiting.keys() & {*asset.deps}
+        ]
+        if not more:
+            return batch
+        batch += more
+        for asset in more:
+            del waiting[asset.name]
 
 
 @dataclass(frozen=True, slots=True)

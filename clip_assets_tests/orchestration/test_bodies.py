@@ -11,7 +11,7 @@ from clip_assets.defs.metadata import metadata_stats
 from clip_assets.defs.pairs import raw_pairs, unique_pairs
 from clip_assets.layout import Key
 from clip_assets.orchestration import partitions
-from clip_assets.orchestration.bodies import AUTOMATIC, COUNTS, ERRORS
+from clip_assets.orchestration.bodies import COUNTS, ERRORS
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets_tests.pools import KEYS
@@ -171,7 +171,9 @@ def test_range_without_its_earlier_partitions_fails_at_once_by_hand(
     assert "00000, 00001" in message
 
 
-@pytest.mark.parametrize("tag", sorted(AUTOMATIC))
+@pytest.mark.parametrize(
+    "tag", ["dagster/backfill", "dagster/from_automation_condition", "dagster/schedule_name"]
+)
 def test_range_without_its_earlier_partitions_waits_when_it_is_automatic(
     resource: PoolResource, ready: dg.DagsterInstance, tag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
