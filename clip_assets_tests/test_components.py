@@ -131,8 +131,34 @@ def test_components_are_found_where_the_package_is_installed(
     assert {"clip_assets.components.ClipPool", "clip_assets.components.ClipPoolAssets"} <= names
 
 
-def test_pool_of_the_component_is_the_one_that_it_names(tmp_path: Path) -> None:
-    tree = dg.ComponentTree.for_test()
-    made = ClipPool(root=str(tmp_path / "named")).build_defs(tree.load_context)
+@pytest.fixture
+def context() -> dg.ComponentLoadContext:
+    return dg.ComponentTree.for_test().load_context
+
+
+def test_pool_of_the_component_is_the_one_that_it_names(
+    tmp_path: Path, context: dg.ComponentLoadContext
+) -> None:
+    made = ClipPool(root=str(tmp_path / "named")).build_defs(context)
     assert (made.resources or {})["pool"].root == str(tmp_path / "named")
     assert made.executor is None, "the project's own decides"
+
+
+def test_automation_of_the_component_leaves_the_assets_of_the_project_alone(
+    context: dg.ComponentLoadContext,
+) -> None:
+    @dg.asset(automation_condition=dg.AutomationCondition.eager())
+    def mine() -> None: ...
+
+    made = ClipPool().build_defs(context)
+    (automation,) = (sensor for sensor in made.sensors or [] if sensor.name == "automation")
+    assert isinstance(automation, dg.AutomationConditionSensorDefinition)
+    both = dg.Definitions.merge(made, dg.Definitions(assets=[mine]))
+    graph = both.resolve_asset_graph()
+    assert {key.to_user_string() for key in automation.asset_selection.resolve(graph)} == {*ASSETS}
+
+
+def test_second_pool_in_a_project_is_refused(context: dg.ComponentLoadContext) -> None:
+    pools = [ClipPool(root=root).build_defs(context) for root in ("a", "b")]
+    with pytest.raises(dg.DagsterInvariantViolationError, match="different resources"):
+        dg.Definitions.merge(*pools)

@@ -40,14 +40,14 @@ def failed_in_store(pool: PoolResource) -> dg.AutomationCondition[dg.AssetKey]:
 
         def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult:
             candidates = context.candidate_subset
+            keys = [Key(key) for key in candidates.expensively_compute_partition_keys()]
+            if not keys:
+                return dg.AutomationResult(context, true_subset=candidates)
             catalog, asset = pool.open().catalog, context.key.to_user_string()
-            keys = {
-                key
-                for key in candidates.expensively_compute_partition_keys()
-                if catalog.failure(asset, Key(key))
-            }
-            failed = candidates.compute_intersection_with_partition_keys(keys)
-            return dg.AutomationResult(context, true_subset=failed)
+            catalog.preload(asset, keys)
+            failed = {key for key in keys if catalog.failure(asset, key)}
+            found = candidates.compute_intersection_with_partition_keys(failed)
+            return dg.AutomationResult(context, true_subset=found)
 
     return FailedInStore()
 

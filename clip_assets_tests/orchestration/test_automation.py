@@ -39,9 +39,9 @@ class Daemon:
     def add(self, *keys: str, axis: Axis = "partition") -> None:
         self._instance.add_dynamic_partitions(str(AXES[axis].name), list(keys))
 
-    def tick(self) -> dict[str, set[str | None]]:
+    def tick(self, after_s: int = 30) -> dict[str, set[str | None]]:
         """Partitions requested by asset; {None} for an unpartitioned one."""
-        self._now += timedelta(seconds=30)
+        self._now += timedelta(seconds=after_s)
         result = dg.evaluate_automation_conditions(
             defs=self._defs, instance=self._instance, cursor=self._cursor, evaluation_time=self._now
         )
@@ -284,7 +284,7 @@ def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
     run_that_failed(defs, instance, ["00000", "00001"])
     daemon.made("raw_pairs", "00000")
     assert not any("raw_pairs" in daemon.tick() for _ in range(2))
-    later = [daemon.tick() for _ in range(25)]
+    later = [daemon.tick(after_s) for after_s in (30, 300, 300, 600)]
     assert any(requested.get("unique_pairs") == {"00000"} for requested in later)
     assert not any("raw_pairs" in requested for requested in later), "that is for a person"
 
@@ -320,7 +320,7 @@ def test_model_that_cannot_be_loaded_is_for_a_person(
     failure = Catalog(store).failure("embeddings", Key("00000"))
     assert failure is not None
     assert failure.error == "ModelLoadError"
-    later = [daemon.tick() for _ in range(25)]
+    later = [daemon.tick(after_s) for after_s in (30, 300, 300, 600)]
     assert not any("embeddings" in requested for requested in later)
 
 
