@@ -84,7 +84,7 @@ def pool_run(resource: PoolResource, instance: dg.DagsterInstance) -> PoolRun:
 
 def test_failures_are_told_by_asset_and_key(pool_run: PoolRun, tmp_path: Path) -> None:
     (tmp_path / "sources" / "1.csv").unlink()
-    summary = pool_run.run("raw_pairs,unique_pairs")
+    summary = pool_run.run("raw_pairs,unique_pairs,index_recipe")
     assert set(summary.failures) == {f"raw_pairs {KEYS[1]}"}, "what lacks input is no failure"
     told = summary.failures[f"raw_pairs {KEYS[1]}"]
     assert told.startswith("SourceMissingError: ")
