@@ -19,6 +19,7 @@ from clip_assets.pairs import columns
 from clip_assets.pairs.formats import lines
 from clip_assets.pairs.formats.dialect import MAX_COLUMNS
 from clip_assets.partitions import listing
+from clip_assets.settings import Settings
 from clip_assets_tests.pools import CHECKOUT
 from clip_assets_tests.test_architecture import LAYERS
 
@@ -128,6 +129,19 @@ def test_every_path_of_the_layout_is_told() -> None:
     placeholders = set(re.findall(r"<(\w+)>", " ".join(told)))
     assert placeholders == set(build["PLACEHOLDERS"])
     assert not any(asset.heeds for asset in ASSETS.values()), "say which in MAKERS"
+
+
+def test_variables_of_the_documents_are_read_by_somebody() -> None:
+    package = CHECKOUT / "clip_assets"
+    sources = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    known = set(re.findall(r"CLIP_ASSETS_[A-Z_]+", sources))
+    for name, field in Settings.model_fields.items():
+        known.add(f"CLIP_ASSETS_{name}".upper())
+        inner = getattr(field.annotation, "model_fields", {})
+        known |= {f"CLIP_ASSETS_{name}__{setting}".upper() for setting in inner}
+    named = set(re.findall(r"CLIP_ASSETS_[A-Z_]+[A-Z]", TEXT))
+    assert named
+    assert named <= known, named - known
 
 
 def test_commands_of_the_documents_exist() -> None:

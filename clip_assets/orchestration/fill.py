@@ -9,7 +9,7 @@ are single runs, so in such a process they are declared so. Nothing else looks a
 import os
 import sys
 
-VARIABLE = "CLIP_ASSETSVARIABLE"
+VARIABLE = "CLIP_ASSETS_FILL"
 
 
 def fills_missing() -> bool:
