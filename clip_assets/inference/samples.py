@@ -31,6 +31,7 @@ class Sample:
         image: bytes of the image file, None where there is none.
         caption: None where there is none.
         fields: the json, empty where there is none.
+        said: the json as text, None where there is none or nobody wants it.
         fault: why it cannot be used; empty when it can.
     """
 
@@ -38,24 +39,24 @@ class Sample:
     image: bytes | None = None
     caption: str | None = None
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    said: str | None = None
     fault: str = ""
 
 
 def parse(members: Members) -> Sample:
     """Members as written by img2dataset and by ``image_shards`` as one sample."""
     key, contents = members.key, members.contents
+    if members.fault:
+        return Sample(key, fault=members.fault)
     image = members.first(IMAGE_EXTENSIONS)
     if image is None:
         return Sample(key, fault=NO_IMAGE)
     if "json" not in contents:
         return Sample(key, fault=NO_JSON)
-    try:
-        fields = json.loads(contents["json"])
-    except ValueError:
+    fields = _fields(contents)
+    if fields is None:
         return Sample(key, fault=BAD_JSON)
-    if not isinstance(fields, dict):
-        return Sample(key, fault=BAD_JSON)
-    if not _UID.fullmatch(str(fields.get("uid"))):
+    if not _UID.fullmatch(text(fields.get("uid")) or ""):
         return Sample(key, fault=NO_UID)
     return Sample(key, image, _caption(contents, fields), fields)
 
@@ -76,20 +77,35 @@ def parse_any(members: Members, image_key: str, caption_key: str) -> Sample:
         caption_key: extension of the caption, or a field of the json.
     """
     key, contents = members.key, members.contents
+    if members.fault:
+        return Sample(key, fault=members.fault)
     image = members.first((image_key,) if image_key else IMAGE_EXTENSIONS)
-    fields: object = {}
-    if "json" in contents:
-        try:
-            fields = json.loads(contents["json"])
-        except ValueError:
-            return Sample(key, fault=BAD_JSON)
-    if not isinstance(fields, dict):
+    fields = _fields(contents)
+    said = _said(fields) if fields else None
+    if fields is None or (fields and said is None):
         return Sample(key, fault=BAD_JSON)
     if caption_key in contents:
         caption = contents[caption_key].decode(errors="replace")
     else:
         caption = text(fields.get(caption_key, fields.get("caption")))
-    return Sample(key, image, caption, fields)
+    return Sample(key, image, caption, fields, said)
+
+
+def _fields(contents: dict[str, bytes]) -> dict[str, Any] | None:
+    """The json's mapping, empty without a json; None for anything else, or nested too deep."""
+    try:
+        fields = json.loads(contents.get("json", "{}"))
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _said(fields: dict[str, Any]) -> str | None:
+    """The json as text; None if it is nested too deep to be written."""
+    try:
+        return text(json.dumps(fields, ensure_ascii=False))
+    except RecursionError:
+        return None
 
 
 def text(value: object) -> str | None:
@@ -102,5 +118,6 @@ def known_fields(fields: dict[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {name: text(fields.get(name)) for name in ("url", "sha256")}
     for name in ("width", "height", "original_width", "original_height"):
         value = fields.get(name)
-        known[name] = value if isinstance(value, int) and 0 <= value < 2**31 else None
+        # Not isinstance: json's true and false are no sizes, but they are ints.
+        known[name] = value if type(value) is int and 0 <= value < 2**31 else None
     return known

@@ -25,7 +25,7 @@ from clip_assets.files.opening import opened
 from clip_assets.inference import samples
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.threads import batched
-from clip_assets.webdataset.index import CHANGED, damaged
+from clip_assets.webdataset.index import CHANGED, damaged, readable
 from clip_assets.webdataset.read import IMAGE_EXTENSIONS, Members, read_tar
 
 FILES_PER_PIECE = 10_000
@@ -203,7 +203,7 @@ class _Files:
     def version(self) -> str:
         total = hashlib.sha256()
         for picture in self.pictures:
-            total.update(f"{picture.path} {picture.version}\n".encode())
+            total.update(f"{picture.path} {picture.version}\n".encode(errors="surrogateescape"))
         return total.hexdigest()
 
     def samples(self) -> Generator[Sample]:
@@ -218,7 +218,7 @@ class _Files:
             except SourceMissingError:
                 yield Sample(picture.path, fault=GONE)
                 continue
-            members = Members(picture.path, contents)  # pyright: ignore[reportArgumentType]
+            members = Members(readable(picture.path), contents)  # pyright: ignore[reportArgumentType]
             yield samples.parse_any(members, self.names.image, self.names.caption)
 
 

@@ -206,13 +206,12 @@ def _delete(store: Store, name: str) -> None:
 
 def _row(sample: Sample) -> dict[str, Any]:
     known = samples.known_fields(sample.fields)
-    said = samples.text(json.dumps(sample.fields, ensure_ascii=False)) if sample.fields else None
     return known | {
         "uid": samples.text(sample.fields.get("uid")),
         "caption": sample.caption,
         "image_path": sample.key,
         "key": sample.key,
-        "json": said,
+        "json": sample.said,
     }
 
 

@@ -6,13 +6,16 @@ through the same pass from front to back.
 
 import tarfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from clip_assets import layout
 from clip_assets.errors import SchemaError
 
 CHANGED = "a tar that changed while it was read"
+
+SPARSE = "sparse member"
+LINK = "member is a link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,13 @@ class Places:
             is a question mark.
         members: place by extension, in lower case and without the first dot. Of members of the
             same name the last counts, as when a tar is unpacked.
+        elsewhere: why a member has no place, by extension: a link's content is another member's,
+            and that of a sparse one is in pieces.
     """
 
     key: str
     members: dict[str, Place]
+    elsewhere: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def index_tar(file: BinaryIO, where: str) -> Generator[Places]:
@@ -54,14 +60,14 @@ def index_tar(file: BinaryIO, where: str) -> Generator[Places]:
         where: what to call it.
 
     Raises:
-        SchemaError: the tar is damaged, its end is missing, or a member is sparse, whose
-            content is in pieces.
+        SchemaError: the tar is damaged, or its end is missing.
     """
     try:
         with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
             yield from _grouped(tar, where)
             end = tar.offset
-    except (tarfile.TarError, EOFError, OverflowError) as error:  # the last of damaged sizes
+    # The last two are of damaged sizes and maps of sparse members.
+    except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
         raise damaged(where, f"a damaged tar ({error})") from error
     file.seek(end)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -69,27 +75,36 @@ def index_tar(file: BinaryIO, where: str) -> Generator[Places]:
 
 
 def _grouped(tar: tarfile.TarFile, where: str) -> Generator[Places]:
-    current, members = "", dict[str, Place]()
+    current, places = "", Places("", {})
     for member in tar:
         tar.members = []  # pyright: ignore[reportAttributeAccessIssue] - grows with the tar
-        if not member.isfile():
+        if not (member.isfile() or member.issym() or member.islnk()):
             continue
-        if member.issparse() or member.size < 0:
-            raise damaged(where, f"a member without a plain content, {_text(member.name)}")
+        if member.size < 0:
+            raise damaged(where, f"a member without a plain content, {readable(member.name)}")
         folder, slash, name = member.name.rpartition("/")
         stem, _, extension = name.partition(".")
         key = folder + slash + stem
-        if members and key != current:
-            yield Places(_text(current), members)
-            members = {}
-        current = key
-        members[extension.lower()] = Place(member.offset_data, member.size)
-    if members:
-        yield Places(_text(current), members)
+        if key != current and (places.members or places.elsewhere):
+            yield places
+        if key != current:
+            current, places = key, Places(readable(key), {})
+        _place(places, extension.lower(), member)
+    if places.members or places.elsewhere:
+        yield places
 
 
-def _text(name: str) -> str:
-    """A name as text that UTF-8 can hold; tarfile has surrogates for what is none."""
+def _place(places: Places, extension: str, member: tarfile.TarInfo) -> None:
+    if member.issparse() or not member.isfile():
+        places.members.pop(extension, None)
+        places.elsewhere[extension] = SPARSE if member.issparse() else LINK
+    else:
+        places.elsewhere.pop(extension, None)
+        places.members[extension] = Place(member.offset_data, member.size)
+
+
+def readable(name: str) -> str:
+    """A file's name as text that UTF-8 can hold; Python has surrogates for what is none."""
     return name.encode(errors="replace").decode()
 
 

@@ -9,7 +9,10 @@ from typing import BinaryIO
 
 from clip_assets.webdataset.index import index_tar, read_member
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
+IMAGE_EXTENSIONS = (
+    *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
+    *("jfif", "jpe", "avif"),
+)
 """Members that are images, in order of preference."""
 
 
@@ -20,10 +23,12 @@ class Members:
     Args:
         key: the members' common name.
         contents: of those that were wanted, by extension in lower case.
+        fault: why one that was wanted could not be read, empty if all could.
     """
 
     key: str
     contents: dict[str, bytes]
+    fault: str = ""
 
     def first(self, extensions: Iterable[str]) -> bytes | None:
         """Content of the first of these extensions that there is."""
@@ -47,7 +52,8 @@ def read_tar(file: BinaryIO, where: str, wanted: Container[str]) -> Generator[Me
             for extension, place in places.members.items()
             if extension in wanted
         }
-        yield Members(places.key, contents)
+        faults = (fault for extension, fault in places.elsewhere.items() if extension in wanted)
+        yield Members(places.key, contents, next(faults, ""))
 
 
 def read_images(file: BinaryIO, where: str) -> Generator[tuple[str, bytes]]:

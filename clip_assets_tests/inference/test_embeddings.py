@@ -130,19 +130,22 @@ def test_samples_that_cannot_be_used_are_counted(made: MadeUp) -> None:
         Pair(6, json=b"[]"),
         Pair(7, json=b"{}"),
         Pair(8, fields={"uid": 8}),
-        Pair(9),
+        Pair(9, fields={"width": True}),
+        Pair(10, fields={"uid": int("1" * 32)}),
+        Pair(11, json=b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ]
     image_shards(made, [shard])
     report = embeddings(made.pool, P).manifest.report
     assert rows_of(made.store)["uid"].to_pylist() == [Pair(0).uid, Pair(9).uid]
-    assert report.rows_in == 10
+    assert rows_of(made.store)["width"].to_pylist() == [40, None]
+    assert report.rows_in == 12
     assert report.dropped == {
         "missing image": 1,
         "empty image": 1,
         "undecodable image": 1,
         "missing json": 1,
-        "malformed json": 2,
-        "json without uid": 2,
+        "malformed json": 3,
+        "json without uid": 3,
     }
 
 

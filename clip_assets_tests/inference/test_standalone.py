@@ -1,9 +1,11 @@
 """Webdatasets and folders of images to clip-retrieval's layout."""
 
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
 import tracemalloc
 import uuid
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from clip_assets.inference.sources import GONE, MemberNames, expand_braces, piec
 from clip_assets.inference.standalone import Wanted, embed_pieces
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage.manifests import Report
+from clip_assets.webdataset.index import LINK, SPARSE
 from clip_assets_tests.inference.shards import Meddled, Pair, tar_bytes
 from clip_assets_tests.servers import Bucket, Hub
 from clip_assets_tests.websites import Site
@@ -90,6 +93,64 @@ def test_a_folder_of_tars_is_embedded_in_order(
     expected = encoder.encode_text([row["caption"] for row in rows])
     np.testing.assert_allclose(text, expected, atol=1e-3)
     assert json.loads(rows[3]["json"])["url"] == "https://images.example/3.jpg"
+
+
+def nested(depth: int) -> bytes:
+    return b'{"deep": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize("content", [nested(100_000), b"[1]", b"{", b"\xff\xfe", b"1" * 5000])
+def test_a_json_that_is_none_costs_one_sample(tmp_path: Path, embed: Embed, content: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_bytes([Pair(1), Pair(2, json=content), Pair(3)]))
+    report = embed(tmp_path / "a.tar", tmp_path / "out")
+    assert report.dropped == {"malformed json": 1}
+    assert [row["uid"] for row in rows_of(tmp_path / "out")] == [Pair(1).uid, Pair(3).uid]
+
+
+def test_a_json_about_as_deep_as_can_be_parsed_costs_one_sample_at_most(
+    tmp_path: Path, embed: Embed
+) -> None:
+    # What can be parsed in one place of the program may be too deep for another.
+    pairs = [Pair(depth, json=nested(depth)) for depth in range(800, 1000, 2)]
+    (tmp_path / "a.tar").write_bytes(tar_bytes(pairs))
+    report = embed(tmp_path / "a.tar", tmp_path / "out")
+    assert report.rows_out + report.dropped.get("malformed json", 0) == len(pairs)
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1.5, -1, 2**31, 10**400, "8", None, [1], {"a": 1}, float("nan"), "\ud800"]
+)
+def test_a_field_of_another_type_is_no_fault(tmp_path: Path, embed: Embed, value: object) -> None:
+    fields = dict.fromkeys(("width", "height", "url", "sha256", "uid"), value)
+    (tmp_path / "a.tar").write_bytes(tar_bytes([Pair(1, fields=fields)]))
+    assert embed(tmp_path / "a.tar", tmp_path / "out").rows_out == 1
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["width"], row["height"]) == (None, None)
+
+
+def test_links_and_sparse_members_cost_their_sample_only(tmp_path: Path, embed: Embed) -> None:
+    kinds = {"link": tarfile.LNKTYPE, "other": tarfile.SYMTYPE, "sparse": tarfile.GNUTYPE_SPARSE}
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, kind in ({"image": tarfile.REGTYPE} | kinds | {"last": tarfile.REGTYPE}).items():
+            info = tarfile.TarInfo(f"{name}.jpg")
+            info.type, info.linkname = kind, "image.jpg"
+            content = Pair(1).members("1")["jpg"] if kind == tarfile.REGTYPE else b""
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    report = embed(tmp_path / "a.tar", tmp_path / "out")
+    assert report.dropped == {LINK: 2, SPARSE: 1}
+    assert [row["key"] for row in rows_of(tmp_path / "out")] == ["image", "last"]
+
+
+def test_names_that_are_no_utf8_cost_nothing(
+    tmp_path: Path, embed: Embed, images: Callable[..., bytes]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(images(1))
+    assert embed(folder, tmp_path / "out").rows_out == 1
+    assert embed(folder, tmp_path / "out").figures["pieces_resumed"] == 1
+    assert [row["image_path"] for row in rows_of(tmp_path / "out")] == ["caf?.jpg"]
 
 
 @pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "0000{0,1,2}.tar"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
-from clip_assets.webdataset.index import Place, Places, index_tar, read_member
+from clip_assets.webdataset.index import LINK, SPARSE, Place, Places, index_tar, read_member
 from clip_assets.webdataset.write import CHECKSUM, end_tar, write_member
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -168,14 +168,44 @@ def with_header(place: slice, value: bytes) -> io.BytesIO:
     return io.BytesIO(tar)
 
 
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [(slice(156, 157), tarfile.GNUTYPE_SPARSE), (slice(124, 136), b"\xff" * 12)],
-    ids=["sparse", "negative size"],
-)
-def test_a_member_in_no_one_place_is_refused(place: slice, value: bytes) -> None:
+def test_a_member_of_negative_size_is_refused() -> None:
     with pytest.raises(SchemaError, match=r"without a plain content, 0\.jpg"):
-        list(index_tar(with_header(place, value), "a.tar"))
+        list(index_tar(with_header(slice(124, 136), b"\xff" * 12), "a.tar"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(tarfile.GNUTYPE_SPARSE, SPARSE), (tarfile.SYMTYPE, LINK), (tarfile.LNKTYPE, LINK)],
+)
+def test_a_member_in_no_one_place_is_named(kind: bytes, reason: str) -> None:
+    (sample,) = index_tar(with_header(slice(156, 157), kind), "a.tar")
+    assert sample == Places("0", {}, {"jpg": reason})
+
+
+def test_the_last_of_equal_names_counts_for_links_too() -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name in ("0.jpg", "1.jpg"):
+            kinds = (tarfile.SYMTYPE, tarfile.REGTYPE)
+            for kind in kinds if name == "0.jpg" else reversed(kinds):
+                info = tarfile.TarInfo(name)
+                info.type = kind
+                tar.addfile(info)
+    content.seek(0)
+    first, second = index_tar(content, "a.tar")
+    assert (list(first.members), first.elsewhere) == (["jpg"], {})
+    assert (second.members, second.elsewhere) == ({}, {"jpg": LINK})
+
+
+def test_a_sparse_member_whose_map_is_no_number_is_damage() -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("0.jpg")
+        info.pax_headers = {"GNU.sparse.map": "one,two"}
+        tar.addfile(info)
+    content.seek(0)
+    with pytest.raises(SchemaError, match="damaged tar"):
+        list(index_tar(content, "a.tar"))
 
 
 def test_a_place_beyond_the_end_is_refused() -> None:

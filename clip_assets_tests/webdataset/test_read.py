@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 
 from clip_assets.errors import SchemaError
+from clip_assets.webdataset.index import LINK
 from clip_assets.webdataset.read import IMAGE_EXTENSIONS, Members, read_images, read_tar
 from clip_assets.webdataset.write import end_tar, write_member
 
@@ -28,6 +29,19 @@ def test_members_of_a_sample_come_together_and_only_wanted_ones() -> None:
         Members("a/0", {"jpg": b"image", "json": b"{}"}),
         Members("a/1", {}),
     ]
+
+
+def test_only_a_wanted_member_without_content_is_a_fault() -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, kind in (("0.jpg", tarfile.REGTYPE), ("0.mp4", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            tar.addfile(info)
+    content.seek(0)
+    assert list(read_tar(content, "a.tar", ("jpg",))) == [Members("0", {"jpg": b""})]
+    content.seek(0)
+    assert list(read_tar(content, "a.tar", ("jpg", "mp4"))) == [Members("0", {"jpg": b""}, LINK)]
 
 
 def test_a_sample_is_read_when_it_is_asked_for() -> None:
