@@ -5,6 +5,9 @@ The only module that imports img2dataset: the blurrer of boxes, and that file al
 package would bring pandas, wandb and torch with it. Which rows an outcome becomes is decided in
 ``shard``.
 
+Side data never cost a jpeg or png whose pixels are sound. EXIF is read up to ``EXIF_BYTES``; a TIFF
+whose tags point to the same bytes over and over is refused, as its decoder would read them all.
+
 Memory: a decoded image is ``max_pixels`` x 3 bytes; one with transparency is matted in float64
 and counts ``ALPHA_COST`` times. Images above ``BIG_PIXELS`` are decoded one at a time.
 """
@@ -16,6 +19,7 @@ import io
 import json
 import logging
 import os
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +50,23 @@ BIG_PIXELS = 16 * 2**20
 
 ALPHA_COST = 4
 """Memory of a pixel with transparency against one without: matting makes float64 copies."""
+
+EXIF_READS = 50_000
+"""Pieces of a file that its EXIF may be read in: tenths of a second. Cameras' need a thousand."""
+
+EXIF_BYTES = 4 * 2**20
+"""Bytes that may be read for EXIF."""
+
+EXIF_CHARACTERS = 2**17
+"""EXIF tags as json longer than this are not kept; the EXIF of a JPEG is at most 64 KB."""
+
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Markers of a jpeg behind which its sides stand.
+
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+_TYPE_BYTES = dict(enumerate((0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)))
+# Of one value of a tag, by the number of its type in a TIFF.
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +168,97 @@ def _matches(body: bytes, hashes: Mapping[str, str], pair: Mapping[str, Any]) ->
 
 def _pixels(body: bytes) -> int:
     """Cost of decoding a file in opaque pixels, from its header."""
+    known = _png_pixels(body) or _jpeg_pixels(body)
+    if known is not None:
+        return known
+    if _tag_bytes(body) > len(body):
+        raise _TooMuchError
     with Image.open(io.BytesIO(body), formats=DECODED) as image:
         has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         return image.width * image.height * (ALPHA_COST if has_alpha else 1)
 
 
+def _png_pixels(body: bytes) -> int | None:
+    """The same of a png whatever its side chunks hold, over which Pillow stumbles."""
+    if body[:8] != b"\x89PNG\r\n\x1a\n" or body[12:16] != b"IHDR" or len(body) < 26:
+        return None
+    width, height, _, colour = struct.unpack_from(">IIBB", body, 16)
+    has_alpha = colour in (4, 6) or body.find(b"tRNS", 0, body.find(b"IDAT")) >= 0
+    return width * height * (ALPHA_COST if has_alpha else 1)
+
+
+def _jpeg_pixels(body: bytes) -> int | None:
+    """The same of a jpeg whatever its side segments hold, over which Pillow stumbles."""
+    if body[:3] != b"\xff\xd8\xff":
+        return None
+    place = 2
+    while (place := body.find(b"\xff", place)) >= 0 and place + 9 <= len(body):
+        marker, size, _, height, width = struct.unpack_from(">xBHBHH", body, place)
+        if marker in _FRAMES:
+            return width * height
+        # Fill bytes and markers that stand alone have no size.
+        place += 1 if marker in (0x00, 0xFF) else 2 if marker in _ALONE else 2 + size
+    return None
+
+
+def _tag_bytes(body: bytes) -> int:
+    """Bytes that the tags of a TIFF's first image point to, the same ones counted again."""
+    order = {b"II": "<", b"MM": ">"}.get(body[:2], "")
+    if not order or len(body) < 16:
+        return 0
+    is_big = struct.unpack_from(f"{order}H", body, 2) == (43,)
+    (place,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", body, 8 if is_big else 4)
+    number = struct.Struct(f"{order}Q" if is_big else f"{order}H")
+    entry = struct.Struct(f"{order}HHQ8x" if is_big else f"{order}HHI4x")
+    if place + number.size > len(body):
+        return 0
+    (count,) = number.unpack_from(body, place)
+    entries = memoryview(body)[place + number.size :][: count * entry.size]
+    whole = entries[: len(entries) - len(entries) % entry.size]
+    return sum(_TYPE_BYTES.get(kind, 0) * values for _, kind, values in entry.iter_unpack(whole))
+
+
+class _TooMuchError(Exception):
+    """A header or EXIF that would take more than its share to read."""
+
+
+class _Bounded(io.BytesIO):
+    """A file of which the reader of EXIF gets only so much.
+
+    What strangers' files point to they can point to many times. Every value that the reader makes
+    is read through this, which bounds its time and memory; a thread cannot be stopped from outside.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._reads_left = EXIF_READS
+        self._bytes_left = EXIF_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """``size`` bytes, or what is left.
+
+        Raises:
+            _TooMuchError: a bound is reached.
+        """
+        content = super().read(size)
+        self._reads_left -= 1
+        self._bytes_left -= len(content)
+        if self._reads_left < 0 or self._bytes_left < 0:
+            raise _TooMuchError
+        return content
+
+
 def _exif(body: bytes) -> str | None:
-    """EXIF tags as img2dataset writes them, None when they cannot be read."""
+    """EXIF tags as img2dataset writes them, None when they cannot be read or are too many."""
     import exifread
 
     logging.getLogger("exifread").setLevel(logging.CRITICAL)
     try:
-        tags = exifread.process_file(io.BytesIO(body), details=False)
+        tags = exifread.process_file(_Bounded(body), details=False)
     except Exception:
         return None
-    return json.dumps({name: str(tag).strip() for name, tag in tags.items() if tag is not None})
+    told = json.dumps({name: str(tag).strip() for name, tag in tags.items() if tag is not None})
+    return told if len(told) <= EXIF_CHARACTERS else None
 
 
 def _blurrer() -> "Blur":

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -156,6 +157,103 @@ def test_exif_is_written_unless_not_wanted() -> None:
 
     assert '"Image Make": "Maker"' in ImageResizer(DownloadSettings())(body, PAIR).exif
     assert ImageResizer(DownloadSettings(extract_exif=False))(body, PAIR).exif is None
+
+
+def jpeg_with(marker: int, segment: bytes) -> bytes:
+    """A picture with a segment of its own before all others."""
+    body = encode()
+    return body[:2] + struct.pack(">BBH", 0xFF, marker, 2 + len(segment)) + segment + body[2:]
+
+
+def tags_that_point(count: int, kind: int, length: int, place: int) -> bytes:
+    """Entries of EXIF or TIFF that all have the same value, or lead to the same tags."""
+    tags = [0x8825 if kind == LONG else 0x9000 + number for number in range(count)]
+    return b"".join(struct.pack("<HHII", tag, kind, length, place) for tag in tags)
+
+
+ASCII, LONG = 2, 4
+
+
+@pytest.mark.parametrize(
+    ("count", "entries"),
+    [
+        (5000, tags_that_point(5000, LONG, 1, 8)),
+        (4000, tags_that_point(4000, ASCII, 17_000, 48_014) + bytes(4) + b"a" * 17_000),
+        (5000, tags_that_point(5000, ASCII, 30, 8)),
+    ],
+    ids=["tags of tags", "long values", "many tags"],
+)
+def test_exif_that_fans_out_is_left_out_and_costs_no_image(count: int, entries: bytes) -> None:
+    segment = b"Exif\0\0II*\0" + struct.pack("<IH", 8, count) + entries
+    resize = ImageResizer(DownloadSettings())
+    tracemalloc.start()
+    try:
+        found = resize(jpeg_with(0xE1, segment), PAIR)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (found.error_class, found.exif) == (None, None)
+    assert found.scaled.image == resize(encode(), PAIR).scaled.image
+    assert peak < 32 * 2**20
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("is_big", [False, True])
+def test_a_tiff_whose_tags_share_one_value_is_not_decoded(is_big: bool) -> None:
+    number, count, entry = ("<Q", "<Q", "<HHQQ") if is_big else ("<I", "<H", "<HHII")
+    body = encode("TIFF", size=(800, 600), big_tiff=is_big)
+    head = 16 if is_big else 8
+    (place,) = struct.unpack_from(number, body, head - struct.calcsize(number))
+    (own,) = struct.unpack_from(count, body, place)
+    first = place + struct.calcsize(count)
+    tags = body[first : first + own * struct.calcsize(entry)]
+    for tag in range(10):
+        tags += struct.pack(entry, 0x9000 + tag, ASCII, len(body) // 4, 0)
+    start = body[: head - struct.calcsize(number)] + struct.pack(number, len(body))
+    fan = start + body[head:] + struct.pack(count, own + 10) + tags + bytes(8)
+
+    assert ImageResizer(DownloadSettings())(body, PAIR).scaled
+    assert ImageResizer(DownloadSettings())(fan, PAIR).error_class == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    ("marker", "segment"),
+    [(0xE0, b"JFIF"), (0xE1, b"Exif\0\0"), (0xE2, b"ICC_PROFILE\0"), (0xEE, b"Adobe")],
+)
+def test_segments_that_are_broken_cost_no_jpeg(marker: int, segment: bytes) -> None:
+    resize = ImageResizer(DownloadSettings())
+
+    assert (
+        resize(jpeg_with(marker, segment), PAIR).scaled.image == resize(encode(), PAIR).scaled.image
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"zTXt", b"k\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"iTXt", b"k\0\1\0\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"iCCP", b"k\0\0" + zlib.compress(b"a" * 3_000_000)),
+        (b"iCCP", b""),
+        (b"gAMA", b""),
+        (b"pHYs", b""),
+        (b"sRGB", b""),
+    ],
+)
+def test_chunks_that_are_broken_or_large_cost_no_png(name: bytes, content: bytes) -> None:
+    body = encode("PNG")
+    checked = name + content
+    chunk = struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+    found = ImageResizer(DownloadSettings())(body[:33] + chunk + body[33:], PAIR)
+
+    assert found.scaled.image == ImageResizer(DownloadSettings())(body, PAIR).scaled.image
+
+
+def test_fill_bytes_before_a_segment_cost_no_jpeg() -> None:
+    body = jpeg_with(0xE0, b"JFIF")
+
+    assert ImageResizer(DownloadSettings())(body[:2] + b"\xff\xff" + body[2:], PAIR).scaled
 
 
 def test_hashes_of_the_source_are_compared() -> None:
