@@ -59,13 +59,13 @@ OURS = """
 import json, sys, time
 start = time.monotonic()
 from clip_assets.encoders.openclip.loading import load_encoder
-from clip_assets.inference.sources import MemberNames, pieces_of
+from clip_assets.inference.sources import MemberNames, input_of
 from clip_assets.inference.standalone import embed_pieces
 from clip_assets.settings import InferenceSettings
 settings = InferenceSettings(model=sys.argv[1], pretrained=sys.argv[2])
 encoder = load_encoder(settings)
 loaded = time.monotonic() - start
-report = embed_pieces(pieces_of(sys.argv[3], MemberNames()), sys.argv[4], settings, encoder)
+report = embed_pieces(input_of(sys.argv[3], MemberNames()).pieces, sys.argv[4], settings, encoder)
 print(json.dumps({"load_s": loaded, "precision": encoder.identity.precision, **report.figures}))
 """
 

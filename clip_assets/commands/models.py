@@ -59,9 +59,9 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
 
     INPUT is a webdataset (a tar, a folder, a glob, a brace pattern such as
     'shards/{00000..00127}.tar', local or remote) or a folder of images with a caption beside each
-    (a.jpg and a.txt). OUTPUT gets clip-retrieval's layout: img_emb, text_emb and metadata, one
-    set of files for a tar or for 10,000 images. Run it again to go on after a kill: what is
-    finished and unchanged is left alone.
+    (a.jpg and a.txt); a name that is there exactly so is no pattern. OUTPUT gets clip-retrieval's
+    layout: img_emb, text_emb and metadata, one set of files for a tar or for 10,000 images. Run it
+    again to go on after a kill: what is finished and unchanged is left alone.
 
     \b
       clip-assets embed images/ out/ --model ViT-B-32/laion2b_s34b_b79k
@@ -72,17 +72,18 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     from clip_assets import devices
     from clip_assets.encoders.openclip import loading
     from clip_assets.inference import standalone
-    from clip_assets.inference.sources import MemberNames, pieces_of
+    from clip_assets.inference.sources import MemberNames, input_of
 
     read = settings.load(root, settings_file)
     inference = _chosen(read.inference, model, batch_size)
     wanted = standalone.Wanted(image, text, metadata, MemberNames(image_key, caption_key))
-    pieces = pieces_of(source, wanted.names)
+    found = input_of(source, wanted.names)
     with devices.leased(read.devices, read.devices_per_step) as places:
         encoder = loading.load_encoder(inference, *places)
-        report = standalone.embed_pieces(pieces, output, inference, encoder, wanted)
+        report = standalone.embed_pieces(found.pieces, output, inference, encoder, wanted)
     if json_output:
-        click.echo(json.dumps(asdict(report), indent=1))
+        told = asdict(report) | {"passed_over": dict(found.passed_over)}
+        click.echo(json.dumps(told, indent=1))
         return
     click.echo(f"{report.rows_out:,} of {report.rows_in:,} samples embedded into {output}")
     for reason, count in report.dropped.items():
@@ -90,6 +91,8 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     if text and report.figures["without_caption"]:
         without = report.figures["without_caption"]
         click.echo(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
+    for ending, count in found.passed_over.most_common():
+        click.echo(f"  {count:,} files passed over: {ending}")
 
 
 def _chosen(

@@ -1,6 +1,7 @@
 """Which files a folder or a glob stands for."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +15,38 @@ from clip_assets.files.filesystem import WEB, filesystem, uri_of
 from clip_assets.files.identity import File, Info, described
 
 
-def is_glob(pattern: str) -> bool:
+def is_glob(pattern: str, start: int = 0) -> bool:
     """Whether a path or url has signs that stand for others; a file may be called so all the same.
 
     In a web address the question mark begins a query.
+
+    Args:
+        pattern: a path or url.
+        start: how much of it is there exactly so, see ``exact_part``.
     """
     signs = "*[" if pattern.startswith(WEB) else "*[?"
-    return any(sign in pattern for sign in signs)
+    return any(sign in pattern[start:] for sign in signs)
+
+
+def exact_part(pattern: str) -> str:
+    """How much of a path or url is there under exactly that name, in whole steps.
+
+    Without signs that stand for others, braces too, it is all of it, and nobody is asked.
+
+    Raises:
+        SourceError: nobody can say.
+    """
+    if not (is_glob(pattern) or "{" in pattern):
+        return pattern
+    part = pattern.rstrip("/")
+    while is_glob(part) or "{" in part:
+        with translated(part):
+            fs, path = filesystem(part)
+            fs.invalidate_cache()
+            if fs.exists(path):
+                return part if len(part) < len(pattern.rstrip("/")) else pattern
+        part = part.rpartition("/")[0]
+    return part
 
 
 def is_file(uri: str) -> bool:
@@ -65,13 +91,26 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         fs, path = filesystem(pattern)
         # The hub's back end keeps listings whatever it is asked to.
         fs.invalidate_cache()
-        is_exact = not is_glob(pattern) or fs.exists(path)
-        below = _below(fs, path, hidden=hidden) if is_exact else fs.glob(path, detail=True)
+        exact = exact_part(pattern)
+        is_exact = not is_glob(pattern, len(exact))
+        below = (
+            _below(fs, path, hidden=hidden)
+            if is_exact
+            else fs.glob(_glob(path, pattern[len(exact) :]), detail=True)
+        )
         return [
             _seen(fs, name, info)
             for name, info in cast("dict[str, Info]", below).items()
-            if wanted(name) and _is_regular(fs, name, info)
+            if _is_regular(fs, name, info) and wanted(name)
         ]
+
+
+def _glob(path: str, rest: str) -> str:
+    """A path as a glob, of which only the rest holds signs."""
+    rest = rest.rstrip("/")
+    if not path.endswith(rest):
+        return path
+    return re.sub(r"[*?[]", r"[\g<0>]", path.removesuffix(rest)) + rest
 
 
 def _is_regular(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> bool:
@@ -113,5 +152,13 @@ def _found(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
     def stop(error: OSError) -> None:
         raise error  # a folder that may not be read would look like one without files
 
-    walk = os.walk(path, onerror=stop, followlinks=True)
-    return {f"{folder.rstrip('/')}/{name}": {} for folder, _, names in walk for name in names}
+    found: dict[str, Any] = {}
+    for folder, below, names in os.walk(path, onerror=stop, followlinks=True):
+        found |= {f"{folder.rstrip('/')}/{name}": {} for name in names}
+        below[:] = [name for name in below if not _leads_back(Path(folder, name))]
+    return found
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it is in: a walk would go round for ever."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())

@@ -7,6 +7,7 @@ samples are in it. See ``inference.standalone`` for output and resuming.
 import hashlib
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from clip_assets.files.faults import translated
 from clip_assets.files.fetching import fetched
 from clip_assets.files.filesystem import filesystem, uri_of
 from clip_assets.files.identity import File, looked_at
-from clip_assets.files.listing import is_file, is_glob, listed
+from clip_assets.files.listing import exact_part, is_glob, listed
 from clip_assets.files.opening import opened
 from clip_assets.inference import samples
 from clip_assets.inference.samples import Sample
@@ -83,27 +84,87 @@ class Piece(Protocol):
         ...
 
 
-def pieces_of(source: str, names: MemberNames) -> list[Piece]:
-    """The pieces of an input, in order.
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What an input has.
 
     Args:
-        source: tars as path, url, glob or brace pattern, or a folder of tars or of images.
+        pieces: in order, at least one.
+        passed_over: files that are in no piece, by ending.
+    """
+
+    pieces: list[Piece]
+    passed_over: Counter[str]
+
+
+def input_of(source: str, names: MemberNames) -> Input:
+    """The pieces of an input, and what is in none.
+
+    Args:
+        source: tars as path, url, glob or brace pattern, or a folder of tars or of images. What
+            is there under exactly that name is no pattern.
         names: where image and caption are.
 
     Raises:
         SourceMissingError: nothing is there, or a named tar is not.
         SourceError: it cannot be listed.
     """
-    tars = [tar for pattern in expand_braces(source) for tar in _tars(pattern)]
-    if tars:
-        return [_Tar(tar, names) for tar in tars]
-    try:
-        pictures = _pictures(source, names)
-    except SourceMissingError:
-        raise _nothing(source, "nothing there", names) from None
-    if not pictures:
+    exact = exact_part(source)
+    found = Input([], Counter())
+    for rest in expand_braces(source[len(exact) :]):
+        _add(found, exact + rest, len(exact), names)
+    if not found.pieces:
         raise _nothing(source, "neither tars nor images", names)
-    return [_Files(source, batch, names) for batch in batched(pictures, FILES_PER_PIECE)]
+    return found
+
+
+def _add(found: Input, name: str, exact: int, names: MemberNames) -> None:
+    """What a tar, a folder or a glob stands for; of a name so much is there exactly so."""
+    if is_glob(name, exact):
+        matches = listed(name, lambda path: _is_tar(path) or _pass_over(found, path))
+        tars = sorted(matches, key=lambda tar: tar.uri)
+        found.pieces.extend(_Tar(tar, names) for tar in tars)
+    elif _is_tar(name):
+        # Called as it was named: of a chained url, a file system knows one link only.
+        found.pieces.append(_Tar(replace(looked_at(name), uri=name), names))
+    else:
+        _add_folder(found, name, names)
+
+
+def _add_folder(found: Input, folder: str, names: MemberNames) -> None:
+    """The tars that are in a folder, else the images in it and below."""
+    known = {*names.members, "tar"}
+    base = uri_of(*filesystem(folder)).rstrip("/") + "/"
+    try:
+        below = listed(folder, lambda path: _ending(path) in known or _pass_over(found, path))
+    except SourceMissingError:
+        raise _nothing(folder, "nothing there", names) from None
+    files = {file.uri.removeprefix(base): file for file in below}
+    used = {name for name in files if _is_tar(name) and "/" not in name}
+    if used:
+        found.pieces.extend(_Tar(files[name], names) for name in sorted(used))
+    else:
+        pictures = _pictures(files, names)
+        batches = batched(pictures, FILES_PER_PIECE)
+        found.pieces.extend(_Files(folder, batch, names) for batch in batches)
+        used = {name for picture in pictures for name in picture.beside.values()}
+    for name in files.keys() - used:
+        _pass_over(found, name)
+
+
+def _ending(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[2].lower()
+
+
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
+
+
+def _pass_over(found: Input, name: str) -> bool:
+    """Count a file that is in no piece; False, as it is not wanted."""
+    file = name.rpartition("/")[2]
+    found.passed_over[f".{_ending(name)}" if "." in file else "without an ending"] += 1
+    return False
 
 
 def _nothing(source: str, found: str, names: MemberNames) -> SourceMissingError:
@@ -130,18 +191,6 @@ def expand_braces(pattern: str) -> list[str]:
         middles = braces[1].split(",")
     head, tail = pattern[: braces.start()], pattern[braces.end() :]
     return [head + middle + rest for middle in middles for rest in expand_braces(tail)]
-
-
-def _tars(pattern: str) -> list[File]:
-    """The tars that a name, a glob or a folder stands for, in order."""
-    if pattern.endswith(".tar") and (not is_glob(pattern) or is_file(pattern)):
-        # Called as it was named: of a chained url, a file system knows one link only.
-        return [replace(looked_at(pattern), uri=pattern)]
-    tars = listed(
-        pattern if is_glob(pattern) else f"{pattern.rstrip('/')}/*.tar",
-        lambda name: name.endswith(".tar"),
-    )
-    return sorted(tars, key=lambda tar: tar.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,20 +271,19 @@ class _Files:
             yield samples.parse_any(members, self.names.image, self.names.caption)
 
 
-def _pictures(folder: str, names: MemberNames) -> list[_Picture]:
-    """Every image below a folder, sorted by path relative to it."""
-    base = uri_of(*filesystem(folder)).rstrip("/") + "/"
-    files = listed(folder, lambda name: name.rpartition(".")[2].lower() in names.members)
-    versions = {file.uri.removeprefix(base): file.etag for file in files}
+def _pictures(files: dict[str, File], names: MemberNames) -> list[_Picture]:
+    """Every image of a folder, sorted by path relative to it."""
+    by_stem: dict[str, dict[str, str]] = {}
+    for name in sorted(files):
+        # Of a.TXT and a.txt the second counts.
+        by_stem.setdefault(name.rpartition(".")[0], {})[_ending(name)] = name
     pictures: list[_Picture] = []
-    for name in sorted(versions):
-        stem, _, extension = name.rpartition(".")
-        if extension.lower() not in names.images:
+    for name in sorted(files):
+        if _ending(name) not in names.images:
             continue
-        beside = {extension.lower(): name}
-        for other in (names.caption, "json"):
-            if f"{stem}.{other}" in versions:
-                beside[other] = f"{stem}.{other}"
-        version = " ".join(versions[path] for path in beside.values())
+        same = by_stem[name.rpartition(".")[0]]
+        others = {other: same[other] for other in (names.caption, "json") if other in same}
+        beside = {_ending(name): name} | others
+        version = " ".join(files[path].etag for path in beside.values())
         pictures.append(_Picture(name, beside, version))
     return pictures

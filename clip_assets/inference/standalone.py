@@ -85,7 +85,7 @@ def embed_pieces(
     Memory: that of ``pipeline.embedded`` for one piece, and the listing of a folder.
 
     Args:
-        pieces: of the input, by ``sources.pieces_of``; listed before a model is loaded, so that
+        pieces: of the input, by ``sources.input_of``; listed before a model is loaded, so that
             a misspelt name costs nothing.
         output: a path or url; gets ``img_emb``, ``text_emb``, ``metadata`` and ``stats``.
         settings: threads.

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from clip_assets.errors import SourceError, SourceMissingError
-from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+from clip_assets.files.listing import exact_part, is_file, is_folder, is_glob, listed
 from clip_assets_tests.servers import Hub
 from clip_assets_tests.websites import Site
 
@@ -38,6 +38,26 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "link").symlink_to(tmp_path / "elsewhere")
     assert names(tmp_path / "folder", tmp_path) == ["folder/link/a.x"]
+
+
+def test_a_link_that_leads_back_is_followed_once(tmp_path: Path) -> None:
+    write(tmp_path / "folder" / "below" / "a.x", tmp_path / "folder" / "b.x")
+    (tmp_path / "folder" / "below" / "up").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder" / "here").symlink_to(".")
+    assert names(tmp_path / "folder", tmp_path) == ["folder/b.x", "folder/below/a.x"]
+
+
+@pytest.mark.parametrize("folder", ["a[1]", "a?", "a*", "a{1}"])
+def test_a_glob_in_a_folder_that_is_called_like_one(tmp_path: Path, folder: str) -> None:
+    write(tmp_path / folder / "1.x", tmp_path / "a1" / "2.x")
+    assert names(tmp_path / folder / "*.x", tmp_path) == [f"{folder}/1.x"]
+    assert exact_part(f"{tmp_path}/{folder}/*.x") == f"{tmp_path}/{folder}"
+    assert exact_part(f"{tmp_path}/{folder}/") == f"{tmp_path}/{folder}/"
+    assert exact_part(f"{tmp_path}/b*/{folder}") == str(tmp_path)
+
+
+def test_nobody_is_asked_for_a_name_without_signs(unused_url: str) -> None:
+    assert exact_part(f"{unused_url}/a.x") == f"{unused_url}/a.x"
 
 
 def test_a_folder_that_may_not_be_read_is_not_called_empty() -> None:
@@ -71,7 +91,6 @@ def test_a_link_that_leads_nowhere_is_listed_and_gone(tmp_path: Path) -> None:
 def test_a_name_that_looks_like_a_glob_is_a_folder_if_there_is_one(tmp_path: Path) -> None:
     write(tmp_path / "a[1]" / "b.x", tmp_path / "a1" / "c.x")
     assert names(tmp_path / "a[1]", tmp_path) == ["a[1]/b.x"]
-    assert names(tmp_path / "a[1]" / "*", tmp_path) == ["a1/c.x"]
 
 
 def test_a_file_holds_no_files_and_a_name_must_be_there(tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ def captions(output: str) -> list[str | None]:
     return [text for file in found for text in pq.read_table(file)["caption"].to_pylist()]
 
 
+def test_what_is_passed_over_is_told(
+    run: Embed, embed: Any, tars: Path, model_folder: Path
+) -> None:
+    (tars / "notes.MD").write_text("no tar")
+    assert embed(tars, "out")["passed_over"] == {".md": 1}
+    told = run("embed", tars, "out", "--model", f"local-dir:{model_folder}").stdout
+    assert "1 files passed over: .md" in told
+
+
 def test_brace_patterns_and_keys(embed: Any, tars: Path) -> None:
     report = embed(f"{tars}/{{a0,b1}}.tar", "out")
     assert (report["rows_out"], report["dropped"]) == (5, {"missing image": 5})

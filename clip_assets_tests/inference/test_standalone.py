@@ -25,7 +25,7 @@ from clip_assets.errors import (
     SourceMissingError,
     UnsoundVectorsError,
 )
-from clip_assets.inference.sources import GONE, MemberNames, expand_braces, pieces_of
+from clip_assets.inference.sources import GONE, MemberNames, expand_braces, input_of
 from clip_assets.inference.standalone import Wanted, embed_pieces
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage.manifests import Report
@@ -41,7 +41,7 @@ Embed = Callable[..., Report]
 def embed(inference: InferenceSettings, encoder: Encoder) -> Embed:
     def run(source: object, output: object, **wanted: Any) -> Report:
         chosen = Wanted(**wanted)
-        pieces = pieces_of(str(source), chosen.names)
+        pieces = input_of(str(source), chosen.names).pieces
         return embed_pieces(pieces, str(output), inference, encoder, chosen)
 
     return run
@@ -179,6 +179,69 @@ def test_a_folder_of_images_is_embedded_with_the_captions_beside_them(
     np.testing.assert_allclose(image[:1], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["set [v2]", "set{a}", "set{a,b}", "what?", "all*", "[ab]"])
+@pytest.mark.parametrize("rest", ["", "/0.tar", "/*.tar", "/{0,1}.tar", "/[01].tar", "/{0..1}.tar"])
+def test_what_is_there_under_exactly_that_name_is_no_pattern(
+    tmp_path: Path, name: str, rest: str
+) -> None:
+    for folder in (name, "seta", "a", "what!", "all others"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.tar").write_bytes(tar_bytes([Pair(1)]))
+    (tmp_path / name / "1.tar").write_bytes(tar_bytes([Pair(2)]))
+    found = input_of(f"{tmp_path}/{name}{rest}", MemberNames()).pieces
+    expected = ["0.tar"] if rest == "/0.tar" else ["0.tar", "1.tar"]
+    assert [piece.where for piece in found] == [f"{tmp_path}/{name}/{tar}" for tar in expected]
+
+
+def test_tars_may_be_called_like_patterns(tmp_path: Path) -> None:
+    for name in ("a{1,2}.tar", "[b].tar", "c?.tar"):
+        (tmp_path / name).write_bytes(tar_bytes([Pair(1)]))
+        (piece,) = input_of(f"{tmp_path}/{name}", MemberNames()).pieces
+        assert piece.where == f"{tmp_path}/{name}"
+
+
+def test_a_folder_of_images_may_be_called_like_a_pattern(
+    tmp_path: Path, pictures: Path, embed: Embed
+) -> None:
+    pictures.rename(tmp_path / "set{a,b} [v2]")
+    assert embed(tmp_path / "set{a,b} [v2]", tmp_path / "out").rows_out == 3
+
+
+def test_endings_may_be_of_any_case_and_kind_of_jpeg(
+    tmp_path: Path, embed: Embed, images: Callable[..., bytes]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.JPG", "b.jfif", "c.JPE", "d.Avif"):
+        (folder / name).write_bytes(images(1))
+    (folder / "a.TXT").write_text("first")
+    (folder / "b.Json").write_text('{"caption": "second"}')
+    embed(folder, tmp_path / "out")
+    kept = [(row["image_path"], row["caption"]) for row in rows_of(tmp_path / "out")]
+    assert kept == [("a.JPG", "first"), ("b.jfif", "second"), ("c.JPE", None), ("d.Avif", None)]
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "A.TAR").write_bytes(tar_bytes([Pair(1, extension="jfif")]))
+    for source in ("tars", "tars/A.TAR", "tars/*"):
+        assert embed(tmp_path / source, tmp_path / "tar-out").rows_out == 1
+
+
+def test_what_is_passed_over_is_counted(pictures: Path, tars: Path) -> None:
+    (pictures / "alone.txt").write_text("a caption without an image")
+    (pictures / "below" / "d.HEIC").write_bytes(b"")
+    (pictures / "below" / "e.tar").write_bytes(b"")
+    (pictures / "LICENSE").write_bytes(b"")
+    counted = {".md": 1, ".txt": 1, ".heic": 1, ".tar": 1, "without an ending": 1}
+    assert input_of(str(pictures), MemberNames()).passed_over == counted
+    for name in ("a.tar.gz", "b.jpg", "c.zip"):
+        (tars / name).write_bytes(b"")
+    (tars / "below").mkdir()
+    shutil.copy(tars / "00000.tar", tars / "below")
+    counted = {".gz": 1, ".jpg": 1, ".zip": 1}
+    found = input_of(str(tars), MemberNames())
+    assert (len(found.pieces), found.passed_over) == (3, counted | {".tar": 1})
+    assert input_of(f"{tars}/*", MemberNames()).passed_over == counted
+
+
 def test_what_is_not_wanted_is_not_written(tars: Path, tmp_path: Path, embed: Embed) -> None:
     embed(tars, tmp_path / "images", text=False, metadata=False)
     assert {path.name for path in (tmp_path / "images").iterdir()} >= {"img_emb", "stats"}
@@ -261,10 +324,10 @@ def test_a_server_that_fails_or_is_not_there_is_told(
 ) -> None:
     site.status = 500
     with pytest.raises(SourceError, match=r"500.*expected.*network") as caught:
-        pieces_of(f"{site.url}/{name}", MemberNames())
+        input_of(f"{site.url}/{name}", MemberNames())
     assert not isinstance(caught.value, SourceMissingError)
     with pytest.raises(SourceError, match=r"expected.*network") as caught:
-        pieces_of(f"{unused_url}/{name}", MemberNames())
+        input_of(f"{unused_url}/{name}", MemberNames())
     assert not isinstance(caught.value, SourceMissingError)
 
 
@@ -274,8 +337,8 @@ def test_a_server_that_fails_while_it_is_read_is_told(
     site.files |= {"/f/": b'<a href="a.jpg">a</a>', "/f/a.jpg": images(1)}
     site.files["/00000.tar"] = (tars / "00000.tar").read_bytes()
     pieces = [
-        *pieces_of(f"{site.url}/f/", MemberNames()),
-        *pieces_of(f"{site.url}/00000.tar", MemberNames()),
+        *input_of(f"{site.url}/f/", MemberNames()).pieces,
+        *input_of(f"{site.url}/00000.tar", MemberNames()).pieces,
     ]
     site.status = 503
     for piece in pieces:
@@ -285,7 +348,7 @@ def test_a_server_that_fails_while_it_is_read_is_told(
 
 def test_a_remote_tar_that_changed_since_it_was_listed_is_told(site: Site, tars: Path) -> None:
     site.files["/a.tar"] = (tars / "00000.tar").read_bytes()
-    (piece,) = pieces_of(f"{site.url}/a.tar", MemberNames())
+    (piece,) = input_of(f"{site.url}/a.tar", MemberNames()).pieces
     site.files["/a.tar"] = tar_bytes([Pair(1)])
     with pytest.raises(SchemaError, match="changed"):
         list(piece.samples())
@@ -296,7 +359,7 @@ def test_an_image_that_is_gone_is_dropped_and_a_tar_is_missed(
 ) -> None:
     (pictures / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert embed(pictures, tmp_path / "out").dropped == {"empty image": 1, GONE: 1}
-    (piece, *_) = pieces_of(str(tars), MemberNames())
+    (piece, *_) = input_of(str(tars), MemberNames()).pieces
     (tars / "00000.tar").unlink()
     with pytest.raises(SourceMissingError, match=r"00000\.tar"):
         list(piece.samples())
@@ -306,7 +369,7 @@ def test_a_bucket_that_is_not_there_is_told(bucket: Bucket) -> None:
     protocol = bucket.url.partition(":")[0]
     for name in ("a.tar", "*.tar", "folder"):
         with pytest.raises(SourceMissingError, match="nobody"):
-            pieces_of(f"{protocol}://nobody/{name}", MemberNames())
+            input_of(f"{protocol}://nobody/{name}", MemberNames())
 
 
 def test_a_shorter_input_leaves_nothing_of_a_longer_one(
@@ -333,7 +396,7 @@ def test_members_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
             return {"mp4": bytes(64 * 2**20)} | super().members(key)
 
     (tmp_path / "a.tar").write_bytes(tar_bytes([Film(1)]))
-    (piece,) = pieces_of(str(tmp_path / "a.tar"), MemberNames())
+    (piece,) = input_of(str(tmp_path / "a.tar"), MemberNames()).pieces
     tracemalloc.start()
     try:
         (sample,) = piece.samples()
@@ -359,7 +422,10 @@ def test_vectors_of_nan_claim_no_output(
     output = tmp_path / "out"
     with pytest.raises(UnsoundVectorsError, match=r"00000\.tar: text embeddings"):
         embed_pieces(
-            pieces_of(str(tars), MemberNames()), str(output), broken, load_encoder(broken, "cpu")
+            input_of(str(tars), MemberNames()).pieces,
+            str(output),
+            broken,
+            load_encoder(broken, "cpu"),
         )
     assert embed(tars, output).rows_out == 30
 
@@ -386,7 +452,7 @@ def test_a_tar_that_changes_while_it_is_read_stops_it(
         other.write_bytes(tar.read_bytes() + change)
         other.replace(tar)
 
-    pieces = pieces_of(str(tar), MemberNames())
+    pieces = input_of(str(tar), MemberNames()).pieces
     with pytest.raises(SchemaError, match=r"a\.tar.*changed while it was read"):
         embed_pieces(pieces, str(tmp_path / "out"), inference, Meddled(encoder, meddle))
     assert not (tmp_path / "out" / "img_emb").exists()
@@ -401,7 +467,9 @@ def test_another_model_into_the_same_output_is_refused(
     other = InferenceSettings(model=f"local-dir:{make_model(seed=1)}")
     stranger = load_encoder(other, "cpu")
     with pytest.raises(ModelMismatchError):
-        embed_pieces(pieces_of(str(tars), MemberNames()), str(tmp_path / "out"), other, stranger)
+        embed_pieces(
+            input_of(str(tars), MemberNames()).pieces, str(tmp_path / "out"), other, stranger
+        )
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.tar", "no*.tar"])
