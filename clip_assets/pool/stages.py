@@ -130,7 +130,10 @@ def materialize(
         catalog.forget_failure(asset.name, key)
         return finished
     with locks.exclusive(pool.store, f"{asset.name}/{key or 'pool'}"):
-        before = catalog.get(asset.name, key)
+        # Another process may have made it since this one looked.
+        before = catalog.renewed(asset.name, key)
+        if not again and (finished := _finished(pool, asset, key, inputs)):
+            return finished
         if before:
             # Files are replaced one by one; until the last one is, the old manifest must not
             # count, not even for somebody who goes back to the old inputs.

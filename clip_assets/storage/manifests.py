@@ -159,6 +159,11 @@ class Catalog:
             self._manifests[path] = self._read(path, lambda read: _manifest(read, asset, key))
         return self._manifests[path]
 
+    def renewed(self, asset: str, key: Key) -> Manifest | None:
+        """The manifest as it is at this moment, which from now on is the one known here."""
+        self._manifests.pop(layout.manifest(asset, key), None)
+        return self.get(asset, key)
+
     def require(self, asset: str, key: Key = WHOLE) -> Manifest:
         """The manifest of something that must be done.
 
@@ -203,7 +208,8 @@ class Catalog:
         """Publish a failure."""
         path = layout.failure(asset, key)
         self.store.write_bytes(path, json.dumps(asdict(failure), indent=1).encode())
-        self._failures.pop(path, None)
+        # Not in the listing of an earlier preload, by which a later one would miss it.
+        self._failures[path] = failure
 
     def forget_failure(self, asset: str, key: Key) -> None:
         """Remove the record of a failure that no longer matters."""

@@ -41,6 +41,36 @@ def test_finished_stage_is_not_run_again(pool: Pool, new_pool: NewPool) -> None:
     assert again.manifest == first.manifest == new_pool().catalog.get(layout.RAW_PAIRS, KEY)
 
 
+def test_what_another_process_made_meanwhile_is_not_made_again(
+    pool: Pool, new_pool: NewPool
+) -> None:
+    other = new_pool()
+    assert asset(plan="1").state(other, KEY) == "missing"
+    made = materialize(pool, asset(plan="1"), KEY, writing("raw/a"))
+    late = materialize(other, asset(plan="1"), KEY, lambda _: pytest.fail("ran again"))
+    assert late.reused
+    assert late.manifest == made.manifest
+
+
+def test_a_rerun_starts_from_what_another_process_made_meanwhile(
+    pool: Pool, new_pool: NewPool
+) -> None:
+    materialize(pool, asset(plan="1"), KEY, writing("raw/a"))
+    other = new_pool()
+    assert asset(plan="1").state(other, KEY) == "done"
+    newer = materialize(pool, asset(plan="1"), KEY, writing("raw/b"), again=True).manifest
+
+    def keep_all(run: StageRun) -> Report:
+        before = run.pool.renewed().catalog.require(run.asset.name, run.key)
+        assert before == replace(newer, code_version=stages.UNFINISHED)
+        for output in before.outputs:
+            run.keep(output)
+        return Report(1, 1)
+
+    kept = materialize(other, asset(plan="1"), KEY, keep_all, again=True)
+    assert kept.manifest.outputs == newer.outputs
+
+
 def test_it_is_run_again_on_request(pool: Pool) -> None:
     materialize(pool, asset(plan="1"), KEY, writing("raw/a"))
     again = materialize(pool, asset(plan="1"), KEY, writing("raw/b"), again=True)

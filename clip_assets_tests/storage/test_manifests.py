@@ -171,6 +171,8 @@ def test_failure_after_preloading_is_seen(counted: Store) -> None:
     pool.catalog.preload(layout.RAW_PAIRS, KEYS)
     pool.catalog.put_failure(layout.RAW_PAIRS, KEYS[0], GONE)
     assert ASSETS[0].state(pool, KEYS[0]) == "failed"
+    pool.catalog.preload(layout.RAW_PAIRS, KEYS)
+    assert ASSETS[0].state(pool, KEYS[0]) == "failed"
     pool.catalog.forget_failure(layout.RAW_PAIRS, KEYS[0])
     assert ASSETS[0].state(pool, KEYS[0]) == "done"
 
