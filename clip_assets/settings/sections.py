@@ -103,7 +103,7 @@ class DownloadSettings(Section):
         default=10, gt=0, description="Until an answer begins, and between two pieces of it"
     )
     deadline_s: float = Field(
-        default=20, gt=0, description="For one attempt at a url, redirects and body included"
+        default=30, gt=0, description="For one url: all its attempts and the pauses between them"
     )
     max_bytes: int = Field(default=32 * 2**20, ge=1, description="Of one image file")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="Of one decoded image")

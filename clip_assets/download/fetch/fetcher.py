@@ -40,9 +40,6 @@ LARGE_BODIES = 8
 BACKOFF_S = 1.0
 """Pause before the first further attempt; doubled for each one after."""
 
-RETRY_AFTER_LIMIT_S = 30.0
-"""A server that asks for a longer pause is not asked again in this run."""
-
 DOWN_AFTER = 20
 """A host that fails so many requests in a row is left alone for ``DOWN_S``."""
 
@@ -87,7 +84,7 @@ class _Job(Generic[T]):
     attempts: int = 0
     redirects: int = 0
     seconds: float = 0.0
-    attempt_start_s: float = 0.0  # ``seconds`` when this attempt began
+    paused_s: float = 0.0  # between attempts
 
     @property
     def line(self) -> str:
@@ -180,14 +177,10 @@ class Fetcher(Generic[T]):
         """One request; without a body and a fault the job is in line again."""
         if job.redirects == 0:
             job.attempts += 1
-            job.attempt_start_s = job.seconds
         if self._settings.per_host_interval_s:
             self._queue.pause(line, self._settings.per_host_interval_s)
-        start = time.monotonic()
         try:
-            left_s = self._settings.deadline_s - (job.seconds - job.attempt_start_s)
-            async with asyncio.timeout(left_s) as deadline:
-                await self._request(line, job, target, deadline)
+            await self._attempt(line, job, target)
         except (FetchError, aiohttp.ClientError, OSError, ValueError, EOFError) as error:
             fault = classify(error)
             if job.status is not None:
@@ -198,6 +191,12 @@ class Fetcher(Generic[T]):
         else:
             self._watch.answered()
             self._failing.pop(line, None)
+
+    async def _attempt(self, line: str, job: _Job[T], target: URL) -> None:
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left_s(job)) as deadline:
+                await self._request(line, job, target, deadline)
         finally:
             job.seconds += time.monotonic() - start
 
@@ -223,9 +222,11 @@ class Fetcher(Generic[T]):
             if self._settings.respect_noai and policy.refuses_use(tags):
                 message = "Use of image disallowed by X-Robots-Tag directive"
                 raise FetchError("policy_noai", message)
-            job.body = await self._read(response, deadline)
+            job.body = await self._read(job, response, deadline)
 
-    async def _read(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> bytes:
+    async def _read(
+        self, job: _Job[T], response: aiohttp.ClientResponse, deadline: asyncio.Timeout
+    ) -> bytes:
         """The body; one that is large keeps its permit until ``release``."""
         limit = self._settings.max_bytes
         too_large = FetchError("too_large", f"more than {limit:,} bytes")
@@ -239,19 +240,29 @@ class Fetcher(Generic[T]):
                 if len(body) > limit:
                     raise too_large
                 if len(body) > SMALL_BYTES and not is_large:
-                    await self._await_permit(deadline)
+                    job.seconds -= await self._await_permit(deadline)
                     permits.callback(self._large.release)
             permits.pop_all()
         return bytes(body)
 
-    async def _await_permit(self, deadline: asyncio.Timeout) -> None:
-        """Wait for a permit to be large; the server is not to blame, so the deadline waits too."""
+    async def _await_permit(self, deadline: asyncio.Timeout) -> float:
+        """Wait for a permit to be large; the server is not to blame, so the deadline waits too.
+
+        Returns:
+            Seconds.
+        """
         loop = asyncio.get_running_loop()
         start, end = loop.time(), deadline.when()
         assert end is not None
         deadline.reschedule(None)
         await self._large.acquire()
-        deadline.reschedule(end + loop.time() - start)
+        waited_s = loop.time() - start
+        deadline.reschedule(end + waited_s)
+        return waited_s
+
+    def _left_s(self, job: _Job[T]) -> float:
+        """What is left of a url's time. Turns are not the url's, so waiting for them is free."""
+        return self._settings.deadline_s - job.seconds - job.paused_s
 
     def _redirect(self, job: _Job[T], base: URL, location: str) -> None:
         """Send a job to where it was redirected.
@@ -279,9 +290,11 @@ class Fetcher(Generic[T]):
             return
         self._failing[line] = (self._failing.get(line, (0, 0.0))[0] + 1, time.monotonic())
         delay_s = max(BACKOFF_S * 2 ** (job.attempts - 1), fault.retry_after_s or 0.0)
-        if job.attempts > self._settings.retries or delay_s > RETRY_AFTER_LIMIT_S:
+        # A server that asks for a longer pause is not asked again in this run.
+        if job.attempts > self._settings.retries or delay_s > self._left_s(job):
             job.fault = fault
             return
+        job.paused_s += delay_s
         if fault.retry_after_s:
             self._queue.pause(line, fault.retry_after_s)
         job.redirects = 0

@@ -102,6 +102,18 @@ def test_a_host_that_asks_for_a_long_pause_is_not_asked_again(
     assert (found.error_class, site.requests["/a"]) == ("http_429", 1)
 
 
+def test_a_deadline_is_for_all_attempts_and_pauses(site: Web, settings: DownloadSettings) -> None:
+    asked_for = site.serve("/a", status=503, Retry_After="20")
+    slow = site.serve("/b", status=503, delay_s=1.5)
+    patient = settings.model_copy(update={"retries": 5})
+    hasty = patient.model_copy(update={"deadline_s": 4})
+    found = fetch([asked_for], patient.model_copy(update={"deadline_s": 19}))
+    found += fetch([slow], hasty)
+
+    assert [one.error_class for one in found] == ["http_503", "timeout"]
+    assert site.requests == {"/a": 1, "/b": 2}
+
+
 def test_requests_at_once_to_one_host_are_limited(site: Web, settings: DownloadSettings) -> None:
     urls = [site.serve(f"/{i}", b"x", delay_s=0.05) for i in range(20)]
     fetch(urls, settings.model_copy(update={"per_host": 3}))
