@@ -1,12 +1,13 @@
 """Figures and a picture of a partition's embeddings, and the checks that they must pass.
 
-Sees one chunk after the other; keeps sums, counts and ``DISTINCT_CAPTIONS``.
+Sees one chunk after the other; keeps sums, counts and ``DISTINCT`` inputs of each side.
 """
 
 from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import UnsoundVectorsError
@@ -21,10 +22,11 @@ COLLAPSED = 0.9999
 an untrained ViT-B-32 has 0.93 between images of noise."""
 
 COLLAPSED_ROWS = 16
-"""Fewer rows say nothing about a collapse."""
+"""Fewer different images or captions say nothing about a collapse."""
 
-DISTINCT_CAPTIONS = 100_000
-"""Captions that are remembered to be counted once; others that follow are not compared."""
+DISTINCT = 100_000
+"""Images and captions that are remembered to be counted once; others that follow are not
+compared."""
 
 BINS = np.linspace(-1, 1, 201)
 
@@ -44,7 +46,7 @@ class EmbeddingSummary:
         self._similarity = 0.0
         self._histogram = np.zeros(len(BINS) - 1, np.int64)
         self._spreads = {"image": _Spread(), "text": _Spread()}
-        self._captions: set[str] = set()
+        self._seen: dict[str, set[str]] = {"image": set(), "text": set()}
 
     def add(self, chunk: Chunk) -> None:
         """Count a chunk.
@@ -59,11 +61,15 @@ class EmbeddingSummary:
         self.rows += len(similarity)
         self._similarity += float(similarity.sum(dtype=np.float64))
         self._histogram += np.histogram(similarity, BINS)[0]
-        self._spreads["image"].add(chunk.image)
-        self._spreads["text"].add(chunk.text[self._unseen(chunk)])
+        self._spreads["image"].add(chunk.image[self._unseen("image", _images(chunk.rows))])
+        captions = [caption or "" for caption in chunk.rows["caption"].to_pylist()]
+        self._spreads["text"].add(chunk.text[self._unseen("text", captions)])
 
     def check(self) -> None:
-        """Refuse a partition whose vectors are all the same.
+        """Refuse a partition in which different inputs have the same vector.
+
+        One picture behind many urls, a product's or a host's placeholder, is data: a model is
+        at fault only if files with different hashes, or different captions, are all alike.
 
         Raises:
             UnsoundVectorsError: they are, on either side.
@@ -72,17 +78,20 @@ class EmbeddingSummary:
             if spread.rows >= COLLAPSED_ROWS and spread.mean_cosine > COLLAPSED:
                 raise UnsoundVectorsError(
                     f"{self._where}: {side} embeddings",
-                    f"a mean cosine of {spread.mean_cosine:.6f} between {spread.rows:,} rows",
+                    f"a mean cosine of {spread.mean_cosine:.6f} between {spread.rows:,} different "
+                    f"{'images' if side == 'image' else 'captions'}",
                     f"at most {COLLAPSED}",
                     "The model tells nothing apart; check its weights and inference.precision.",
                 )
 
     def figures(self) -> dict[str, float | None]:
-        """Means for people: of the similarity, and between rows of each side."""
+        """For people: means of the similarity and between different inputs, which are counted."""
         return {
             "mean_similarity": round(self._similarity / self.rows, 6) if self.rows else None,
             "mean_cosine_between_images": round(self._spreads["image"].mean_cosine, 6),
             "mean_cosine_between_captions": round(self._spreads["text"].mean_cosine, 6),
+            "different_images": self._spreads["image"].rows,
+            "different_captions": self._spreads["text"].rows,
         }
 
     def picture(self) -> bytes:
@@ -93,16 +102,25 @@ class EmbeddingSummary:
         counts = {f"{low:.2f}": int(count) for low, count in bins}
         return histogram(f"cosine of image and caption, {self._where}", counts, "pairs")
 
-    def _unseen(self, chunk: Chunk) -> list[int]:
-        """Rows whose captions are new: equal ones have equal vectors, which prove nothing."""
+    def _unseen(self, side: str, inputs: list[str]) -> list[int]:
+        """Rows whose inputs are new: equal ones have equal vectors, which prove nothing."""
+        seen = self._seen[side]
         rows: list[int] = []
-        for row, caption in enumerate(chunk.rows["caption"].to_pylist()):
-            if len(self._captions) == DISTINCT_CAPTIONS:
+        for row, value in enumerate(inputs):
+            if len(seen) == DISTINCT:
                 break
-            if (caption or "") not in self._captions:
-                self._captions.add(caption or "")
+            if value not in seen:
+                seen.add(value)
                 rows.append(row)
         return rows
+
+
+def _images(rows: pa.Table) -> list[str]:
+    """What tells the images of a chunk apart: the files' hashes, else their places."""
+    places = rows["image_path"].to_pylist()
+    return [
+        sha256 or place for sha256, place in zip(rows["sha256"].to_pylist(), places, strict=True)
+    ]
 
 
 class _Spread:

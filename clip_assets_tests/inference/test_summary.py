@@ -15,12 +15,15 @@ def unit(count: int, seed: int = 0) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
 
 
-def chunk(image: np.ndarray, text: np.ndarray, captions: list[str | None]) -> Chunk:
+def chunk(
+    image: np.ndarray, text: np.ndarray, captions: list[str | None], hashes: str = ""
+) -> Chunk:
     similarity = cosines(image, text)
     rows = [
         {
             "uid": f"{number:032x}",
-            "image_path": "00000/00000/0",
+            "image_path": f"00000/{caption}/{number}",
+            "sha256": hashes[number] if hashes else None,
             "key": "0",
             "caption": caption,
             "similarity": float(similarity[number]),
@@ -66,6 +69,26 @@ def test_a_model_that_tells_nothing_apart_is_refused(side: str) -> None:
     summary.add(chunk(*((same, varied) if side == "image" else (varied, same)), captions))
     with pytest.raises(UnsoundVectorsError, match=f"{side} embeddings.*tells nothing apart"):
         summary.check()
+
+
+def test_different_files_with_one_vector_are_refused() -> None:
+    same = np.tile(unit(1), (20, 1))
+    summary = EmbeddingSummary("embeddings 00000")
+    captions: list[str | None] = [str(number) for number in range(20)]
+    summary.add(chunk(same, unit(20), captions, "abcdefghijklmnopqrst"))
+    with pytest.raises(UnsoundVectorsError, match="20 different images"):
+        summary.check()
+
+
+def test_one_picture_with_many_captions_is_no_collapse() -> None:
+    same = np.tile(unit(1), (20, 1))
+    summary = EmbeddingSummary("embeddings 00000")
+    for tar in range(2):
+        captions: list[str | None] = [f"{tar} {number}" for number in range(20)]
+        summary.add(chunk(same, unit(20, tar), captions, "a" * 20))
+    summary.check()
+    assert summary.figures()["different_images"] == 1
+    assert summary.figures()["different_captions"] == 40
 
 
 def test_equal_captions_are_no_collapse() -> None:
