@@ -118,9 +118,8 @@ class EmbeddingSummary:
 def _images(rows: pa.Table) -> list[str]:
     """What tells the images of a chunk apart: the files' hashes, else their places."""
     places = rows["image_path"].to_pylist()
-    return [
-        sha256 or place for sha256, place in zip(rows["sha256"].to_pylist(), places, strict=True)
-    ]
+    hashes = rows["sha256"].to_pylist()
+    return [str(sha256 or place) for sha256, place in zip(hashes, places, strict=True)]
 
 
 class _Spread:
