@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.encoders.identity import read_identity
 from clip_assets.errors import AlignmentError
 from clip_assets.layout import Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -80,7 +79,7 @@ POOL_METADATA = Asset(
 
 def _own_score_column(pool: Pool) -> str:
     """The DataComp column that the store's own similarities belong to, empty if none."""
-    model = read_identity(pool.store)
+    model = pool.owner
     if model is None or model.pretrained != "openai":
         return ""
     return OPENAI_SCORES.get(model.name, "")

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self
 
 from clip_assets import devices, layout
-from clip_assets.encoders.encoder import Encoder
-from clip_assets.encoders.identity import expected_identity
+from clip_assets.encoders.encoder import Encoder, ModelIdentity
+from clip_assets.encoders.identity import expected_identity, read_identity
 from clip_assets.errors import MissingArtifactError
 from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.partitions import ledger
@@ -54,6 +54,7 @@ class Pool:
         self.catalog = Catalog(store)
         self._load = encoder or self._load_encoder
         self._loaded: Encoder | None = None
+        self._owner: ModelIdentity | None = None
         self._places: tuple[str, ...] = ("cpu",) if settings.devices == "none" else ()
 
     def renewed(self) -> Self:
@@ -127,6 +128,13 @@ class Pool:
         if not self.store.exists(path):
             return ""
         return hashlib.sha256(self.store.read_bytes(path)).hexdigest()
+
+    @property
+    def owner(self) -> ModelIdentity | None:
+        """The model that the store belongs to, which never changes; None before it has one."""
+        if self._owner is None:
+            self._owner = read_identity(self.store)
+        return self._owner
 
     @property
     def model_digest(self) -> str:

@@ -128,14 +128,16 @@ class Catalog:
         self._manifests: dict[str, Manifest | None] = {}
         self._failures: dict[str, Failure | None] = {}
         self._listed: dict[str, set[str]] = {}
+        self._digests: dict[tuple[str, Key, tuple[Artifact[...], ...]], tuple[Manifest, str]] = {}
 
     def preload(self, asset: str, keys: Sequence[Key]) -> None:
         """Read what there is of many keys at once, failures too.
 
         For whoever looks at many of them: it costs two listings of the asset the first time
-        and the records side by side, where ``get`` costs one request for each key.
+        and the records side by side, where ``get`` costs one request for each key. ``WHOLE`` alone
+        is left to ``get``: its file lies beside the folders of all other assets.
         """
-        if not keys:
+        if not keys or keys == [WHOLE]:
             return
         if asset not in self._listed:
             one = (layout.manifest(asset, keys[0]), layout.failure(asset, keys[0]))
@@ -181,7 +183,13 @@ class Catalog:
     def digest(self, asset: str, key: Key = WHOLE, *kinds: Artifact[...]) -> str:
         """Digest of an asset's outputs, ``ABSENT`` when it is not done, see ``Manifest.digest``."""
         manifest = self.get(asset, key)
-        return manifest.digest(*kinds) if manifest else ABSENT
+        if manifest is None:
+            return ABSENT
+        known, digest = self._digests.get((asset, key, kinds), (None, ""))
+        if known is not manifest:
+            digest = manifest.digest(*kinds)
+            self._digests[asset, key, kinds] = manifest, digest
+        return digest
 
     def failure(self, asset: str, key: Key = WHOLE) -> Failure | None:
         """The last failure, None when there is none since the last success.

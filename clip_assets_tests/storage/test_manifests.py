@@ -14,6 +14,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from clip_assets import graph, layout, status
 from clip_assets.dedup.unique_pairs import UNIQUE_PAIRS
+from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.encoders.identity import claim_model
 from clip_assets.errors import CheckFailedError, MissingArtifactError
 from clip_assets.layout import Key
 from clip_assets.pairs.raw_pairs import RAW_PAIRS
@@ -180,15 +182,21 @@ def test_failure_after_preloading_is_seen(counted: Store) -> None:
 def test_looking_at_a_pool_takes_as_many_requests_for_many_partitions_as_for_few(
     counted: Store,
 ) -> None:
+    claim_model(counted, ModelIdentity("any", None, "ab", "{}", 8, "fp32"))
     costs: list[dict[str, int]] = []
     for few_or_many in (KEYS[:10], KEYS):
         for key in few_or_many:
             plan = PartitionPlan(key, (SourceRange("a.csv", 1, "1"),))
             counted.write_bytes(layout.plan(key), plan.content())
+            for asset in graph.ASSETS.values():
+                if asset.axis == "partition":
+                    made = replace(manifest(asset.name, key), inputs={"model": "any"})
+                    Catalog(counted).put(made)
         requests()
         assert len(status.report(opened(counted))["partitions"]) == len(few_or_many)
         costs.append(requests())
     assert costs[0] == costs[1]
+    assert costs[1]["list"] <= 2 * len(graph.ASSETS)
 
 
 def test_plans_are_read_at_once_and_in_order(counted: Store) -> None:
@@ -260,6 +268,15 @@ def test_outputs_are_told_apart_by_what_they_are() -> None:
     assert whole.digest(layout.pair_keys) == of_keys.digest() != whole.digest()
     both = replace(whole, outputs=[outputs[2], outputs[0]])
     assert whole.digest(layout.pair_keys, layout.rejects) == both.digest()
+
+
+def test_a_digest_is_that_of_the_last_manifest(catalog: Catalog) -> None:
+    first = manifest(layout.RAW_PAIRS, KEYS[0])
+    second = replace(first, outputs=[Output("raw/other", 1, "cd")])
+    assert catalog.digest(first.asset, first.key) == "absent"
+    for made in (first, second):
+        catalog.put(made)
+        assert catalog.digest(made.asset, made.key) == made.digest()
 
 
 def test_pictures_do_not_change_a_digest() -> None:
