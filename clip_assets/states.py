@@ -71,7 +71,7 @@ def _named(item: str, pool: Pool) -> list[Key]:
     first, dots, last = item.partition("..")
     ends = [first, last] if dots else [first]
     unknown = [end for end in ends if end not in every]
-    if unknown or not re.fullmatch(r"\d+", first):
+    if unknown or not re.fullmatch(r"\d+", first) or ends[0] > ends[-1]:
         known = f"{every[0]}..{every[-1]}" if every else "no partition yet"
         raise ConfigurationError(
             "--partitions",

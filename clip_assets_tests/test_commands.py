@@ -82,6 +82,14 @@ def test_dry_run_makes_no_pool(run: Cli) -> None:
     assert not Path("data").exists()
 
 
+def test_a_dry_run_reads_no_pool_that_it_would_misread(run: Cli) -> None:
+    write("a.csv", "http://h/1")
+    Store.open("data").write_bytes(layout.STORE, b'{"layout": 9, "least_reader": 9}')
+    result = run("add", "a.csv", "--dry-run")
+    assert result.exit_code == 2
+    assert "Use a newer release" in result.stderr
+
+
 @pytest.fixture
 def images(site: Site) -> Site:
     """A web server of five images."""

@@ -52,7 +52,9 @@ def test_all_means_every_partition(pool: Pool) -> None:
     assert states.chosen("all", pool, []) == KEYS
 
 
-@pytest.mark.parametrize("spec", ["", "x", "00000,", "00000..", "..00003", "00000..00099", "0"])
+@pytest.mark.parametrize(
+    "spec", ["", "x", "00000,", "00000..", "..00003", "00000..00099", "00001..00000", "0"]
+)
 def test_unknown_keys_are_refused(pool: Pool, spec: str) -> None:
     with pytest.raises(ConfigurationError, match=r"keys of the pool \(00000\.\.00011\)"):
         states.chosen(spec, pool, [])

@@ -41,9 +41,11 @@ def add(
 
     read = settings.load(root, settings_file)
     files = list_sources(sources)
-    # A misspelt name makes no pool.
-    store = Store.open(read.root) if files and not dry_run else Store(read.root)
-    if not files and not store.exists(layout.STORE):
+    store = Store(read.root)
+    # Neither a misspelt name nor a dry run makes a pool; one that is there is to be understood.
+    if (files and not dry_run) or store.exists(layout.STORE):
+        store = Store.open(read.root)
+    elif not files:
         raise _nothing(sources)
     added = ledger.add_sources(
         store, sources, read.sources, files=files, dry_run=dry_run, refresh=refresh

@@ -148,7 +148,7 @@ def read_shards(
         file: pairs in the columns of ``schemas.PAIRS``.
         numbers: of the wanted shards.
         settings: samples per shard.
-        journals: by shard, see ``plans.journals``.
+        journals: by shard, see ``intents.journals``.
 
     Raises:
         ConfigurationError: the pairs lack a column that samples shall keep.
