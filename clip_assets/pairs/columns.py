@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from clip_assets import schemas
 from clip_assets.errors import ConfigurationError, SourceFormatError
+from clip_assets.storage.sql import literal
 
 NAMES: dict[str, tuple[str, ...]] = {
     "uid": ("uid",),
@@ -55,6 +56,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "pwatermark": (0, 1),
 }
 """Values outside do not fit: LAION-400M's own files hold similarities of 6016."""
+
+SPACES = "".join(map(chr, range(1, 33))) + (
+    "\x7f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
+    "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+)
+"""Around a url are no part of it: what browsers strip from an address, and what looks like it."""
 
 _SHORT = 64
 # Bytes of the longest number or digest.
@@ -190,12 +197,15 @@ def value(column: str, given: Given) -> str:
 
 
 def _url(given: Given) -> str:
+    text = given.text
     # Of a longer one so much is kept that it is still too long.
-    cut = f"CASE WHEN strlen({given.text}) > {MAX_URL_BYTES}"
-    cut += f" THEN left({given.text}, {MAX_URL_BYTES + 1}) ELSE {_without_nul(given.text)} END"
+    cut = f"left({text}, {MAX_URL_BYTES + 1})"
+    whole = _without_nul(text)
     # Trimming every value costs as much as parsing it.
-    spaced = f"starts_with({given.text}, ' ') OR ends_with({given.text}, ' ')"
-    return f"nullif(CASE WHEN {spaced} THEN trim({cut}) ELSE {cut} END, '')"
+    spaced = " OR ".join(f"{end} < '!' OR {end} > '~'" for end in (text, f"{text}[-1]"))
+    stripped = f"CASE WHEN {spaced} THEN trim({whole}, {literal(SPACES)}) ELSE {whole} END"
+    long = f"strlen({text}) > {MAX_URL_BYTES}"
+    return f"nullif(CASE WHEN {long} THEN {cut} ELSE {stripped} END, '')"
 
 
 def text_value(given: Given) -> str:

@@ -35,7 +35,7 @@ def rows(
         for number, source in enumerate(ranges)
     ]
     files = [file for file in every if file.dialect.columns]
-    if not all(dialect.has_plain_lines(file.path) for file in files):
+    if not all(dialect.is_plain(file.path, file.dialect) for file in files):
         return None
     queries: list[str] = []
     extras: dict[str, str] = {}

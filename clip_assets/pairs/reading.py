@@ -103,7 +103,7 @@ def _append_csv(staging: Staging, files: Sequence[CsvFile]) -> None:
 
 def _append_clean(staging: Staging, files: Sequence[CsvFile]) -> bool:
     with_content = [file for file in files if file.dialect.columns]
-    are_plain = all(dialect.has_plain_lines(file.path) for file in with_content)
+    are_plain = all(dialect.is_plain(file.path, file.dialect) for file in with_content)
     return not with_content or (are_plain and staging.add_clean_csv(with_content))
 
 

@@ -15,11 +15,13 @@ from clip_assets import schemas
 from clip_assets.pairs import columns
 from clip_assets.pairs.columns import Given
 from clip_assets.pairs.formats.batches import Batch
+from clip_assets.pairs.formats.csv import BROKEN_QUOTING, NO_VALUE
 from clip_assets.pairs.formats.dialect import Dialect
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.pairs.formats.parquet import RowGroups
 from clip_assets.storage.sql import files, identifier, literal
 
+_SWALLOWS = '"?"'
 _TEXTS = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}
 _BINARY = {pa.binary(), pa.large_binary()}
 
@@ -33,12 +35,15 @@ class Relation:
         canonical: canonical column to the relation's column.
         extras: further column to the relation's column.
         line: the column that has the rows' lines, or NULL.
+        line_ends: signs that are in a value if a quote that was left open took in other rows;
+            none where there are no quotes.
     """
 
     sql: str
     canonical: dict[str, Given]
     extras: dict[str, Given]
     line: str = "NULL"
+    line_ends: str = ""
 
     @property
     def text_columns(self) -> list[Given]:
@@ -79,8 +84,11 @@ def of_csv(csv_files: Sequence[CsvFile], further: Mapping[str, str]) -> Relation
         relation = _matched(
             _read_csv([file.path for file in paths], dialect), given, further, paths[0].where
         )
-        renamed = [f'{place.name} AS "={name}"' for name, place in relation.canonical.items()]
-        renamed += [f"{place.name} AS {extra(name)}" for name, place in relation.extras.items()]
+        named = [(f'"={name}"', given.name) for name, given in relation.canonical.items()]
+        named += [(extra(name), given.name) for name, given in relation.extras.items()]
+        if dialect.escape == "\\":
+            named = [(name, f"nullif({given}, {literal(NO_VALUE)})") for name, given in named]
+        renamed = [f"{given} AS {name}" for name, given in named]
         selects.append(f"SELECT {', '.join(renamed)} FROM {relation.sql}")
         canonical |= {name: Given(f'"={name}"') for name in relation.canonical}
         # Names that differ only in case are one column, called as it was first.
@@ -88,15 +96,19 @@ def of_csv(csv_files: Sequence[CsvFile], further: Mapping[str, str]) -> Relation
         extras |= {name: Given(extra(name)) for name in relation.extras if extra(name) not in known}
     # Expressions stand once above the union; in every select they would take longer to plan
     # than a small file takes to read.
-    return Relation(f"({' UNION ALL BY NAME '.join(selects)})", canonical, extras)
+    quoted = [file.dialect for file in csv_files if file.dialect.quoted]
+    line_ends = "\n" * bool(quoted) + "\r" * any(dialect.ends_with_cr for dialect in quoted)
+    union = " UNION ALL BY NAME ".join(selects)
+    return Relation(f"({union})", canonical, extras, line_ends=line_ends)
 
 
 def _read_csv(paths: Sequence[Path], dialect: Dialect) -> str:
     names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(dialect.columns)))
-    quote = "'\"'" if dialect.quoted else "''"
+    quote, escape = ('"', dialect.escape) if dialect.quoted else ("", "")
     return (
         f"read_csv({files(paths)}, auto_detect=false, columns={{{names}}},"
-        f" delim={literal(dialect.delimiter)}, quote={quote}, escape={quote},"
+        f" delim={literal(dialect.delimiter)}, quote={literal(quote)},"
+        f" escape={literal(escape)},"
         f" header={str(dialect.has_header).lower()}, max_line_size={MAX_RECORD_BYTES},"
         " hive_partitioning=false)"
     )
@@ -186,17 +198,26 @@ def rows_of(relation: Relation, number: int, duplicates: str) -> str:
         if column != "url"
     }
     values += [f"{chosen[column].name} AS {given.name}" for column, given in given_of.items()]
-    hidden = (
-        f" EXCLUDE ({', '.join(given.name for given in given_of.values())})" if given_of else ""
-    )
+    values.append(f"{_swallows(relation)} AS {_SWALLOWS}")
+    hidden = ", ".join([_SWALLOWS, *(given.name for given in given_of.values())])
     return (
-        f"SELECT *{hidden}, {number} AS source, {_misfits(given_of)} AS misfits,"
+        f"SELECT * EXCLUDE ({hidden}), {number} AS source, {_misfits(given_of)} AS misfits,"
         f" md5_number({columns.DIGESTED[duplicates]}) AS digest,"
         " CASE WHEN url IS NULL THEN 'no url'"
         f" WHEN strlen(url) > {columns.MAX_URL_BYTES}"
-        f" THEN 'url of more than {columns.MAX_URL_BYTES:,} bytes' END AS reason"
+        f" THEN 'url of more than {columns.MAX_URL_BYTES:,} bytes'"
+        f" WHEN {_SWALLOWS} THEN '{BROKEN_QUOTING}' END AS reason"
         f" FROM (SELECT {', '.join(values)}, {relation.line} AS line FROM {relation.sql})"
     )
+
+
+def _swallows(relation: Relation) -> str:
+    """Whether a row may have others in one of its values, as SQL: a url on a later line of it."""
+    texts = [given.name for given in relation.text_columns if relation.line_ends]
+    ends = [f"contains({text}, chr({ord(end)}))" for text in texts for end in relation.line_ends]
+    # Only the few rows with values of many lines are looked at.
+    urls = [f"regexp_matches({text}, '[\\r\\n][^\\r\\n]*https?://', 'i')" for text in texts]
+    return f"CASE WHEN {' OR '.join(ends)} THEN {' OR '.join(urls)} END" if ends else "false"
 
 
 def _misfits(given_of: Mapping[str, Given]) -> str:

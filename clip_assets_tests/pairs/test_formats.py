@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clip_assets.pairs.columns import understood
+from clip_assets.pairs.columns import SPACES, understood
 from clip_assets.pairs.formats import dialect
 from clip_assets.pairs.formats.csv import csv_records
 from clip_assets.pairs.formats.dialect import Dialect
@@ -32,10 +32,18 @@ texts = st.text(
 tables = st.lists(st.tuples(texts.map("http://x/{}".format), texts, texts), max_size=8)
 
 
-def written(rows: list[tuple[str, ...]], delimiter: str, end: str) -> bytes:
+def written(rows: list[tuple[str, ...]], delimiter: str, end: str, escape: str = '"') -> bytes:
     file = io.StringIO()
-    # Python leaves a carriage return alone unquoted otherwise, which no reader can tell.
-    writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    escaped_by = None if escape == '"' else escape
+    writer = csv.writer(
+        file,
+        delimiter=delimiter,
+        lineterminator=end,
+        # Python leaves a carriage return alone unquoted otherwise, which no reader can tell.
+        quoting=csv.QUOTE_ALL,
+        escapechar=escaped_by,
+        doublequote=escaped_by is None,
+    )
     writer.writerows([NAMES, *rows])
     return file.getvalue().encode()
 
@@ -44,33 +52,40 @@ def read(content: bytes, found: Dialect) -> list[Record | Reject]:
     return list(csv_records(io.BytesIO(content), found))
 
 
-def plain(delimiter: str = ",", *, quoted: bool = True) -> Dialect:
-    return Dialect(delimiter, quoted, NAMES, has_header=True)
+def plain(delimiter: str = ",", escape: str = '"') -> Dialect:
+    return Dialect(delimiter, quoted=True, columns=NAMES, has_header=True, escape=escape)
 
 
-@given(rows=tables, delimiter=st.sampled_from(",|\t;"), end=st.sampled_from(["\n", "\r\n"]))
-def test_what_was_written_is_read(rows: list[tuple[str, ...]], delimiter: str, end: str) -> None:
-    content = written(rows, delimiter, end)
-    found = read(content, plain(delimiter))
+delimiters = st.sampled_from(",|\t;")
+ends = st.sampled_from(["\n", "\r\n"])
+escapes = st.sampled_from('"\\')
+
+
+@given(rows=tables, delimiter=delimiters, end=ends, escape=escapes)
+def test_what_was_written_is_read(
+    rows: list[tuple[str, ...]], delimiter: str, end: str, escape: str
+) -> None:
+    content = written(rows, delimiter, end, escape)
+    found = read(content, plain(delimiter, escape))
     values = [
         tuple(record.values.values()) if isinstance(record, Record) else record for record in found
     ]
     assert values == rows
 
 
-@given(rows=tables, delimiter=st.sampled_from(",|\t;"), end=st.sampled_from(["\n", "\r\n"]))
+@given(rows=tables, delimiter=delimiters, end=ends, escape=escapes)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_duckdb_reads_the_same_or_nothing(
-    tmp_path: Path, rows: list[tuple[str, ...]], delimiter: str, end: str
+    tmp_path: Path, rows: list[tuple[str, ...]], delimiter: str, end: str, escape: str
 ) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(written(rows, delimiter, end))
+    path.write_bytes(written(rows, delimiter, end, escape))
     with sql.connection(1 << 28) as database:
         staging = Staging(database, SourceSettings(), Rejects(database))
-        if staging.add_clean_csv([CsvFile(0, "a.csv", path, plain(delimiter))]):
+        if staging.add_clean_csv([CsvFile(0, "a.csv", path, plain(delimiter, escape))]):
             found = database.execute('SELECT url, caption, "+more" FROM rows').fetchall()
             nulls = [tuple(value or None for value in row) for row in rows]
-            assert found == [(row[0].strip(" "), *row[1:]) for row in nulls]
+            assert found == [(row[0].strip(SPACES), *row[1:]) for row in nulls]
 
 
 @given(rows=tables, cut=st.integers(1, 40))

@@ -188,6 +188,86 @@ def test_quotes_inside_plain_tsv_are_characters(ingest: Ingest) -> None:
     ]
 
 
+TEXTS = [f"caption {number}" for number in range(60)]
+TEXTS[25], TEXTS[40], TEXTS[42], TEXTS[50] = '"Unclosed', 'of 10"', '"Old Oak" poster', '"a\\"b'
+
+
+@pytest.mark.parametrize("form", ["http://x/{0}\t{1}\n", "{1}\thttp://x/{0}\r\n"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_quote_in_plain_tsv_takes_in_no_other_row(
+    ingest: Ingest, form: str, together: bool
+) -> None:
+    content = "".join(form.format(number, text) for number, text in enumerate(TEXTS))
+    others = {"b.tsv": "http://y\tlast\n"} if together else {"b.csv": "url\n\nhttp://y\n"}
+    found = ingest({"a.tsv": content, **others})
+    assert captions(found)[:60] == TEXTS
+    assert found.report.dropped == {}
+
+
+@pytest.mark.parametrize("sign", ",|;")
+def test_a_quote_that_another_row_closes_takes_in_no_row(ingest: Ingest, sign: str) -> None:
+    lines = [f"http://x/{number},caption {number}\n" for number in range(60)]
+    lines[30], lines[40] = 'http://x/30,"Unclosed, of\n', 'http://x/40,of 10"\n'
+    content = "url,caption\n" + "".join(lines)
+    found = ingest({"a.csv": content.replace(",", sign)})
+    assert found.report.rows_out == 59
+    assert [(line, reason) for line, reason, _ in found.rejects] == [(32, "broken quoting")]
+
+
+def test_captions_of_many_lines_that_hold_urls_are_kept(ingest: Ingest) -> None:
+    text = "by A; see\nhttp://y/1 and\nhttp://y/2, too"
+    for sign in (",", "\t"):
+        rows = f'url{sign}n{sign}caption\nhttp://x/1{sign}1{sign}"{text}"\n'
+        found = ingest({f"{ord(sign)}.csv": rows + f'http://x/2{sign}2{sign}"{text}"\n'})
+        assert (captions(found)[-2:], found.report.dropped) == ([text, text], {})
+
+
+ESCAPED = [
+    (r'"a \"red\" car, fast"', 'a "red" car, fast'),
+    (r'"plain"', "plain"),
+    (r'"a 12\" record"', 'a 12" record'),
+    (r'"5\", 6\""', '5", 6"'),
+    (r'"all of \"it\""', 'all of "it"'),
+    (r'"C:\\"', "C:\\"),
+    (r'"a\nb"', r"a\nb"),
+    (r"\N", None),
+    ('"two\n\\"lines\\""', 'two\n"lines"'),
+]
+
+
+@pytest.mark.parametrize("sign", ",\t;|")
+@pytest.mark.parametrize("header", [True, False])
+def test_backslashes_escape_quotes_as_spark_and_mysql_write_them(
+    ingest: Ingest, sign: str, header: bool
+) -> None:
+    rows = [f"http://x/{number},{text}\n" for number, (text, _) in enumerate(ESCAPED)]
+    content = ("url,caption\n" * header + "".join(rows)).replace(",", sign)
+    found = ingest({"a.csv": content})
+    assert captions(found) == [text and text.replace(",", sign) for _, text in ESCAPED]
+    assert found.report.dropped == {}
+
+
+def test_a_backslash_that_escapes_late_in_a_file_is_understood(ingest: Ingest) -> None:
+    lines = [f'http://x/{number},"caption {number}"\n' for number in range(60)]
+    lines[50] = 'http://x/50,"a \\"red\\" car, fast"\n'
+    lines[55] = 'http://x/55,"it ends \\"so\\""\n'
+    found = ingest({"a.csv": "url,caption\n" + "".join(lines)})
+    assert (captions(found)[50], captions(found)[55]) == ('a "red" car, fast', 'it ends "so"')
+    assert found.report.dropped == {}
+
+
+def test_a_backslash_at_the_end_of_a_value_escapes_nothing(ingest: Ingest) -> None:
+    found = ingest({"a.csv": 'url,caption,n\nhttp://x/1,"C:\\",1\nhttp://x/2,"a ""b""",2\n'})
+    assert captions(found) == ["C:\\", 'a "b"']
+
+
+def test_white_space_around_a_url_does_not_make_it_another(ingest: Ingest) -> None:
+    urls = ["http://x/1", " http://x/1 ", "\thttp://x/1", "http://x/1\n", "http://x/1\xa0"]
+    found = ingest({"a.csv": "url\n" + "".join(f'"{url}"\n' for url in urls)})
+    assert [url for url, _ in found.rows] == ["http://x/1"] * 5
+    assert found.keys.num_rows == len(set(found.column("uid"))) == 1
+
+
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path

@@ -1,11 +1,18 @@
-"""Rows of csv files that are not clean: broken quoting, rows of the wrong length, odd lines."""
+"""Rows of csv files that are not clean: broken quoting, rows of the wrong length, odd lines.
+
+A quote that is never closed runs on to the next quote of the file, often many rows later, and what
+is between them would vanish in a value. So a quoted value ends, as broken, before a line that is a
+row by itself. Tables with tabs are mostly written without any quoting, as those of CC3M and CC12M
+are: there a quote that does not fit is a character.
+"""
 
 import csv
+import re
 from collections import deque
 from collections.abc import Generator, Iterator
 from typing import IO, cast
 
-from clip_assets.pairs.formats.dialect import Dialect
+from clip_assets.pairs.formats.dialect import Dialect, is_url
 from clip_assets.pairs.formats.lines import (
     MAX_RECORD_BYTES,
     Line,
@@ -14,6 +21,12 @@ from clip_assets.pairs.formats.lines import (
     lines,
     too_long,
 )
+
+BROKEN_QUOTING = "broken quoting"
+"""Why a row is no pair whose quotes do not fit."""
+
+NO_VALUE = "\\N"
+"""How MySQL writes null in a file where backslashes escape."""
 
 
 def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
@@ -28,8 +41,7 @@ def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
             continue
         taken, row = _row(first, source, waiting, dialect)
         if row is None:
-            waiting.extendleft(reversed(taken[1:]))
-            yield Reject(first.number, "broken quoting", first.text)
+            yield Reject(first.number, BROKEN_QUOTING, first.text)
         elif not row:
             continue
         elif is_header:
@@ -39,33 +51,89 @@ def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
             yield Reject(first.number, f"too {few} columns", first.text)
         else:
             repaired = any(line.was_repaired for line in taken)
-            values = cast("dict[str, str | None]", dict(zip(dialect.columns, row, strict=True)))
-            yield Record(first.number, values, repaired)
+            yield Record(first.number, _values(row, dialect), repaired)
+
+
+def _values(row: list[str], dialect: Dialect) -> dict[str, str | None]:
+    values = cast("dict[str, str | None]", dict(zip(dialect.columns, row, strict=True)))
+    if dialect.escape == "\\":
+        return {name: None if value == NO_VALUE else value for name, value in values.items()}
+    return values
 
 
 def _row(
     first: Line, source: Iterator[Line], waiting: deque[Line], dialect: Dialect
 ) -> tuple[list[Line], list[str] | None]:
-    """The row that begins with a line, and every line that was read for it; None if broken."""
-    taken = [first]
+    """The row that begins with a line, and the lines that are its own; None if broken."""
+    plain = _plain(first, dialect)
     if not dialect.quoted or '"' not in first.text:
-        text = first.text.removesuffix("\n").removesuffix("\r")
-        return taken, text.split(dialect.delimiter) if text else []
+        return [first], plain
+    width = len(dialect.columns)
+    taken, row = _quoted(first, source, waiting, dialect, dialect.escape)
+    if row is not None and len(row) == width:
+        return taken, row
+    waiting.extendleft(reversed(taken[1:]))
+    if '\\"' in first.text:
+        others, other = _quoted(first, source, waiting, dialect, "\\")
+        if other is not None and len(other) == width:
+            return others, other
+        waiting.extendleft(reversed(others[1:]))
+    if dialect.delimiter == "\t" and len(plain) == width:
+        return [first], plain
+    if row is None:
+        return [first], None
+    for _ in taken[1:]:
+        waiting.popleft()
+    return taken, row
+
+
+def _plain(line: Line, dialect: Dialect) -> list[str]:
+    """The values of a line whose quotes are characters."""
+    text = line.text.removesuffix("\n").removesuffix("\r")
+    return text.split(dialect.delimiter) if text else []
+
+
+def _quoted(
+    first: Line, source: Iterator[Line], waiting: deque[Line], dialect: Dialect, escape: str
+) -> tuple[list[Line], list[str] | None]:
+    """The row that begins with a line, by its quotes, and every line that was read for it."""
+    taken = [first]
 
     def feed() -> Generator[str]:
-        yield first.text
+        yield _escaped(first.text, dialect.delimiter, escape)
         size = len(first.text)
+        is_row = _is_row(first, dialect)
         for line in _with_pushed_back(source, waiting):
             taken.append(line)
             size += len(line.text)
-            if size > MAX_RECORD_BYTES or line.is_too_long:
+            swallowed = is_row and _is_row(line, dialect)
+            if size > MAX_RECORD_BYTES or line.is_too_long or swallowed:
                 raise csv.Error
-            yield line.text
+            yield _escaped(line.text, dialect.delimiter, escape)
 
+    escaped_by = None if escape == '"' else escape
+    reader = csv.reader(feed(), delimiter=dialect.delimiter, strict=True, escapechar=escaped_by)
     try:
-        return taken, next(csv.reader(feed(), delimiter=dialect.delimiter, strict=True))
+        return taken, next(reader)
     except csv.Error:
         return taken, None
+
+
+def _is_row(line: Line, dialect: Dialect) -> bool:
+    """Whether a line is a whole row with a url, if quotes that it does not close are ignored."""
+    ways = _plain(line, dialect), next(csv.reader([line.text], delimiter=dialect.delimiter))
+    return any(len(way) == len(dialect.columns) and any(map(is_url, way)) for way in ways)
+
+
+def _escaped(text: str, delimiter: str, escape: str) -> str:
+    """A line in which a backslash is a character unless it stands before a sign of the format."""
+    if escape == '"' or escape not in text:
+        return text
+    return re.sub(rf'\\(["\\\r\n{re.escape(delimiter)}])|\\', _kept_or_doubled, text)
+
+
+def _kept_or_doubled(backslash: re.Match[str]) -> str:
+    return backslash[0] if backslash[1] else "\\\\"
 
 
 def _with_pushed_back(source: Iterator[Line], waiting: deque[Line]) -> Iterator[Line]:

@@ -24,6 +24,7 @@ MAX_COLUMNS = 1000
 DELIMITERS = ",\t|;"
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_ESCAPES_NOTHING = re.compile(rb'(?<!\\)(?:\\\\)*\\[^"\\]')
 _SAMPLE_RECORDS = 20
 _WINDOW_BYTES = 1 << 19
 
@@ -35,6 +36,8 @@ class Dialect:
     Args:
         delimiter: between columns.
         quoted: whether ``"`` quotes; otherwise it is a character like others.
+        escape: what stands before a quote inside of a quoted value: another one, or the backslash
+            of Spark and MySQL.
         columns: names, from the header or by position; empty for a file without content.
         has_header: whether the first row is no data.
         encoding: ``utf-8``, or ``utf-16`` where a byte order mark says so.
@@ -48,6 +51,7 @@ class Dialect:
     has_header: bool
     encoding: str = "utf-8"
     ends_with_cr: bool = False
+    escape: str = '"'
 
 
 def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
@@ -75,7 +79,8 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
     if not lines:
         return Dialect(",", quoted=True, columns=(), has_header=False, encoding=encoding)
     delimiter = max(DELIMITERS, key=lambda sign: _fitness(lines, sign, understood))
-    first = _fields(lines[0], delimiter)
+    escape = _escape(lines, delimiter)
+    first = _fields(lines[0], delimiter, escape)
     if len(first) > MAX_COLUMNS:
         raise SourceFormatError(
             where,
@@ -83,12 +88,12 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
             f"at most {MAX_COLUMNS:,}",
             "Select the columns that describe pairs before adding the file.",
         )
-    has_header = not any(map(_is_url, first))
+    has_header = not any(map(is_url, first))
     names = first if has_header else _by_position(first)
-    quoted = _is_quoted(lines, delimiter)
+    quoted = _is_quoted(lines, delimiter, escape)
     first_end = _LINE_END.search(text)
     ends_with_cr = first_end is not None and first_end[0] == "\r"
-    return Dialect(delimiter, quoted, _distinct(names), has_header, encoding, ends_with_cr)
+    return Dialect(delimiter, quoted, _distinct(names), has_header, encoding, ends_with_cr, escape)
 
 
 def encoding_of(start: bytes) -> str:
@@ -97,45 +102,76 @@ def encoding_of(start: bytes) -> str:
     return "utf-16" if is_wide else "utf-8"
 
 
-def has_plain_lines(path: Path) -> bool:
-    """Whether every line is far below DuckDB's limit; it loses longer ones without a word."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size == 0:
-            return True
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            # A line of two windows' length covers one of them.
-            return all(
-                content.find(b"\n", start, start + _WINDOW_BYTES) >= 0
-                for start in range(0, size - _WINDOW_BYTES, _WINDOW_BYTES)
-            )
+def is_plain(path: Path, dialect: Dialect) -> bool:
+    """Whether DuckDB reads a file as it is meant.
+
+    It loses lines beyond its limit, and backslashes that escape nothing, without a word.
+    """
+    if path.stat().st_size == 0:
+        return True
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return _has_plain_lines(content) and (
+            dialect.escape == '"' or not _ESCAPES_NOTHING.search(content)
+        )
+
+
+def _has_plain_lines(content: mmap.mmap) -> bool:
+    # A line of two windows' length covers one of them.
+    return all(
+        content.find(b"\n", start, start + _WINDOW_BYTES) >= 0
+        for start in range(0, len(content) - _WINDOW_BYTES, _WINDOW_BYTES)
+    )
 
 
 def _fitness(
     lines: Sequence[str], delimiter: str, understood: Collection[str]
 ) -> tuple[int, bool, int]:
-    """Names understood in the first line, urls in it, columns that every line agrees on."""
-    records = [_fields(line, delimiter) for line in lines]
+    """Names understood in the first line, urls in it, columns that every row agrees on."""
+    escape = _escape(lines, delimiter)
+    records = [_fields(line, delimiter, escape) for line in lines]
     names = sum(name.strip().casefold() in understood for name in records[0])
-    agreed = len(records[0]) if len({len(record) for record in records}) == 1 else 0
-    return names, any(map(_is_url, records[0])), agreed
+    agreed = max(_agreed(records), _agreed(_rows(lines, delimiter, escape)))
+    return names, any(map(is_url, records[0])), agreed
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
+def _agreed(records: Sequence[Sequence[str]]) -> int:
+    return len(records[0]) if len({len(record) for record in records}) == 1 else 0
+
+
+def _rows(lines: Sequence[str], delimiter: str, escape: str) -> list[list[str]]:
+    """Rows of one or more lines; the last may go on after the sample, and counts if it is alone."""
+    text = (f"{line}\n" for line in lines)
     try:
-        return next(csv.reader([line], delimiter=delimiter))
+        rows = list(csv.reader(text, delimiter=delimiter, escapechar=_escape_sign(escape)))
+    except csv.Error:  # a field longer than the module's limit
+        rows = []
+    return rows[:-1] or rows or [[]]
+
+
+def _fields(line: str, delimiter: str, escape: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, escapechar=_escape_sign(escape)))
     except csv.Error:  # a field longer than the module's limit
         return line.split(delimiter)
 
 
-def _is_url(value: str) -> bool:
+def _escape_sign(escape: str) -> str | None:
+    """Python's name of what escapes, besides doubled quotes."""
+    return None if escape == '"' else escape
+
+
+def is_url(value: str) -> bool:
+    """Whether a value begins as addresses of the web do."""
     return value.strip().lower().startswith(("http://", "https://"))
 
 
 def _by_position(first: Sequence[str]) -> list[str]:
     """Names of a file without header; CC3M is caption and url, CC12M is url and caption."""
     names = [f"column_{number}" for number in range(1, len(first) + 1)]
-    names[next(number for number, value in enumerate(first) if _is_url(value))] = "url"
+    names[next(number for number, value in enumerate(first) if is_url(value))] = "url"
     if len(names) == 2:
         names[1 - names.index("url")] = "caption"
     return names
@@ -151,9 +187,16 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def _is_quoted(lines: Sequence[str], delimiter: str) -> bool:
+def _escape(lines: Sequence[str], delimiter: str) -> str:
+    """A backslash where one stands before a quote that does not end its quoted value."""
+    sign = re.escape(delimiter)
+    inside = re.compile(rf'(?:^|{sign})"[^"]*\\"[^"{sign}]')
+    return "\\" if any(map(inside.search, lines)) else '"'
+
+
+def _is_quoted(lines: Sequence[str], delimiter: str, escape: str) -> bool:
     """False when values begin with a quote that does not end them, as in plain tsv."""
     values = [value for line in lines for value in line.split(delimiter)]
     begun = [value for value in values if value.startswith('"')]
-    inside = [value for value in begun if '"' in value[1:].replace('""', "")[:-1]]
+    inside = [value for value in begun if '"' in value[1:].replace(f'{escape}"', "")[:-1]]
     return len(inside) * 2 <= len(begun)
