@@ -1,6 +1,6 @@
 """The model that a store belongs to: claimed by its first sound embeddings, refused to any other.
 
-Needs no model loaded, so planner and status can ask which identity a partition would get. See
+Needs no model loaded, so the states of a pool can tell which identity a partition would get. See
 ``encoders.encoder`` for what an identity consists of.
 """
 

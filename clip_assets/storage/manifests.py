@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from clip_assets import layout
-from clip_assets.errors import CheckFailedError, MissingArtifactError
+from clip_assets.errors import CheckFailedError, MissingArtifactError, SchemaError
 from clip_assets.layout import WHOLE, Artifact, Key
 from clip_assets.storage.store import Store
 
@@ -149,16 +149,15 @@ class Catalog:
         wanted = sorted((manifests | failures) & self._listed[asset])
         contents = self.store.read_many(wanted) if wanted else {}
         for path in manifests:
-            there = contents.get(path)
-            self._manifests[path] = None if there is None else _manifest(there, asset, places[path])
+            self._manifests[path] = self._parsed(path, contents.get(path), asset, places[path])
         for path in failures:
-            self._failures[path] = _failure(contents[path]) if path in contents else None
+            self._failures[path] = self._understood(path, contents.get(path), _failure)
 
     def get(self, asset: str, key: Key = WHOLE) -> Manifest | None:
         """The manifest, or None when it is not done."""
         path = layout.manifest(asset, key)
         if path not in self._manifests:
-            self._manifests[path] = self._read(path, lambda read: _manifest(read, asset, key))
+            self._manifests[path] = self._parsed(path, self._read(path), asset, key)
         return self._manifests[path]
 
     def renewed(self, asset: str, key: Key) -> Manifest | None:
@@ -199,7 +198,7 @@ class Catalog:
         path = layout.failure(asset, key)
         if path in self._failures:
             return self._failures[path]
-        return self._read(path, _failure)
+        return self._understood(path, self._read(path), _failure)
 
     def put(self, manifest: Manifest) -> None:
         """Publish a manifest: from now on it is done, and its last failure is forgotten.
@@ -230,11 +229,27 @@ class Catalog:
         path = layout.manifest(manifest.asset, manifest.key)
         self.store.write_bytes(path, _encoded(replace(manifest, code_version=code_version)))
 
-    def _read(self, path: str, parsed: Callable[[bytes], T]) -> T | None:
+    def _read(self, path: str) -> bytes | None:
         try:
-            return parsed(self.store.read_bytes(path))
+            return self.store.read_bytes(path)
         except MissingArtifactError:
             return None
+
+    def _parsed(self, path: str, content: bytes | None, asset: str, key: Key) -> Manifest | None:
+        return self._understood(path, content, lambda read: _manifest(read, asset, key))
+
+    def _understood(
+        self, path: str, content: bytes | None, parsed: Callable[[bytes], T]
+    ) -> T | None:
+        try:
+            return None if content is None else parsed(content)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SchemaError(
+                self.store.uri(path),
+                f"a damaged record ({type(error).__name__}: {error})",
+                "the json that was written",
+                "Remove the file, then: clip-assets run",
+            ) from error
 
 
 def named(asset: str, key: Key) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -16,7 +16,7 @@ from clip_assets import graph, layout, status
 from clip_assets.dedup.unique_pairs import UNIQUE_PAIRS
 from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.encoders.identity import claim_model
-from clip_assets.errors import CheckFailedError, MissingArtifactError
+from clip_assets.errors import CheckFailedError, MissingArtifactError, SchemaError
 from clip_assets.layout import Key
 from clip_assets.pairs.raw_pairs import RAW_PAIRS
 from clip_assets.partitions import ledger
@@ -139,6 +139,25 @@ def test_preloaded_records_are_those_read_one_by_one(store: Store) -> None:
     for key in KEYS:
         one, other = (pool.catalog.get(layout.UNIQUE_PAIRS, key) for pool in (preloaded, lazy))
         assert one == other
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"partition": null}', b"\xff"])
+@pytest.mark.parametrize("path_of", [layout.manifest, layout.failure])
+@pytest.mark.parametrize(
+    "look",
+    [lambda pool: ASSETS[0].states(pool, KEYS[:1]), lambda pool: ASSETS[0].state(pool, KEYS[0])],
+)
+def test_a_damaged_record_is_named(
+    store: Store,
+    content: bytes,
+    path_of: Callable[[str, Key], str],
+    look: Callable[[Pool], object],
+) -> None:
+    path = path_of(layout.RAW_PAIRS, KEYS[0])
+    store.write_bytes(path, content)
+    pool = opened(store)
+    with pytest.raises(SchemaError, match=f"{path}: found a damaged record"):
+        look(pool)
 
 
 def test_one_partition_is_read_alone(counted: Store) -> None:
