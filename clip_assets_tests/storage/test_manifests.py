@@ -141,12 +141,17 @@ def test_preloaded_records_are_those_read_one_by_one(store: Store) -> None:
         assert one == other
 
 
+def one_by_one(pool: Pool) -> object:
+    return ASSETS[0].state(pool, KEYS[0])
+
+
+def preloaded(pool: Pool) -> object:
+    return ASSETS[0].states(pool, KEYS[:1])
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"partition": null}', b"\xff"])
 @pytest.mark.parametrize("path_of", [layout.manifest, layout.failure])
-@pytest.mark.parametrize(
-    "look",
-    [lambda pool: ASSETS[0].states(pool, KEYS[:1]), lambda pool: ASSETS[0].state(pool, KEYS[0])],
-)
+@pytest.mark.parametrize("look", [one_by_one, preloaded])
 def test_a_damaged_record_is_named(
     store: Store,
     content: bytes,
