@@ -12,6 +12,7 @@ import click
 
 from clip_assets.commands import add, config, demo, doctor, index, models, run, search, status
 from clip_assets.errors import ClipAssetsError
+from clip_assets.terminal import lines_shown, say
 
 WRONG = 2
 INTERRUPTED = 130
@@ -28,13 +29,13 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except ClipAssetsError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", err=True)
             ctx.exit(WRONG)
         except OSError as error:
             # A file that the user named or whose permissions are theirs, so not worth a traceback.
             if error.filename is None:
                 raise
-            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            say(f"error: {error.filename}: {error.strerror}", err=True)
             ctx.exit(WRONG)
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on after what is finished", err=True)
@@ -56,6 +57,12 @@ def main(*, quiet: bool) -> None:
     _show_progress(logging.WARNING if quiet else logging.INFO)
 
 
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """A record's lines without what commands a terminal."""
+        return lines_shown(super().format(record))
+
+
 def _show_progress(level: int) -> None:
     """Progress of our own loggers on stderr; Dagster's goes to its event log."""
     logger = logging.getLogger("clip_assets")
@@ -63,7 +70,7 @@ def _show_progress(level: int) -> None:
         logger.removeHandler(earlier)
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(HANDLER)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.addHandler(handler)
     logger.setLevel(level)
     # Dagster gives the root logger a handler of its own, which would show every line again.

@@ -5,16 +5,22 @@ Read from manifests alone; nothing is changed and no orchestrator is asked.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from clip_assets import layout
+from clip_assets.download.reasons import Reason, most_frequent
+from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.pool import Pool
 from clip_assets.storage.manifests import named
+from clip_assets.terminal import shown
 
 SHOWN = 20
 """Partitions listed one by one as text; the json has all."""
+
+NO_VECTORS = "and holds no vectors: a search finds nothing until there are images"
 
 Report = dict[str, Any]
 
@@ -25,8 +31,8 @@ def report(pool: Pool) -> Report:
     Returns:
         ``root``; ``partitions``: state by asset for each key; ``subsets``: state of each;
         ``pool``: state of each asset that is made once; ``rows``: rows out by asset over all
-        partitions; ``success_rate`` of downloads; ``index``: the served version and partitions
-        behind it; ``failures``.
+        partitions; ``success_rate`` of downloads; ``without_image``: the most frequent reasons;
+        ``index``: the served version, its vectors, and partitions behind it; ``failures``.
     """
     states = {
         name: asset.states(pool, pool.keys(asset.axis)) for name, asset in pool.assets.items()
@@ -46,8 +52,10 @@ def report(pool: Pool) -> Report:
         "pool": {name: states[name][WHOLE] for name in by_axis["pool"]},
         "rows": rows,
         "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),
+        "without_image": [asdict(reason) for reason in most_frequent(pool, pool.partitions)],
         "index": {
             "served": versions.current(pool.store),
+            "vectors": served_vectors(pool),
             "partitions_behind": [
                 key for key, state in states[layout.INDEX_SEGMENTS].items() if state != "done"
             ],
@@ -76,7 +84,10 @@ def as_text(told: Report) -> str:
     lines.append("")
     if told["success_rate"] is not None:
         lines.append(f"downloads: {told['success_rate']:.1%} of urls gave an image")
+    lines += [Reason(**reason).as_text() for reason in told["without_image"]]
     lines.append(f"index: {told['index']['served'] or 'none'} is served")
+    if told["index"]["vectors"] == 0:
+        lines[-1] += f", {NO_VECTORS}"
     unfinished = {
         key: states for key, states in partitions.items() if {*states.values()} != {"done"}
     }
@@ -88,7 +99,16 @@ def as_text(told: Report) -> str:
     lines += [f"failed: {name}: {message}" for name, message in told["failures"].items()]
     if unfinished or {*once.values()} != {"done"}:
         lines.append("next: clip-assets run")
-    return "\n".join(lines)
+    return "\n".join(shown(line) for several in lines for line in several.split("\n"))
+
+
+def served_vectors(pool: Pool) -> int | None:
+    """Vectors of each side of the served index; None without one, or if it cannot be read."""
+    try:
+        served = versions.current(pool.store)
+        return versions.read(pool.store, served).vectors if served else None
+    except ClipAssetsError:
+        return None
 
 
 def _rows_out(pool: Pool, asset: str, keys: Sequence[Key]) -> int:

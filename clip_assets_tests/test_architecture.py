@@ -15,7 +15,7 @@ STAGES = {
     "pairs", "dedup", "download", "inference", "metadata", "subsets", "stats", "index",
 }  # fmt: skip
 LAYERS = [
-    {"layout", "schemas", "errors"},
+    {"layout", "schemas", "errors", "terminal"},
     {"files"},
     {"settings", "devices"},
     {"storage"},

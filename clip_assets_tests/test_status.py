@@ -46,7 +46,11 @@ def test_every_asset_and_partition_has_a_state(pool: Pool) -> None:
     assert found["subsets"] == dict.fromkeys(pool.settings.subsets, "missing")
     assert {*found["pool"].values()} == {"missing"}
     assert found["rows"]["raw_pairs"] == 2
-    assert found["index"] == {"served": None, "partitions_behind": ["00000", "00001", "00002"]}
+    assert found["index"] == {
+        "served": None,
+        "vectors": None,
+        "partitions_behind": ["00000", "00001", "00002"],
+    }
 
 
 def test_failure_is_told_with_its_reason(pool: Pool) -> None:
@@ -80,9 +84,36 @@ def test_long_pools_are_cut_as_text() -> None:
         "pool": {},
         "rows": {"raw_pairs": 0},
         "success_rate": 0.5,
-        "index": {"served": None},
+        "without_image": [],
+        "index": {"served": None, "vectors": None},
         "failures": {},
     }
     text = status.as_text(found)
     assert "... and 5 more" in text
     assert "50.0% of urls" in text
+
+
+def test_text_of_strangers_is_escaped_and_an_index_of_nothing_says_so() -> None:
+    reason = {
+        "error_class": "dns",
+        "urls": 3,
+        "example": "http://h/\x1b]0;title\x07",
+        "meaning": "gone",
+        "advice": "none",
+    }
+    found: status.Report = {
+        "root": "r",
+        "partitions": {"00000": {"raw_pairs": "failed"}},
+        "subsets": {},
+        "pool": {},
+        "rows": {"raw_pairs": 0},
+        "success_rate": 0.5,
+        "without_image": [reason],
+        "index": {"served": "00001", "vectors": 0},
+        "failures": {"raw_pairs 00000": "a\x1b[31m.csv\u202e"},
+    }
+    text = status.as_text(found)
+    assert "\x1b" not in text
+    assert r"http://h/\x1b]0;title\x07" in text
+    assert r"a\x1b[31m.csv\u202e" in text
+    assert "00001 is served, and holds no vectors" in text

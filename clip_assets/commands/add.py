@@ -10,6 +10,7 @@ from clip_assets import layout, settings
 from clip_assets.commands.options import as_json, pool_options
 from clip_assets.errors import ConfigurationError
 from clip_assets.storage.store import Store
+from clip_assets.terminal import say
 
 if TYPE_CHECKING:
     from clip_assets.partitions.ledger import Added
@@ -79,14 +80,14 @@ def _nothing(sources: tuple[str, ...]) -> ConfigurationError:
 def _show(added: "Added", *, is_planned: bool) -> None:
     for note, plans in (("", added.plans), ("  planned anew", added.refreshed)):
         for plan in plans:
-            click.echo(f"{plan.partition}  {len(plan.ranges)} files  {plan.rows_text}{note}")
+            say(f"{plan.partition}  {len(plan.ranges)} files  {plan.rows_text}{note}")
     counts = [f"{len(added.plans)} new partitions"]
     if added.refreshed:
         counts.append(f"{len(added.refreshed)} planned anew")
-    click.echo(", ".join([*counts, f"{added.unchanged} files known already"]))
+    say(", ".join([*counts, f"{added.unchanged} files known already"]))
     for uri in added.changed:
-        click.echo(f"changed since it was planned: {uri} (accept it with --refresh)", err=True)
+        say(f"changed since it was planned: {uri} (accept it with --refresh)", err=True)
     for uri in added.missing:
-        click.echo(f"planned, but no longer there: {uri} (leave it out with --refresh)", err=True)
+        say(f"planned, but no longer there: {uri} (leave it out with --refresh)", err=True)
     if is_planned and (added.plans or added.refreshed):
-        click.echo("next: clip-assets run")
+        say("next: clip-assets run")

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from clip_assets import settings
 from clip_assets.commands.options import pool_options
 from clip_assets.settings import Section, Settings
+from clip_assets.terminal import say
 
 
 @click.command()
@@ -17,7 +18,7 @@ def config(root: str | None, settings_file: str | None) -> None:
 
     What it prints is a valid pool.yaml.
     """
-    click.echo(describe(settings.load(root, settings_file)))
+    say(describe(settings.load(root, settings_file)))
 
 
 def describe(read: Settings) -> str:

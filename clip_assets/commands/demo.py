@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from clip_assets.commands.options import FAILED
+from clip_assets.terminal import say
 
 
 @click.command()
@@ -29,8 +30,8 @@ def demo(folder: str, pairs: int, port: int, root: str) -> None:
     """Build a small world, run the whole graph over it, and search it."""
     from clip_assets.demo import tour
 
-    failures = tour.tour(Path(folder), root, pairs=pairs, port=port, say=click.echo)
+    failures = tour.tour(Path(folder), root, pairs=pairs, port=port, say=say)
     for name, message in failures.items():
-        click.echo(f"failed: {name}: {message}", err=True)
+        say(f"failed: {name}: {message}", err=True)
     if failures:
         sys.exit(FAILED)

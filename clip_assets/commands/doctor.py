@@ -5,6 +5,7 @@ import sys
 import click
 
 from clip_assets.commands.options import FAILED, pool_options
+from clip_assets.terminal import say
 
 
 @click.command()
@@ -21,8 +22,8 @@ def doctor(root: str | None, settings_file: str | None, *, sweep: bool) -> None:
     pool = graph.open_pool(root, settings_file)
     findings = examination.examine(pool)
     for finding in findings:
-        click.echo(f"{'ok  ' if finding.is_good else 'BAD '} {finding.subject}: {finding.text}")
+        say(f"{'ok  ' if finding.is_good else 'BAD '} {finding.subject}: {finding.text}")
     if sweep:
-        click.echo(f"removed {pool.store.sweep()} unpublished files of processes that died")
+        say(f"removed {pool.store.sweep()} unpublished files of processes that died")
     if not all(finding.is_good for finding in findings):
         sys.exit(FAILED)

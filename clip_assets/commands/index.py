@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clip_assets.commands.options import as_json, pool_options
+from clip_assets.terminal import say
 
 if TYPE_CHECKING:
     from clip_assets.index.versions import Difference
@@ -31,7 +32,7 @@ def list_versions(root: str | None, settings_file: str | None) -> None:
     store = graph.open_pool(root, settings_file).store
     served = versions.current(store)
     for version in versions.versions(store):
-        click.echo(f"{'*' if version == served else ' '} {version}")
+        say(f"{'*' if version == served else ' '} {version}")
 
 
 @index.command()
@@ -43,7 +44,7 @@ def use(version: str, root: str | None, settings_file: str | None) -> None:
     from clip_assets.index import versions
 
     versions.use(graph.open_pool(root, settings_file).store, version)
-    click.echo(f"serving {version}")
+    say(f"serving {version}")
 
 
 @index.command()
@@ -63,7 +64,10 @@ def compare(
     from clip_assets.index import versions
 
     change = versions.compare(graph.open_pool(root, settings_file).store, first, second)
-    click.echo(json.dumps(asdict(change), indent=1) if json_output else _as_text(change))
+    if json_output:
+        click.echo(json.dumps(asdict(change), indent=1))
+    else:
+        say(_as_text(change))
 
 
 def _as_text(change: "Difference") -> str:

@@ -9,6 +9,7 @@ import click
 from clip_assets import settings
 from clip_assets.commands.options import as_json, pool_options
 from clip_assets.settings import InferenceSettings
+from clip_assets.terminal import say
 
 
 def named(model: str) -> tuple[str, str | None]:
@@ -77,22 +78,22 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     read = settings.load(root, settings_file)
     inference = _chosen(read.inference, model, batch_size)
     wanted = standalone.Wanted(image, text, metadata, MemberNames(image_key, caption_key))
-    found = input_of(source, wanted.names)
+    given = input_of(source, wanted.names)
     with devices.leased(read.devices, read.devices_per_step) as places:
         encoder = loading.load_encoder(inference, *places)
-        report = standalone.embed_pieces(found.pieces, output, inference, encoder, wanted)
+        report = standalone.embed_pieces(given.pieces, output, inference, encoder, wanted)
     if json_output:
-        told = asdict(report) | {"passed_over": dict(found.passed_over)}
+        told = asdict(report) | {"passed_over": dict(given.passed_over)}
         click.echo(json.dumps(told, indent=1))
         return
-    click.echo(f"{report.rows_out:,} of {report.rows_in:,} samples embedded into {output}")
+    say(f"{report.rows_out:,} of {report.rows_in:,} samples embedded into {output}")
     for reason, count in report.dropped.items():
-        click.echo(f"  {count:,} dropped: {reason}")
+        say(f"  {count:,} dropped: {reason}")
     if text and report.figures["without_caption"]:
         without = report.figures["without_caption"]
-        click.echo(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
-    for ending, count in found.passed_over.most_common():
-        click.echo(f"  {count:,} files passed over: {ending}")
+        say(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
+    for ending, count in given.passed_over.most_common():
+        say(f"  {count:,} files passed over: {ending}")
 
 
 def _chosen(
@@ -127,6 +128,6 @@ def pull(model: str, folder: Path) -> None:
     from clip_assets.encoders.openclip.folders import pull_model
 
     identity = pull_model(*named(model), folder)
-    click.echo(f"{folder}: {identity.describe()}")
-    click.echo("use it with these lines in pool.yaml:")
-    click.echo(f"  inference:\n    model: local-dir:{folder.resolve()}\n    pretrained: null")
+    say(f"{folder}: {identity.describe()}")
+    say("use it with these lines in pool.yaml:")
+    say(f"  inference:\n    model: local-dir:{folder.resolve()}\n    pretrained: null")

@@ -9,6 +9,7 @@ import click
 from clip_assets import layout
 from clip_assets.commands.options import FAILED, as_json, pool_options
 from clip_assets.errors import ConfigurationError
+from clip_assets.terminal import say
 
 
 @click.command()
@@ -48,7 +49,9 @@ def run(
     Exit code 1: some partitions failed, and which; the others are done.
     """
     from clip_assets import graph
+    from clip_assets import status as states
     from clip_assets.definitions import build_defs
+    from clip_assets.download.reasons import most_frequent
     from clip_assets.orchestration.instance import opened
     from clip_assets.orchestration.resources import PoolResource
     from clip_assets.orchestration.runs import PoolRun
@@ -67,13 +70,19 @@ def run(
     with opened() as instance:
         pool_run = PoolRun(build_defs(resource), resource, instance)
         summary = pool_run.run(select, partitions, retry_failed=retry_failed)
+    reasons = most_frequent(pool.renewed(), summary.downloaded)
     if json_output:
-        click.echo(json.dumps(asdict(summary), indent=1))
+        told = {"without_image": [asdict(reason) for reason in reasons]}
+        click.echo(json.dumps(asdict(summary) | told, indent=1))
     elif summary.runs:
-        click.echo(f"{len(summary.partitions)} partitions worked on in {len(summary.runs)} runs")
+        say(summary.as_text())
+        for reason in reasons:
+            say(reason.as_text())
+        if states.served_vectors(pool) == 0:
+            say(f"the index is served, {states.NO_VECTORS}")
     elif not summary.failures:
-        click.echo("nothing to do: everything chosen is done (see: clip-assets status)")
+        say("nothing to do: everything chosen is done (see: clip-assets status)")
     for name, message in summary.failures.items():
-        click.echo(f"failed: {name}: {message}", err=True)
+        say(f"failed: {name}: {message}", err=True)
     if summary.failures:
         sys.exit(FAILED)

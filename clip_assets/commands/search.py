@@ -9,6 +9,7 @@ import click
 
 from clip_assets import layout
 from clip_assets.commands.options import as_json, pool_options
+from clip_assets.terminal import say, shown
 
 if TYPE_CHECKING:
     from clip_assets.retrieval.queries import Query
@@ -58,9 +59,9 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
         return
     for hit in hits:
-        click.echo(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {hit.url}")
+        say(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {shown(str(hit.url))}")
     if not hits:
-        click.echo("no results", err=True)
+        say("no results", err=True)
 
 
 def query_of(

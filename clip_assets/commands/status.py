@@ -5,6 +5,7 @@ import json
 import click
 
 from clip_assets.commands.options import as_json, pool_options
+from clip_assets.terminal import say
 
 
 @click.command()
@@ -16,4 +17,7 @@ def status(root: str | None, settings_file: str | None, *, json_output: bool) ->
     from clip_assets import status as states
 
     report = states.report(graph.open_pool(root, settings_file))
-    click.echo(json.dumps(report, indent=1) if json_output else states.as_text(report))
+    if json_output:
+        click.echo(json.dumps(report, indent=1))
+    else:
+        say(states.as_text(report))

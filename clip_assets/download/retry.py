@@ -1,6 +1,6 @@
 """Another attempt at what failed for a reason that may have passed.
 
-Only rows with a transient error class are fetched again; shards with such rows are written
+Only rows of the classes in ``MAY_PASS`` are fetched again; shards with such rows are written
 anew around the images they have, whose bytes do not change, and all other shards are left
 alone. A retry that was killed goes on where it was, with the next one or the next download.
 """
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from clip_assets import layout, schemas
 from clip_assets.download import intents
-from clip_assets.download.fetch.faults import TRANSIENT
+from clip_assets.download.fetch.faults import LOCAL, TRANSIENT
 from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards
 from clip_assets.download.intents import Due, Plan
 from clip_assets.layout import Key
@@ -21,6 +21,10 @@ from clip_assets.settings import DownloadSettings
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest, Output, Report
 from clip_assets.storage.store import Store
+
+MAY_PASS = TRANSIENT | LOCAL | {"private_address"}
+"""Beside what may pass by itself: faults that this machine's network causes when it is broken, and
+addresses that the settings may allow by now."""
 
 
 def retry_failed(pool: Pool, partition: Key) -> Outcome:
@@ -64,7 +68,7 @@ def _work(run: StageRun) -> Report:
 
 
 def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSettings) -> Due:
-    """What may be fetched again: transient, not too often tried, old enough."""
+    """What may be fetched again: it may have passed, was not too often tried, is old enough."""
     latest = datetime.now(UTC) - timedelta(seconds=settings.retry_age_s)
     columns = ["error_class", "attempts", "fetched_at"]
     due: Due = {}
@@ -74,9 +78,9 @@ def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSet
         rows = {
             position: row["attempts"]
             for position, row in enumerate(table.to_pylist())
-            if row["error_class"] in TRANSIENT
+            if row["error_class"] in MAY_PASS
             and row["attempts"] < settings.retry_limit
-            and row["fetched_at"] <= latest
+            and (row["fetched_at"] is None or row["fetched_at"] <= latest)
         }
         if rows:
             due[number] = rows

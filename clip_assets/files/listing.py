@@ -152,11 +152,11 @@ def _found(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
     def stop(error: OSError) -> None:
         raise error  # a folder that may not be read would look like one without files
 
-    found: dict[str, Any] = {}
-    for folder, below, names in os.walk(path, onerror=stop, followlinks=True):
-        found |= {f"{folder.rstrip('/')}/{name}": {} for name in names}
-        below[:] = [name for name in below if not _leads_back(Path(folder, name))]
-    return found
+    below: dict[str, Any] = {}
+    for folder, folders, names in os.walk(path, onerror=stop, followlinks=True):
+        below |= {f"{folder.rstrip('/')}/{name}": {} for name in names}
+        folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+    return below
 
 
 def _leads_back(folder: Path) -> bool:

@@ -110,46 +110,46 @@ def input_of(source: str, names: MemberNames) -> Input:
         SourceError: it cannot be listed.
     """
     exact = exact_part(source)
-    found = Input([], Counter())
+    given = Input([], Counter())
     for rest in expand_braces(source[len(exact) :]):
-        _add(found, exact + rest, len(exact), names)
-    if not found.pieces:
+        _add(given, exact + rest, len(exact), names)
+    if not given.pieces:
         raise _nothing(source, "neither tars nor images", names)
-    return found
+    return given
 
 
-def _add(found: Input, name: str, exact: int, names: MemberNames) -> None:
+def _add(given: Input, name: str, exact: int, names: MemberNames) -> None:
     """What a tar, a folder or a glob stands for; of a name so much is there exactly so."""
     if is_glob(name, exact):
-        matches = listed(name, lambda path: _is_tar(path) or _pass_over(found, path))
+        matches = listed(name, lambda path: _is_tar(path) or _pass_over(given, path))
         tars = sorted(matches, key=lambda tar: tar.uri)
-        found.pieces.extend(_Tar(tar, names) for tar in tars)
+        given.pieces.extend(_Tar(tar, names) for tar in tars)
     elif _is_tar(name):
         # Called as it was named: of a chained url, a file system knows one link only.
-        found.pieces.append(_Tar(replace(looked_at(name), uri=name), names))
+        given.pieces.append(_Tar(replace(looked_at(name), uri=name), names))
     else:
-        _add_folder(found, name, names)
+        _add_folder(given, name, names)
 
 
-def _add_folder(found: Input, folder: str, names: MemberNames) -> None:
+def _add_folder(given: Input, folder: str, names: MemberNames) -> None:
     """The tars that are in a folder, else the images in it and below."""
     known = {*names.members, "tar"}
     base = uri_of(*filesystem(folder)).rstrip("/") + "/"
     try:
-        below = listed(folder, lambda path: _ending(path) in known or _pass_over(found, path))
+        below = listed(folder, lambda path: _ending(path) in known or _pass_over(given, path))
     except SourceMissingError:
         raise _nothing(folder, "nothing there", names) from None
     files = {file.uri.removeprefix(base): file for file in below}
     used = {name for name in files if _is_tar(name) and "/" not in name}
     if used:
-        found.pieces.extend(_Tar(files[name], names) for name in sorted(used))
+        given.pieces.extend(_Tar(files[name], names) for name in sorted(used))
     else:
         pictures = _pictures(files, names)
         batches = batched(pictures, FILES_PER_PIECE)
-        found.pieces.extend(_Files(folder, batch, names) for batch in batches)
+        given.pieces.extend(_Files(folder, batch, names) for batch in batches)
         used = {name for picture in pictures for name in picture.beside.values()}
     for name in files.keys() - used:
-        _pass_over(found, name)
+        _pass_over(given, name)
 
 
 def _ending(name: str) -> str:
@@ -160,10 +160,10 @@ def _is_tar(name: str) -> bool:
     return name.lower().endswith(".tar")
 
 
-def _pass_over(found: Input, name: str) -> bool:
+def _pass_over(given: Input, name: str) -> bool:
     """Count a file that is in no piece; False, as it is not wanted."""
     file = name.rpartition("/")[2]
-    found.passed_over[f".{_ending(name)}" if "." in file else "without an ending"] += 1
+    given.passed_over[f".{_ending(name)}" if "." in file else "without an ending"] += 1
     return False
 
 

@@ -36,6 +36,8 @@ class RunSummary:
     Args:
         runs: ids of the Dagster runs.
         partitions: partitions worked on.
+        subsets: likewise.
+        whole: assets of the whole pool that were worked on.
         retried: by partition, urls that were fetched again (``retried``) and the images that
             this gave (``recovered``).
         failures: class and message by ``asset`` or ``asset key``.
@@ -43,8 +45,28 @@ class RunSummary:
 
     runs: list[str] = field(default_factory=list[str])
     partitions: list[Key] = field(default_factory=list[Key])
+    subsets: list[Key] = field(default_factory=list[Key])
+    whole: list[str] = field(default_factory=list[str])
     retried: dict[Key, dict[str, int]] = field(default_factory=dict[Key, dict[str, int]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def downloaded(self) -> list[Key]:
+        """Partitions whose downloads may have changed."""
+        return list(dict.fromkeys([*self.partitions, *self.retried]))
+
+    def as_text(self) -> str:
+        """What was worked on, in one line."""
+        counts = [
+            f"{len(names)} {what}"
+            for names, what in (
+                (self.downloaded, "partitions"),
+                (self.subsets, "subsets"),
+                (self.whole, "assets of the whole pool"),
+            )
+            if names
+        ]
+        return f"{', '.join(counts)} worked on in {len(self.runs)} runs"
 
 
 class PoolRun:
@@ -138,9 +160,8 @@ class PoolRun:
             if not pool.partitions or not todo or todo == before:
                 return
             before = todo
-            if axis == "partition":
-                new = [key for key in todo if key not in self._summary.partitions]
-                self._summary.partitions += new
+            of_axis = self._summary.partitions if axis == "partition" else self._summary.subsets
+            of_axis += [key for key in todo if key not in of_axis]
             for first, last in states.ranges(todo, registered(self._instance, axis)):
                 self._execute(assets, range_tags(first, last))
 
@@ -162,6 +183,7 @@ class PoolRun:
             if not behind or not pool.partitions:
                 return
             tried |= {asset.name for asset in behind}
+            self._summary.whole += [asset.name for asset in behind]
             self._execute(behind, {})
 
     def _is_behind(self, pool: Pool, asset: Asset) -> bool:

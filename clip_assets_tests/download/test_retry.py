@@ -64,6 +64,24 @@ def test_a_partition_downloaded_whole_has_the_same_tars_as_one_retried(
     assert image_shards(finished.pool, P).manifest.digest(layout.shard_tar) == retried
 
 
+def test_addresses_that_were_not_allowed_are_fetched_when_they_are(site: Web, made: MadeUp) -> None:
+    made.set(download={"allow_hosts": []})
+    unique_pairs(made, [site.serve(f"/{i}.jpg", encode()) for i in range(3)])
+    assert image_shards(made.pool, P).manifest.report.dropped == {"private_address": 3}
+
+    made.set(download={"allow_hosts": ["127.0.0.0/8"]})
+
+    assert retry_failed(made.pool, P).manifest.report.rows_out == 3
+
+
+def test_what_a_broken_network_refused_is_fetched_again(
+    site: Web, made: MadeUp, unused_url: str
+) -> None:
+    unique_pairs(made, [site.serve("/1.jpg", encode()), f"{unused_url}/2.jpg"])
+    assert image_shards(made.pool, P).manifest.report.dropped == {"refused": 1}
+    assert due_urls(made.pool, P) == 1
+
+
 def test_nothing_to_retry_changes_nothing(site: Web, finished: MadeUp) -> None:
     site.serve("/13.jpg", encode(size=(73, 40)))
     retry_failed(finished.pool, P)
