@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
-from clip_assets import layout, settings
+from clip_assets import cli, layout, settings
 from clip_assets.commands.config import describe
 from clip_assets.errors import ConfigurationError
 
@@ -46,7 +47,13 @@ def test_root_is_found_in_the_environment(root: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"downlod": {}}, "downlod: Extra inputs are not permitted"),
+        ({"downlod": {}}, "downlod: no such setting; the nearest is download"),
+        ({"download": {"retrys": 1}}, "download.retrys: .*nearest is download.retries"),
+        ({"download": {"Per-Host": 1}}, "download.Per-Host: .*nearest is download.per_host"),
+        ({"image_size": 1}, "image_size: .*nearest is download.image_size"),
+        ({"download": {"zzzzz": 1}}, "download.zzzzz: no such setting,"),
+        ({"subsets": {"mine": {"base": 1}}}, "subsets.mine.base: no such setting"),
+        ({1: 2}, "no mapping"),
         ({"download": {"image_size": "big"}}, "download.image_size: .*integer"),
         ({"download": {"image_size": 0}}, "download.image_size: .*greater than or equal to 1"),
         (["a"], "no mapping"),
@@ -62,6 +69,57 @@ def test_broken_yaml_is_a_configuration_error(root: Path) -> None:
     (root / layout.SETTINGS_FILE).write_text("download: [")
     with pytest.raises(ConfigurationError, match="valid yaml"):
         settings.load(str(root))
+
+
+@pytest.mark.parametrize("signs", ["[]", "{}"])
+def test_yaml_of_great_depth_is_refused_in_words(root: Path, signs: str) -> None:
+    deep = signs[0] * 5000 + signs[1] * 5000
+    (root / layout.SETTINGS_FILE).write_text(f"download: {deep}")
+    with pytest.raises(ConfigurationError, match="nested too deep"):
+        settings.load(str(root))
+
+
+def run_config(root: Path) -> Result:
+    return CliRunner().invoke(cli.main, ["config", "--root", str(root)], catch_exceptions=False)
+
+
+def test_a_wrong_field_is_marked_where_every_setting_is_explained(root: Path) -> None:
+    download = {"retrys": 1, "image_size": "big"}
+    write(root, {"download": download, "sorces": {}, "zzzzz": 1, "subsets": {"m": {"x": 1}}})
+    done = run_config(root)
+    assert done.exit_code == 2
+    assert "download.retrys: no such setting; the nearest is download.retries" in done.stderr
+    lines = done.stdout.splitlines()
+    marked = {
+        mark.split(":")[1].strip(): after
+        for mark, *below in (lines[n:] for n, line in enumerate(lines) if "# WRONG: " in line)
+        if (after := next((line for line in below if not line.strip().startswith("#")), ""))
+    }
+    assert marked["download.retrys"] == "  retries: 1"
+    assert marked["download.image_size"] == "  image_size: 256"
+    assert marked["sorces"] == "sources:"
+    assert marked["subsets.m.x"].startswith("subsets:")
+    assert lines[1] == "# WRONG: zzzzz: no such setting"
+    (root / layout.SETTINGS_FILE).write_text(done.stdout)
+    assert settings.load(str(root)) == settings.Settings(root=str(root))
+
+
+@pytest.mark.parametrize("content", ["download: [", "[a]", "root: x", "1: 2"])
+def test_settings_are_explained_whatever_the_file_holds(root: Path, content: str) -> None:
+    (root / layout.SETTINGS_FILE).write_text(content)
+    done = run_config(root)
+    assert (done.exit_code, "  retries: 1" in done.stdout) == (2, True)
+    assert str(root) in done.stderr
+
+
+def test_a_wrong_variable_does_not_hide_the_settings(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__RETRIES", "many")
+    done = run_config(root)
+    assert done.exit_code == 2
+    assert "# WRONG: download.retries" in done.stdout
+    assert "CLIP_ASSETS_DOWNLOAD__RETRIES" in done.stderr
 
 
 def test_root_in_the_file_is_refused(root: Path) -> None:

@@ -6,6 +6,7 @@ one section each, see ``sections``; only this module reads files and the environ
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from clip_assets.settings.sections import (
     SourceSettings,
     SubsetSettings,
 )
+from clip_assets.settings.wrong import Place, faults
 
 __all__ = [
     "DownloadSettings",
@@ -111,9 +113,9 @@ def load(root: str | None = None, pool: str | None = None) -> Settings:
     Raises:
         ConfigurationError: a file or variable holds a wrong name or value.
     """
-    places = _Places()
-    root = root or places.root
-    named = pool or places.pool
+    variable = _Variables()
+    root = root or variable.root
+    named = pool or variable.pool
     path = named or f"{root.rstrip('/')}/{layout.SETTINGS_FILE}"
     content = _read(path, must_exist=bool(named))
     if "root" in content:
@@ -127,16 +129,33 @@ def load(root: str | None = None, pool: str | None = None) -> Settings:
     try:
         return Settings(**content).model_copy(update={"root": absolute(root)})
     except ValidationError as error:
-        faults = [(item["loc"], item["msg"]) for item in error.errors()]
+        by_place = faults(error, places())
         raise ConfigurationError(
-            ", ".join(sorted({_blamed(loc, variables, path) for loc, _ in faults})),
-            "; ".join(f"{'.'.join(map(str, loc))}: {message}" for loc, message in faults),
+            ", ".join(sorted({_blamed(place, variables, path) for place in by_place})),
+            "; ".join(f"{'.'.join(place)}: {message}" for place, message in by_place.items()),
             "known settings with valid values",
             "See: clip-assets config",
         ) from error
 
 
-class _Places(BaseSettings):
+def places() -> list[Place]:
+    """Where every setting is: sections, and the settings in them."""
+    every: list[Place] = []
+    for name, field in Settings.model_fields.items():
+        every.append((name,))
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            every += [(name, inner) for inner in section.model_fields]
+    return every
+
+
+def wrong(error: ConfigurationError) -> Mapping[Place, str]:
+    """What is wrong by place, empty if ``load`` failed before it looked at single settings."""
+    cause = error.__cause__
+    return faults(cause, places()) if isinstance(cause, ValidationError) else {}
+
+
+class _Variables(BaseSettings):
     """Where the settings themselves are."""
 
     model_config = SettingsConfigDict(env_prefix="CLIP_ASSETS_", extra="ignore")
@@ -148,7 +167,7 @@ class _Places(BaseSettings):
 
 def dagster_home() -> str:
     """Where Dagster keeps its instance, empty when nobody said so."""
-    return _Places().dagster_home
+    return _Variables().dagster_home
 
 
 def _variables() -> dict[str, Any]:
@@ -166,14 +185,14 @@ def _variables() -> dict[str, Any]:
         ) from error
 
 
-def _blamed(loc: tuple[int | str, ...], variables: dict[str, Any], path: str) -> str:
+def _blamed(place: Place, variables: dict[str, Any], path: str) -> str:
     """The variable that a wrong setting is from, else the file."""
-    section, *inner = loc
-    given = variables.get(str(section))
+    section, *inner = place
+    given = variables.get(section)
     if given is None or (isinstance(given, dict) and inner and inner[0] not in given):
         return path
     parts = [section, *inner[:1]] if isinstance(given, dict) else [section]
-    return "CLIP_ASSETS_" + "__".join(map(str, parts)).upper()
+    return "CLIP_ASSETS_" + "__".join(parts).upper()
 
 
 def _read(path: str, *, must_exist: bool) -> dict[str, Any]:
@@ -192,7 +211,11 @@ def _read(path: str, *, must_exist: bool) -> dict[str, Any]:
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(path, str(error), "valid yaml", "Correct it.") from error
-    if not isinstance(content, dict):
+    except RecursionError:
+        raise ConfigurationError(
+            path, "lists or mappings nested too deep", "settings by name", "Correct it."
+        ) from None
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigurationError(path, "no mapping", "settings by name", "See: clip-assets config")
     return content
 
