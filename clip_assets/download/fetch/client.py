@@ -1,11 +1,14 @@
 """The HTTP client of one download: guarded names, one TLS context, kept connections."""
 
+import asyncio
+import functools
 import ssl
 
 import aiohttp
 
 from clip_assets.download.fetch import policy
 from clip_assets.download.fetch.addresses import AddressGuard
+from clip_assets.download.fetch.answers import HEAD_BYTES, ForgivingHandler
 from clip_assets.download.fetch.resolvers import NAME_TTL_S, GuardedResolver
 from clip_assets.settings import DownloadSettings
 
@@ -30,6 +33,9 @@ def open_client(settings: DownloadSettings, guard: AddressGuard) -> aiohttp.Clie
         ttl_dns_cache=int(NAME_TTL_S),
         keepalive_timeout=KEEP_ALIVE_S,
     )
+    # There is no public place for it.
+    handler = functools.partial(ForgivingHandler, loop=asyncio.get_running_loop())
+    connector._factory = handler  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -38,6 +44,10 @@ def open_client(settings: DownloadSettings, guard: AddressGuard) -> aiohttp.Clie
             "Accept": "image/*,*/*;q=0.5",
             "Accept-Encoding": "identity",
         },
+        auto_decompress=False,  # labels are not always true, see ``answers.Unpacker``
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+        max_headers=HEAD_BYTES,
         timeout=aiohttp.ClientTimeout(
             total=None,
             sock_connect=settings.connect_timeout_s,

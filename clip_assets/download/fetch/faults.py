@@ -7,6 +7,7 @@ import asyncio
 import errno
 import socket
 import ssl
+import zlib
 
 import aiohttp
 from aiohttp.client_exceptions import ClientConnectorDNSError
@@ -51,6 +52,10 @@ class FetchError(Exception):
         return self.error_class in TRANSIENT
 
 
+EXPECTED = (FetchError, aiohttp.ClientError, HttpProcessingError, OSError, ValueError, zlib.error)
+"""What a request may end with."""
+
+
 def one_line(message: str) -> str:
     """A message without line breaks and control characters, at most ``MESSAGE_LIMIT`` long."""
     start = message[: 2 * MESSAGE_LIMIT]
@@ -72,7 +77,7 @@ def classify(error: Exception) -> FetchError:
             return FetchError("url", f"invalid url: {error}")
         case TimeoutError():
             return FetchError("timeout", "timed out")
-        case aiohttp.ClientPayloadError():
+        case aiohttp.ClientPayloadError() | zlib.error():
             return FetchError("incomplete", f"incomplete answer: {error}")
         case aiohttp.ClientResponseError() | HttpProcessingError():
             return FetchError("protocol", f"not HTTP: {error.message}")

@@ -22,8 +22,9 @@ from yarl import URL
 
 from clip_assets.download.fetch import policy, urls
 from clip_assets.download.fetch.addresses import AddressGuard
+from clip_assets.download.fetch.answers import Unpacker
 from clip_assets.download.fetch.client import open_client
-from clip_assets.download.fetch.faults import REDIRECTS, FetchError, classify
+from clip_assets.download.fetch.faults import EXPECTED, REDIRECTS, FetchError, classify
 from clip_assets.download.fetch.hosts import HostQueue
 from clip_assets.download.fetch.outage import NetworkWatch
 from clip_assets.download.fetch.robots import Robots
@@ -181,7 +182,7 @@ class Fetcher(Generic[T]):
             self._queue.pause(line, self._settings.per_host_interval_s)
         try:
             await self._attempt(line, job, target)
-        except (FetchError, aiohttp.ClientError, OSError, ValueError, EOFError) as error:
+        except EXPECTED as error:
             fault = classify(error)
             if job.status is not None:
                 self._watch.answered()
@@ -233,15 +234,17 @@ class Fetcher(Generic[T]):
         if (response.content_length or 0) > limit:
             raise too_large
         body = bytearray()
+        unpack = Unpacker(response.headers.get("Content-Encoding", ""))
         async with contextlib.AsyncExitStack() as permits:
             async for chunk in response.content.iter_any():
-                is_large = len(body) > SMALL_BYTES
-                body += chunk
-                if len(body) > limit:
-                    raise too_large
-                if len(body) > SMALL_BYTES and not is_large:
-                    job.seconds -= await self._await_permit(deadline)
-                    permits.callback(self._large.release)
+                for piece in unpack(chunk):
+                    is_large = len(body) > SMALL_BYTES
+                    body += piece
+                    if len(body) > limit:
+                        raise too_large
+                    if len(body) > SMALL_BYTES and not is_large:
+                        job.seconds -= await self._await_permit(deadline)
+                        permits.callback(self._large.release)
             permits.pop_all()
         return bytes(body)
 

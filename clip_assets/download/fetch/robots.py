@@ -12,7 +12,8 @@ from yarl import URL
 
 from clip_assets.download.fetch import urls
 from clip_assets.download.fetch.addresses import AddressGuard
-from clip_assets.download.fetch.faults import LOCAL, REDIRECTS, FetchError, classify
+from clip_assets.download.fetch.answers import Unpacker
+from clip_assets.download.fetch.faults import EXPECTED, LOCAL, REDIRECTS, FetchError, classify
 from clip_assets.download.fetch.policy import ROBOT
 
 MAX_BYTES = 500 * 1024
@@ -67,7 +68,7 @@ class Robots:
         try:
             async with asyncio.timeout(self._deadline_s):
                 lines = await self._lines(url)
-        except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
+        except EXPECTED as error:
             fault = classify(error)
             error_class = fault.error_class if fault.error_class in LOCAL else "robots_unanswered"
             raise FetchError(error_class, f"robots.txt: {fault.message}") from None
@@ -85,11 +86,13 @@ class Robots:
                 if response.status >= 400:
                     return []
                 content = bytearray()
+                unpack = Unpacker(response.headers.get("Content-Encoding", ""))
                 async for chunk in response.content.iter_any():
-                    content += chunk
+                    for piece in unpack(chunk):
+                        content += piece[: MAX_BYTES - len(content)]
                     if len(content) >= MAX_BYTES:
                         break
-                return content[:MAX_BYTES].decode("utf-8-sig", errors="replace").splitlines()
+                return content.decode("utf-8-sig", errors="replace").splitlines()
         return []
 
 
