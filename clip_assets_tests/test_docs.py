@@ -17,7 +17,6 @@ from clip_assets.cli import main
 from clip_assets.graph import ASSETS
 from clip_assets.pairs import columns
 from clip_assets.pairs.formats import lines
-from clip_assets.pairs.formats.dialect import MAX_COLUMNS
 from clip_assets.partitions import listing
 from clip_assets.settings import Settings
 from clip_assets_tests.pools import CHECKOUT
@@ -177,7 +176,8 @@ def test_every_column_name_and_limit_of_sources_is_told() -> None:
         assert f"| `{column}` | {', '.join(f'`{name}`' for name in names)} |" in page
     suffixes = (*listing.FORMATS, *listing.COMPRESSIONS)
     reasons = ("no url", "too few columns", "too many columns", "broken quoting", "no json object")
-    numbers = (f"{columns.MAX_URL_BYTES:,}", f"{lines.MAX_RECORD_BYTES:,}", f"{MAX_COLUMNS:,}")
+    limits = (columns.MAX_URL_BYTES, lines.MAX_RECORD_BYTES, columns.MAX_COLUMNS)
+    numbers = tuple(f"{limit:,}" for limit in limits)
     told = (*suffixes, *reasons, *numbers, "datacomp:datacomp_1b")
     assert [text for text in told if text not in page] == []
 

@@ -5,7 +5,7 @@ fit. Both are written as DuckDB expressions over any relation of text or typed c
 relation that is depends on the file, see ``relations``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -38,6 +38,12 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Source names of each canonical column in lower case, the preferred one first: LAION-400M and
 -5B, DataComp, COYO, CC3M and CC12M, and img2dataset's own outputs."""
+
+BOXES = "face_bboxes"
+"""The canonical column whose values are nested."""
+
+MAX_COLUMNS = 1000
+"""LAION and COYO have below 30."""
 
 MAX_URL_BYTES = 8192
 """A longer url is no address that a server answers; the row is rejected."""
@@ -95,22 +101,42 @@ def understood(further: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name for names in _names(further).values() for name in names)
 
 
-def column_map(source_columns: Sequence[str], further: Mapping[str, str], where: str) -> ColumnMap:
+def plain(further: Mapping[str, str]) -> frozenset[str]:
+    """Those names whose values are not nested."""
+    names = _names(further)
+    return understood(further).difference(names[BOXES])
+
+
+def column_map(
+    source_columns: Sequence[str],
+    further: Mapping[str, str],
+    where: str,
+    *,
+    nested: Collection[str] = (),
+    lists: Collection[str] = (),
+) -> ColumnMap:
     """Match a file's column names, ignoring case, with the canonical ones.
 
     Args:
         source_columns: the file's column names, in order.
         further: source names that the pool's settings add, each with a canonical name.
         where: the file, for the error.
+        nested: columns whose values are none of a canonical column, but for those of boxes.
+        lists: columns of lists, of which a canonical column takes the first text; the others are
+            kept as well.
 
     Raises:
-        SourceFormatError: no column holds urls.
+        SourceFormatError: no column holds urls, or there are too many.
         ConfigurationError: the settings name a canonical column that there is not.
     """
     names = _names(further)
     canonical: dict[str, str] = {}
     for column, understood in names.items():
-        by_name = {name.strip().casefold(): name for name in reversed(source_columns)}
+        by_name = {
+            name.strip().casefold(): name
+            for name in reversed(source_columns)
+            if name not in nested or column == BOXES
+        }
         match = next((by_name[name] for name in understood if name in by_name), None)
         if match is not None:
             canonical[column] = match
@@ -121,12 +147,27 @@ def column_map(source_columns: Sequence[str], further: Mapping[str, str], where:
             f"one of {', '.join(names['url'])}",
             "Rename the column, or name it in pool.yaml: sources.columns: {<name>: url}.",
         )
-    used = set(canonical.values())
+    used = set(canonical.values()).difference(lists)
     extras: dict[str, str] = {}
     for name in source_columns:
         if name not in used:
             extras[_free(name, extras)] = name
     return ColumnMap(canonical, extras)
+
+
+def refuse_too_many(names: Sized, where: str) -> None:
+    """Stop at more columns than a table of pairs has, before their number makes work.
+
+    Raises:
+        SourceFormatError: there are more than ``MAX_COLUMNS``.
+    """
+    if len(names) > MAX_COLUMNS:
+        raise SourceFormatError(
+            where,
+            f"{len(names):,} columns",
+            f"at most {MAX_COLUMNS:,}",
+            "Select the columns that describe pairs before adding the file.",
+        )
 
 
 def _names(further: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -142,6 +183,7 @@ def _names(further: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 def _free(name: str, taken: Mapping[str, str]) -> str:
     """A name for an extra column; DuckDB and datasets tools ignore case, so we do too."""
+    name = name.replace("\0", "").encode("utf-8", "replace").decode()
     low = {*schemas.PAIRS.names, *(other.casefold() for other in taken)}
     while name.casefold() in low:
         name = f"source_{name}"
@@ -155,10 +197,17 @@ class Given:
     Args:
         name: of the column, as SQL knows it.
         is_text: whether its values are text, and may be of any length.
+        json: the whole value as text, as SQL, where it is nested.
     """
 
     name: str
     is_text: bool = True
+    json: str = ""
+
+    @property
+    def kept(self) -> "Given":
+        """The column as it is kept beside the canonical ones."""
+        return Given(self.json) if self.json else self
 
     @property
     def text(self) -> str:
@@ -182,7 +231,9 @@ def value(column: str, given: Given) -> str:
     if column in RANGES:
         low, high = RANGES[column]
         number = f"try_cast({given.short(_SHORT)} AS DOUBLE)"
-        fits = f"CASE WHEN {number} BETWEEN {low} AND {high} THEN {number} END"
+        # Minima and maxima of a parquet file know no NaN, and DuckDB believes them.
+        fits = f"isfinite({number}) AND {number} BETWEEN {low} AND {high}"
+        fits = f"CASE WHEN {fits} THEN {number} END"
         return f"({fits})::{sql_type(column)}"
     if column in _DIGESTS:
         text = f"lower({given.short(_SHORT)}::VARCHAR)"
@@ -191,7 +242,7 @@ def value(column: str, given: Given) -> str:
     if column == "aesthetic":
         number = f"try_cast({given.short(_SHORT)} AS DOUBLE)"
         return f"CASE WHEN isfinite({number}) THEN {number} END"
-    if column == "face_bboxes":
+    if column == BOXES:
         return f"try_cast({given.short(MAX_VALUE_BYTES)} AS DOUBLE[][])"
     return text_value(given)
 
@@ -220,7 +271,12 @@ def _without_nul(text: str) -> str:
 
 
 def says_something(given: Given) -> str:
-    """Whether a value is more than a spelling of "no value", as SQL."""
+    """Whether a value is more than a spelling of "no value", as SQL.
+
+    Text spells it as NaN, too; where numbers have a type, null is another thing.
+    """
+    if not given.is_text:
+        return "true"
     # An IN list would be a join over all rows.
     return (
         f"CASE WHEN strlen({given.text}) > {_SHORT} THEN true"

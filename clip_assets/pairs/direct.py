@@ -7,7 +7,7 @@ when any file turns out not to be clean, the partition is begun anew and staged.
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from clip_assets.pairs import reading, relations
+from clip_assets.pairs import columns, reading, relations
 from clip_assets.pairs.formats import dialect
 from clip_assets.pairs.outputs import PairRows
 from clip_assets.partitions.ledger import SourceRange
@@ -45,4 +45,5 @@ def rows(
         queries.append(relations.rows_of(relation, some[0].number, settings.duplicates))
         for name in relation.extras:
             extras.setdefault(name.casefold(), name)
+        columns.refuse_too_many(extras, some[0].where)
     return PairRows(queries, list(extras.values()), all_pairs=True)

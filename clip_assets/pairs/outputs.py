@@ -55,7 +55,9 @@ class PairRows:
     @property
     def schema(self) -> pa.Schema:
         """Columns of the partition's ``raw``."""
-        kept = [pa.field(name, pa.string()) for name in self.extras]
+        taken = [schemas.CAPTIONS.name] * self.captions
+        names = [f"source_{name}" if name.casefold() in taken else name for name in self.extras]
+        kept = [pa.field(name, pa.string()) for name in names]
         return pa.schema([*schemas.PAIRS, *kept, *([schemas.CAPTIONS] if self.captions else [])])
 
     @property

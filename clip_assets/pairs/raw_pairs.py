@@ -77,7 +77,7 @@ def _read_sources(run: StageRun) -> Report:
             run.progress(done, len(ranges), "files")
 
         reading.append_all(staging, ranges, understood, folder, progress)
-        return _write(run, ranges, staging.rows(), outputs, staging.repaired)
+        return _write(run, ranges, staging.rows(), outputs, staging)
 
 
 def _write(
@@ -85,7 +85,7 @@ def _write(
     ranges: Sequence[SourceRange],
     rows: PairRows,
     outputs: Outputs,
-    repaired: int = 0,
+    staging: Staging | None = None,
 ) -> Report:
     """Publish the partition's files."""
     with run.publish(layout.raw(run.partition)) as part:
@@ -105,7 +105,8 @@ def _write(
         figures={
             "files": len({source.uri for source in ranges}),
             "values_that_do_not_fit": outputs.misfits,
-            "rows_repaired_to_utf8": repaired,
+            "rows_repaired_to_utf8": staging.repaired if staging else 0,
+            "columns_left_out": staging.left_out if staging else {},
             "further_columns": list(rows.extras),
         },
     )

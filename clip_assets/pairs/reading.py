@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from clip_assets.files.opening import has_ranges, opened
-from clip_assets.pairs import opening
+from clip_assets.pairs import columns, opening
 from clip_assets.pairs.formats import csv, dialect, jsonl, parquet, txt
 from clip_assets.pairs.formats.batches import from_records
 from clip_assets.pairs.relations import CsvFile
@@ -62,15 +62,17 @@ def _append(
     """Append one source that is not read where it lies."""
     suffix, _ = file_format(source.uri)
     if suffix == ".parquet":
-        _append_parquet(staging, number, source, folder)
+        _append_parquet(staging, number, source, understood, folder)
         return
     with opening.local(source, folder) as path:
         if suffix in CSV:
             _append_csv(staging, [detected(number, source.uri, path, understood)])
             return
-        records = jsonl.jsonl_records if suffix == ".jsonl" else txt.txt_records
         with path.open("rb") as file:
-            for batch in from_records(records(file)):
+            plain = columns.plain(staging.settings.columns)
+            is_json = suffix == ".jsonl"
+            records = jsonl.jsonl_records(file, plain) if is_json else txt.txt_records(file)
+            for batch in from_records(records, source.uri):
                 staging.add_batch(number, batch, source.uri)
 
 
@@ -97,7 +99,7 @@ def _append_csv(staging: Staging, files: Sequence[CsvFile]) -> None:
         return
     (file,) = files
     with file.path.open("rb") as content:
-        for batch in from_records(csv.csv_records(content, file.dialect)):
+        for batch in from_records(csv.csv_records(content, file.dialect), file.where):
             staging.add_batch(file.number, batch, file.where)
 
 
@@ -107,15 +109,17 @@ def _append_clean(staging: Staging, files: Sequence[CsvFile]) -> bool:
     return not with_content or (are_plain and staging.add_clean_csv(with_content))
 
 
-def _append_parquet(staging: Staging, number: int, source: SourceRange, folder: Path) -> None:
+def _append_parquet(
+    staging: Staging, number: int, source: SourceRange, understood: Collection[str], folder: Path
+) -> None:
     chosen, place = (source.first_row_group, source.row_groups), source.uri
     with ExitStack() as stack:
         if not has_ranges(source.uri):
             place = str(stack.enter_context(opening.local(source, folder)))
         file = stack.enter_context(opened(place))
-        row_groups = parquet.row_groups_of(file, *chosen, source.uri)
+        row_groups = parquet.row_groups_of(file, *chosen, source.uri, understood)
         is_local = "://" not in place
         if is_local and staging.add_parquet(number, Path(place), row_groups, source.uri):
             return
-        for batch in parquet.batches(file, *chosen, source.uri):
+        for batch in parquet.batches(file, *chosen, source.uri, understood):
             staging.add_batch(number, batch, source.uri)

@@ -18,12 +18,17 @@ from clip_assets.pairs.formats.batches import Batch
 from clip_assets.pairs.formats.csv import BROKEN_QUOTING, NO_VALUE
 from clip_assets.pairs.formats.dialect import Dialect
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
-from clip_assets.pairs.formats.parquet import RowGroups
+from clip_assets.pairs.formats.parquet import ROW_NUMBER, RowGroups
 from clip_assets.storage.sql import files, identifier, literal
 
 _SWALLOWS = '"?"'
 _TEXTS = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}
-_BINARY = {pa.binary(), pa.large_binary()}
+_BINARY = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ def of_csv(csv_files: Sequence[CsvFile], further: Mapping[str, str]) -> Relation
         # Names that differ only in case are one column, called as it was first.
         known = {extra(name) for name in extras}
         extras |= {name: Given(extra(name)) for name in relation.extras if extra(name) not in known}
+        columns.refuse_too_many(extras, paths[0].where)
     # Expressions stand once above the union; in every select they would take longer to plan
     # than a small file takes to read.
     quoted = [file.dialect for file in csv_files if file.dialect.quoted]
@@ -122,14 +128,14 @@ def of_parquet(
     Raises:
         SourceFormatError: it has no urls.
     """
-    places = ", ".join(f"c{i}" for i in range(len(row_groups.schema)))
+    places = ", ".join(f"c{i}" for i in range(len(row_groups.names)))
     last = row_groups.first + row_groups.count - 1
     relation = (
         f"(SELECT * FROM read_parquet({files([path])}, hive_partitioning=false)"
-        f" WHERE file_row_number BETWEEN {row_groups.first} AND {last})"
+        f" WHERE {ROW_NUMBER} BETWEEN {row_groups.first} AND {last})"
         f" AS file({places})"
     )
-    return _matched(relation, _given(row_groups.schema.names, row_groups.schema), further, where)
+    return _matched(relation, _given(row_groups.names, row_groups.types), further, where)
 
 
 def of_batch(name: str, batch: Batch, further: Mapping[str, str], where: str) -> Relation:
@@ -138,29 +144,50 @@ def of_batch(name: str, batch: Batch, further: Mapping[str, str], where: str) ->
     Raises:
         SourceFormatError: it has no urls.
     """
-    given = _given(batch.names, batch.table.schema)
+    given = _given(batch.names, batch.table.schema.types)
     return _matched(name, given, further, where, line="line")
 
 
 def _matched(
     sql: str, given: Mapping[str, Given], further: Mapping[str, str], where: str, line: str = "NULL"
 ) -> Relation:
-    mapping = columns.column_map(list(given), further, where)
+    nested = {name for name, place in given.items() if place.json and not place.is_text}
+    lists = {name for name, place in given.items() if place.json and place.is_text}
+    mapping = columns.column_map(list(given), further, where, nested=nested, lists=lists)
     canonical = {column: given[name] for column, name in mapping.canonical.items()}
-    extras = {kept: given[name] for kept, name in mapping.extras.items()}
+    extras = {kept: given[name].kept for kept, name in mapping.extras.items()}
     return Relation(sql, canonical, extras, line)
 
 
-def _given(names: Sequence[str], schema: pa.Schema) -> dict[str, Given]:
+def _given(names: Sequence[str], types: Sequence[pa.DataType]) -> dict[str, Given]:
     """Columns of a relation that calls them ``c0``, ``c1`` and so on, by the source's names.
 
-    Images and other binary columns are no metadata and are left out.
+    Images and other binary columns are no metadata and are left out. Of a list of texts the first
+    is what a canonical column can hold.
     """
     return {
-        name: Given(f"c{i}", is_text=field.type in _TEXTS)
-        for i, (name, field) in enumerate(zip(names, schema, strict=False))
-        if field.type not in _BINARY
+        name: _column(f"c{i}", kind)
+        for i, (name, kind) in enumerate(zip(names, types, strict=False))
+        if not is_binary(kind)
     }
+
+
+def _column(name: str, kind: pa.DataType) -> Given:
+    if not pa.types.is_nested(kind):
+        return Given(name, is_text=kind in _TEXTS)
+    json = f"to_json({name})::VARCHAR"
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and kind.value_type in _TEXTS:
+        return Given(f"{name}[1]", json=json)
+    return Given(name, is_text=False, json=json)
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes or hold some."""
+    if pa.types.is_dictionary(kind):
+        return is_binary(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(is_binary(kind.field(i).type) for i in range(kind.num_fields))
+    return any(is_kind(kind) for is_kind in _BINARY)
 
 
 def extra(name: str) -> str:

@@ -54,6 +54,7 @@ class Staging:
         self.rejects = rejects
         self.extras: dict[str, str] = {}
         self.repaired = 0
+        self.left_out: dict[str, int] = {}
         typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in schemas.PAIRS.names)
         database.execute(
             f"CREATE TEMP TABLE rows ({typed}, digest UHUGEINT, source INTEGER, line BIGINT,"
@@ -80,7 +81,8 @@ class Staging:
         """
         first = files[0].number
         relation = relations.of_csv(files, self.settings.columns)
-        return self._try(relation, first, f"source >= {first} AND reason IS NOT NULL")
+        unwanted = f"source >= {first} AND reason IS NOT NULL"
+        return self._try(relation, first, unwanted, files[0].where)
 
     def add_parquet(self, number: int, path: Path, row_groups: RowGroups, where: str) -> bool:
         """Append rows of a parquet file unless some text is too long or no UTF-8.
@@ -91,16 +93,19 @@ class Staging:
         Raises:
             SourceFormatError: it has no urls, or too much in it for its size.
         """
-        if row_groups.has_long_values:
+        if not row_groups.is_plain:
             return False
         relation = relations.of_parquet(path, row_groups, self.settings.columns, where)
         try:
             self._refuse_bomb(relation, path.stat().st_size, where)
-            return self._try(relation, number, "false")
+            is_added = self._try(relation, number, "false", where)
         except duckdb.InvalidInputException:
             return False
         except duckdb.OutOfMemoryException as error:
             raise _too_large(where, f"values that do not fit: {error}") from error
+        if is_added:
+            self._leave_out(row_groups.names, row_groups.types, row_groups.count)
+        return is_added
 
     def add_batch(self, number: int, batch: Batch, where: str) -> None:
         """Append rows of any other source.
@@ -114,10 +119,17 @@ class Staging:
         if batch.table.num_rows:
             self.database.register("batch", batch.table)
             relation = relations.of_batch("batch", batch, self.settings.columns, where)
-            self._insert(relation, number)
+            self._insert(relation, number, where)
             self.database.unregister("batch")
+            self._leave_out(batch.names, batch.table.schema.types, batch.table.num_rows)
 
-    def _insert(self, relation: Relation, number: int) -> None:
+    def _leave_out(self, names: Sequence[str], types: Sequence[pa.DataType], rows: int) -> None:
+        for name, kind in zip(names, types, strict=False):
+            if relations.is_binary(kind):
+                self.left_out[name] = self.left_out.get(name, 0) + rows
+
+    def _insert(self, relation: Relation, number: int, where: str) -> None:
+        columns.refuse_too_many({*self.extras, *map(str.casefold, relation.extras)}, where)
         for name in relation.extras:
             if name.casefold() not in self.extras:
                 self.extras[name.casefold()] = name
@@ -125,11 +137,11 @@ class Staging:
         query = relations.rows_of(relation, number, self.settings.duplicates)
         self.database.execute(f"INSERT INTO rows BY NAME {query}")
 
-    def _try(self, relation: Relation, number: int, unwanted: str) -> bool:
+    def _try(self, relation: Relation, number: int, unwanted: str, where: str) -> bool:
         """Append rows unless DuckDB refuses the file or some row is unwanted."""
         self.database.execute("BEGIN")
         try:
-            self._insert(relation, number)
+            self._insert(relation, number, where)
             if self._count(f"rows WHERE {unwanted}") == 0:
                 self.database.execute("COMMIT")
                 return True

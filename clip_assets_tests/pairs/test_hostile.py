@@ -1,6 +1,7 @@
 """Sources from strangers: each fault has one clear outcome."""
 
 import gzip
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from clip_assets import layout, schemas
 from clip_assets.errors import SourceFormatError
+from clip_assets.pairs import reading
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.storage import tables
@@ -266,6 +268,125 @@ def test_white_space_around_a_url_does_not_make_it_another(ingest: Ingest) -> No
     found = ingest({"a.csv": "url\n" + "".join(f'"{url}"\n' for url in urls)})
     assert [url for url, _ in found.rows] == ["http://x/1"] * 5
     assert found.keys.num_rows == len(set(found.column("uid"))) == 1
+
+
+OWN_NAMES = [
+    *("file_row_number", "FILE_ROW_NUMBER", "filename", "file_index", "rowid", "line", "source"),
+    *("digest", "misfits", "reason", "row", "number", "head", "tail", "c0", "c1", "batch", "?"),
+    *("captions", "=url", "+line", "SOURCE", "select", 'a"b', "a.b", " "),
+]
+
+
+@pytest.mark.parametrize("duplicates", ["pair", "url"])
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_columns_may_be_called_as_ours_are(ingest: Ingest, name: str, duplicates: str) -> None:
+    rows = [{"url": f"http://x/{n}", "caption": f"c{n}", name: n * 7 % 5} for n in range(4)]
+    table = pa.Table.from_pylist(rows)
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    for file, content in (("a.parquet", table), ("a.jsonl", lines)):
+        found = ingest({file: content}, duplicates=duplicates)
+        assert captions(found) == ["c0", "c1", "c2", "c3"]
+        (kept,) = found.report.figures["further_columns"]
+        kept = "source_captions" if (kept, duplicates) == ("captions", "url") else kept
+        assert found.column(kept) == ["0", "2", "4", "1"]
+        assert found.report.dropped == {}
+
+
+def test_columns_of_one_name_are_all_kept(ingest: Ingest) -> None:
+    urls = [["http://x/1"], ["c"], ["d"]]
+    table = pa.Table.from_arrays([pa.array(values) for values in urls], ["url", "n", "n"])
+    found = ingest({"a.parquet": table})
+    assert (found.column("n"), found.column("n_3")) == (["c"], ["d"])
+
+
+@pytest.mark.parametrize("others", [["nan"], ["nan", "inf", "-inf"]])
+def test_numbers_that_are_none_are_null_and_counted(ingest: Ingest, others: list[str]) -> None:
+    # A footer's minima and maxima, which know no NaN, are within what the columns can mean.
+    numbers = [0.5, *map(float, others), None]
+    names = ["width", "height", "similarity", "punsafe", "aesthetic"]
+    urls = [f"http://x/{number}" for number in range(len(numbers))]
+    for kind in (pa.float64(), pa.float32()):
+        columns = dict.fromkeys(names, pa.array(numbers, kind))
+        found = ingest({f"{kind}.parquet": pa.table({"url": urls} | columns)})
+        for name in names:
+            value = 0 if name in ("width", "height") else 0.5
+            assert found.column(name) == [value] + [None] * (len(others) + 1)
+        counted = dict.fromkeys(names, len(others))
+        assert found.report.figures["values_that_do_not_fit"] == counted
+
+
+def test_nested_columns_are_captions_json_or_left_out_and_counted(ingest: Ingest) -> None:
+    rows = [
+        {
+            "url": "http://x/1",
+            "image": {"bytes": b"\xff\xd8", "path": "a.jpg"},
+            "raw": [b"1"],
+            "caption": ["a cat", "a dog"],
+            "info": {"a": [1, None], "b": 'é"'},
+            "width": [640],
+        },
+        {"url": "http://x/2", "caption": [], "width": None},
+    ]
+    found = ingest({"a.parquet": pa.Table.from_pylist(rows)})
+    assert captions(found) == ["a cat", None]
+    assert found.column("source_caption") == ['["a cat","a dog"]', "[]"]
+    assert found.column("info") == ['{"a":[1,null],"b":"é\\""}', None]
+    assert (found.column("width"), found.column("source_width")) == ([None, None], ["[640]", None])
+    assert found.report.figures["columns_left_out"] == {"image": 2, "raw": 2}
+    assert not {"image", "raw"} & set(found.table.schema.names)
+
+
+def test_nested_values_of_json_are_read_as_those_of_parquet(ingest: Ingest) -> None:
+    row = {"url": ["http://x/1"], "caption": ["a cat", "a dog"], "alt": {"en": "x"}, "width": [1]}
+    found = ingest({"a.jsonl": json.dumps(row) + "\n"})
+    assert found.rows == [("http://x/1", "a cat")]
+    assert found.column("source_caption") == ['["a cat", "a dog"]']
+    assert found.column("source_alt") == ['{"en": "x"}']
+
+
+def test_text_without_its_mark_is_text_and_other_bytes_are_left_out(ingest: Ingest) -> None:
+    table = pa.table(
+        {
+            "url": pa.array([b"http://x/1", b"http://x/2"]),
+            "TEXT": pa.array(["é".encode(), b"caf\xe9"], pa.large_binary()),
+            "image": pa.array([b"1", b"2"]),
+            "hash": pa.array([b"12", b"34"], pa.binary(2)),
+        }
+    )
+    found = ingest({"a.parquet": table})
+    assert found.rows == [("http://x/1", "é"), ("http://x/2", "café")]
+    assert found.report.figures["columns_left_out"] == {"image": 2, "hash": 2}
+    assert found.report.figures["rows_repaired_to_utf8"] == 1
+
+
+def test_keys_that_no_other_object_has_are_refused_beyond_a_number(ingest: Ingest) -> None:
+    rows = [{"url": "http://x"} | {f"k{n}-{i}": 1 for i in range(30)} for n in range(50)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(SourceFormatError, match=r"a\.jsonl: found 1,021 columns, expected at most"):
+        ingest({"a.jsonl": lines})
+
+
+@pytest.mark.parametrize(("suffix", "together"), [("csv", 64), ("csv", 1), ("jsonl", 64)])
+def test_columns_of_a_partition_are_counted_over_its_files(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, suffix: str, together: int
+) -> None:
+    monkeypatch.setattr(reading, "TOGETHER", together)
+    files: dict[str, str] = {}
+    for name in "abc":
+        row = {"url": f"http://x/{name}"} | {f"{name}{i}": "1" for i in range(400)}
+        table = f"{','.join(row)}\n{','.join(row.values())}\n"
+        files[f"{name}.{suffix}"] = table if suffix == "csv" else json.dumps(row)
+    with pytest.raises(SourceFormatError, match=rf"c\.{suffix}: found 1,200 columns"):
+        ingest(files)
+
+
+def test_odd_keys_of_json_are_names_of_columns(ingest: Ingest) -> None:
+    keys = ["a\0b", "\ud800", "x" * 5000, "\x1b[31m", "", "İ", "ß", 'q"; DROP']
+    row = {"url": "http://x/1"} | dict.fromkeys(keys, "v")
+    found = ingest({"a.jsonl": json.dumps(row) + "\n"})
+    further = found.report.figures["further_columns"]
+    assert (further[:3], len(further)) == (["ab", "?", "x" * 5000], len(keys))
+    assert all(found.column(name) == ["v"] for name in further)
 
 
 READ_AS_NOBODY = """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from clip_assets.pairs.columns import refuse_too_many
 from clip_assets.pairs.formats.lines import Record, Reject
 
 BATCH_ROWS = 65_536
@@ -33,8 +34,16 @@ class Batch:
     repaired: int = 0
 
 
-def from_records(records: Iterable[Record | Reject]) -> Iterator[Batch]:
-    """Batches of text records; a batch has the columns of all records so far."""
+def from_records(records: Iterable[Record | Reject], where: str) -> Iterator[Batch]:
+    """Batches of text records; a batch has the columns of all records so far.
+
+    Args:
+        records: rows of a source.
+        where: the source, for the error.
+
+    Raises:
+        SourceFormatError: they have too many columns.
+    """
     rows: list[Record] = []
     rejects: list[Reject] = []
     names: dict[str, None] = {}
@@ -46,6 +55,7 @@ def from_records(records: Iterable[Record | Reject]) -> Iterator[Batch]:
         else:
             rows.append(record)
             names.update(dict.fromkeys(record.values))
+            refuse_too_many(names, where)
             size += sum(len(value) for value in record.values.values() if value)
         if len(rows) + len(rejects) >= BATCH_ROWS or size >= BATCH_BYTES:
             yield _batch(list(names), rows, rejects)

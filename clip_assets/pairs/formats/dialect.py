@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_assets.errors import SourceFormatError
+from clip_assets.pairs.columns import refuse_too_many
 
 HEAD_BYTES = 1 << 20
 """Of a file that are looked at; a first line longer than this is no header."""
-
-MAX_COLUMNS = 1000
-"""LAION and COYO have below 30."""
 
 DELIMITERS = ",\t|;"
 
@@ -81,19 +79,13 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
     delimiter = max(DELIMITERS, key=lambda sign: _fitness(lines, sign, understood))
     escape = _escape(lines, delimiter)
     first = _fields(lines[0], delimiter, escape)
-    if len(first) > MAX_COLUMNS:
-        raise SourceFormatError(
-            where,
-            f"{len(first):,} columns",
-            f"at most {MAX_COLUMNS:,}",
-            "Select the columns that describe pairs before adding the file.",
-        )
+    refuse_too_many(first, where)
     has_header = not any(map(is_url, first))
     names = first if has_header else _by_position(first)
     quoted = _is_quoted(lines, delimiter, escape)
     first_end = _LINE_END.search(text)
     ends_with_cr = first_end is not None and first_end[0] == "\r"
-    return Dialect(delimiter, quoted, _distinct(names), has_header, encoding, ends_with_cr, escape)
+    return Dialect(delimiter, quoted, distinct(names), has_header, encoding, ends_with_cr, escape)
 
 
 def encoding_of(start: bytes) -> str:
@@ -177,7 +169,8 @@ def _by_position(first: Sequence[str]) -> list[str]:
     return names
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns as they are, or with their numbers where they are empty or not the first."""
     distinct: list[str] = []
     for number, name in enumerate(names, start=1):
         chosen = name.strip() or f"column_{number}"

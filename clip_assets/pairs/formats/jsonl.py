@@ -1,14 +1,20 @@
 """Rows of jsonl files: one json object in a line."""
 
 import json
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Collection, Iterator
+from typing import IO, cast
 
 from clip_assets.pairs.formats.lines import Record, Reject, marked_lines, too_long
 
 
-def jsonl_records(file: IO[bytes]) -> Iterator[Record | Reject]:
-    """Rows of a jsonl file; nested values are kept as json."""
+def jsonl_records(file: IO[bytes], plain: Collection[str]) -> Iterator[Record | Reject]:
+    """Rows of a jsonl file; nested values are kept as json.
+
+    Args:
+        file: the file.
+        plain: names in lower case of values that are not nested. Of a list the first text is
+            taken, and what was nested is kept beside it.
+    """
     for line in marked_lines(file):
         if line.is_too_long:
             yield too_long(line)
@@ -18,10 +24,23 @@ def jsonl_records(file: IO[bytes]) -> Iterator[Record | Reject]:
             except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
-                values = {str(name): _json_text(value) for name, value in row.items()}
-                yield Record(line.number, values, line.was_repaired)
+                yield Record(line.number, _values(row, plain), line.was_repaired)
             else:
                 yield Reject(line.number, "no json object", line.text)
+
+
+def _values(row: dict[str, object], plain: Collection[str]) -> dict[str, str | None]:
+    values: dict[str, str | None] = {}
+    for name, value in row.items():
+        if isinstance(value, dict | list) and name.strip().casefold() in plain:
+            first = (
+                next(iter(cast("list[object]", value)), None) if isinstance(value, list) else None
+            )
+            values[name] = first if isinstance(first, str) else None
+            values[f"source_{name}"] = _json_text(value)
+        else:
+            values[name] = _json_text(value)
+    return values
 
 
 def _json_text(value: object) -> str | None:

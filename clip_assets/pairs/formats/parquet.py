@@ -1,6 +1,6 @@
 """Parquet files: their row groups, and their rows in batches where DuckDB cannot read them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -9,33 +9,48 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceFormatError
-from clip_assets.pairs.columns import MAX_VALUE_BYTES
+from clip_assets.pairs.columns import MAX_VALUE_BYTES, refuse_too_many
 from clip_assets.pairs.formats.batches import BATCH_ROWS, Batch
-from clip_assets.pairs.formats.dialect import MAX_COLUMNS
+from clip_assets.pairs.formats.dialect import distinct
 from clip_assets.pairs.formats.lines import decoded
+
+ROW_NUMBER = "file_row_number"
+"""What DuckDB calls the number of a row in its file."""
+
+_BYTES = {pa.binary(), pa.large_binary()}
 
 
 def batches(
-    file: IO[bytes], first_row_group: int | None, row_groups: int | None, where: str
+    file: IO[bytes],
+    first_row_group: int | None,
+    row_groups: int | None,
+    where: str,
+    understood: Collection[str],
 ) -> Iterator[Batch]:
     """Batches of a parquet file's row groups (all of them when ``first_row_group`` is None).
 
-    Text stays in dictionaries, so that a value that stands in every row is there once.
+    Text stays in dictionaries, so that a value that stands in every row is there once. Writers
+    of old leave out the mark that bytes are text; under a name that means something they are.
 
     Raises:
         SourceFormatError: it is no parquet file.
     """
     try:
         schema = pq.read_schema(file)
+        names = _names(schema)
+        unmarked = _unmarked(schema, understood)
         with pq.ParquetFile(file, read_dictionary=_texts(schema)) as source:
             first = first_row_group or 0
             last = source.num_row_groups if row_groups is None else first + row_groups
             for batch in source.iter_batches(BATCH_ROWS, row_groups=list(range(first, last))):
-                columns = [_valid(column) for column in batch.columns]
+                columns = [
+                    _text(column) if number in unmarked else _valid(column)
+                    for number, column in enumerate(batch.columns)
+                ]
                 arrays = {f"c{number}": column for number, (column, _) in enumerate(columns)}
                 lines = pa.nulls(batch.num_rows, pa.int64())
                 table = pa.table(arrays | {"line": lines})
-                yield Batch(schema.names, table, repaired=sum(count for _, count in columns))
+                yield Batch(names, table, repaired=sum(count for _, count in columns))
     except (pa.ArrowException, OSError) as error:
         raise bad_parquet(where, str(error), "a whole parquet file") from error
 
@@ -52,10 +67,31 @@ def _valid(column: pa.Array) -> tuple[pa.Array, int]:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        raw = column.cast(pa.binary()).to_pylist()
-        texts = pa.array([value and decoded(value)[0] for value in raw], pa.string())
-        return texts, sum(bool(value) and decoded(value)[1] for value in raw)
+        return _text(column.cast(pa.binary()))
     return column, 0
+
+
+def _text(column: pa.Array) -> tuple[pa.Array, int]:
+    """Bytes as valid text, and how many rows were repaired."""
+    raw = column.to_pylist()
+    texts = [None if value is None else decoded(value) for value in raw]
+    valid = pa.array([text and text[0] for text in texts], pa.large_string())
+    return valid, sum(text is not None and text[1] for text in texts)
+
+
+def _names(schema: pa.Schema) -> list[str]:
+    """A file's names of its columns; it may give one to several."""
+    names = schema.names
+    return names if len(set(names)) == len(names) else list(distinct(names))
+
+
+def _unmarked(schema: pa.Schema, understood: Collection[str]) -> set[int]:
+    """Places of columns of bytes that are text by their names."""
+    return {
+        place
+        for place, field in enumerate(schema)
+        if field.type in _BYTES and field.name.strip().casefold() in understood
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +99,29 @@ class RowGroups:
     """Some row groups of a parquet file, before their rows are read.
 
     Args:
-        schema: the file's columns.
+        names: of the file's columns.
+        types: of the file's columns.
         first: number of the first row.
         count: how many there are.
-        has_long_values: some text of more than ``MAX_VALUE_BYTES`` is stored once for many
-            rows; whoever spells it out for each needs that much memory for each.
+        is_plain: whether DuckDB reads them as they are meant. It does not where some text of
+            more than ``MAX_VALUE_BYTES`` is stored once for many rows, since it needs that much
+            memory for each; where text has no mark; and where a column has the name that it
+            gives to the number of a row.
     """
 
-    schema: pa.Schema
+    names: list[str]
+    types: list[pa.DataType]
     first: int
     count: int
-    has_long_values: bool
+    is_plain: bool
 
 
 def row_groups_of(
-    file: IO[bytes], first_row_group: int | None, row_groups: int | None, where: str
+    file: IO[bytes],
+    first_row_group: int | None,
+    row_groups: int | None,
+    where: str,
+    understood: Collection[str],
 ) -> RowGroups:
     """What there is in some row groups (all of them when ``first_row_group`` is None).
 
@@ -86,8 +130,7 @@ def row_groups_of(
     """
     try:
         schema = pq.read_schema(file)
-        if len(schema) > MAX_COLUMNS:
-            raise bad_parquet(where, f"{len(schema):,} columns", f"at most {MAX_COLUMNS:,}")
+        refuse_too_many(schema, where)
         with pq.ParquetFile(file, read_dictionary=_texts(schema)) as source:
             footer = source.metadata
             counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
@@ -96,7 +139,13 @@ def row_groups_of(
             is_long = any(_has_long_values(source, group) for group in range(first, last))
     except (pa.ArrowException, OSError) as error:
         raise bad_parquet(where, str(error), "a whole parquet file") from error
-    return RowGroups(schema, sum(counts[:first]), sum(counts[first:last]), is_long)
+    is_plain = not (
+        is_long
+        or _unmarked(schema, understood)
+        or ROW_NUMBER in {name.casefold() for name in schema.names}
+    )
+    first_row, count = sum(counts[:first]), sum(counts[first:last])
+    return RowGroups(_names(schema), schema.types, first_row, count, is_plain)
 
 
 def _has_long_values(source: pq.ParquetFile, group: int) -> bool:
