@@ -7,7 +7,7 @@ from pydantic import Field
 
 from clip_assets.download.image_shards import IMAGE_SHARDS
 from clip_assets.download.retry import retry_failed
-from clip_assets.orchestration.bodies import Event, made
+from clip_assets.orchestration.bodies import Event, images_check, made
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import needs
 from clip_assets.orchestration.resources import PoolResource
@@ -28,6 +28,7 @@ class Fetching(dg.Config):
     group="images",
     kinds={"webdataset", "http"},
     needs=needs(cpus=2, memory_gib=4),
+    checks=[images_check(IMAGE_SHARDS)],
 )
 def image_shards(
     context: dg.AssetExecutionContext, config: Fetching, pool: PoolResource

@@ -5,6 +5,7 @@ reported. How urls become rows is told in ``pipeline``, what a shard's files hol
 ``shard``.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,8 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import DownloadSettings
 from clip_assets.storage.manifests import Output, Report
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_SETTINGS = {
     "image_size",
@@ -122,6 +125,10 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
     rate = round(to_fetch / (time.monotonic() - start), 1)
     figures = {"shards_kept": len(kept - set(due)), "pairs_per_s": rate, "retried": plan.retried}
     report = partition_report(run, numbers, figures)
+    if report.rows_in and not report.rows_out:
+        logger.warning(
+            "%s: 0 of %s urls gave an image: %s", run.name, f"{report.rows_in:,}", report.dropped
+        )
     recovered = report.rows_out - plan.successes if plan.retried else 0
     return replace(report, figures=report.figures | {"recovered": recovered})
 

@@ -36,6 +36,9 @@ COUNTS = "rows_add_up"
 VECTORS = "vectors_are_sound"
 """Check of embeddings: unit rows, none NaN, not all alike."""
 
+IMAGES = "images_came"
+"""Check of image shards: where there were urls, at least one gave an image."""
+
 AUTOMATIC = {
     "dagster/backfill",
     "dagster/from_automation_condition",
@@ -74,11 +77,19 @@ def vectors_check(record: Asset) -> dg.AssetCheckSpec:
     return _check(record, VECTORS, text)
 
 
-def _check(record: Asset, name: str, description: str) -> dg.AssetCheckSpec:
+def images_check(record: Asset) -> dg.AssetCheckSpec:
+    """The check of image shards; it holds nothing up, as sources of dead urls exist."""
+    text = "At least one url gave an image. None at all is more often a network than its urls."
+    return _check(record, IMAGES, text, blocking=False)
+
+
+def _check(
+    record: Asset, name: str, description: str, *, blocking: bool = True
+) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         name,
         asset=record.name,
-        blocking=True,
+        blocking=blocking,
         description=description,
         partitions_def=None if fills_missing() else AXES.get(record.axis),
     )
@@ -151,10 +162,11 @@ def _verdicts(
         refused = {
             key: str(error) for key, error in failed.items() if _check_of(error) == spec.name
         }
-        verdicts = dict(sorted((dict.fromkeys(done, "") | refused).items()))
+        of_done = {key: _wrong(spec.name, made_key.manifest) for key, made_key in done.items()}
+        verdicts = dict(sorted((of_done | refused).items()))
         if fills_missing() and WHOLE not in verdicts:
             # Here the check has no partitions, so it also owes a verdict of its own.
-            verdicts[WHOLE] = next(iter(refused.values()), "")
+            verdicts[WHOLE] = next((wrong for wrong in verdicts.values() if wrong), "")
         for key, wrong in verdicts.items():
             yield dg.AssetCheckEvaluation(
                 spec.asset_key,
@@ -169,6 +181,17 @@ def _verdicts(
         if not failed:
             # The output that steps downstream wait for.
             yield dg.Output(None, output_name=spec.get_python_identifier())
+
+
+def _wrong(check: str, manifest: Manifest) -> str:
+    """What a check says against a key that was made, empty if nothing."""
+    report = manifest.report
+    if check != IMAGES or report.rows_out or not report.rows_in:
+        return ""
+    return (
+        f"0 of {report.rows_in:,} urls gave an image ({dict(report.dropped)}). If the network was "
+        "at fault, fetch them again with clip-assets run --retry-failed."
+    )
 
 
 def _check_of(error: Exception) -> str:
