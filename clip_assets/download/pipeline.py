@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from clip_assets.download.fetch.fetcher import Fetcher, open_fetcher
 from clip_assets.download.resize import ImageResizer
 from clip_assets.download.shard import Shard
+from clip_assets.errors import DownloadError
 from clip_assets.settings import DownloadSettings
 
 OPEN_SHARDS = 3
@@ -57,20 +58,31 @@ class _Pipeline:
     async def run(self, shards: Iterable[Shard]) -> None:
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip-assets-resize")
         try:
-            async with _open(self._settings) as fetcher, asyncio.TaskGroup() as group:
-                workers = [
-                    group.create_task(self._work(fetcher, threads))
-                    for _ in range(self._settings.requests_at_once)
-                ]
-                await self._submit(fetcher, shards)
-                for _ in range(OPEN_SHARDS):
-                    await self._places.acquire()
-                for worker in workers:
-                    worker.cancel()
+            async with _open(self._settings) as fetcher:
+                try:
+                    await self._run(fetcher, threads, shards)
+                except* DownloadError:
+                    for shard in self._open:
+                        shard.doubt(fetcher.last_answer)
+                    raise
         finally:
             threads.shutdown()
             for shard in self._open:
                 shard.close()
+
+    async def _run(
+        self, fetcher: Fetcher[_Token], threads: ThreadPoolExecutor, shards: Iterable[Shard]
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            workers = [
+                group.create_task(self._work(fetcher, threads))
+                for _ in range(self._settings.requests_at_once)
+            ]
+            await self._submit(fetcher, shards)
+            for _ in range(OPEN_SHARDS):
+                await self._places.acquire()
+            for worker in workers:
+                worker.cancel()
 
     async def _submit(self, fetcher: Fetcher[_Token], shards: Iterable[Shard]) -> None:
         """Begin every shard when there is a place for it."""

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from clip_assets import layout, schemas
+from clip_assets.download.fetch.faults import LOCAL
 from clip_assets.download.fetch.fetcher import Fetched
 from clip_assets.download.journals import ImagePlace, Journal
 from clip_assets.download.resize import SOURCE_HASHES, Resized
@@ -100,9 +101,13 @@ class Shard:
         self._earlier: dict[int, Row] = {}
         self._journal = Journal(journal)
         self._images: dict[int, ImagePlace] = {}
+        self._doubted: set[int] = set()
         self._start = time.time()
         for result, place in self._journal.replay():
             position = result.pop("position")
+            if result.get("is_doubted"):
+                self._reopen(position)
+                continue
             result["fetched_at"] = datetime.fromisoformat(result["fetched_at"])
             self._set(position, self._pair(position) | result, place)
 
@@ -144,8 +149,30 @@ class Shard:
         """Leave a pair open of which earlier runs published a failure."""
         self._earlier[position] = row
 
+    def doubt(self, since: datetime) -> None:
+        """Leave pairs open for the next run that may have failed by this machine's network.
+
+        Once for each pair, so that dead urls cannot hold a download up for ever.
+
+        Args:
+            since: when the network was last known to work.
+        """
+        for position, row in enumerate(self._rows):
+            if row is None or position in self._doubted or row["fetched_at"] < since:
+                continue
+            if row["error_class"] in LOCAL | {"host_down"}:
+                self._journal.append({"position": position, "is_doubted": True}, None)
+                self._reopen(position)
+
+    def _reopen(self, position: int) -> None:
+        self._rows[position] = None
+        self._left += 1
+        self._doubted.add(position)
+
     def was_silent(self, position: int) -> bool:
         """Whether no server answered when an earlier run tried the pair."""
+        if position in self._doubted:
+            return True
         return position in self._earlier and self._earlier[position]["http_status"] is None
 
     def _pair(self, position: int) -> Row:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -157,6 +158,26 @@ def test_a_broken_network_stops_the_run_and_says_what_to_do(site: Web, local_mad
     local_made.set(download={"respect_robots": True})
     with pytest.raises(DownloadError, match=r"hosts in a row.*refused"):
         image_shards(local_made.pool, P)
+
+
+def test_what_a_stop_could_not_know_is_asked_again_once(site: Web, local_made: MadeUp) -> None:
+    good = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(10)]
+    dead = [f"http://127.{i % 50}.2.{i // 50 + 1}:1/a.jpg" for i in range(390)]
+    unique_pairs(local_made, good + dead)
+    local_made.set(download={"samples_per_shard": 1000, "concurrency": 4, "retries": 0})
+    with pytest.raises(DownloadError, match="asked again"):
+        image_shards(local_made.pool, P)
+    (journal,) = Path(local_made.store.base).rglob("00000.results")
+    doubted = journal.read_bytes().count(b'"is_doubted": true')
+    stopped = datetime.now(UTC)
+
+    # The next run neither counts them nor doubts them again, and comes to an end.
+    report = image_shards(local_made.pool, P).manifest.report
+    again = sum(row["fetched_at"] > stopped for row in read_rows(local_made.store, 0))
+    assert 190 < doubted <= 200 + 4
+    assert again >= doubted + 150
+    assert site.requests.total() == 10
+    assert (report.rows_out, report.dropped) == (10, {"refused": 390})
 
 
 def test_dead_urls_among_living_ones_do_not_stop_the_run(site: Web, local_made: MadeUp) -> None:

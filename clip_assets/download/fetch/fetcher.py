@@ -162,6 +162,11 @@ class Fetcher(Generic[T]):
             if job.body is not None or job.fault is not None:
                 return job.token, job.result()
 
+    @property
+    def last_answer(self) -> datetime:
+        """When a server answered last; what failed since may be this machine's fault."""
+        return self._watch.last_answer
+
     def release(self, result: Fetched) -> None:
         """Make room for another body."""
         if result.body is not None and len(result.body) > SMALL_BYTES:

@@ -1,6 +1,7 @@
 """Tells a broken network of this machine from urls that are dead."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 from clip_assets.download.fetch.faults import LOCAL, FetchError
 from clip_assets.errors import DownloadError
@@ -34,11 +35,13 @@ class NetworkWatch:
     """
 
     def __init__(self) -> None:
+        self.last_answer = datetime.now(UTC)
         self._unanswered: Counter[str] = Counter()
         self._hosts: set[str] = set()
 
     def answered(self) -> None:
         """Take note that a server answered."""
+        self.last_answer = datetime.now(UTC)
         self._unanswered.clear()
         self._hosts.clear()
 
@@ -60,5 +63,6 @@ class NetworkWatch:
             f"{self._unanswered.total()} urls on {len(self._hosts)} hosts in a row without any "
             f"answer ({error_class}: {count}, last: {fault.message})",
             "an answer now and then",
-            ADVICE[error_class] + " Then run the same again; finished shards are kept.",
+            ADVICE[error_class]
+            + " Then run the same again: what came is kept, what failed meanwhile is asked again.",
         )
