@@ -35,6 +35,9 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
             "headers": {"Accept-Encoding": "identity"},
             "auto_decompress": False,
         }
+        from clip_assets.files.web import WebFileSystem
+
+        return WebFileSystem(**options), uri
     try:
         fs, path = fsspec.url_to_fs(uri, **options)  # pyright: ignore[reportUnknownMemberType]
     except (ValueError, ImportError) as error:

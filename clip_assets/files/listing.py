@@ -98,11 +98,23 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
             if is_exact
             else fs.glob(_glob(path, pattern[len(exact) :]), detail=True)
         )
+        found = cast("dict[str, Info]", below)
+        markers = _markers(found)
         return [
             _seen(fs, name, info)
-            for name, info in cast("dict[str, Info]", below).items()
-            if _is_regular(fs, name, info) and wanted(name)
+            for name, info in found.items()
+            if _is_regular(fs, name, info) and name not in markers and wanted(name)
         ]
+
+
+def _markers(below: dict[str, Info]) -> set[str]:
+    """Empty objects of a bucket that consoles and Hadoop leave where they show a folder."""
+    folders = {name.rpartition("/")[0] for name in below}
+    return {
+        name
+        for name, info in below.items()
+        if name.endswith("/") or (info.get("size") == 0 and name in folders)
+    }
 
 
 def _glob(path: str, rest: str) -> str:

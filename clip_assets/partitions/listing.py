@@ -4,13 +4,17 @@ Only names, sizes and tags are looked at here; which rows of a file belong to wh
 is the business of ``ledger``, what is in them of ``clip_assets.pairs``.
 """
 
+import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.files.filesystem import WEB
 from clip_assets.files.identity import File, looked_at
 from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+
+logger = logging.getLogger(__name__)
 
 FORMATS = (".csv", ".tsv", ".txt", ".parquet", ".jsonl")
 """Suffixes of source files; txt holds one url per line."""
@@ -28,7 +32,8 @@ DATACOMP["datacomp:datacomp_1b"] = DATACOMP["datacomp:1b"]
 
 def file_format(name: str) -> tuple[str, str]:
     """Format and compression of a file by its name, ``(".csv", ".gz")``; empty when unknown."""
-    path = PurePosixPath(name.partition("?")[0].lower() if "://" in name else name.lower())
+    # In a bucket a question mark is a character of the name.
+    path = PurePosixPath((name.partition("?")[0] if name.startswith(WEB) else name).lower())
     compression = path.suffix if path.suffix in COMPRESSIONS else ""
     suffix = PurePosixPath(path.stem).suffix if compression else path.suffix
     known = suffix in FORMATS and not (suffix == ".parquet" and compression)
@@ -76,6 +81,11 @@ def _listed(pattern: str) -> list[File]:
                 "Rename it, or convert it to one of these.",
             )
     files = listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)
+    if uri.startswith(WEB):
+        # What a page says of its links, nobody keeps true.
+        for dead in (file.uri for file in files if file.is_gone):
+            logger.warning("%s: a dead link of %s, left out", dead, uri)
+        return [file for file in files if not file.is_gone]
     # Looked at again, one that is gone says so.
     return [looked_at(file.uri) if file.is_gone else file for file in files]
 

@@ -131,7 +131,9 @@ class Store:
             paths = self.fs.find(self._full(folder))
         except FileNotFoundError:
             return []
-        return sorted(str(path)[len(self.base) + 1 :] for path in paths)
+        names = (str(path)[len(self.base) + 1 :] for path in paths)
+        # A console or a mounted bucket leaves empty objects for folders.
+        return sorted(name for name in names if name and not name.endswith("/"))
 
     def size(self, path: str) -> int:
         """Bytes of a published file."""

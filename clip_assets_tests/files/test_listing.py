@@ -11,7 +11,9 @@ import pytest
 
 from clip_assets.errors import SourceError, SourceMissingError
 from clip_assets.files.listing import exact_part, is_file, is_folder, is_glob, listed
-from clip_assets_tests.servers import Hub
+from clip_assets.files.opening import content
+from clip_assets.storage.store import Store
+from clip_assets_tests.servers import Bucket, Hub
 from clip_assets_tests.websites import Site
 
 
@@ -135,6 +137,48 @@ def test_a_dead_link_of_a_directory_page_is_gone(site: Site) -> None:
     site.files["/folder/a.x"] = b"1"
     found = {file.uri: file for file in listed(f"{site.url}/folder/", lambda _: True)}
     assert [found[f"{site.url}/folder/{name}"].is_gone for name in ("a.x", "b.x")] == [False, True]
+
+
+NAMES = {
+    "a&amp;b.x": "a&b.x", "&#233;.x": "%C3%A9.x", "%C3%A9%20.x": "%C3%A9%20.x",
+    "q%3Fr%23.x": "q%3Fr%23.x",
+    "pct%2541.x": "pct%2541.x", "e.x#top": "e.x", "f.x?a=1&copy=2": "f.x?a=1&copy=2",
+    "g h.x": "g%20h.x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("link", NAMES)
+def test_links_of_a_directory_page_are_read_as_browsers_do(site: Site, link: str) -> None:
+    site.files["/folder/"] = f'<a href="{link}">a</a> <a href="c.x">c</a>'.encode()
+    site.files |= {f"/folder/{NAMES[link]}": b"12", "/folder/c.x": b"1"}
+    found = listed(f"{site.url}/folder/", lambda _: True)
+    assert sorted(file.size_bytes for file in found) == [1, 2]
+    other = max(found, key=lambda file: file.size_bytes)
+    assert content(other.uri) == b"12"
+
+
+def test_markers_of_folders_are_no_files(bucket: Bucket) -> None:
+    for name in ("out.x/a.x", "deep/er/b.x", "empty.x"):
+        bucket.put(name, b"" if name == "empty.x" else b"1")
+    # Consoles leave the first form, Hadoop and gcsfuse the second.
+    mark(bucket, "out.x/")
+    mark(bucket, "deep/er")
+    names = {file.uri.removeprefix(f"{bucket.url}/") for file in listed(bucket.url, lambda _: True)}
+    assert names == {"out.x/a.x", "deep/er/b.x", "empty.x"}
+    found = listed(f"{bucket.url}/out.x", lambda _: True)
+    assert [file.uri for file in found] == [f"{bucket.url}/out.x/a.x"]
+    assert Store(bucket.url).list("out.x") == ["out.x/a.x"]
+
+
+def mark(bucket: Bucket, name: str) -> None:
+    """An empty object, by the service's own interface where the file system makes none."""
+    if bucket.url.startswith("gs://"):
+        if not name.endswith("/"):
+            bucket.put(name, b"")
+        return
+    place, _, key = f"{bucket.url}/{name}".removeprefix("s3://").partition("/")
+    fs, _ = fsspec.url_to_fs(bucket.url)
+    fs.call_s3("put_object", Bucket=place, Key=key, Body=b"")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What counts as a source file, and what identifies its content."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files.identity import looked_at
 from clip_assets.partitions.listing import file_format, list_sources, named
+from clip_assets_tests.websites import Site
 
 
 def write(path: Path, content: str = "url\nhttp://a/1\n") -> Path:
@@ -141,3 +143,19 @@ def test_a_place_that_cannot_be_asked_is_not_called_missing() -> None:
     with pytest.raises(SourceError, match="too long") as caught:
         list_sources([f"/{'a' * 300}/b.csv"])
     assert not isinstance(caught.value, SourceMissingError)
+
+
+def test_a_dead_link_of_a_page_hides_no_other_file_and_is_told(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.files["/f/"] = b'<a href="gone.csv">a</a> <a href="c.csv">c</a>'
+    site.files["/f/c.csv"] = b"url"
+    with caplog.at_level(logging.WARNING, "clip_assets"):
+        (found,) = list_sources([f"{site.url}/f/"])
+    assert found.uri == f"{site.url}/f/c.csv"
+    assert f"{site.url}/f/gone.csv: a dead link" in caplog.text
+
+
+def test_a_question_mark_is_part_of_a_name_but_in_a_web_address() -> None:
+    assert file_format("s3://bucket/a?b.csv") == (".csv", "")
+    assert file_format("http://host/a.csv?b.txt") == (".csv", "")
