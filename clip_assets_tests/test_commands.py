@@ -64,6 +64,44 @@ def test_adding_tells_what_is_new_known_changed_and_gone(run: Cli) -> None:
     assert "next: clip-assets run" in refreshed
 
 
+def test_names_of_files_command_no_terminal(run: Cli) -> None:
+    source = write("a\x07\u202e.csv", "http://h/1")
+    first = run("add", source)
+    write(str(source), "http://h/1", "http://h/3")
+    second = run("add", source)
+    third = run("add", "b\x07.csv")
+    assert "changed since it was planned" in second.stderr
+    assert (first.exit_code, third.exit_code) == (0, 2)
+    for done in (first, second, third):
+        assert not {"\x07", "\u202e"} & {*done.output}
+
+
+def test_progress_commands_no_terminal(run: Cli) -> None:
+    run("config")  # sets the handler up
+    (handler,) = logging.getLogger("clip_assets").handlers
+    record = logging.makeLogRecord({"msg": "%s: read\nall", "args": ("a\x07.csv",)})
+    assert handler.format(record).endswith("a\\x07.csv: read\nall")
+
+
+@pytest.mark.slow
+def test_urls_of_an_own_machine_end_with_the_setting_that_allows_them(
+    run: Cli, images: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("add", write("a.csv", *(f"{images.url}/{i}.jpg" for i in range(4))))
+    select = ("run", "--select", "image_shards,*image_shards")
+    told = run(*select).stdout
+    assert "1 partitions worked on in 1 runs" in told
+    for text in (told, run("status").stdout):
+        assert "4 x private_address" in text
+        assert f"such as {images.url}/0.jpg" in text
+        assert "download.allow_hosts" in text
+    assert json.loads(run(*select, "--json").stdout)["without_image"] == []
+    monkeypatch.setenv("CLIP_ASSETS_DOWNLOAD__ALLOW_HOSTS", '["127.0.0.1"]')
+    again = json.loads(run(*select, "--retry-failed", "--json").stdout)
+    assert again["retried"] == {"00000": {"retried": 4, "recovered": 4}}
+    assert "private_address" not in run("status").stdout
+
+
 def test_sources_that_match_nothing_are_an_error(run: Cli) -> None:
     result = run("add", "*.zzz")
     assert result.exit_code == 2

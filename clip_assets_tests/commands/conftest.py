@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -25,13 +26,19 @@ class Numbered(Indexed):
 
     def embed(self, number: int, rows: int, content: str = "") -> None:
         """Embed a partition; other ``content`` gives other vectors."""
-        images = unit_rows(number + len(content), rows, DIM)
-        texts = unit(images + unit_rows(number + 100, rows, DIM))
+        vectors = self.vectors_of(rows, number, content)
         named = [
             {"uid": f"{1000 * number + n:032x}", "url": f"http://h/{n}", "caption": str(n)}
             for n in range(rows)
         ]
-        self.put(number, (images, texts), named, content=content, model=MODEL)
+        self.put(number, vectors, named, content=content, model=MODEL)
+
+    def vectors_of(
+        self, rows: int, number: int = 0, content: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of images, and of texts near them."""
+        images = unit_rows(number + len(content), rows, DIM)
+        return images, unit(images + unit_rows(number + 100, rows, DIM))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from clip_assets.commands.search import query_of
 from clip_assets.layout import Key
 from clip_assets.retrieval.queries import Uid
-from clip_assets_tests.commands.conftest import Cli, Numbered
+from clip_assets_tests.commands.conftest import MODEL, Cli, Numbered
 
 
 def test_each_kind_of_query_is_understood(tmp_path: Path) -> None:
@@ -51,6 +51,19 @@ def test_the_side_that_is_named_is_searched(
     [hit] = json.loads(searched.stdout)
     assert hit["caption"] == "7"
     assert hit["similarity"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_row_commands_no_terminal(run: Cli, made: Numbered, tmp_path: Path) -> None:
+    vectors = made.vectors_of(30)
+    row = {"url": "http://h/\x1b]0;x\x07", "caption": "a\x1b[31m\u202e"}
+    named = [row | {"uid": f"{n:032x}"} for n in range(30)]
+    made.put(0, vectors, named, content="", model=MODEL)
+    made.index()
+    file = tmp_path / "v.npy"
+    np.save(file, made.vectors(Key("00000"), "image")[7])
+    told = run("search", "--embedding", file, "-k", 1).stdout
+    assert "http://h/" in told
+    assert not {"\x1b", "\x07", "\u202e"} & {*told}
 
 
 def test_another_side_is_refused(run: Cli, made: Numbered) -> None:

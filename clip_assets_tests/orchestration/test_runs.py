@@ -108,6 +108,23 @@ def test_what_is_done_is_not_run_again(pool_run: PoolRun) -> None:
     assert len(again.runs) == 1, "the summary is of the whole"
 
 
+def test_what_was_worked_on_is_told_by_axis(pool_run: PoolRun) -> None:
+    summary = pool_run.run("raw_pairs")
+    assert summary.as_text() == "3 partitions worked on in 1 runs"
+    summary = pool_run.run("subsets")
+    assert summary.as_text() == "3 partitions, 2 subsets worked on in 2 runs"
+
+
+def test_subsets_alone_are_told(pool_run: PoolRun) -> None:
+    assert pool_run.run("subsets").as_text() == "2 subsets worked on in 1 runs"
+
+
+def test_an_asset_of_the_whole_pool_is_told(pool_run: PoolRun) -> None:
+    assert (
+        pool_run.run("index_recipe").as_text() == "1 assets of the whole pool worked on in 1 runs"
+    )
+
+
 def test_lack_of_input_without_another_cause_is_a_failure(pool_run: PoolRun) -> None:
     summary = pool_run.run("index_recipe")
     assert set(summary.failures) == {"index_recipe"}
