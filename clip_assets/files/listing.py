@@ -98,11 +98,11 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
             if is_exact
             else fs.glob(_glob(path, pattern[len(exact) :]), detail=True)
         )
-        found = cast("dict[str, Info]", below)
-        markers = _markers(found)
+        entries = cast("dict[str, Info]", below)
+        markers = _markers(entries)
         return [
             _seen(fs, name, info)
-            for name, info in found.items()
+            for name, info in entries.items()
             if _is_regular(fs, name, info) and name not in markers and wanted(name)
         ]
 
