@@ -42,31 +42,39 @@ def ranges(keys: Iterable[Key], order: Sequence[Key]) -> list[tuple[Key, Key]]:
     return runs
 
 
-def chosen(spec: str, pool: Pool, assets: Iterable[Asset]) -> list[Key]:
-    """The partitions that a ``--partitions`` argument means.
+def chosen(spec: str, pool: Pool, assets: Iterable[Asset], axis: Axis = "partition") -> list[Key]:
+    """The keys of an axis that a ``--partitions`` argument means.
 
     Args:
         spec: ``missing`` (everything not done), ``failed``, ``all``, keys ``a,b`` or ranges
-            ``a..b``, also mixed.
+            ``a..b``, also mixed; names of subsets beside partitions.
         pool: the pool.
         assets: those that count.
+        axis: whose keys; those of other axes are passed over.
 
     Raises:
         ConfigurationError: a key that the pool does not have.
     """
     match spec:
         case "missing":
-            return unfinished(pool, assets, "partition")
+            return unfinished(pool, assets, axis)
         case "failed":
-            return failed(pool, assets, "partition")
+            return failed(pool, assets, axis)
         case "all":
-            return pool.partitions
+            return pool.keys(axis)
         case _:
             named = {key for item in spec.split(",") for key in _named(item.strip(), pool)}
-            return [key for key in pool.partitions if key in named]
+            return [key for key in pool.keys(axis) if key in named]
+
+
+def names_subsets(spec: str, pool: Pool) -> bool:
+    """Whether a ``--partitions`` argument names a subset."""
+    return not {item.strip() for item in spec.split(",")}.isdisjoint(pool.keys("subset"))
 
 
 def _named(item: str, pool: Pool) -> list[Key]:
+    if item in pool.keys("subset"):
+        return [Key(item)]
     every = pool.partitions
     first, dots, last = item.partition("..")
     ends = [first, last] if dots else [first]
@@ -76,7 +84,8 @@ def _named(item: str, pool: Pool) -> list[Key]:
         raise ConfigurationError(
             "--partitions",
             repr(item),
-            f"missing, failed, all, or keys of the pool ({known})",
+            f"missing, failed, all, keys of the pool ({known}), or subsets "
+            f"({', '.join(pool.keys('subset'))})",
             "See: clip-assets status",
         )
     return [key for key in every if ends[0] <= key <= ends[-1]]

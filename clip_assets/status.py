@@ -4,7 +4,7 @@ Read from manifests alone; nothing is changed and no orchestrator is asked.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.pool import Pool
-from clip_assets.storage.manifests import named
+from clip_assets.storage.manifests import State, named
 from clip_assets.terminal import shown
 
 SHOWN = 20
@@ -56,9 +56,7 @@ def report(pool: Pool) -> Report:
         "index": {
             "served": versions.current(pool.store),
             "vectors": served_vectors(pool),
-            "partitions_behind": [
-                key for key, state in states[layout.INDEX_SEGMENTS].items() if state != "done"
-            ],
+            "partitions_behind": _behind(pool, states[layout.INDEX_SEGMENTS]),
         },
         "failures": {
             named(name, key): failure.message
@@ -109,6 +107,13 @@ def served_vectors(pool: Pool) -> int | None:
         return versions.read(pool.store, served).vectors if served else None
     except ClipAssetsError:
         return None
+
+
+def _behind(pool: Pool, segments: Mapping[Key, State]) -> list[Key]:
+    """Partitions that the served version does not hold as they are today, or at all."""
+    served = versions.current(pool.store)
+    held = set(versions.read(pool.store, served).partitions_used) if served else set[Key]()
+    return [key for key, state in segments.items() if state != "done" or key not in held]
 
 
 def _rows_out(pool: Pool, asset: str, keys: Sequence[Key]) -> int:

@@ -52,6 +52,16 @@ def test_all_means_every_partition(pool: Pool) -> None:
     assert states.chosen("all", pool, []) == KEYS
 
 
+def test_names_of_subsets_are_keys_of_their_own_axis(pool: Pool) -> None:
+    spec = "basic_filter, 00003..00004"
+    assert states.chosen(spec, pool, [], "subset") == ["basic_filter"]
+    assert states.chosen(spec, pool, []) == ["00003", "00004"]
+    assert states.chosen("no_filter", pool, []) == []
+    assert states.chosen("all", pool, [], "subset") == ["no_filter", "basic_filter"]
+    assert states.names_subsets(spec, pool)
+    assert not states.names_subsets("00003", pool)
+
+
 @pytest.mark.parametrize(
     "spec", ["", "x", "00000,", "00000..", "..00003", "00000..00099", "00001..00000", "0"]
 )

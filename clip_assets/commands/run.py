@@ -24,7 +24,7 @@ from clip_assets.terminal import say
     "--partitions",
     default="missing",
     show_default=True,
-    help="missing, failed, all, or keys: a,b or a..b",
+    help="missing, failed, all, or keys: a,b or a..b; also names of subsets",
 )
 @click.option(
     "--retry-failed",

@@ -19,7 +19,7 @@ START = hashlib.sha256(b"").hexdigest()
 
 _Links = list[tuple[PartitionKey, str, str]]
 
-_known: WeakKeyDictionary[Catalog, _Links] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Catalog, tuple[_Links, int]] = WeakKeyDictionary()
 
 
 def keys_digest(pool: Pool, partition: PartitionKey) -> str:
@@ -38,7 +38,17 @@ def link(before: str, digest: str) -> str:
 
 def chain(pool: Pool, earlier: Sequence[PartitionKey]) -> str:
     """Digest of the keys of all earlier partitions, in order."""
-    links = _known.setdefault(pool.catalog, [])
+    if not earlier:
+        return START
+    changes = pool.catalog.changes
+    links, checked = _known.get(pool.catalog, ([], changes))
+    if (
+        checked == changes
+        and len(links) >= len(earlier)
+        and links[len(earlier) - 1][0] == earlier[-1]
+    ):
+        # A look at all partitions asks for every chain; what did not change is not gone through.
+        return links[len(earlier) - 1][2]
     pool.catalog.preload(layout.RAW_PAIRS, earlier[len(links) :])
     for number, partition in enumerate(earlier):
         digest = keys_digest(pool, partition)
@@ -47,7 +57,8 @@ def chain(pool: Pool, earlier: Sequence[PartitionKey]) -> str:
         del links[number:]
         before = links[-1][2] if links else START
         links.append((partition, digest, link(before, digest)))
-    return links[len(earlier) - 1][2] if earlier else START
+    _known[pool.catalog] = links, changes
+    return links[len(earlier) - 1][2]
 
 
 def inputs(pool: Pool, partition: PartitionKey, before: str) -> Inputs:

@@ -105,13 +105,17 @@ class PoolRun:
         if retry_failed:
             self._retry(partitions)
         assets = self._selected(select)
-        chosen = states.chosen(partitions, self._look(), assets)
+        pool = self._look()
+        chosen = {axis: states.chosen(partitions, pool, assets, axis) for axis in AXES}
+        # What earlier batches made is new to later ones, so what is missing is asked again; and a
+        # subset is made from all partitions, whichever of them are named.
+        is_open = {
+            "partition": partitions == "missing",
+            "subset": not states.names_subsets(partitions, pool),
+        }
         for axis, batch in batches(assets):
-            if axis == "partition":
-                # What earlier batches made is new to later ones, so "missing" is asked again.
-                self._run_keys(axis, batch, None if partitions == "missing" else chosen)
-            elif axis in AXES:
-                self._run_keys(axis, batch, None)
+            if axis in AXES:
+                self._run_keys(axis, batch, None if is_open[axis] else chosen[axis])
             else:
                 self._run_whole(batch)
         return self._summary

@@ -54,6 +54,7 @@ class Pool:
         self.catalog = Catalog(store)
         self._load = encoder or self._load_encoder
         self._loaded: Encoder | None = None
+        self._store_wide: dict[str, str] = {}
         self._owner: ModelIdentity | None = None
         self._places: tuple[str, ...] = ("cpu",) if settings.devices == "none" else ()
 
@@ -124,10 +125,11 @@ class Pool:
 
     def store_wide(self, name: str) -> str:
         """Digest of what the whole pool has to heed, empty where there is no such thing."""
-        path = layout.store_wide(name)
-        if not self.store.exists(path):
-            return ""
-        return hashlib.sha256(self.store.read_bytes(path)).hexdigest()
+        if name not in self._store_wide:
+            path = layout.store_wide(name)
+            content = self.store.read_bytes(path) if self.store.exists(path) else b""
+            self._store_wide[name] = hashlib.sha256(content).hexdigest() if content else ""
+        return self._store_wide[name]
 
     @property
     def owner(self) -> ModelIdentity | None:

@@ -138,10 +138,15 @@ def materialize(
             # Files are replaced one by one; until the last one is, the old manifest must not
             # count, not even for somebody who goes back to the old inputs.
             catalog.invalidate(before, UNFINISHED)
-        with recorded(pool, asset, key):
-            manifest = _run(StageRun(pool, asset, key), inputs, work)
-            _retire(pool.store, before, manifest)
-            catalog.put(manifest)
+        try:
+            with recorded(pool, asset, key):
+                manifest = _run(StageRun(pool, asset, key), inputs, work)
+                _retire(pool.store, before, manifest)
+                catalog.put(manifest)
+        except BaseException:
+            # What is there now is unfinished, here too.
+            catalog.renewed(asset.name, key)
+            raise
         pool.store.delete(layout.work(asset.name, key))
         return Outcome(manifest, reused=False)
 

@@ -121,10 +121,14 @@ class Catalog:
     """The manifests of a store, each read once.
 
     It belongs to one step or command: what other processes finish meanwhile is not seen.
+
+    Attributes:
+        changes: how often a manifest known here became another one.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.changes = 0
         self._manifests: dict[str, Manifest | None] = {}
         self._failures: dict[str, Failure | None] = {}
         self._listed: dict[str, set[str]] = {}
@@ -163,6 +167,7 @@ class Catalog:
     def renewed(self, asset: str, key: Key) -> Manifest | None:
         """The manifest as it is at this moment, which from now on is the one known here."""
         self._manifests.pop(layout.manifest(asset, key), None)
+        self.changes += 1
         return self.get(asset, key)
 
     def require(self, asset: str, key: Key = WHOLE) -> Manifest:
@@ -209,6 +214,7 @@ class Catalog:
         path = layout.manifest(manifest.asset, manifest.key)
         self.store.write_bytes(path, _encoded(manifest))
         self._manifests[path] = manifest
+        self.changes += 1
         self.forget_failure(manifest.asset, manifest.key)
 
     def put_failure(self, asset: str, key: Key, failure: Failure) -> None:

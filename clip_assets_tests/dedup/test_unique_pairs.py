@@ -64,6 +64,16 @@ def test_of_several_earlier_partitions_that_have_a_pair_the_first_is_named(made:
     ]
 
 
+def test_one_pool_sees_the_keys_of_what_it_made_itself(made: MadePairs) -> None:
+    first, second = made.add(rows(1), raw=False), made.add(rows(1, 2))
+    pool = made.pool
+    before = UNIQUE_PAIRS.made_from(pool, second)
+    raw_pairs(pool, first)
+    after = UNIQUE_PAIRS.made_from(pool, second)
+    assert before["earlier"] != after["earlier"]
+    assert after == UNIQUE_PAIRS.made_from(made.pool, second)
+
+
 def test_url_and_caption_must_both_be_equal(made: MadePairs) -> None:
     made.add([("http://x/1", "a"), ("http://x/1", "b"), ("http://x/2", "a"), ("http://x/1", "a")])
     run(made, made.keys[0])

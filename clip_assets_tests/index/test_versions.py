@@ -2,7 +2,7 @@
 
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, status
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.index import versions
 from clip_assets.layout import Key
@@ -87,3 +87,20 @@ def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     third = made.index()
     change = versions.compare(made.store, second, third)
     assert (change.removed, change.moved) == (["00000"], ["00001", "00002", "00003"])
+
+
+def test_a_partition_is_behind_until_the_served_version_holds_it(made: RandomVectors) -> None:
+    def behind() -> list[Key]:
+        return status.report(made.pool)["index"]["partitions_behind"]
+
+    made.embed(0, 10)
+    first = made.index()
+    assert behind() == []
+    made.embed(1, 10)
+    assert behind() == ["00001"]
+    made.segment()
+    assert behind() == ["00001"]
+    second = made.index()
+    assert behind() == []
+    versions.use(made.store, first)
+    assert (behind(), first != second) == (["00001"], True)

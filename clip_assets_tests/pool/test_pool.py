@@ -93,6 +93,14 @@ def test_what_the_pool_has_to_heed_is_told_by_its_content(made: MadeUp) -> None:
     assert made.pool.store_wide("releases") == ""
 
 
+def test_what_the_pool_has_to_heed_is_read_once(made: MadeUp) -> None:
+    made.store.write_bytes(layout.store_wide("takedowns"), b"one")
+    pool = made.pool
+    before = pool.store_wide("takedowns")
+    made.store.write_bytes(layout.store_wide("takedowns"), b"two")
+    assert pool.store_wide("takedowns") == before != pool.renewed().store_wide("takedowns")
+
+
 class Loading:
     """Counts how often a model is loaded."""
 

@@ -198,3 +198,14 @@ def test_interrupted_rerun_does_not_pass_for_the_old_one(pool: Pool, new_pool: N
     outcome = materialize(later, asset(plan="1"), KEY, writing("raw/a", "raw/b"))
     assert not outcome.reused
     assert pool.store.read_bytes("raw/a") == b"raw/a"
+
+
+def test_the_pool_that_a_rerun_failed_in_does_not_take_the_old_one_for_done(pool: Pool) -> None:
+    materialize(pool, asset(plan="1"), KEY, writing("raw/a"))
+
+    def fails(_: StageRun) -> Report:
+        raise SourceMissingError("x", "nothing", "a file", "Look.")
+
+    with pytest.raises(SourceMissingError):
+        materialize(pool, asset(plan="1"), KEY, fails, again=True)
+    assert not materialize(pool, asset(plan="1"), KEY, writing("raw/a")).reused
