@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from clip_assets import layout
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
 BIN = Path(sys.executable).parent

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.settings import InferenceSettings
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests import models, servers
 from clip_assets_tests.servers import Bucket, Hub, Relay

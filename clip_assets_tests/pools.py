@@ -15,7 +15,7 @@ from clip_assets import layout
 from clip_assets.demo.truth import World
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.partitions import ledger
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
 CHECKOUT = Path(__file__).parents[1]

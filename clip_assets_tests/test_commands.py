@@ -15,7 +15,7 @@ from PIL import Image
 from clip_assets import cli, layout
 from clip_assets.commands import models
 from clip_assets.layout import Key
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests.websites import Site
 

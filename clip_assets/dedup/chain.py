@@ -12,7 +12,8 @@ from clip_assets import layout
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.asset import Inputs
 from clip_assets.pool.pool import Pool
-from clip_assets.storage.manifests import ABSENT, Catalog
+from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import ABSENT
 
 START = hashlib.sha256(b"").hexdigest()
 """What the first partition of a pool comes after."""

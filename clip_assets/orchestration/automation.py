@@ -46,8 +46,8 @@ def failed_in_store(pool: PoolResource) -> dg.AutomationCondition[dg.AssetKey]:
             catalog, asset = pool.open().catalog, context.key.to_user_string()
             catalog.preload(asset, keys)
             failed = {key for key in keys if catalog.failure(asset, key)}
-            found = candidates.compute_intersection_with_partition_keys(failed)
-            return dg.AutomationResult(context, true_subset=found)
+            failing = candidates.compute_intersection_with_partition_keys(failed)
+            return dg.AutomationResult(context, true_subset=failing)
 
     return FailedInStore()
 

@@ -61,7 +61,7 @@ class RunSummary:
             f"{len(names)} {what}"
             for names, what in (
                 (self.downloaded, "partitions"),
-                (self.subsets, "subsets"),
+                (self.subsets, layout.SUBSETS),
                 (self.whole, "assets of the whole pool"),
             )
             if names

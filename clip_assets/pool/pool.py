@@ -18,7 +18,7 @@ from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan
 from clip_assets.settings import Settings
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from clip_assets import layout
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import SourceSettings
-from clip_assets.storage.manifests import Catalog, Manifest
+from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
 KILLS = 10

@@ -19,7 +19,8 @@ from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.pool.pool import Axis
-from clip_assets.storage.manifests import Catalog, Failure
+from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import Failure
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 

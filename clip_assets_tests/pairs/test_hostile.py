@@ -20,7 +20,7 @@ from clip_assets.pairs import reading
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.storage import tables
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
 Ingest = Callable[..., Any]

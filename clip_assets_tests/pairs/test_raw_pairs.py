@@ -22,7 +22,8 @@ from clip_assets.pairs import direct
 from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources
 from clip_assets.settings import SourceSettings
-from clip_assets.storage.manifests import Catalog, Report
+from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 

@@ -14,7 +14,7 @@ from clip_assets.pairs.raw_pairs import RAW_PAIRS, raw_pairs
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks
-from clip_assets.storage.manifests import Catalog
+from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests.servers import Bucket
 from clip_assets_tests.upstream import MadeUp

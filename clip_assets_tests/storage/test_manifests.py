@@ -23,7 +23,8 @@ from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan, SourceRange
 from clip_assets.pool.pool import Pool
 from clip_assets.settings import Settings
-from clip_assets.storage.manifests import Catalog, Failure, Manifest, Output, Report
+from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import Failure, Manifest, Output, Report
 from clip_assets.storage.store import Store
 
 KEYS = [layout.partition_key(number) for number in range(200)]

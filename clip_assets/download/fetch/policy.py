@@ -63,8 +63,8 @@ def _refuses(value: str) -> bool:
 
 def _is_over(value: str) -> bool:
     """Whether the time is past until which a value allows the use of an image."""
-    found = _UNAVAILABLE.search(value)
-    return found is not None and (_timestamp(found[1].strip()) or math.inf) < time.time()
+    until = _UNAVAILABLE.search(value)
+    return until is not None and (_timestamp(until[1].strip()) or math.inf) < time.time()
 
 
 def _timestamp(date: str) -> float | None:
