@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from clip_assets import layout, schemas
 from clip_assets.download.fetch.faults import LOCAL
-from clip_assets.download.fetch.fetcher import Fetched
+from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.download.journals import ImagePlace, Journal
 from clip_assets.download.resize import SOURCE_HASHES, Resized
 from clip_assets.layout import PartitionKey

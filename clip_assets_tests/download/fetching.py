@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from clip_assets.download.fetch.fetcher import Fetched, open_fetcher
+from clip_assets.download.fetch.fetcher import open_fetcher
+from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.settings import DownloadSettings
 
 

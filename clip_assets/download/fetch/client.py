@@ -8,7 +8,7 @@ import aiohttp
 
 from clip_assets.download.fetch import policy
 from clip_assets.download.fetch.addresses import AddressGuard
-from clip_assets.download.fetch.answers import HEAD_BYTES, ForgivingHandler
+from clip_assets.download.fetch.odd_answers import HEAD_BYTES, ForgivingHandler
 from clip_assets.download.fetch.resolvers import NAME_TTL_S, GuardedResolver
 from clip_assets.settings import DownloadSettings
 

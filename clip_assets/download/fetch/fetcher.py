@@ -13,8 +13,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import aiohttp
@@ -22,10 +20,11 @@ from yarl import URL
 
 from clip_assets.download.fetch import policy, urls
 from clip_assets.download.fetch.addresses import AddressGuard
-from clip_assets.download.fetch.answers import Unpacker
 from clip_assets.download.fetch.client import open_client
 from clip_assets.download.fetch.faults import EXPECTED, REDIRECTS, FetchError, classify
 from clip_assets.download.fetch.hosts import HostQueue
+from clip_assets.download.fetch.jobs import Fetched, Job
+from clip_assets.download.fetch.odd_answers import Unpacker
 from clip_assets.download.fetch.outage import NetworkWatch
 from clip_assets.download.fetch.robots import Robots
 from clip_assets.settings import DownloadSettings
@@ -47,64 +46,6 @@ DOWN_AFTER = 20
 DOWN_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """How one url ended.
-
-    Args:
-        body: the bytes, None when there is a fault.
-        error_class: see ``faults``; None when there is a body.
-        error_message: one line for people.
-        http_status: of the last answer, None when no server answered.
-        attempts: requests sent, those that followed redirects not counted.
-        final_url: where redirects led.
-        seconds: spent on requests, waiting for a turn not counted.
-        fetched_at: when it ended, UTC.
-    """
-
-    body: bytes | None
-    error_class: str | None
-    error_message: str | None
-    http_status: int | None
-    attempts: int
-    final_url: str | None
-    seconds: float
-    fetched_at: datetime
-
-
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    """A url on its way."""
-
-    token: T
-    was_silent: bool  # without an answer when an earlier run tried
-    target: URL | None = None
-    body: bytes | None = None
-    fault: FetchError | None = None
-    status: int | None = None
-    attempts: int = 0
-    redirects: int = 0
-    seconds: float = 0.0
-    paused_s: float = 0.0  # between attempts
-
-    @property
-    def line(self) -> str:
-        """Name of the host's line that this job stands in."""
-        return f"{self.target.raw_host}:{self.target.port}" if self.target else ""
-
-    def result(self) -> Fetched:
-        return Fetched(
-            body=self.body,
-            error_class=self.fault.error_class if self.fault else None,
-            error_message=self.fault.message if self.fault else None,
-            http_status=self.status,
-            attempts=self.attempts,
-            final_url=str(self.target.with_user(None)) if self.target else None,
-            seconds=self.seconds,
-            fetched_at=datetime.now(UTC),
-        )
-
-
 class Fetcher(Generic[T]):
     """Fetches urls: ``submit`` them with a token each, and take results with ``next``.
 
@@ -122,7 +63,7 @@ class Fetcher(Generic[T]):
         self._session = session
         self._guard = guard
         self._settings = settings
-        self._queue: HostQueue[_Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
+        self._queue: HostQueue[Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self._robots = Robots(session, guard, settings.deadline_s)
         # By host: failures in a row, and when the last one was.
@@ -138,7 +79,7 @@ class Fetcher(Generic[T]):
             was_silent: no server answered when an earlier run tried it, so that it would be no
                 sign of a broken network if none answers again.
         """
-        job = _Job(token, was_silent)
+        job = Job(token, was_silent)
         try:
             job.target = urls.parse(url)
             self._guard.check_literal(job.target)
@@ -172,14 +113,14 @@ class Fetcher(Generic[T]):
         if result.body is not None and len(result.body) > SMALL_BYTES:
             self._large.release()
 
-    def _is_down(self, line: str, job: _Job[T]) -> bool:
+    def _is_down(self, line: str, job: Job[T]) -> bool:
         failures, last = self._failing.get(line, (0, 0.0))
         if failures < DOWN_AFTER or time.monotonic() - last > DOWN_S:
             return False
         job.fault = FetchError("host_down", f"not asked, as {failures} requests in a row failed")
         return True
 
-    async def _turn(self, line: str, job: _Job[T], target: URL) -> None:
+    async def _turn(self, line: str, job: Job[T], target: URL) -> None:
         """One request; without a body and a fault the job is in line again."""
         if job.redirects == 0:
             job.attempts += 1
@@ -198,7 +139,7 @@ class Fetcher(Generic[T]):
             self._watch.answered()
             self._failing.pop(line, None)
 
-    async def _attempt(self, line: str, job: _Job[T], target: URL) -> None:
+    async def _attempt(self, line: str, job: Job[T], target: URL) -> None:
         start = time.monotonic()
         try:
             async with asyncio.timeout(self._left_s(job)) as deadline:
@@ -207,7 +148,7 @@ class Fetcher(Generic[T]):
             job.seconds += time.monotonic() - start
 
     async def _request(
-        self, line: str, job: _Job[T], target: URL, deadline: asyncio.Timeout
+        self, line: str, job: Job[T], target: URL, deadline: asyncio.Timeout
     ) -> None:
         job.status = None
         if self._settings.respect_robots:
@@ -231,7 +172,7 @@ class Fetcher(Generic[T]):
             job.body = await self._read(job, response, deadline)
 
     async def _read(
-        self, job: _Job[T], response: aiohttp.ClientResponse, deadline: asyncio.Timeout
+        self, job: Job[T], response: aiohttp.ClientResponse, deadline: asyncio.Timeout
     ) -> bytes:
         """The body; one that is large keeps its permit until ``release``."""
         limit = self._settings.max_bytes
@@ -268,11 +209,11 @@ class Fetcher(Generic[T]):
         deadline.reschedule(end + waited_s)
         return waited_s
 
-    def _left_s(self, job: _Job[T]) -> float:
+    def _left_s(self, job: Job[T]) -> float:
         """What is left of a url's time. Turns are not the url's, so waiting for them is free."""
         return self._settings.deadline_s - job.seconds - job.paused_s
 
-    def _redirect(self, job: _Job[T], base: URL, location: str) -> None:
+    def _redirect(self, job: Job[T], base: URL, location: str) -> None:
         """Send a job to where it was redirected.
 
         Raises:
@@ -290,7 +231,7 @@ class Fetcher(Generic[T]):
         job.redirects += 1
         self._queue.put(job.line, job)
 
-    def _failed(self, line: str, job: _Job[T], fault: FetchError) -> None:
+    def _failed(self, line: str, job: Job[T], fault: FetchError) -> None:
         """Give a job up, or line it up for another attempt."""
         if not fault.is_transient:
             self._failing.pop(line, None)

@@ -12,8 +12,8 @@ from yarl import URL
 
 from clip_assets.download.fetch import urls
 from clip_assets.download.fetch.addresses import AddressGuard
-from clip_assets.download.fetch.answers import Unpacker
 from clip_assets.download.fetch.faults import EXPECTED, LOCAL, REDIRECTS, FetchError, classify
+from clip_assets.download.fetch.odd_answers import Unpacker
 from clip_assets.download.fetch.policy import ROBOT
 
 MAX_BYTES = 500 * 1024
