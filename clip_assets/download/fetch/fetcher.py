@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import aiohttp
