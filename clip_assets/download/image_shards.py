@@ -21,7 +21,8 @@ from clip_assets.download import intents
 from clip_assets.download.intents import Plan
 from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
-from clip_assets.download.shard import Row, Shard, kept_columns, pair_columns, shard_files
+from clip_assets.download.shard import Row, Shard, shard_files
+from clip_assets.download.shard_columns import kept_columns, pair_columns
 from clip_assets.errors import ConfigurationError
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome

@@ -15,11 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from clip_assets import layout, schemas
+from clip_assets import layout
 from clip_assets.download.fetch.faults import LOCAL
 from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.download.journals import ImagePlace, Journal
-from clip_assets.download.resize import SOURCE_HASHES, Resized
+from clip_assets.download.resize import Resized
+from clip_assets.download.shard_columns import kept_columns, row_columns
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
 from clip_assets.settings import DownloadSettings
@@ -54,23 +55,6 @@ def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
     )
 
 
-def kept_columns(settings: DownloadSettings) -> list[str]:
-    """Columns of the pairs, besides uid, caption and url, that samples keep."""
-    boxes = ["face_bboxes"] if settings.blur_faces else []
-    return list(dict.fromkeys(settings.save_additional_columns + boxes))
-
-
-def pair_columns(settings: DownloadSettings, present: list[str]) -> list[str]:
-    """Columns of the pairs that a shard is made from.
-
-    Args:
-        settings: which further columns are kept.
-        present: columns that the pairs have; of hashes of the source only those are asked for.
-    """
-    hashes = [name for name in SOURCE_HASHES if name in present]
-    return list(dict.fromkeys(["uid", "url", "caption", *hashes, *kept_columns(settings)]))
-
-
 class Shard:
     """Results of one shard's pairs on their way into its files.
 
@@ -93,7 +77,7 @@ class Shard:
         self.number = number
         self.pairs = pairs
         self._settings = settings
-        theirs, ours = _columns(columns, settings)
+        theirs, ours = row_columns(columns, settings)
         self._json_fields = theirs.names
         self._schema = pa.schema([*theirs, *ours])
         self._rows: list[Row | None] = [None] * len(pairs)
@@ -250,22 +234,6 @@ class Shard:
             "end_time": end,
             "status_dict": Counter(row["error_message"] or SUCCESS for row in rows),
         }
-
-
-def _columns(pairs: pa.Schema, settings: DownloadSettings) -> tuple[pa.Schema, pa.Schema]:
-    """Columns of a shard's rows: img2dataset's in its order, then those of ours.
-
-    Its order has additional columns before the caption, and EXIF and hash at the end if wanted.
-    """
-    uid, *others = schemas.SHARD_ROWS
-    end = schemas.SHARD_ROWS.get_field_index("exif") - 1
-    theirs = [uid, *(pairs.field(name) for name in kept_columns(settings)), *others[:end]]
-    if settings.extract_exif:
-        theirs.append(schemas.SHARD_ROWS.field("exif"))
-    if settings.compute_hash != "none":
-        theirs.append(pa.field(settings.compute_hash, pa.string()))
-    names = {field.name for field in theirs}
-    return pa.schema(theirs), pa.schema([field for field in others if field.name not in names])
 
 
 def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
