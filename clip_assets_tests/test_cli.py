@@ -72,12 +72,12 @@ def test_damaged_store_is_one_line(run: Cli, content: str) -> None:
 
 def test_settings_file_that_is_a_folder_is_one_line(run: Cli) -> None:
     Path("data", layout.SETTINGS_FILE).mkdir(parents=True)
-    assert "IsADirectoryError" in refused(run("config"))
+    assert "IsADirectoryError" in refused(run("status"))
 
 
 def test_variable_that_is_no_json_is_one_line(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_ASSETS_SOURCES__WATCH", "foo")
-    assert "CLIP_ASSETS_SOURCES__WATCH" in refused(run("config"))
+    assert "CLIP_ASSETS_SOURCES__WATCH" in refused(run("status"))
 
 
 def test_file_without_permission_is_one_line(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

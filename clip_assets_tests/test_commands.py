@@ -78,7 +78,8 @@ def test_names_of_files_command_no_terminal(run: Cli) -> None:
 
 def test_progress_commands_no_terminal(run: Cli) -> None:
     run("config")  # sets the handler up
-    (handler,) = logging.getLogger("clip_assets").handlers
+    handlers = logging.getLogger("clip_assets").handlers
+    (handler,) = [handler for handler in handlers if handler.name == cli.HANDLER]
     record = logging.makeLogRecord({"msg": "%s: read\nall", "args": ("a\x07.csv",)})
     assert handler.format(record).endswith("a\\x07.csv: read\nall")
 
