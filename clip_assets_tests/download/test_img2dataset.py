@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -19,6 +22,8 @@ from clip_assets.settings import DownloadSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.download.pairs import P, encode, made_up, samples, unique_pairs
 from clip_assets_tests.download.web import Web
+
+PEER_S, PEER_TRIES = 120, 2
 
 
 def peer(source: Path, output: Path, **options: Any) -> None:
@@ -43,7 +48,33 @@ def peer(source: Path, output: Path, **options: Any) -> None:
         "WANDB_MODE": "disabled",
         "PATH": "/usr/bin:/bin",
     }
-    subprocess.run([sys.executable, str(script)], check=True, env=environment, capture_output=True)
+    # Its processes now and then wait for each other for ever, whatever the input.
+    for _ in range(PEER_TRIES):
+        if _ends(script, environment):
+            return
+        shutil.rmtree(output, ignore_errors=True)
+    pytest.fail(f"img2dataset hung {PEER_TRIES} times")
+
+
+def _ends(script: Path, environment: dict[str, str]) -> bool:
+    """Run a script; whether it ended by itself. It and what it started are killed otherwise."""
+    log = script.with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(PEER_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
+    assert code == 0, log.read_text()
+    return True
 
 
 def order(tar: Path) -> list[tuple[str, int, str, str]]:
