@@ -122,7 +122,9 @@ def embed_pieces(
             claim_model(store, encoder.identity)
             _write(store, name, result, wanted, made_from[name])
             counts = len(result.samples), result.dropped.total()
-            logger.info("%s: %d embedded, %d dropped", piece.where, *counts)
+            # A name that is no UTF-8 could not be written to a log as it is.
+            where = piece.where.encode(errors="replace").decode()
+            logger.info("%s: %d embedded, %d dropped", where, *counts)
     _retire(store, made_from)
     return _report(store, list(made_from), pace, len(pieces) - len(missing))
 

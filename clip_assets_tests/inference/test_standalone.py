@@ -143,14 +143,19 @@ def test_links_and_sparse_members_cost_their_sample_only(tmp_path: Path, embed: 
 
 
 def test_names_that_are_no_utf8_cost_nothing(
-    tmp_path: Path, embed: Embed, images: Callable[..., bytes]
+    tmp_path: Path,
+    embed: Embed,
+    images: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "clip_assets")
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(images(1))
     assert embed(folder, tmp_path / "out").rows_out == 1
     assert embed(folder, tmp_path / "out").figures["pieces_resumed"] == 1
     assert [row["image_path"] for row in rows_of(tmp_path / "out")] == ["caf?.jpg"]
+    caplog.text.encode()  # what a log or a terminal could not take would raise here
 
 
 @pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "0000{0,1,2}.tar"])
