@@ -52,7 +52,7 @@ class Pool:
         self.settings = settings
         self.assets = assets
         self.catalog = Catalog(store)
-        self._load = encoder or self._load_encoder
+        self._given = encoder
         self._loaded: Encoder | None = None
         self._store_wide: dict[str, str] = {}
         self._owner: ModelIdentity | None = None
@@ -60,7 +60,7 @@ class Pool:
 
     def renewed(self) -> Self:
         """The same pool as it is at this moment; a model that is loaded stays loaded."""
-        pool = type(self)(self.store, self.settings, self.assets, self._load)
+        pool = type(self)(self.store, self.settings, self.assets, self._given)
         pool._loaded, pool._places = self._loaded, self._places
         return pool
 
@@ -156,7 +156,8 @@ class Pool:
             ModelLoadError: it cannot be loaded.
         """
         if self._loaded is None:
-            self._loaded = self._load()
+            # Asked of this pool, not of the one that it renews: devices are leased by each.
+            self._loaded = (self._given or self._load_encoder)()
         return self._loaded
 
     def _load_encoder(self) -> Encoder:
