@@ -6,11 +6,11 @@ import pytest
 
 from clip_assets import graph, layout
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import MissingArtifactError
+from clip_assets.errors import DeviceLostError, MissingArtifactError
 from clip_assets.layout import WHOLE, Key
 from clip_assets.partitions import ledger
 from clip_assets.pool.pool import Axis, Pool
-from clip_assets.settings import Settings
+from clip_assets.settings import InferenceSettings, Settings
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
@@ -130,3 +130,13 @@ def test_a_new_look_loads_its_model_in_the_same_way(store: Store, encoder: Encod
     loading = Loading(encoder)
     assert Pool(store, Settings(), graph.ASSETS, loading).renewed().encoder() is encoder
     assert loading.times == 1
+
+
+def test_a_new_look_loads_its_model_on_the_devices_that_it_leased(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")  # no machine has it
+    settings = Settings(inference=InferenceSettings(model="demo", pretrained=None))
+    pool = Pool(store, settings, graph.ASSETS).renewed()
+    with pool.leased_devices(), pytest.raises(DeviceLostError, match="cuda:0"):
+        pool.encoder()
