@@ -1,25 +1,5 @@
 """A pool with three planned partitions of ten pairs, and an instance of its own."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from clip_assets_tests.instances import instance, resource
 
-import dagster as dg
-import pytest
-
-from clip_assets.orchestration.resources import PoolResource
-from clip_assets_tests.pools import three_partitions
-
-
-@pytest.fixture
-def resource(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PoolResource:
-    """The pool, which the environment does not name."""
-    for name in ("CLIP_ASSETS_ROOT", "CLIP_ASSETS_POOL"):
-        monkeypatch.delenv(name, raising=False)
-    return three_partitions(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """An empty Dagster instance."""
-    with dg.instance_for_test() as made:
-        yield made
+__all__ = ["instance", "resource"]
