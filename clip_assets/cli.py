@@ -5,27 +5,49 @@ failed, 2 wrong usage or configuration.
 """
 
 import logging
+import shlex
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import click
 
+from clip_assets import processes
 from clip_assets.commands import add, config, demo, doctor, index, models, run, search, status
 from clip_assets.errors import ClipAssetsError
 from clip_assets.terminal import lines_shown, say
 
 WRONG = 2
-INTERRUPTED = 130
 
 HANDLER = "clip-assets"
 """Name of the handler that shows progress."""
 
+KEPT = {
+    "run": "finished partitions, and of the others the finished chunks and fetched images",
+    "demo": "finished partitions, and of the others the finished chunks",
+    "embed": "finished pieces",
+    "add": "partitions planned so far, each whole",
+}
+"""What an interrupted command leaves that it does not do again, by its name."""
+
 
 class Cli(click.Group):
-    """A group whose commands report our own errors in one line, with exit code 2."""
+    """A group whose commands report our own errors in one line, with exit code 2.
+
+    A signal ends a command within seconds, and the last line says what to type to go on.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what was typed, and keep it for who is interrupted."""
+        ctx.meta[__name__] = ["clip-assets", *args]
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
+        farewell = _farewell(ctx)
+        processes.take_signals(farewell)
         try:
             return super().invoke(ctx)
         except ClipAssetsError as error:
@@ -38,8 +60,22 @@ class Cli(click.Group):
             say(f"error: {error.filename}: {error.strerror}", err=True)
             ctx.exit(WRONG)
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command goes on after what is finished", err=True)
-            ctx.exit(INTERRUPTED)
+            code = processes.exit_code()
+            farewell()
+            ctx.exit(code)
+
+
+def _farewell(ctx: click.Context) -> Callable[[], None]:
+    """What tells, once, what of an interrupted command is kept and how to go on."""
+
+    @cache
+    def farewell() -> None:
+        kept = KEPT.get(ctx.invoked_subcommand or "")
+        again = f"To go on: {shlex.join(ctx.meta[__name__])}"
+        with suppress(OSError):  # of a terminal that is gone
+            say(f"interrupted. {f'Kept: {kept}. ' if kept else ''}{again}", err=True)
+
+    return farewell
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})

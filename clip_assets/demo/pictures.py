@@ -6,6 +6,7 @@ See ``demo.world`` for what they show.
 import hashlib
 import io
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from clip_assets import processes
 from clip_assets.demo.drawing import draw
 from clip_assets.demo.scenes import Scene
 
@@ -44,8 +46,15 @@ def write_images(folder: Path, files: Sequence[ImageFile]) -> list[str]:
     write = partial(_write_image, folder)
     if len(files) <= IN_PROCESS_FILES:
         return [write(file) for file in files]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=_begin_work) as pool:
         return list(pool.map(write, files, chunksize=50))
+
+
+def _begin_work() -> None:
+    """Leave Ctrl-C, which a terminal sends to all, to the process that hands out the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes.follow_parent()
 
 
 def as_jpeg(image: Image.Image, quality: int) -> bytes:

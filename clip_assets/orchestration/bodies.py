@@ -13,6 +13,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as Target,
 )
 
+from clip_assets import processes
 from clip_assets.errors import (
     CheckFailedError,
     ClipAssetsError,
@@ -110,6 +111,7 @@ def made(
         dagster.Failure: at least one key failed; the others are recorded.
         dagster.RetryRequested: an automatic run came before an earlier partition's.
     """
+    processes.follow_parent()
     done: dict[Key, Done] = {}
     failed: dict[Key, Exception] = {}
     for key in _keys(context, pool, record):

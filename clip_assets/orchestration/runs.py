@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from clip_assets import graph, layout, states
+from clip_assets import graph, layout, processes, states
 from clip_assets.download.retry import due_urls
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.layout import WHOLE, Key
@@ -213,7 +213,7 @@ class PoolRun:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **config},
         )
         self._summary.runs.append(result.run_id)
-        if _was_interrupted(result):
+        if processes.asked_to_end() or _was_interrupted(result):
             raise KeyboardInterrupt
         # What lacks its input because that failed is no failure of its own.
         causes = bool(self._summary.failures)
