@@ -1,7 +1,7 @@
 """What could be wrong with this machine, the store and the Dagster instance.
 
 Each finding is one sentence with what to do; nothing is changed. What killed runs left is
-removed only on request, by ``Store.sweep``.
+removed only on request, by ``storage.leftovers``.
 """
 
 import resource
@@ -12,8 +12,10 @@ from pathlib import Path
 
 from clip_assets import devices, layout, states
 from clip_assets.errors import ClipAssetsError
+from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
 from clip_assets.settings import Settings, dagster_home
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.store import Store
 
 LEAST_FREE_BYTES = 5 * 2**30
@@ -62,10 +64,19 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 
 def _partitions(pool: Pool) -> Iterator[Finding]:
     yield Finding("pool", f"{len(pool.partitions)} partitions", is_good=True)
+    yield _files(pool)
     broken = states.failed(pool, pool.assets.values(), "partition")
     if broken:
         text = f"{len(broken)} partitions failed: {', '.join(broken[:10])} (clip-assets status)"
         yield Finding("pool", text, is_good=False)
+
+
+def _files(pool: Pool) -> Finding:
+    damaged = published.damaged(pool)
+    if not damaged:
+        return Finding("files", "every published file is there, in its size", is_good=True)
+    text = f"{len(damaged)} published files are damaged, first {damaged[0].as_text()}; {REPAIR}"
+    return Finding("files", text, is_good=False)
 
 
 def _instance(pool: Pool) -> Finding:

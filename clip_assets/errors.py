@@ -5,6 +5,7 @@
   + StoreError
     - LayoutVersionError      another version of the package wrote this store
     - MissingArtifactError    run the stage that writes it
+    - DamagedError            a published file is gone or is not what was published
     - SchemaError             a file does not hold what the layout says
     - StorageFullError        no space left while publishing
     - BusyError               another process is writing the same thing
@@ -69,6 +70,10 @@ class LayoutVersionError(StoreError):
 
 class MissingArtifactError(StoreError):
     """A stage asked for a file that no stage has written."""
+
+
+class DamagedError(StoreError):
+    """A published file is gone, or is not the one that its manifest names."""
 
 
 class SchemaError(StoreError):

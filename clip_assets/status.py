@@ -13,7 +13,10 @@ from clip_assets.download.reasons import Reason, most_frequent
 from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
+from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
+from clip_assets.pool.published import Damage
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.manifests import State, named
 from clip_assets.terminal import shown
 
@@ -32,7 +35,8 @@ def report(pool: Pool) -> Report:
         ``root``; ``partitions``: state by asset for each key; ``subsets``: state of each;
         ``pool``: state of each asset that is made once; ``rows``: rows out by asset over all
         partitions; ``success_rate`` of downloads; ``without_image``: the most frequent reasons;
-        ``index``: the served version, its vectors, and partitions behind it; ``failures``.
+        ``index``: the served version, its vectors, and partitions behind it; ``failures``;
+        ``damaged``: published files that are gone or of another size, see ``published.damaged``.
     """
     states = {
         name: asset.states(pool, pool.keys(asset.axis)) for name, asset in pool.assets.items()
@@ -64,6 +68,7 @@ def report(pool: Pool) -> Report:
             for key, state in of_asset.items()
             if state == "failed" and (failure := pool.catalog.failure(name, key))
         },
+        "damaged": [asdict(damage) for damage in published.damaged(pool)],
     }
 
 
@@ -95,9 +100,21 @@ def as_text(told: Report) -> str:
     if len(unfinished) > SHOWN:
         lines.append(f"  ... and {len(unfinished) - SHOWN} more")
     lines += [f"failed: {name}: {message}" for name, message in told["failures"].items()]
-    if unfinished or {*once.values()} != {"done"}:
+    damage = damage_lines([Damage(**damage) for damage in told["damaged"]])
+    lines += damage
+    if not damage and (unfinished or {*once.values()} != {"done"}):
         lines.append("next: clip-assets run")
     return "\n".join(shown(line) for several in lines for line in several.split("\n"))
+
+
+def damage_lines(damaged: Sequence[Damage]) -> list[str]:
+    """Damaged files one by one, and what to type; nothing where there are none."""
+    if not damaged:
+        return []
+    lines = [f"damaged: {damage.as_text()}" for damage in damaged[:SHOWN]]
+    if len(damaged) > SHOWN:
+        lines.append(f"damaged: ... and {len(damaged) - SHOWN:,} more files")
+    return [*lines, f"next: clip-assets verify, then {REPAIR}"]
 
 
 def served_vectors(pool: Pool) -> int | None:

@@ -87,6 +87,7 @@ def test_long_pools_are_cut_as_text() -> None:
         "without_image": [],
         "index": {"served": None, "vectors": None},
         "failures": {},
+        "damaged": [],
     }
     text = status.as_text(found)
     assert "... and 5 more" in text
@@ -111,6 +112,7 @@ def test_text_of_strangers_is_escaped_and_an_index_of_nothing_says_so() -> None:
         "without_image": [reason],
         "index": {"served": "00001", "vectors": 0},
         "failures": {"raw_pairs 00000": "a\x1b[31m.csv\u202e"},
+        "damaged": [],
     }
     text = status.as_text(found)
     assert "\x1b" not in text

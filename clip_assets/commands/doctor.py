@@ -18,12 +18,13 @@ def doctor(root: str | None, settings_file: str | None, *, sweep: bool) -> None:
     """
     from clip_assets import doctor as examination
     from clip_assets import graph
+    from clip_assets.storage import leftovers
 
     pool = graph.open_pool(root, settings_file)
     findings = examination.examine(pool)
     for finding in findings:
         say(f"{'ok  ' if finding.is_good else 'BAD '} {finding.subject}: {finding.text}")
     if sweep:
-        say(f"removed {pool.store.sweep()} unpublished files of processes that died")
+        say(f"removed {leftovers.sweep(pool.store)} unpublished files of processes that died")
     if not all(finding.is_good for finding in findings):
         sys.exit(FAILED)

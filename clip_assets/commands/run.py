@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import click
@@ -46,7 +47,8 @@ def run(
     """Materialise what is not done, in this process, through Dagster.
 
     The runs, their events, metadata and checks appear in the Dagster UI like any others.
-    Exit code 1: some partitions failed, and which; the others are done.
+    Exit code 1: some partitions failed, and which; the others are done. Or published files are
+    damaged, which is for clip-assets verify to mend.
     """
     from clip_assets import graph
     from clip_assets import status as states
@@ -55,6 +57,7 @@ def run(
     from clip_assets.orchestration.instance import opened
     from clip_assets.orchestration.resources import PoolResource
     from clip_assets.orchestration.runs import PoolRun
+    from clip_assets.pool import published
 
     if not all(name.strip() for name in select.split(",")):
         raise click.BadParameter("names no asset", param_hint="--select")
@@ -70,9 +73,13 @@ def run(
     with opened() as instance:
         pool_run = PoolRun(build_defs(resource), resource, instance)
         summary = pool_run.run(select, partitions, retry_failed=retry_failed)
-    reasons = most_frequent(pool.renewed(), summary.downloaded)
+    after = pool.renewed()
+    reasons, damaged = most_frequent(after, summary.downloaded), published.damaged(after)
     if json_output:
-        told = {"without_image": [asdict(reason) for reason in reasons]}
+        told = {
+            "without_image": [asdict(reason) for reason in reasons],
+            "damaged": [asdict(damage) for damage in damaged],
+        }
         click.echo(json.dumps(asdict(summary) | told, indent=1))
     elif summary.runs:
         say(summary.as_text())
@@ -80,9 +87,15 @@ def run(
             say(reason.as_text())
         if states.served_vectors(pool) == 0:
             say(f"the index is served, {states.NO_VECTORS}")
-    elif not summary.failures:
+    elif not summary.failures and not damaged:
         say("nothing to do: everything chosen is done (see: clip-assets status)")
-    for name, message in summary.failures.items():
-        say(f"failed: {name}: {message}", err=True)
-    if summary.failures:
+    _end(summary.failures, states.damage_lines(damaged))
+
+
+def _end(failures: Mapping[str, str], damage: Sequence[str]) -> None:
+    """Tell what is wrong, and end the command with an exit code that says so."""
+    lines = [f"failed: {name}: {message}" for name, message in failures.items()]
+    for line in (*lines, *damage):
+        say(line, err=True)
+    if failures or damage:
         sys.exit(FAILED)

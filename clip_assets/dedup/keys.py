@@ -42,6 +42,9 @@ def first_owners(
         earlier: partitions that come before the first target.
         targets: partitions to look at, in order; each comes before the next ones.
 
+    Raises:
+        DamagedError: a key file is gone, or of another size than its manifest says.
+
     Yields:
         One item for each target that has such rows, in order.
     """
@@ -54,7 +57,8 @@ def first_owners(
         if not store.is_local:
             database.register_filesystem(store.fs)
         database.execute("CREATE TEMP TABLE hits (target BIGINT, row BIGINT, owner BIGINT)")
-        slices = _slices(sum(store.size(layout.pair_keys(key)) for key in targets))
+        sizes = {key: store.checked_size(layout.pair_keys(key)) for key in (*before, *targets)}
+        slices = _slices(sum(sizes[key] for key in targets))
         for number, where in enumerate(slices):
             run.progress(number, len(slices), "slices of the keys")
             database.execute(

@@ -27,16 +27,20 @@ from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import locks
-from clip_assets.storage.manifests import Failure, Manifest, Output, Report, named
+from clip_assets.storage.manifests import (
+    UNFINISHED,
+    Failure,
+    Manifest,
+    Output,
+    Report,
+    named,
+)
 from clip_assets.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
 OWN_PROCESS = Path("/proc/self")
 """What the kernel tells about this process; Linux only."""
-
-UNFINISHED = "unfinished"
-"""Code version of a manifest whose partition is being made again: it equals no stage's."""
 
 
 class StageRun:

@@ -3,9 +3,11 @@
 Each partition is counted once; a run reads the metadata of those that changed, and adds up.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 from clip_assets import layout
+from clip_assets.errors import DamagedError, MissingArtifactError
 from clip_assets.layout import Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -13,8 +15,9 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
 from clip_assets.stats import report
 from clip_assets.stats.summary import Summary, total
-from clip_assets.storage.manifests import Report
+from clip_assets.storage.manifests import Output, Report
 from clip_assets.storage.pictures import histogram
+from clip_assets.storage.store import Store
 
 _DRAWN = 20
 
@@ -53,13 +56,16 @@ METADATA_STATS = Asset(
 )
 
 
-def _counted(run: StageRun, partitions: Sequence[PartitionKey]) -> set[PartitionKey]:
-    """Partitions whose counts of the last run are still right."""
+def _counted(run: StageRun, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, Output]:
+    """The last run's files of partitions whose counts are still right."""
     # As this run began: the manifest in the store counts for nobody while it goes on.
     before = run.pool.catalog.get(run.asset.name, run.key)
     if before is None or before.code_version != run.asset.version:
-        return set()
-    return {p for p in partitions if before.inputs.get(_name(p)) == _digest(run.pool, p)}
+        return {}
+    files = {output.path: output for output in before.of_kind(layout.partition_stats)}
+    same = [p for p in partitions if before.inputs.get(_name(p)) == _digest(run.pool, p)]
+    paths = {p: layout.partition_stats(p) for p in same}
+    return {p: files[path] for p, path in paths.items() if path in files}
 
 
 def _add_up(run: StageRun) -> Report:
@@ -68,7 +74,7 @@ def _add_up(run: StageRun) -> Report:
     summaries: list[tuple[PartitionKey, Summary]] = []
     for number, key in enumerate(rows.done):
         run.progress(number, len(rows.done), "partitions")
-        summaries.append((key, _summary(run, key, is_counted=key in counted)))
+        summaries.append((key, _summary(run, key, counted.get(key))))
     pool = total(summary for _, summary in summaries)
     pictures = _pictures(pool)
     with run.publish(layout.stats()) as part:
@@ -95,19 +101,28 @@ def _add_up(run: StageRun) -> Report:
     )
 
 
-def _summary(run: StageRun, partition: PartitionKey, *, is_counted: bool) -> Summary:
+def _summary(run: StageRun, partition: PartitionKey, counted: Output | None) -> Summary:
     """A partition's counts, those of the last run where its rows did not change."""
-    path = layout.partition_stats(partition)
-    if is_counted and run.store.exists(path):
-        run.adopt(path)
-        return Summary.parsed(run.store.read_bytes(path))
+    if counted and (content := _sound(run.store, counted)):
+        run.keep(counted)
+        return Summary.parsed(content)
     from clip_assets.stats.count import summarize
 
+    path = layout.partition_stats(partition)
     with run.store.local(layout.pool_rows(partition)) as rows:
         summary = summarize(rows)
     with run.publish(path) as part:
         part.write_bytes(summary.content())
     return summary
+
+
+def _sound(store: Store, output: Output) -> bytes | None:
+    """A file of the last run, None if it is gone or damaged: counting again costs little."""
+    try:
+        content = store.read_bytes(output.path)
+    except (MissingArtifactError, DamagedError):
+        return None
+    return content if hashlib.sha256(content).hexdigest() == output.sha256 else None
 
 
 def _pictures(pool: Summary) -> dict[str, bytes]:

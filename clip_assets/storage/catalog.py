@@ -13,6 +13,7 @@ from clip_assets.errors import MissingArtifactError, SchemaError
 from clip_assets.layout import WHOLE, Artifact, Key
 from clip_assets.storage.manifests import (
     ABSENT,
+    UNFINISHED,
     Failure,
     Manifest,
     encoded,
@@ -122,6 +123,7 @@ class Catalog:
         path = layout.manifest(manifest.asset, manifest.key)
         self.store.write_bytes(path, encoded(manifest))
         self._manifests[path] = manifest
+        self._hold_readers_to(manifest)
         self.changes += 1
         self.forget_failure(manifest.asset, manifest.key)
 
@@ -150,7 +152,18 @@ class Catalog:
             return None
 
     def _parsed(self, path: str, content: bytes | None, asset: str, key: Key) -> Manifest | None:
-        return self._understood(path, content, lambda read: manifest_of(read, asset, key))
+        manifest = self._understood(path, content, lambda read: manifest_of(read, asset, key))
+        if manifest is not None:
+            self._hold_readers_to(manifest)
+        return manifest
+
+    def _hold_readers_to(self, manifest: Manifest) -> None:
+        """Let whoever opens an output compare it; files being replaced have no size yet."""
+        if manifest.code_version != UNFINISHED:
+            self.store.expected.add(manifest.outputs)
+            return
+        for output in manifest.outputs:
+            self.store.expected.forget(output.path)
 
     def _understood(
         self, path: str, content: bytes | None, parsed: Callable[[bytes], T]

@@ -15,6 +15,9 @@ from clip_assets.layout import Artifact, Key
 ABSENT = "absent"
 """Digest of an input that does not exist."""
 
+UNFINISHED = "unfinished"
+"""Code version of a manifest whose key is being made again: it equals no stage's."""
+
 State = Literal["done", "missing", "stale", "failed"]
 
 

@@ -12,7 +12,6 @@ published name.
 import errno
 import json
 import os
-import re
 import shutil
 import socket
 import tempfile
@@ -21,7 +20,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -34,6 +32,7 @@ from clip_assets.errors import (
 )
 from clip_assets.files.faults import faults, is_conflict
 from clip_assets.files.filesystem import filesystem
+from clip_assets.storage.expected import ExpectedSizes
 
 
 class Store:
@@ -41,12 +40,16 @@ class Store:
 
     Args:
         root: a path or url (``file``, ``memory``, ``gs``, ``s3``, ...).
+
+    Attributes:
+        expected: sizes of published files, which whoever reads one is held to.
     """
 
     def __init__(self, root: str) -> None:
         fs, base = filesystem(root)
         self.fs = fs
         self.base = base.rstrip("/")
+        self.expected = ExpectedSizes()
         self.is_local = isinstance(fs, LocalFileSystem)
 
     @classmethod
@@ -139,16 +142,32 @@ class Store:
         """Bytes of a published file."""
         return int(self.fs.size(self._full(path)) or 0)
 
+    def checked_size(self, path: str) -> int:
+        """Bytes of a published file that is about to be read.
+
+        Raises:
+            MissingArtifactError: no stage has written it.
+            DamagedError: it is gone, or of another size than its manifest says.
+        """
+        try:
+            size = self.size(path)
+        except (FileNotFoundError, IsADirectoryError):
+            raise self.expected.missing(path, self.uri(path)) from None
+        self.expected.check(path, size, self.uri(path))
+        return size
+
     def read_bytes(self, path: str) -> bytes:
         """A small file, whole.
 
         Raises:
             MissingArtifactError: no stage has written it.
+            DamagedError: it is gone, or of another size than its manifest says.
         """
         try:
             content: bytes = self.fs.cat_file(self._full(path))  # pyright: ignore[reportAssignmentType]
         except (FileNotFoundError, IsADirectoryError):
-            raise self._missing(path) from None
+            raise self.expected.missing(path, self.uri(path)) from None
+        self.expected.check(path, len(content), self.uri(path))
         return content
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -189,6 +208,7 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Remove a file or a folder, if it is there."""
+        self.expected.forget(path)
         if self.fs.exists(self._full(path)):
             self.fs.rm(self._full(path), recursive=True)
 
@@ -198,9 +218,9 @@ class Store:
 
         Raises:
             MissingArtifactError: no stage has written it.
+            DamagedError: it is gone, or of another size than its manifest says.
         """
-        if not self.exists(path):
-            raise self._missing(path)
+        self.checked_size(path)
         if self.is_local:
             yield Path(self._full(path))
             return
@@ -219,6 +239,7 @@ class Store:
         try:
             with self._part(path) as part:
                 yield part
+                self.expected.forget(path)
                 if self.is_local:
                     self._rename(part, Path(self._full(path)))
                 else:
@@ -230,7 +251,7 @@ class Store:
 
     @contextmanager
     def _part(self, path: str) -> Generator[Path]:
-        """An unpublished file's place; its name says who writes it, see ``sweep``."""
+        """An unpublished file's place; its name says who writes it, see ``leftovers``."""
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{Path(path).name}"
         folder = Path(self._full(layout.TEMPORARY)) if self.is_local else Path(tempfile.mkdtemp())
         part = folder / name
@@ -264,26 +285,8 @@ class Store:
         else:
             self.fs.put_file(str(part), self._full(path))
 
-    def sweep(self) -> int:
-        """Remove what dead processes of this machine left unpublished; returns the count."""
-        if not self.is_local:
-            return 0
-        own = re.compile(re.escape(socket.gethostname()) + r"-(\d+)-[0-9a-f]{8}-")
-        swept = 0
-        for part in Path(self._full(layout.TEMPORARY)).glob("*"):
-            writer = own.match(part.name)
-            if writer and not psutil.pid_exists(int(writer[1])):
-                part.unlink(missing_ok=True)
-                swept += 1
-        return swept
-
     def _full(self, path: str) -> str:
         return f"{self.base}/{path}" if path else self.base
-
-    def _missing(self, path: str) -> MissingArtifactError:
-        producer = layout.made_by(path)
-        advice = f"Materialize {producer} first." if producer else "Check the store's root."
-        return MissingArtifactError(self.uri(path), "no file", "a published file", advice)
 
     def _full_disk(self, path: str) -> StorageFullError:
         free = shutil.disk_usage(self.base).free if self.is_local else 0

@@ -13,6 +13,7 @@ from clip_assets import layout
 from clip_assets.partitions.ledger import add_sources, plans
 from clip_assets.settings import SourceSettings
 from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.leftovers import sweep
 from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
@@ -79,5 +80,5 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
         ]
         assert found[0] == found[1]
     assert killed.list("work") == []
-    killed.sweep()
+    sweep(killed)
     assert killed.list(".tmp") == []

@@ -21,8 +21,8 @@ from clip_assets.download.pipeline import OPEN_SHARDS, download
 from clip_assets.download.retry import retry_failed
 from clip_assets.download.shard import Shard
 from clip_assets.layout import partition_key
-from clip_assets.pool.stages import UNFINISHED
 from clip_assets.settings import DownloadSettings
+from clip_assets.storage.manifests import UNFINISHED
 from clip_assets.storage.store import Store
 from clip_assets_tests.download.pairs import P, encode, made_up, samples, started, unique_pairs
 from clip_assets_tests.download.web import Handler, Web

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError, NotReadyError, SchemaError
+from clip_assets.errors import DamagedError, MissingArtifactError, NotReadyError, SchemaError
 from clip_assets.index import versions
 from clip_assets.index.faiss_index import faiss_index_inputs
 from clip_assets.layout import WHOLE
@@ -181,6 +181,7 @@ def test_a_segment_trained_otherwise_is_refused_whatever_its_manifest_says(
     path = layout.segment("text", layout.partition_key(1))
     with made.store.publish(path) as part:
         faiss.write_index(other, str(part))
+    made.record_sizes(layout.INDEX_SEGMENTS, layout.partition_key(1))
     with pytest.raises(SchemaError, match=r"00001.index.*IVFFlat of 3 lists.*IVFFlat of 5 lists"):
         made.merge()
     assert versions.merged(made.store) == []
@@ -199,6 +200,9 @@ def test_a_truncated_segment_is_refused_and_nothing_is_served(
     path = layout.segment("image", key)
     content = made.store.read_bytes(path)
     made.store.write_bytes(path, content[: len(content) // 2])
+    with pytest.raises(DamagedError, match=r"00001.index: found .* bytes, expected .*--repair"):
+        made.merge()
+    made.record_sizes(layout.INDEX_SEGMENTS, key)
     with pytest.raises(SchemaError, match="no readable index"):
         made.merge()
     assert versions.current(made.store) == before

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout, schemas
-from clip_assets.errors import AlignmentError, MissingArtifactError
+from clip_assets.errors import AlignmentError, DamagedError, MissingArtifactError
 from clip_assets.index import versions
 from clip_assets.storage import tables
 from clip_assets_tests.index.conftest import RandomVectors
@@ -105,6 +105,9 @@ def test_rows_that_are_too_few_are_refused(made: RandomVectors) -> None:
     made.merge()
     with made.store.publish(layout.embedding_rows(key)) as part:
         tables.write(part, described(key, made.rows(key, 9)), schemas.EMBEDDING_ROWS)
+    with pytest.raises(DamagedError, match=r"metadata_00000.parquet: found .* bytes, expected"):
+        made.map()
+    made.record_sizes(layout.EMBEDDINGS, key)
     with pytest.raises(AlignmentError, match="9 rows, expected 10"):
         made.map()
     assert versions.current(made.store) is None

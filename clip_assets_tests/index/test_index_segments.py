@@ -74,6 +74,7 @@ def test_rows_and_vectors_must_be_as_many(made: RandomVectors) -> None:
     key = made.embed(0, 5)
     made.recipe()
     overwrite(made, layout.text_emb(key), made.vectors(key, "text")[:4])
+    made.record_sizes(layout.EMBEDDINGS, key)
     with pytest.raises(AlignmentError, match="4 vectors, expected 5"):
         index_segments(made.pool, key)
 

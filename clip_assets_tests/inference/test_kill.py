@@ -11,6 +11,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.settings import InferenceSettings
+from clip_assets.storage.leftovers import sweep
 from clip_assets.storage.store import Store
 from clip_assets_tests.inference.shards import P, Pair, image_shards, made_up
 
@@ -102,5 +103,5 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
     for path in OUTPUTS:
         assert sha256(killed, path) == sha256(calm, path)
     assert killed.list("work") == []
-    killed.sweep()
+    sweep(killed)
     assert killed.list(layout.TEMPORARY) == []

@@ -17,7 +17,7 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Settings
 from clip_assets.storage import locks
-from clip_assets.storage.manifests import Report
+from clip_assets.storage.manifests import UNFINISHED, Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.pool.conftest import NewPool, asset
 
@@ -62,7 +62,7 @@ def test_a_rerun_starts_from_what_another_process_made_meanwhile(
 
     def keep_all(run: StageRun) -> Report:
         before = run.pool.renewed().catalog.require(run.asset.name, run.key)
-        assert before == replace(newer, code_version=stages.UNFINISHED)
+        assert before == replace(newer, code_version=UNFINISHED)
         for output in before.outputs:
             run.keep(output)
         return Report(1, 1)

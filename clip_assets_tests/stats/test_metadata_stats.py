@@ -1,7 +1,9 @@
 """The numbers of a pool, per partition and in total."""
 
+import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from clip_assets.layout import WHOLE
 from clip_assets.stats import report
 from clip_assets.stats.metadata_stats import metadata_stats_inputs
 from clip_assets.stats.summary import KEPT_VALUES, OTHER_VALUES, Summary, frequent, total
+from clip_assets.storage.manifests import Output
 from clip_assets_tests.stats.conftest import Described
 
 
@@ -75,11 +78,30 @@ def test_only_new_partitions_are_counted(made: Described) -> None:
     made.stats()
     # What was counted is taken from its summary, which is changed here to tell the difference.
     path = layout.partition_stats(made.keys[0])
-    changed = json.loads(made.store.read_bytes(path)) | {"rows": 1000}
-    made.store.write_bytes(path, json.dumps(changed).encode())
+    changed = json.dumps(json.loads(made.store.read_bytes(path)) | {"rows": 1000}).encode()
+    made.store.write_bytes(path, changed)
+    manifest = made.pool.catalog.require(layout.METADATA_STATS)
+    of_file = Output(path, len(changed), hashlib.sha256(changed).hexdigest())
+    others = [output for output in manifest.outputs if output.path != path]
+    made.pool.catalog.put(replace(manifest, outputs=[of_file, *others]))
     made.describe(1, SECOND)
     made.stats()
     assert made.summary().rows == 1002
+
+
+@pytest.mark.parametrize("content", [b"{}", None])
+def test_damaged_counts_are_counted_again(made: Described, content: bytes | None) -> None:
+    made.describe(0, FIRST)
+    made.stats()
+    path = layout.partition_stats(made.keys[0])
+    before = made.store.read_bytes(path)
+    made.store.delete(path)
+    if content is not None:
+        made.store.write_bytes(path, content + before[len(content) :])
+    made.describe(1, SECOND)
+    made.stats()
+    assert made.store.read_bytes(path) == before
+    assert made.summary().rows == 5
 
 
 def test_a_partition_that_changed_is_counted_again(made: Described) -> None:
