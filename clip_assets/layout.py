@@ -140,6 +140,11 @@ def made_by(path: str) -> str:
     return next((kind.made_by for kind in ARTIFACTS if kind.holds(path)), "")
 
 
+def is_table(path: str) -> bool:
+    """Whether a file has columns."""
+    return any(kind.schema is not None and kind.holds(path) for kind in ARTIFACTS)
+
+
 # --- the store itself -------------------------------------------------------------------
 
 STORE = "store.json"

@@ -71,7 +71,7 @@ class Indexed(MadeUp):
             layout.embedding_rows(key): partial(tables.write, table=described(key, rows)),
         }
         inputs = {"content": content, "model": model.digest()}
-        self.make(layout.EMBEDDINGS, key, len(rows), files, inputs=inputs)
+        self.make(layout.EMBEDDINGS, key, len(rows), files if rows else {}, inputs=inputs)
         return key
 
     def vectors(self, key: Key, side: str = "image") -> Halves:

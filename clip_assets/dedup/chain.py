@@ -18,6 +18,9 @@ from clip_assets.storage.manifests import ABSENT
 START = hashlib.sha256(b"").hexdigest()
 """What the first partition of a pool comes after."""
 
+NONE = "no keys"
+"""Digest of the keys of a partition without pairs."""
+
 _Links = list[tuple[PartitionKey, str, str]]
 
 _known: WeakKeyDictionary[Catalog, tuple[_Links, int]] = WeakKeyDictionary()
@@ -29,7 +32,13 @@ def keys_digest(pool: Pool, partition: PartitionKey) -> str:
     if manifest is None:
         return ABSENT
     path = layout.pair_keys(partition)  # compared as text: a chain asks for it very often
-    return next((output.sha256 for output in manifest.outputs if output.path == path), ABSENT)
+    none = ABSENT if manifest.report.rows_out else NONE
+    return next((output.sha256 for output in manifest.outputs if output.path == path), none)
+
+
+def has_keys(pool: Pool, partition: PartitionKey) -> bool:
+    """Whether there is a file of a partition's keys."""
+    return keys_digest(pool, partition) not in (ABSENT, NONE)
 
 
 def link(before: str, digest: str) -> str:

@@ -50,7 +50,7 @@ def first_owners(
     """
     # The keys of the last target are nobody's earlier ones.
     before = [*earlier, *targets[:-1]]
-    if not before:
+    if not before or not targets:
         return
     store = run.store
     with sql.connection(MEMORY_BYTES) as database:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.dedup.chain import chain, inputs, keys_digest, link
+from clip_assets.dedup.chain import chain, has_keys, inputs, keys_digest, link
 from clip_assets.dedup.keys import first_owners
 from clip_assets.errors import BusyError, MissingArtifactError
 from clip_assets.layout import PartitionKey
@@ -91,10 +91,11 @@ def _companions(run: StageRun) -> dict[PartitionKey, str]:
 def _compare(run: StageRun, companions: Mapping[PartitionKey, str]) -> tuple[Rows, Rows]:
     """Compare a partition, and leave in the store what is found for its companions."""
     pool, partition = run.pool, run.partition
-    used = [key for key in pool.earlier(partition) if keys_digest(pool, key) != ABSENT]
+    used = [key for key in pool.earlier(partition) if has_keys(pool, key)]
+    targets = [key for key in (partition, *companions) if has_keys(pool, key)]
     own = nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     left = dict(companions)
-    for target, rows, owners in first_owners(run, used, [partition, *companions]):
+    for target, rows, owners in first_owners(run, used, targets):
         if target == partition:
             own = (rows, owners)
         else:

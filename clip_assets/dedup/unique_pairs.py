@@ -80,10 +80,11 @@ def _missing(pool: Pool, earlier: Sequence[PartitionKey]) -> list[PartitionKey]:
 
 def _deduplicate(run: StageRun, missing: Sequence[PartitionKey]) -> Report:
     store, earlier = run.store, run.pool.earlier(run.partition)
+    made = run.pool.catalog.require(layout.RAW_PAIRS, run.partition)
     known, owners = owned_rows(run)
     with (
-        store.local(layout.raw(run.partition)) as raw,
-        store.local(layout.pair_keys(run.partition)) as keys,
+        tables.local(store, made, layout.raw) as raw,
+        tables.local(store, made, layout.pair_keys) as keys,
         pq.ParquetFile(raw) as source,
     ):
         rows = int(source.metadata.num_rows)

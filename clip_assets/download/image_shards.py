@@ -29,6 +29,7 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import DownloadSettings
+from clip_assets.storage import tables
 from clip_assets.storage.manifests import Output, Report
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
     settings = run.pool.settings.download
     plan = _plan(run)
     start = time.monotonic()
-    with run.store.local(layout.unique(run.partition)) as file:
+    made = run.pool.catalog.require(layout.UNIQUE_PAIRS, run.partition)
+    with tables.local(run.store, made, layout.unique) as file:
         pairs = int(pq.read_metadata(file).num_rows)
         size = settings.samples_per_shard
         numbers = range(math.ceil(pairs / size))

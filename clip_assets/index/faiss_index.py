@@ -162,17 +162,18 @@ def _merge(run: StageRun, version: Version, side: str) -> "Recall":
     with run.store.local(layout.recipe(side)) as file:
         index = ann.read(file, run.store.uri(layout.recipe(side)))
     samples = verify.Samples(side)
-    for number, (slot, partition) in enumerate(version.used):
+    used = [(slot, partition) for slot, partition in version.used if slot.count]
+    for number, (slot, partition) in enumerate(used):
         path = layout.segment(side, partition)
         with run.store.local(path) as file:
             segment = ann.read(file, run.store.uri(path))
         samples.take(segment, slot)
         ann.merge(index, segment, slot.start, run.store.uri(path))
-        run.progress(number + 1, len(version.used), f"{side} segments")
-    verify.check_ids(index, [slot for slot, _ in version.used], side)
+        run.progress(number + 1, len(used), f"{side} segments")
+    verify.check_ids(index, [slot for slot, _ in used], side)
     samples.check(index)
-    vectors = embedded(run.pool, [partition for _, partition in version.used])
-    recall = Meter(run.store, vectors, [slot for slot, _ in version.used], side).tune(index)
+    vectors = embedded(run.pool, [partition for _, partition in used])
+    recall = Meter(run.store, vectors, [slot for slot, _ in used], side).tune(index)
     with run.publish(layout.index(version.name, side)) as part:
         ann.write(index, part)
     return recall

@@ -63,6 +63,8 @@ def _make(run: StageRun) -> Report:
         _check_unchanged(run.pool, content)
     same = _unchanged(run.store, version)
     for number, slot in enumerate(version.slots):
+        if not slot.count:
+            continue  # a partition without samples left no rows
         if number in same:
             _take_over(run, version, number)
         else:

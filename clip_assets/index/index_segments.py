@@ -63,7 +63,10 @@ def _work(run: StageRun) -> Report:
     run.pool.catalog.require(layout.INDEX_RECIPE)
     wanted = index_recipe.read(run.store)
     _check_model(run.store, embeddings, wanted)
-    return _encode(run, wanted)
+    # Without samples there are no vectors, and no segment of them.
+    rows = _encode(run, wanted) if embeddings.report.rows_out else 0
+    figures = {"key": wanted.key, "dim": wanted.dim, "bytes_per_vector": wanted.bytes_per_vector}
+    return Report(rows, rows, figures=figures)
 
 
 def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
@@ -77,7 +80,7 @@ def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
         )
 
 
-def _encode(run: StageRun, wanted: Recipe) -> Report:
+def _encode(run: StageRun, wanted: Recipe) -> int:
     from clip_assets.index import ann
 
     rows = tables.count(run.store, layout.embedding_rows(run.partition))
@@ -90,8 +93,7 @@ def _encode(run: StageRun, wanted: Recipe) -> Report:
             segment = ann.encode(empty, _chunks(array, run.store.uri(name)))
         with run.publish(layout.segment(side, run.partition)) as part:
             ann.write(segment, part)
-    figures = {"key": wanted.key, "dim": wanted.dim, "bytes_per_vector": wanted.bytes_per_vector}
-    return Report(rows, rows, figures=figures)
+    return rows
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:

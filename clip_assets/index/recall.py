@@ -137,6 +137,8 @@ class Meter:
 
     def _chunks(self) -> Iterator[npt.NDArray[np.float16]]:
         for manifest in self._embedded.done:
+            if not manifest.report.rows_out:
+                continue
             name = vectors_in.path(self._side, manifest.key)
             with vectors.opened(self._store, name) as array:
                 for start in range(0, len(array), CHUNK_ROWS):

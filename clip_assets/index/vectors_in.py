@@ -85,8 +85,13 @@ def only_model(store: Store, vectors: Embedded) -> Manifest:
 
 
 def dim(store: Store, embedded: Embedded) -> int:
-    """Length of the first partition's vectors."""
-    with vectors.opened(store, path("image", embedded.done[0].key)) as array:
+    """Length of the vectors."""
+    first = next((made for made in embedded.done if made.report.rows_out), None)
+    if first is None:
+        # The model was claimed with the first finished partition, samples or not.
+        model = read_identity(store)
+        return model.dim if model else 0
+    with vectors.opened(store, path("image", first.key)) as array:
         return int(array.shape[1])
 
 
@@ -112,6 +117,8 @@ def rows_at(
     start = 0
     for manifest in embedded.done:
         rows = manifest.report.rows_out
+        if not rows:
+            continue
         first, last = np.searchsorted(places, (start, start + rows))
         name = path(side, manifest.key)
         with vectors.opened(store, name) as array:

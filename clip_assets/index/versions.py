@@ -202,8 +202,8 @@ def _merged(files: Sequence[str] | set[str]) -> list[str]:
 
 
 def _files(version: Version) -> list[str]:
-    """Every file of a complete version."""
-    numbers = range(len(version.slots))
+    """Every file of a complete version; a range without ids has none."""
+    numbers = [number for number, slot in enumerate(version.slots) if slot.count]
     return [
         *(layout.index(version.name, side) for side in layout.SIDES),
         *(layout.index_rows(version.name, number) for number in numbers),

@@ -40,8 +40,8 @@ def embeddings(pool: Pool, partition: Key) -> Outcome:
     """Embed every usable sample of a partition's shards.
 
     Writes ``layout.img_emb``, ``layout.text_emb`` and ``layout.embedding_rows``, row-aligned in
-    the order of shards and of their members. A finished partition loads no model. Memory: the
-    model, and what ``pipeline.embedded`` holds of one tar.
+    the order of shards and of their members; none of them where no sample is usable. A finished
+    partition loads no model. Memory: the model, and what ``pipeline.embedded`` holds of one tar.
 
     Raises:
         MissingArtifactError: the partition's shards are not done.
@@ -173,8 +173,9 @@ def _assemble(
         summary.check()
         claim_model(run.store, encoder.identity)
     shape = (summary.rows, encoder.dim)
-    _join(run, layout.img_emb(run.partition), "image", sources, shape)
-    _join(run, layout.text_emb(run.partition), "text", sources, shape)
+    if summary.rows:
+        _join(run, layout.img_emb(run.partition), "image", sources, shape)
+        _join(run, layout.text_emb(run.partition), "text", sources, shape)
     picture = run.publish_picture("similarity.png", summary.picture())
     return Report(
         rows_in=summary.rows + summary.dropped.total(),

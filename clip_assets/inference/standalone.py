@@ -162,10 +162,11 @@ def _write(
     # What an earlier run wanted besides may count other samples; without stats nothing counts.
     store.delete(stats_path(name))
     _delete(store, name)
-    for side in wanted.sides:
+    # A set without samples is its stats alone: readers of a folder fail at files without rows.
+    for side in wanted.sides if embedded.samples else ():
         with store.publish(vectors_path(side, name)) as file:
             vectors.write(file, [by_side[side]], *by_side[side].shape)
-    if wanted.metadata:
+    if wanted.metadata and embedded.samples:
         both = len(embedded.image) == len(embedded.text)
         similarity = cosines(embedded.image, embedded.text).tolist() if both else []
         rows = [_row(sample) for sample in embedded.samples]

@@ -86,13 +86,13 @@ def _own_score_column(pool: Pool) -> str:
 
 
 def _work(run: StageRun) -> Report:
-    for upstream in run.asset.deps:
-        run.pool.catalog.require(upstream, run.partition)
-    shards = run.pool.catalog.require(layout.IMAGE_SHARDS, run.partition)
-    return _join(run, shards, _own_score_column(run.pool))
+    pairs, shards, rows = (run.pool.catalog.require(name, run.partition) for name in run.asset.deps)
+    return _join(run, pairs, shards, rows, _own_score_column(run.pool))
 
 
-def _join(run: StageRun, shards: Manifest, column: str) -> Report:
+def _join(
+    run: StageRun, unique: Manifest, shards: Manifest, embedded: Manifest, column: str
+) -> Report:
     from clip_assets.storage import sql
 
     with ExitStack() as stack:
@@ -101,8 +101,8 @@ def _join(run: StageRun, shards: Manifest, column: str) -> Report:
             stack.enter_context(run.store.local(output.path))
             for output in shards.of_kind(layout.shard_rows)
         ]
-        pairs = stack.enter_context(run.store.local(layout.unique(run.partition)))
-        rows = stack.enter_context(run.store.local(layout.embedding_rows(run.partition)))
+        pairs = stack.enter_context(tables.local(run.store, unique, layout.unique))
+        rows = stack.enter_context(tables.local(run.store, embedded, layout.embedding_rows))
         _declare(database, pairs, local, rows)
         repeated = _check_alignment(database, run)
         _publish(run, _batches(database, run.partition, column))

@@ -78,8 +78,10 @@ def embeddings(pool: Pool, side: str = "image") -> Iterator[tuple[Key, Vectors]]
     kind = layout.img_emb if side == "image" else layout.text_emb
     pool.catalog.preload(layout.EMBEDDINGS, pool.partitions)
     for partition in pool.partitions:
-        if pool.catalog.get(layout.EMBEDDINGS, partition) is not None:
-            with vectors.opened(pool.store, kind(partition)) as array:
+        made = pool.catalog.get(layout.EMBEDDINGS, partition)
+        # A partition without samples left no vectors.
+        for output in made.of_kind(kind) if made else []:
+            with vectors.opened(pool.store, output.path) as array:
                 yield partition, array
 
 

@@ -26,7 +26,7 @@ from clip_assets.errors import (
 from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
-from clip_assets.storage import locks
+from clip_assets.storage import locks, tables
 from clip_assets.storage.manifests import (
     UNFINISHED,
     Failure,
@@ -71,9 +71,16 @@ class StageRun:
 
     @contextmanager
     def publish(self, path: str) -> Generator[Path]:
-        """Publish an output of this run, see ``Store.publish``."""
+        """Publish an output of this run, see ``Store.publish``.
+
+        A table without rows is none: many readers of a folder fail at one. That there are no rows
+        is told by the manifest.
+        """
         with self.store.publish(path) as part:
             yield part
+            if layout.is_table(path) and not tables.has_rows(part):
+                part.unlink()
+                return
             output = _output(part, path)
         self._outputs[path] = output
 

@@ -61,7 +61,7 @@ class Rows:
 
         Goes through the uids of the whole version.
         """
-        for slot in range(len(self._starts)):
+        for slot in (number for number, slot in enumerate(self._version.slots) if slot.count):
             file, starts = self._opened(slot)
             for group, start in enumerate(starts[:-1]):
                 uids = file.read_row_group(group, columns=["uid"])["uid"]

@@ -15,6 +15,7 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
 from clip_assets.stats import report
 from clip_assets.stats.summary import Summary, total
+from clip_assets.storage import tables
 from clip_assets.storage.manifests import Output, Report
 from clip_assets.storage.pictures import histogram
 from clip_assets.storage.store import Store
@@ -109,7 +110,8 @@ def _summary(run: StageRun, partition: PartitionKey, counted: Output | None) -> 
     from clip_assets.stats.count import summarize
 
     path = layout.partition_stats(partition)
-    with run.store.local(layout.pool_rows(partition)) as rows:
+    made = run.pool.catalog.require(layout.POOL_METADATA, partition)
+    with tables.local(run.store, made, layout.pool_rows) as rows:
         summary = summarize(rows)
     with run.publish(path) as part:
         part.write_bytes(summary.content())

@@ -233,6 +233,8 @@ class Store:
     def publish(self, path: str) -> Generator[Path]:
         """A local path to write to; the file appears as ``path`` when the block ends well.
 
+        A block that leaves no file there publishes none, and removes what was published before.
+
         Raises:
             StorageFullError: the disk filled up; ``path`` is as it was before.
         """
@@ -240,7 +242,9 @@ class Store:
             with self._part(path) as part:
                 yield part
                 self.expected.forget(path)
-                if self.is_local:
+                if not part.exists():
+                    self.delete(path)
+                elif self.is_local:
                     self._rename(part, Path(self._full(path)))
                 else:
                     self._upload(part, path)

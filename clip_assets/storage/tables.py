@@ -4,7 +4,9 @@ Reads name the file and the difference when a schema does not match. Writing goe
 ``Store.publish``; this module only turns tables into a file and back.
 """
 
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SchemaError
+from clip_assets.layout import Artifact, Key
+from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
 COMPRESSION: Literal["zstd"] = "zstd"
@@ -156,6 +160,34 @@ def read(store: Store, path: str, schema: pa.Schema, columns: list[str] | None =
     for field in absent:
         table = table.append_column(field, pa.nulls(len(table), field.type))
     return conform(table, wanted, store.uri(path))
+
+
+def has_rows(file: Path) -> bool:
+    """Whether a local table has any row."""
+    return pq.read_metadata(file).num_rows > 0
+
+
+@contextmanager
+def local(store: Store, made: Manifest, kind: Artifact[[Key]]) -> Generator[Path]:
+    """A table of a finished key as a local path; one without rows where it left none.
+
+    Args:
+        store: the pool's files.
+        made: the manifest of what made it.
+        kind: which table.
+
+    Raises:
+        MissingArtifactError: there should be one.
+    """
+    path = kind(made.key)
+    if any(output.path == path for output in made.outputs):
+        with store.local(path) as file:
+            yield file
+        return
+    assert kind.schema is not None
+    with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
+        write(file := Path(folder, Path(path).name), kind.schema.empty_table())
+        yield file
 
 
 def count(store: Store, path: str) -> int:

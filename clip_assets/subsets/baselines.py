@@ -142,8 +142,11 @@ def _tables(run: StageRun, partitions: Sequence[PartitionKey]) -> Iterator[pa.Ta
     from clip_assets.storage import tables
 
     for number, partition in enumerate(partitions):
-        path = layout.pool_rows(partition)
-        yield tables.read(run.store, path, schemas.POOL_ROWS, COLUMNS)
+        # A partition without rows has no table.
+        for output in run.pool.catalog.require(layout.POOL_METADATA, partition).of_kind(
+            layout.pool_rows
+        ):
+            yield tables.read(run.store, output.path, schemas.POOL_ROWS, COLUMNS)
         run.progress(number + 1, len(partitions), "partitions")
 
 

@@ -12,6 +12,7 @@ from clip_assets import layout
 from clip_assets.layout import Key
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
+from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 
@@ -42,7 +43,8 @@ class MadePairs(MadeUp):
 
     def unique_rows(self, partition: Key) -> list[Pair]:
         """What ``unique_pairs`` kept of a partition."""
-        with self.store.local(layout.unique(partition)) as file:
+        made = self.pool.catalog.require(layout.UNIQUE_PAIRS, partition)
+        with tables.local(self.store, made, layout.unique) as file:
             table = pq.read_table(file, columns=["url", "caption"])
         return [(row["url"], row["caption"] or "") for row in table.to_pylist()]
 

@@ -13,6 +13,7 @@ import pytest
 from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError, DamagedError, MissingArtifactError
 from clip_assets.index import versions
+from clip_assets.retrieval.search import Searcher
 from clip_assets.storage import tables
 from clip_assets_tests.index.conftest import RandomVectors
 from clip_assets_tests.vectors import described
@@ -168,7 +169,8 @@ def test_fondant_and_autofaiss_find_the_url_of_a_neighbour(made: RandomVectors) 
 def test_embedding_reader_reads_the_folder_in_the_order_of_ids(made: RandomVectors) -> None:
     from embedding_reader import EmbeddingReader
 
-    keys = [made.embed(number, 7) for number in range(3)]
+    keys = [made.embed(number, rows) for number, rows in enumerate((0, 7, 7, 0, 7))]
+    keys = [keys[number] for number in (1, 2, 4)]
     version = made.index()
     reader = EmbeddingReader(
         embeddings_folder=f"{made.store.base}/{layout.EMBEDDINGS}/img_emb",
@@ -181,6 +183,22 @@ def test_embedding_reader_reads_the_folder_in_the_order_of_ids(made: RandomVecto
     assert np.array_equal(np.concatenate([rows for rows, _ in read]), stored)
     uids = [uid for _, meta in read for uid in meta["uid"]]
     assert uids == [row["uid"] for row in rows_of(made, version)]
+
+
+def test_a_partition_without_samples_has_no_files_in_a_version(made: RandomVectors) -> None:
+    """Clip-retrieval's server and others fail at a table without rows."""
+    for number, rows in enumerate((0, 3, 0, 2, 0)):
+        made.embed(number, rows)
+    version = made.index()
+    folder = layout.version_folder(version)
+    names = [path.rpartition("_")[2] for path in made.store.list(f"{folder}/metadata")]
+    assert names == ["00001.parquet", "00003.parquet"]
+    with Searcher.open(made.pool) as searcher:
+        for key, rows in (("00001", 3), ("00003", 2)):
+            for row in range(rows):
+                [hit, *_] = searcher.search(made.vectors(layout.partition_key(int(key)))[row])
+                assert hit.caption == f"{key}-{row}"
+    assert versions.versions(made.store) == [version]
 
 
 def test_ranges_that_stay_are_taken_over_and_hold_the_same(made: RandomVectors) -> None:

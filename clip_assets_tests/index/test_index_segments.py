@@ -40,11 +40,12 @@ def test_row_i_is_id_i_on_both_sides(made_anywhere: RandomVectors, flat_limit: i
         assert nearest[:, 0].tolist() == list(range(90))
 
 
-def test_a_partition_without_rows_is_an_empty_segment(made: RandomVectors) -> None:
+def test_a_partition_without_rows_has_no_segment(made: RandomVectors) -> None:
     made.embed(0, 5)
     key = made.embed(1, 0)
     made.recipe()
-    assert index_segments(made.pool, key).manifest.report.rows_out == 0
+    manifest = index_segments(made.pool, key).manifest
+    assert (manifest.report.rows_out, manifest.outputs) == (0, [])
 
 
 def test_the_recipe_must_be_there(made: RandomVectors) -> None:

@@ -32,6 +32,8 @@ class Read:
 
     @property
     def table(self) -> pa.Table:
+        if not self.report.rows_out:
+            return schemas.PAIRS.empty_table()
         with self.store.local(layout.raw(self.partition)) as file:
             return pq.read_table(file)
 
@@ -53,6 +55,8 @@ class Read:
     def rejects(self) -> list[tuple[int | None, str, str]]:
         """(line, reason, text) of every rejected row, in order."""
         path = layout.rejects(self.partition)
+        if not self.report.dropped:
+            return []
         table = tables.read(self.store, path, schemas.REJECTS)
         return [(row["line"], row["reason"], row["text"]) for row in table.to_pylist()]
 

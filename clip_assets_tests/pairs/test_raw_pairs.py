@@ -124,10 +124,13 @@ def test_rejected_rows_of_a_parquet_file_have_no_line(ingest: Ingest) -> None:
     assert found.rejects == [(None, "no url", " b"), (None, "no url", " c")]
 
 
+FOLDERS = ("raw", "pair_keys", "rejects")
+
+
 def test_an_empty_csv_is_a_partition_without_rows(ingest: Ingest) -> None:
     found = ingest({"a.csv": ""})
-    assert (found.rows, found.report.rows_in, found.report.dropped) == ([], 0, {})
-    assert found.keys.num_rows == 0
+    assert (found.report.rows_in, found.report.dropped) == (0, {})
+    assert not [path for folder in FOLDERS for path in found.store.list(folder)]
 
 
 @pytest.mark.parametrize(

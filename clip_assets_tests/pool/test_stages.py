@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import BusyError, CheckFailedError, SourceMissingError
 from clip_assets.pool import stages
 from clip_assets.pool.asset import Asset
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Settings
-from clip_assets.storage import locks
+from clip_assets.storage import locks, tables
 from clip_assets.storage.manifests import UNFINISHED, Report
 from clip_assets.storage.store import Store
 from clip_assets_tests.pool.conftest import NewPool, asset
@@ -172,14 +174,44 @@ def test_killed_stage_is_not_done_and_runs_again(local_store: Store) -> None:
 
 
 def test_digest_follows_contents_not_times(pool: Pool) -> None:
-    raw, keys = layout.raw(KEY), layout.pair_keys(KEY)
-    first = materialize(pool, asset(plan="1"), KEY, writing(raw, keys))
-    again = materialize(pool, asset(plan="2"), KEY, writing(keys, raw))
+    tar, stats = layout.shard_tar(KEY, 0), layout.shard_stats(KEY, 0)
+    first = materialize(pool, asset(plan="1"), KEY, writing(tar, stats))
+    again = materialize(pool, asset(plan="2"), KEY, writing(stats, tar))
     assert first.manifest.digest() == again.manifest.digest()
-    assert first.manifest.digest(layout.pair_keys) != first.manifest.digest()
-    of_keys = pool.catalog.digest(layout.RAW_PAIRS, KEY, layout.pair_keys)
-    assert of_keys == first.manifest.digest(layout.pair_keys)
+    assert first.manifest.digest(layout.shard_stats) != first.manifest.digest()
+    of_stats = pool.catalog.digest(layout.RAW_PAIRS, KEY, layout.shard_stats)
+    assert of_stats == first.manifest.digest(layout.shard_stats)
     assert pool.catalog.digest(layout.UNIQUE_PAIRS, KEY) == "absent"
+
+
+def test_a_table_without_rows_leaves_none(pool: Pool) -> None:
+    """Many readers of a folder fail at a table without rows."""
+
+    def work(count: int) -> Callable[[StageRun], Report]:
+        rows = (
+            schemas.PAIR_KEYS.empty_table()
+            if not count
+            else pa.table({"hi": [1], "lo": [2], "row": [0]}, schema=schemas.PAIR_KEYS)
+        )
+
+        def write(run: StageRun) -> Report:
+            with run.publish(layout.pair_keys(KEY)) as part:
+                tables.write(part, rows)
+            return Report(count, count)
+
+        return write
+
+    path = layout.pair_keys(KEY)
+    for count in (0, 1, 0):
+        made = materialize(pool, asset(plan=str(count)), KEY, work(count)).manifest
+        assert [output.path for output in made.outputs] == [path] * count
+        assert pool.store.exists(path) == bool(count)
+        with tables.local(pool.store, made, layout.pair_keys) as file:
+            assert pq.read_table(file).num_rows == count
+            assert pq.read_schema(file) == schemas.PAIR_KEYS
+    pool.store.write_bytes(path, b"a file that no manifest names")
+    with tables.local(pool.store, made, layout.pair_keys) as file:
+        assert pq.read_table(file).num_rows == 0
 
 
 def test_interrupted_rerun_does_not_pass_for_the_old_one(pool: Pool, new_pool: NewPool) -> None:
