@@ -104,12 +104,28 @@ SHARD_ROWS = pa.schema(
         pa.field("hash_matches", pa.bool_()),
         pa.field("perceptual_hash", pa.string()),
         pa.field("is_placeholder", pa.bool_(), nullable=False),
+        # What was said when it was fetched, each column named after where.
+        pa.field("robots", pa.string()),
+        pa.field("robots_content_usage", pa.string()),
+        pa.field("tdmrep_json", pa.string()),
+        pa.field("x_robots_tag", pa.string()),
+        pa.field("content_usage", pa.string()),
+        pa.field("tdm_reservation", pa.string()),
+        pa.field("data_mining", pa.string()),
+        pa.field("c2pa_training", pa.string()),
+        pa.field("site_asked_at", pa.timestamp("ms", tz="UTC")),
+        pa.field("opt_outs", pa.list_(pa.string())),
     ]
 )
 """One row for every pair of a shard, failed ones too; ``sha256`` is of the original bytes, and
 ``is_placeholder`` says that many urls of the partition gave these same bytes. With another
 ``compute_hash`` its column stands in the place of ``sha256``, which moves to ours; so does
-``exif`` when it is not extracted."""
+``exif`` when it is not extracted.
+
+What was said of the image's use is null where nothing was said or nobody asked. ``robots``,
+``robots_content_usage`` and ``tdmrep_json`` are of the site's files, as they were at
+``site_asked_at``; the headers and the file are of ``fetched_at``. ``opt_outs`` names the columns
+that reserve the use, and is null where nothing was heard or an earlier release fetched."""
 
 
 # --- embeddings -------------------------------------------------------------------------
@@ -166,11 +182,12 @@ POOL_ROWS = pa.schema(
         pa.field("aesthetic", pa.float32()),
         pa.field("shard", pa.string()),
         pa.field("key", pa.string()),
+        pa.field("opt_outs", pa.list_(pa.string())),
     ]
 )
 """One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
 null where there is no image; ``similarity`` and the three scores after it are the source's.
-Sizes and hash are of the original image."""
+Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard."""
 
 
 # --- index ------------------------------------------------------------------------------

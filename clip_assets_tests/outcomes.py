@@ -33,6 +33,7 @@ class Pair:
     height: int | None = 480
     similarity: float | None = 0.3
     b32: float | None = None
+    opt_outs: tuple[str, ...] | None = None
 
     def named(self, number: int) -> "Pair":
         """With a url and a uid."""
@@ -80,6 +81,7 @@ class Outcomes(MadeUp):
                 "original_height": pair.height,
                 "attempts": 1,
                 "is_placeholder": False,
+                "opt_outs": pair.opt_outs,
             }
             for place, pair in enumerate(pairs)
         ]

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
+from clip_assets.download import embedded
 from clip_assets.download.fetch.fetcher import Fetcher, open_fetcher
-from clip_assets.download.resize import ImageResizer
-from clip_assets.download.shard import Shard
+from clip_assets.download.fetch.jobs import Fetched
+from clip_assets.download.resize import ImageResizer, Resized
+from clip_assets.download.shard import Row, Shard
 from clip_assets.errors import DownloadError
 from clip_assets.settings import DownloadSettings
 
@@ -107,11 +109,19 @@ class _Pipeline:
             pair = shard.pairs[position]
             resized = None
             if fetched.body is not None:
-                resized = await loop.run_in_executor(threads, self._resize, fetched.body, pair)
+                resized = await loop.run_in_executor(threads, self._image, fetched, pair)
             fetcher.release(fetched)
             shard.put(position, fetched, resized)
             if shard.is_complete:
                 await self._finish(shard)
+
+    def _image(self, fetched: Fetched, pair: Row) -> Resized:
+        """What a file becomes, unless what it says of its own use refuses it."""
+        assert fetched.body is not None
+        embedded.read(fetched.body, fetched.signals)
+        if refusal := fetched.signals.refusal(self._settings):
+            return Resized({}, None, *refusal)
+        return self._resize(fetched.body, pair)
 
     async def _finish(self, shard: Shard) -> None:
         async with self._publishing:

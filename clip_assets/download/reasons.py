@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clip_assets import layout, schemas
+from clip_assets.download.fetch import signals
 from clip_assets.download.fetch.faults import TRANSIENT
 from clip_assets.errors import ClipAssetsError
 from clip_assets.layout import Key
@@ -33,6 +34,13 @@ WORDS = {
         "the site's robots.txt keeps robots out",
         "leave them out; download.respect_robots is the setting that obeys",
     ),
+    **{
+        f"policy_{column}": (
+            f"the site or the file does not want its images used so ({words})",
+            "leave them out; download.respect_opt_outs is the setting that obeys",
+        )
+        for column, words in signals.WORDS.items()
+    },
     "dns": ("host names that do not exist", "nothing, if other hosts are found: they are gone"),
     "dns_unanswered": (
         "the nameserver did not answer",

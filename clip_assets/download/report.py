@@ -39,6 +39,7 @@ COLUMNS = [
     "size_bytes",
     "sha256",
     "hash_matches",
+    "opt_outs",
 ]
 
 
@@ -54,6 +55,8 @@ class Tally:
         self._fetched_bytes = 0
         self._files = placeholders.Files()
         self._hash_matches: Counter[bool | None] = Counter()
+        self._opt_outs: Counter[str] = Counter()
+        self._heard = 0
         self._seconds: list[npt.NDArray[np.float32]] = []
 
     @classmethod
@@ -75,6 +78,9 @@ class Tally:
             host_of(url) for url, name in zip(rows["url"], rows["error_class"], strict=True) if name
         )
         self._hash_matches.update(table["hash_matches"].to_pylist())
+        opt_outs = [signals for signals in table["opt_outs"].to_pylist() if signals is not None]
+        self._opt_outs.update(itertools.chain.from_iterable(opt_outs))
+        self._heard += len(opt_outs)
         self._files.add(rows["url"], rows["sha256"])
         attempts = table["attempts"].to_numpy()
         self._requests += int(attempts.sum())
@@ -113,6 +119,8 @@ class Tally:
             "top_placeholders": dict(itertools.islice(placeholders.items(), PLACEHOLDERS_TOLD)),
             "hash_matches": self._hash_matches[True],
             "hash_mismatches": self._hash_matches[False],
+            "opt_outs": dict(self._opt_outs.most_common()),
+            "opt_outs_recorded": self._heard,
             "fetch_p50_s": round(float(p50), 3),
             "fetch_p95_s": round(float(p95), 3),
         }

@@ -77,7 +77,7 @@ class Resized:
         hashes: of the file, by algorithm: ``sha256`` and ``compute_hash``.
         hash_matches: whether the file is the one that the source hashed, None without a hash.
         error_class: ``not_an_image``, ``too_many_pixels``, ``too_small``, ``aspect_ratio``,
-            ``decode`` or ``hash_mismatch``; None for an image.
+            ``decode``, ``hash_mismatch`` or one of ``Signals.refusal``; None for an image.
         error_message: img2dataset's message; None for an image.
         scaled: the image, None when there is an error.
         exif: the file's EXIF tags as one json object, ``{}`` when it has none.

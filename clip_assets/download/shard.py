@@ -34,6 +34,10 @@ SUCCESS, NOT_FETCHED, NOT_RESIZED = "success", "failed_to_download", "failed_to_
 """img2dataset's statuses."""
 
 
+TIMES = ("fetched_at", "site_asked_at")
+"""Columns of a row that a journal holds as texts."""
+
+
 def sample_key(number: int, position: int, samples_per_shard: int) -> str:
     """Key of a sample: img2dataset's ``compute_key`` for a shard of a partition.
 
@@ -92,7 +96,10 @@ class Shard:
             if result.get("is_doubted"):
                 self._reopen(position)
                 continue
-            result["fetched_at"] = datetime.fromisoformat(result["fetched_at"])
+            times = {
+                name: datetime.fromisoformat(result[name]) for name in TIMES if result.get(name)
+            }
+            result |= times
             self._set(position, self._pair(position) | result, place)
 
     @property
@@ -166,7 +173,8 @@ class Shard:
     def _keep(self, position: int, row: Row, image: bytes | None) -> None:
         pair = self._pair(position)
         result = {name: value for name, value in row.items() if name not in pair}
-        result |= {"position": position, "fetched_at": row["fetched_at"].isoformat()}
+        times = {name: row[name].isoformat() for name in TIMES if row.get(name)}
+        result |= {"position": position} | times
         self._set(position, row, self._journal.append(result, image))
 
     def _set(self, position: int, row: Row, place: ImagePlace | None) -> None:
@@ -242,7 +250,8 @@ def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
     if error.error_class is None:
         status = SUCCESS
     else:
-        is_image_wrong = resized is not None and error.error_class != "hash_mismatch"
+        is_refused = error.error_class == "hash_mismatch" or error.error_class.startswith("policy_")
+        is_image_wrong = resized is not None and not is_refused
         status = NOT_RESIZED if is_image_wrong else NOT_FETCHED
     scaled = resized.scaled if resized else None
     hashes = resized.hashes if resized and scaled else {}
@@ -271,4 +280,5 @@ def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:
         "perceptual_hash": scaled.perceptual_hash if scaled else None,
         # Which files are placeholders shows when all shards are done.
         "is_placeholder": False,
+        **fetched.signals.as_columns(),
     }

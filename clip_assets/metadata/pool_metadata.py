@@ -119,13 +119,16 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], ro
         f"(SELECT *, file_row_number AS place FROM "
         f"read_parquet({literal(pairs)}, file_row_number = true))"
     )
-    source = f"read_parquet({literals(shards)}, filename = true)" if shards else "no_shards"
     empty = "uid VARCHAR, url VARCHAR, key VARCHAR, status VARCHAR, error_class VARCHAR"
-    sizes = "original_width INTEGER, original_height INTEGER, sha256 VARCHAR"
+    sizes = "original_width INTEGER, original_height INTEGER, sha256 VARCHAR, opt_outs VARCHAR[]"
     database.execute(f"CREATE TABLE no_shards ({empty}, {sizes}, filename VARCHAR)")
+    source = "no_shards"
+    if shards:  # those of earlier releases lack the youngest columns
+        files = f"read_parquet({literals(shards)}, filename = true, union_by_name = true)"
+        source = f"(FROM no_shards UNION ALL BY NAME FROM {files})"
     database.execute(
         "CREATE TABLE shards AS SELECT uid, url, key, status, error_class, original_width, "
-        "original_height, sha256, parse_filename(filename, true) AS shard, "
+        "original_height, sha256, opt_outs, parse_filename(filename, true) AS shard, "
         f"{numbered.format(order='parse_filename(filename, true), key')} FROM {source}"
     )
     database.execute(
@@ -184,6 +187,7 @@ def _batches(
         "aesthetic": "pairs.aesthetic",
         "shard": f"'{partition}/' || shards.shard",
         "key": "shards.key",
+        "opt_outs": "shards.opt_outs",
     }
     columns = ", ".join(f"{chosen[name]} AS {name}" for name in schemas.POOL_ROWS.names)
     joined = database.sql(

@@ -1,7 +1,7 @@
 """What each stage can be told: names, defaults, meanings and bounds."""
 
 import os
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -10,6 +10,16 @@ from clip_assets.files.images import MAX_PIXELS
 
 REQUESTS_PER_CORE = 64
 """A core that handles 300 images a second needs so many requests that take 0.2 s each."""
+
+OptOut = Literal[
+    "robots_content_usage",
+    "tdmrep_json",
+    "content_usage",
+    "tdm_reservation",
+    "data_mining",
+    "c2pa_training",
+]
+"""Columns of what was said of an image's use, besides those with a setting of their own."""
 
 
 class Section(BaseModel):
@@ -120,6 +130,14 @@ class DownloadSettings(Section):
     )
     respect_robots: bool = Field(
         default=False, description="Ask every host for its robots.txt first, and obey it"
+    )
+    respect_opt_outs: list[OptOut] = Field(
+        default=list(get_args(OptOut)),
+        description="Which further opt-outs refuse an image; all are recorded in any case",
+    )
+    ask_sites: bool = Field(
+        default=False,
+        description="Ask every host once for robots.txt and tdmrep.json, to record what they say",
     )
     allow_hosts: list[str] = Field(
         default=[],

@@ -8,6 +8,7 @@ from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.encoders.identity import claim_model
 from clip_assets.errors import AlignmentError, MissingArtifactError
 from clip_assets.metadata.pool_metadata import pool_metadata, pool_metadata_inputs
+from clip_assets.storage import tables
 from clip_assets_tests.outcomes import Outcomes, Pair
 
 OPENAI_B32 = ModelIdentity("ViT-B-32", "openai", "b" * 64, "resize", 512, "fp32")
@@ -60,6 +61,26 @@ def test_a_repeated_uid_is_matched_in_order_and_counted(made: Outcomes) -> None:
     assert scores == [None, 0.5, pytest.approx(0.7)]
     assert report.figures["rows_with_repeated_uid"] == 2
     assert len(made.rows(key)) == 4
+
+
+def test_opt_outs_are_carried_on_also_beside_shards_of_an_earlier_release(made: Outcomes) -> None:
+    pairs = [
+        Pair(opt_outs=("data_mining", "robots")),
+        Pair(opt_outs=()),
+        Pair(opt_outs=("robots",)),
+    ]
+    key = made.add(0, pairs, per_shard=1)
+    for numbers, told in [((2,), [["data_mining", "robots"], [], None]), ((0, 1), [None] * 3)]:
+        for number in numbers:
+            path = layout.shard_rows(key, number)
+            with made.store.local(path) as file:
+                older = pq.read_table(file).drop_columns(["opt_outs", "c2pa_training"])
+            with made.store.publish(path) as part:
+                tables.write(part, older)
+        made.record_sizes(layout.IMAGE_SHARDS, key)
+        made.store.delete(layout.manifest(layout.POOL_METADATA, key))
+        pool_metadata(made.pool, key)
+        assert [row["opt_outs"] for row in made.rows(key)] == told
 
 
 def test_shards_of_other_pairs_are_refused(made: Outcomes) -> None:

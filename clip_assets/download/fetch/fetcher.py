@@ -27,7 +27,8 @@ from clip_assets.download.fetch.hosts import HostQueue
 from clip_assets.download.fetch.jobs import Fetched, Job
 from clip_assets.download.fetch.odd_answers import Unpacker
 from clip_assets.download.fetch.outage import NetworkWatch
-from clip_assets.download.fetch.robots import Robots
+from clip_assets.download.fetch.signals import Signals
+from clip_assets.download.fetch.site_says import SiteSays
 from clip_assets.settings import DownloadSettings
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Fetcher(Generic[T]):
         self._settings = settings
         self._queue: HostQueue[Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
         self._large = asyncio.Semaphore(LARGE_BODIES)
-        self._robots = Robots(session, guard, settings.deadline_s)
+        self._site = SiteSays(session, guard, settings)
         # By host: failures in a row, and when the last one was.
         self._failing: dict[str, tuple[int, float]] = {}
         self._watch = NetworkWatch()
@@ -125,6 +126,7 @@ class Fetcher(Generic[T]):
         """One request; without a body and a fault the job is in line again."""
         if job.redirects == 0:
             job.attempts += 1
+            job.signals = Signals()
         if self._settings.per_host_interval_s:
             self._queue.pause(line, self._settings.per_host_interval_s)
         try:
@@ -152,8 +154,7 @@ class Fetcher(Generic[T]):
         self, line: str, job: Job[T], target: URL, deadline: asyncio.Timeout
     ) -> None:
         job.status = None
-        if self._settings.respect_robots:
-            await self._robots.check(target)
+        await self._site.ask(target, job.signals)
         headers = {"Connection": "close"} if self._queue.is_last(line) else None
         async with self._session.get(target, headers=headers, allow_redirects=False) as response:
             job.status = response.status
@@ -166,10 +167,9 @@ class Fetcher(Generic[T]):
                     f"HTTP Error {response.status}: {response.reason}",
                     policy.retry_after_s(response.headers),
                 )
-            tags = response.headers.getall("X-Robots-Tag", ())
-            if self._settings.respect_noai and policy.refuses_use(tags):
-                message = "Use of image disallowed by X-Robots-Tag directive"
-                raise FetchError("policy_noai", message)
+            job.signals.take_headers(response.headers)
+            if refusal := job.signals.refusal(self._settings):
+                raise FetchError(*refusal)
             job.body = await self._read(job, response, deadline)
 
     async def _read(

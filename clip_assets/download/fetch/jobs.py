@@ -1,12 +1,13 @@
 """A url on its way through the fetcher, and how it ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from yarl import URL
 
 from clip_assets.download.fetch.faults import FetchError
+from clip_assets.download.fetch.signals import Signals
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Fetched:
         final_url: where redirects led.
         seconds: spent on requests, waiting for a turn not counted.
         fetched_at: when it ended, UTC.
+        signals: what was said of the image's use.
     """
 
     body: bytes | None
@@ -34,6 +36,7 @@ class Fetched:
     final_url: str | None
     seconds: float
     fetched_at: datetime
+    signals: Signals
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Job(Generic[T]):
     redirects: int = 0
     seconds: float = 0.0
     paused_s: float = 0.0  # between attempts
+    signals: Signals = field(default_factory=Signals)  # of this attempt
 
     @property
     def line(self) -> str:
@@ -67,4 +71,5 @@ class Job(Generic[T]):
             final_url=str(self.target.with_user(None)) if self.target else None,
             seconds=self.seconds,
             fetched_at=datetime.now(UTC),
+            signals=self.signals,
         )

@@ -1,32 +1,72 @@
-"""What robots.txt of a host allows us, asked once per host.
+"""What robots.txt of a host allows us and prefers, asked once per host.
 
 The rules are those of RFC 9309: ``*`` and ``$`` in paths, and the longest rule that matches.
+AIPREF's lines ``Content-Usage`` are read beside them (draft-ietf-aipref-attach).
 """
 
-import asyncio
 import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache
 
 import aiohttp
 from protego import Protego
 from yarl import URL
 
-from clip_assets.download.fetch import urls
 from clip_assets.download.fetch.addresses import AddressGuard
-from clip_assets.download.fetch.faults import EXPECTED, LOCAL, REDIRECTS, FetchError, classify
-from clip_assets.download.fetch.odd_answers import Unpacker
+from clip_assets.download.fetch.faults import EXPECTED, LOCAL, FetchError, classify
 from clip_assets.download.fetch.policy import ROBOT
+from clip_assets.download.fetch.site_files import SiteFiles
 
-MAX_BYTES = 500 * 1024
-"""Rules beyond this are not read; the limit that RFC 9309 asks for."""
+PATTERNS_KEPT = 200
+"""Rules of a kind that are told by name, and preferences of paths that are obeyed. Every rule of
+robots.txt counts, however many there are."""
 
-MAX_REDIRECTS = 5
-"""Followed for one robots.txt, as RFC 9309 asks for."""
-
-HOSTS_KEPT = 1000
-"""Hosts whose rules are remembered; the oldest are forgotten first."""
+PATTERN_CHARACTERS = 300
+"""A longer path is not told by name."""
 
 _AGENT = re.compile(r"\s*user[-\s]*agent[\s:]+(\*(?=\s*(?:#|$))|[a-z_-]*)", re.IGNORECASE)
 # Read as RFC 9309 says: letters, "-" and "_" are a robot's name, and what follows is no part of it.
+
+_RULE = re.compile(r"\s*(disallow|content-usage)\s*:\s*([^#]*?)\s*(?:#|$)", re.IGNORECASE)
+
+
+class SiteRules:
+    """What one robots.txt says to us.
+
+    Args:
+        content: of the file, ``b""`` where there is none.
+        read_at: when it was read.
+    """
+
+    def __init__(self, content: bytes, read_at: datetime) -> None:
+        lines = content.decode("utf-8-sig", errors="replace").splitlines()
+        self._rules = Protego.parse("\n".join(_with_few_names(line) for line in lines))
+        self._disallowed: list[str] = []
+        self._usages: list[tuple[str, str]] = []
+        self.read_at = read_at
+        for kind, value in _our_group(lines):
+            if kind == "disallow" and len(self._disallowed) < PATTERNS_KEPT:
+                self._disallowed += [value] if len(value) <= PATTERN_CHARACTERS else []
+            elif kind == "content-usage" and len(self._usages) < PATTERNS_KEPT:
+                path, usage = (
+                    (f"{value} ".split(None, 1)) if value.startswith("/") else ("/", value)
+                )
+                self._usages += [(path, usage)] if len(path) <= PATTERN_CHARACTERS else []
+        self._disallowed.sort(key=len, reverse=True)
+
+    def verdict(self, url: URL) -> str:
+        """``allow``, or ``disallow: `` and the rule that says so, if it has a name."""
+        if self._rules.can_fetch(str(url), ROBOT):
+            return "allow"
+        rules = (path for path in self._disallowed if matches(path, url))
+        return f"disallow: {next(rules, '')}".removesuffix(": ")
+
+    def usage(self, url: URL) -> list[str]:
+        """What is preferred for a url: values of Content-Usage, of equal weight."""
+        told = [(len(path), usage) for path, usage in self._usages if matches(path, url)]
+        longest = max(told, default=(0, ""))[0]
+        return [usage for weight, usage in told if weight == longest]
 
 
 class Robots:
@@ -41,59 +81,50 @@ class Robots:
     def __init__(
         self, session: aiohttp.ClientSession, guard: AddressGuard, deadline_s: float
     ) -> None:
-        self._session = session
-        self._guard = guard
-        self._deadline_s = deadline_s
-        self._rules: dict[URL, asyncio.Task[Protego]] = {}
+        self._files = SiteFiles(session, guard, deadline_s, "/robots.txt", SiteRules)
 
-    async def check(self, url: URL) -> None:
-        """Refuse a url that its host's rules do not allow us.
+    async def rules(self, url: URL) -> SiteRules:
+        """The rules of a url's host.
 
         Raises:
-            FetchError: ``policy_robots``; why the host cannot be reached; or
-                ``robots_unanswered`` when it can, but does not tell its rules, which RFC 9309
-                takes as a refusal for the time being.
+            FetchError: why the host cannot be reached; or ``robots_unanswered`` when it can, but
+                does not tell its rules, which RFC 9309 takes as a refusal for the time being.
         """
-        origin = url.origin()
-        if origin not in self._rules:
-            if len(self._rules) >= HOSTS_KEPT:
-                del self._rules[next(iter(self._rules))]
-            self._rules[origin] = asyncio.create_task(self._read(origin / "robots.txt"))
-        # Others wait for the same rules, whatever becomes of this url.
-        rules = await asyncio.shield(self._rules[origin])
-        if not rules.can_fetch(str(url), ROBOT):
-            raise FetchError("policy_robots", "disallowed by robots.txt")
-
-    async def _read(self, url: URL) -> Protego:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                lines = await self._lines(url)
+            return await self._files.of(url)
         except EXPECTED as error:
             fault = classify(error)
             error_class = fault.error_class if fault.error_class in LOCAL else "robots_unanswered"
             raise FetchError(error_class, f"robots.txt: {fault.message}") from None
-        return Protego.parse("\n".join(_with_few_names(line) for line in lines))
 
-    async def _lines(self, url: URL) -> list[str]:
-        for _ in range(MAX_REDIRECTS + 1):
-            self._guard.check_literal(url)
-            async with self._session.get(url, allow_redirects=False) as response:
-                if response.status in REDIRECTS:
-                    url = urls.parse(response.headers.get("Location", ""), base=url)
-                    continue
-                if response.status >= 500:
-                    raise FetchError(f"http_{response.status}", f"status {response.status}")
-                if response.status >= 400:
-                    return []
-                content = bytearray()
-                unpack = Unpacker(response.headers.get("Content-Encoding", ""))
-                async for chunk in response.content.iter_any():
-                    for piece in unpack(chunk):
-                        content += piece[: MAX_BYTES - len(content)]
-                    if len(content) >= MAX_BYTES:
-                        break
-                return content.decode("utf-8-sig", errors="replace").splitlines()
-        return []
+
+def matches(pattern: str, url: URL) -> bool:
+    """Whether a pattern of paths, with ``*`` and ``$`` as in robots.txt, is that of a url."""
+    return not _pattern(pattern).can_fetch(str(url), ROBOT)
+
+
+@lru_cache(10_000)
+def _pattern(pattern: str) -> Protego:
+    return Protego.parse(f"User-agent: *\nDisallow: {' '.join(pattern.splitlines())}")
+
+
+def _our_group(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Rules that are for us, or for everyone where nothing is for us: kind and value."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    agents: set[str] = set()
+    is_begun = True
+    for line in lines:
+        if agent := _AGENT.match(line):
+            agents = {agent[1].lower()} if is_begun else agents | {agent[1].lower()}
+            is_begun = False
+            for name in agents & {"*", ROBOT}:
+                groups.setdefault(name, [])
+        elif ":" in line.partition("#")[0]:
+            is_begun = True
+            if rule := _RULE.match(line):
+                for name in agents & {"*", ROBOT}:
+                    groups[name].append((rule[1].lower(), rule[2]))
+    yield from groups.get(ROBOT, groups.get("*", []))
 
 
 def _with_few_names(line: str) -> str:
