@@ -210,3 +210,6 @@ class SubsetSettings(Section):
     baseline: Literal["no_filter", "basic_filter"] = Field(
         description="DataComp's rule by its name: no_filter, basic_filter"
     )
+    leave_out_opt_outs: bool = Field(
+        default=False, description="Leave out images whose use anything reserves, see opt_outs"
+    )

@@ -31,7 +31,7 @@ MORE_CHARACTERS_THAN = 5
 LEAST_SIDE = 200
 GREATEST_ASPECT = 3.0
 
-COLUMNS = ["uid", "text", "original_width", "original_height", "status"]
+COLUMNS = ["uid", "text", "original_width", "original_height", "status", "opt_outs"]
 
 MEMORY_BYTES = 2**29
 """Of judging one partition's rows; beyond it, DuckDB spills."""
@@ -66,6 +66,9 @@ RULES: dict[str, dict[str, str]] = {"no_filter": NO_FILTER, "basic_filter": BASI
 """For each baseline the rules that a row must pass, by the reason for which it is dropped: SQL
 over ``COLUMNS``. A rule that is null is not passed."""
 
+FREE = {"opt_out": "coalesce(len(opt_outs), 0) = 0"}
+"""Rows of which nothing is known to reserve the use; a rule that subsets may add."""
+
 
 def subsets(pool: Pool, name: Key) -> Outcome:
     """Write the uids of a subset, sorted, as DataComp's tools read them.
@@ -88,7 +91,10 @@ def subsets_inputs(pool: Pool, name: Key) -> Inputs:
         f"{layout.POOL_METADATA}/{p}": pool.catalog.digest(layout.POOL_METADATA, p)
         for p in upstream(pool, layout.POOL_METADATA).done
     }
-    return {"name": _definition(pool, name).baseline} | used
+    definition = _definition(pool, name)
+    # Named where it is chosen alone, so that it outdates no other subset.
+    added = {"leave_out_opt_outs": "true"} if definition.leave_out_opt_outs else {}
+    return {"name": definition.baseline} | added | used
 
 
 SUBSETS = Asset(
@@ -98,7 +104,7 @@ SUBSETS = Asset(
     inputs=subsets_inputs,
     axis="subset",
     deps=(layout.POOL_METADATA,),
-    settings=("name",),
+    settings=("name", "leave_out_opt_outs"),
 )
 
 
@@ -115,7 +121,8 @@ def _write(run: StageRun) -> Report:
     from clip_assets.storage import sql
 
     metadata = upstream(run.pool, layout.POOL_METADATA)
-    rules = RULES[_definition(run.pool, run.key).baseline]
+    definition = _definition(run.pool, run.key)
+    rules = RULES[definition.baseline] | (FREE if definition.leave_out_opt_outs else {})
     rows, dropped = 0, Counter[str]()
     kept: list[uids.UidPairs] = []
     with sql.connection(MEMORY_BYTES) as database:

@@ -1,6 +1,7 @@
 """What was said of an image's use stands in its row, whatever became of the image."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from clip_assets.storage import tables
 from clip_assets_tests.download.credentials import signed, training, with_xmp, xmp
 from clip_assets_tests.download.pairs import P, encode, read_rows, unique_pairs
 from clip_assets_tests.download.web import Web
+from clip_assets_tests.pools import CHECKOUT
 from clip_assets_tests.upstream import MadeUp
 
 DATA_MINING = "DMI-PROHIBITED-AIMLTRAINING"
@@ -135,6 +137,27 @@ def test_other_tools_read_the_record(urls: dict[str, str], local_made: MadeUp) -
     assert duckdb.sql(f"SELECT url {free}").fetchall() == [(urls[""],)]
     frame = pl.read_parquet(path).filter(pl.col("opt_outs").list.contains("data_mining"))
     assert frame["data_mining"].to_list() == [DATA_MINING]
+
+
+def test_the_documented_queries_give_what_they_say(
+    urls: dict[str, str], local_made: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_made.set(download=DEAF)
+    unique_pairs(local_made, [*urls.values()])
+    image_shards(local_made.pool, P)
+    monkeypatch.chdir(local_made.store.base)
+    rows = [{"uid": "0" * 32, "url": url, "status": "success"} for url in urls.values()]
+    told = [{"opt_outs": row["opt_outs"]} for row in read_rows(local_made.store, 0)]
+    metadata = [row | opt_outs for row, opt_outs in zip(rows, told, strict=True)]
+    for number, table in enumerate([pa.Table.from_pylist(rows), pa.Table.from_pylist(metadata)]):
+        with local_made.store.publish(layout.pool_rows(layout.partition_key(number))) as part:
+            tables.write(part, table)  # the first one is of a release without the column
+
+    text = (CHECKOUT / "docs/download.md").read_text()
+    free, counts = re.findall(r"```sql\n(.*?);\n\n(.*?);\n```", text, re.DOTALL)[0]
+
+    assert [url for _, url in duckdb.sql(free).fetchall()] == [*urls.values(), urls[""]]
+    assert dict(duckdb.sql(counts).fetchall()) == dict.fromkeys(SAID, 1)
 
 
 def test_a_broken_part_of_a_file_costs_no_image(site: Web, local_made: MadeUp) -> None:

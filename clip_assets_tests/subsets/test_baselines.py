@@ -84,6 +84,25 @@ def test_basic_filter_has_datacomps_limits(
     assert report.balances
 
 
+def test_reserved_images_are_left_out_of_subsets_that_ask_for_it(made: Outcomes) -> None:
+    opt_outs = [(), None, ("data_mining",), ("robots", "x_robots_tag")]
+    made.add(0, [Pair(uid=hex_uid(n), opt_outs=told) for n, told in enumerate(opt_outs)])
+    made.metadata()
+    made.subset("no_filter")
+    made.set(subsets={"free": {"baseline": "no_filter", "leave_out_opt_outs": True}})
+    report = made.subset("free").report
+
+    assert made.uids("free").tolist() == [(0, 0), (0, 1)]
+    assert report.dropped == {"no_image": 0, "opt_out": 2}
+    assert report.balances
+    # The other subset is as it was, and the rule of this one is one of its inputs.
+    assert subsets(made.pool, Key("no_filter")).reused
+    made.set(subsets={"free": {"baseline": "no_filter"}})
+    assert len(made.uids("free")) == 2
+    made.subset("free")
+    assert len(made.uids("free")) == 4
+
+
 def datacomps(rows: list[dict[str, Any]]) -> tuple[set[str], dict[str, int]]:
     """Uids that pass the basic filter, and how many fail each rule first, by polars."""
     text = pl.col("text").fill_null("")
