@@ -49,9 +49,9 @@ class SiteRules:
             if kind == "disallow" and len(self._disallowed) < PATTERNS_KEPT:
                 self._disallowed += [value] if len(value) <= PATTERN_CHARACTERS else []
             elif kind == "content-usage" and len(self._usages) < PATTERNS_KEPT:
-                path, usage = (
-                    (f"{value} ".split(None, 1)) if value.startswith("/") else ("/", value)
-                )
+                path, _, usage = value.replace("\t", " ").partition(" ")
+                if not path.startswith("/"):
+                    path, usage = "/", value
                 self._usages += [(path, usage)] if len(path) <= PATTERN_CHARACTERS else []
         self._disallowed.sort(key=len, reverse=True)
 

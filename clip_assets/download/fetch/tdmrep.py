@@ -68,8 +68,11 @@ def _rules(content: bytes) -> Iterator[tuple[str, str]]:
     for rule in told[:PATTERNS_KEPT] if isinstance(told, list) else []:
         match rule:
             case {"location": str(location), "tdm-reservation": 0 | 1 | "0" | "1" as reservation}:
-                policy = rule.get("tdm-policy", "")
-                if len(location) <= PATTERN_CHARACTERS and "#" not in location:
-                    yield location, f"{int(reservation)} {policy}".strip()
+                policy = rule.get("tdm-policy")
+                policy = policy if isinstance(policy, str) else ""
+                # A lone surrogate is no character of a path.
+                path = location.encode("utf-8", "replace").decode()
+                if len(path) <= PATTERN_CHARACTERS and "#" not in path:
+                    yield path, f"{int(reservation)} {policy}".strip()
             case _:
                 pass

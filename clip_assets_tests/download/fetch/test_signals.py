@@ -138,8 +138,20 @@ def test_a_refusal_by_robots_txt_stands_in_the_record(
         ),
         ("User-agent: *\nContent-Usage: /*.jpg$ train-ai=n", {"/a": None, "/a.jpg": "train-ai=n"}),
         ("Content-Usage: train-ai=n", {"/a": None}),
+        ("User-agent: *\nContent-Usage: /a\nContent-Usage: /\n", {"/a": ""}),
     ],
-    ids=["all", "path", "longest", "ours", "shared", "other", "equal", "wildcard", "no group"],
+    ids=[
+        "all",
+        "path",
+        "longest",
+        "ours",
+        "shared",
+        "other",
+        "equal",
+        "wildcard",
+        "no group",
+        "no value",
+    ],
 )
 def test_content_usage_of_robots_txt_is_that_of_the_longest_path(
     site: Web, curious: DownloadSettings, rules: str, usages: dict[str, str | None]
@@ -170,6 +182,12 @@ def test_content_usage_of_robots_txt_is_that_of_the_longest_path(
         (b'{"location": "/", "tdm-reservation": 1}', "unset"),
         (b"\xff\0 no json", "unset"),
         (b"[" * 400_000, "unset"),
+        (
+            b'[{"location": "/", "tdm-reservation": 1, "tdm-policy": %s}]'
+            % (b"[" * 900 + b"]" * 900),
+            "1",
+        ),
+        (b'[{"location": "\\ud800\\n", "tdm-reservation": 1}]', "unset"),
         (b"[" + b'{"location": "/*b", "tdm-reservation": 1},' * 11_000 + b"7]", "unset"),
         (b'[{"location": "/", "tdm-reservation": 1}]' + b" " * 120_000_000 + b"!", "1"),
     ],
@@ -182,6 +200,8 @@ def test_content_usage_of_robots_txt_is_that_of_the_longest_path(
         "no list",
         "no json",
         "deep",
+        "deep policy",
+        "surrogates",
         "many",
         "cut",
     ],
