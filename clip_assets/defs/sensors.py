@@ -11,12 +11,15 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from clip_assets.graph import ASSETS
+from clip_assets.orchestration import tries
 from clip_assets.orchestration.automation import LOOK_EVERY_S
-from clip_assets.orchestration.partitions import AXES, sync, unregistered
+from clip_assets.orchestration.bodies import SHOWN
+from clip_assets.orchestration.partitions import AXES, sync, unknown, unregistered
 from clip_assets.orchestration.requests import run_requests
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.partitions import ledger
 from clip_assets.partitions.listing import list_sources
+from clip_assets.pool.pool import Pool
 
 
 @dg.sensor(
@@ -50,7 +53,24 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
         for axis, partitions in AXES.items()
         if (new := unregistered(context.instance, now, axis))
     ]
-    return dg.SensorResult(dynamic_partitions_requests=requests, cursor=json.dumps(moving))
+    return dg.SensorResult(
+        dynamic_partitions_requests=requests,
+        cursor=json.dumps(moving),
+        skip_reason=_told(context.instance, now),
+    )
+
+
+def _told(instance: dg.DagsterInstance, pool: Pool) -> str:
+    """What a look has to say to people: keys that nobody can make, and those that fail."""
+    lines = [
+        f"Dagster has the {axis} {key!r}, which the pool does not have: it is left alone. "
+        "Delete it in the UI."
+        for axis in AXES
+        for key in unknown(instance, pool, axis)
+    ]
+    lines += tries.told(instance, pool)
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join([*lines[:SHOWN], *more]) or "Nothing new, and nothing failed."
 
 
 @dg.schedule(
@@ -58,13 +78,14 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
     # A selection has partitions of one kind; Dagster's job of all assets has both axes.
     job_name=IMPLICIT_ASSET_JOB_NAME,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: whatever is missing, stale or failed, a run for each range.",
+    description="Every night: whatever is missing or stale, a run for each range; what failed too "
+    "often is left out.",
 )
 def catch_up(context: dg.ScheduleEvaluationContext, pool: PoolResource) -> Iterator[dg.RunRequest]:
-    """Request what the day left behind, failed partitions once more too."""
+    """Request what the day left behind, without what failed too often, see ``tries``."""
     seen = pool.open()
     sync(context.instance, seen)
-    yield from run_requests(seen)
+    yield from run_requests(context.instance, seen)
 
 
 AUTOMATION = dg.AutomationConditionSensorDefinition(

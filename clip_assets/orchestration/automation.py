@@ -9,60 +9,79 @@ from collections.abc import Callable
 
 import dagster as dg
 from dagster import AutomationCondition as When
+from dagster._core.asset_graph_view.entity_subset import EntitySubset
 
 from clip_assets.graph import ASSETS
-from clip_assets.layout import Key
+from clip_assets.layout import WHOLE, Key
+from clip_assets.orchestration import tries
+from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.orchestration.variables import whole_number
 from clip_assets.pool.asset import Asset
 
 LOOK_EVERY_S = whole_number("CLIP_ASSETS_LOOK_EVERY_S", 30)
 
-TRY_AGAIN = When.cron_tick_passed("*/10 * * * *")
-"""When work that a crash or another partition's failure prevented is asked for again."""
-
 JUST_ENDED = (~When.in_progress()).newly_true() & ~When.newly_missing()
 """A run of it ended since the last look. Dagster reads events before it reads which runs go on, so
 what that run made may not be seen before the next look. (A new partition is no ended run.)"""
 
 
-def failed_in_store(pool: PoolResource) -> dg.AutomationCondition[dg.AssetKey]:
-    """The last run of the partition ended with an error of its own.
+class PauseOver(dg.AutomationCondition[dg.AssetKey]):
+    """A key that failed, or whose run died, has waited long enough; see ``tries``."""
 
-    Dagster calls every partition of a failed run failed, also those that were only skipped
-    because another one failed; the store knows better.
-    """
+    @property
+    def name(self) -> str:
+        """What the UI shows of it."""
+        return f"asked for again {tries.PAUSES}"
 
-    class FailedInStore(dg.AutomationCondition[dg.AssetKey]):
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult:
+        """Of the candidates, those whose pause is over."""
+        record, candidates = ASSETS[context.key.to_user_string()], context.candidate_subset
+        if candidates.is_empty:
+            return dg.AutomationResult(context, true_subset=candidates)
+        keys = _keys(candidates) if record.axis in AXES else [WHOLE]
+        tried = tries.tries_of(context.asset_graph_view.instance, record, keys)
+        now_s = context.evaluation_time.timestamp()
+        waiting = {k for k, t in tried.items() if t.due_s is None or t.due_s > now_s}
+        if record.axis in AXES:
+            due = candidates.compute_intersection_with_partition_keys({*keys} - waiting)
+        else:
+            due = context.get_empty_subset() if waiting else candidates
+        return dg.AutomationResult(context, true_subset=due)
+
+
+def in_pool(pool: PoolResource) -> dg.AutomationCondition[dg.AssetKey]:
+    """The pool has the key. People can type others into Dagster's UI, and no run can make them."""
+
+    class InPool(dg.AutomationCondition[dg.AssetKey]):
         @property
         def name(self) -> str:
-            return "failed in the store"
+            return "a key of the pool"
 
         def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult:
-            candidates = context.candidate_subset
-            keys = [Key(key) for key in candidates.expensively_compute_partition_keys()]
-            if not keys:
-                return dg.AutomationResult(context, true_subset=candidates)
-            catalog, asset = pool.open().catalog, context.key.to_user_string()
-            catalog.preload(asset, keys)
-            failed = {key for key in keys if catalog.failure(asset, key)}
-            failing = candidates.compute_intersection_with_partition_keys(failed)
-            return dg.AutomationResult(context, true_subset=failing)
+            known = candidates = context.candidate_subset
+            if not candidates.is_empty:
+                record = ASSETS[context.key.to_user_string()]
+                keys = {*_keys(candidates)}.intersection(pool.open().keys(record.axis))
+                known = candidates.compute_intersection_with_partition_keys(keys)
+            return dg.AutomationResult(context, true_subset=known)
 
-    return FailedInStore()
+    return InPool()
+
+
+def _keys(subset: EntitySubset[dg.AssetKey]) -> list[Key]:
+    return [Key(key) for key in subset.expensively_compute_partition_keys()]
 
 
 def fill_missing(pool: PoolResource) -> When:
-    """Ask for a partition that is missing and can be made.
-
-    One with an error of its own waits for a person or the nightly catch-up.
-    """
+    """Ask for a partition that is missing and can be made; for one that failed after a pause."""
     return (
         When.missing()
         & ~When.in_progress()
         & ~JUST_ENDED
         & ~When.any_deps_missing()
-        & (~When.execution_failed() | (TRY_AGAIN & ~failed_in_store(pool)))
+        & (~When.execution_failed() | (When.execution_failed() & PauseOver()))
+        & in_pool(pool)
     ).with_label("fill missing")
 
 
@@ -94,7 +113,7 @@ def refresh(*, ignore: dg.AssetSelection | None = None) -> When:
     due = (
         updated.since(When.newly_requested())
         | (When.missing() & ~When.execution_failed())
-        | (When.execution_failed() & TRY_AGAIN)
+        | (When.execution_failed() & PauseOver())
     )
     at_rest = (
         ~When.any_deps_in_progress()
@@ -113,7 +132,9 @@ def follow(upstream: str) -> When:
     """
     others = dg.AssetSelection.all() - dg.AssetSelection.assets(upstream)
     moved = When.any_deps_match(When.newly_updated() | When.will_be_requested()).ignore(others)
-    due = moved.since(When.newly_requested() | When.newly_updated())
+    due = moved.since(When.newly_requested() | When.newly_updated()) | (
+        When.execution_failed() & PauseOver()
+    )
     return (due & ~When.in_progress() & ~JUST_ENDED).with_label(f"with {upstream}")
 
 
@@ -129,7 +150,10 @@ def condition(record: Asset, pool: PoolResource) -> When:
         return reencode(pool) if whole else fill_missing(pool)
     if record.rows_from in whole:
         return follow(record.rows_from)
-    return refresh(ignore=dg.AssetSelection.assets(*whole) if whole else None)
+    refreshed = refresh(ignore=dg.AssetSelection.assets(*whole) if whole else None)
+    if record.axis not in AXES:
+        return refreshed
+    return (refreshed & in_pool(pool)).with_label("refresh once upstream rests, keys of the pool")
 
 
 def with_conditions(pool: PoolResource) -> Callable[[dg.AssetSpec], dg.AssetSpec]:

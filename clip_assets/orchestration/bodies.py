@@ -22,8 +22,9 @@ from clip_assets.errors import (
 )
 from clip_assets.layout import WHOLE, Key
 from clip_assets.orchestration.fill import fills_missing
-from clip_assets.orchestration.partitions import AXES, sync
+from clip_assets.orchestration.partitions import AXES, require, sync
 from clip_assets.orchestration.reports import as_metadata
+from clip_assets.orchestration.tries import tries_of
 from clip_assets.pool.asset import Asset, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.storage.manifests import Manifest
@@ -116,6 +117,7 @@ def made(
     failed: dict[Key, Exception] = {}
     for key in _keys(context, pool, record):
         try:
+            require(pool, record.axis, key)
             outcome = (make or record.make)(pool, key)
             done[key] = Done(outcome.manifest, as_metadata(pool.store, outcome))
         except Exception as error:  # one key's fault, whatever it is, is its own
@@ -249,6 +251,7 @@ def _failure(
     is_automatic = bool(AUTOMATIC & {*context.run.tags})
     if is_automatic and all(isinstance(error, NotReadyError) for error in failed.values()):
         return dg.RetryRequested(max_retries=MAX_WAITS, seconds_to_wait=WAIT_S)
+    tried = list(tries_of(context.instance, record, list(failed)).items())
     first = next(iter(failed.values()))
     errors = {key: [type(error).__name__, str(error)] for key, error in failed.items()}
     text = f"{record.name}: {first}"
@@ -259,7 +262,12 @@ def _failure(
         )
     return dg.Failure(
         text,
-        metadata={ERRORS: dg.MetadataValue.json({"asset": record.name, "by_key": errors})},
+        metadata={
+            "by_itself": "\n".join(
+                f"{key or record.name}: {tries.as_text()}" for key, tries in tried[:SHOWN]
+            ),
+            ERRORS: dg.MetadataValue.json({"asset": record.name, "by_key": errors}),
+        },
         # Our own errors are permanent; everything else may heal.
         allow_retries=not all(isinstance(error, ClipAssetsError) for error in failed.values()),
     )

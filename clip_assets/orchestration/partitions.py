@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from clip_assets.errors import MissingArtifactError
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Axis, Pool
 
@@ -23,15 +24,38 @@ AXES: Mapping[Axis, dg.DynamicPartitionsDefinition] = MappingProxyType(
 
 
 def registered(instance: dg.DagsterInstance, axis: Axis = "partition") -> list[Key]:
-    """Keys that Dagster knows: partitions in order of arrival, others as they came to Dagster."""
-    keys = [Key(key) for key in instance.get_dynamic_partitions(str(AXES[axis].name))]
-    return sorted(keys) if axis == "partition" else keys
+    """Keys that Dagster knows, as they came to it: the order of which its ranges are stretches."""
+    return [Key(key) for key in instance.get_dynamic_partitions(str(AXES[axis].name))]
 
 
 def unregistered(instance: dg.DagsterInstance, pool: Pool, axis: Axis = "partition") -> list[Key]:
     """Keys of the pool that Dagster does not know yet, in their order."""
     known = set(registered(instance, axis))
     return [key for key in pool.keys(axis) if key not in known]
+
+
+def unknown(instance: dg.DagsterInstance, pool: Pool, axis: Axis) -> list[Key]:
+    """Keys that Dagster has and the pool has not: typed in the UI, or of another pool."""
+    known = set(pool.keys(axis))
+    return [key for key in registered(instance, axis) if key not in known]
+
+
+def require(pool: Pool, axis: Axis, key: Key) -> None:
+    """Refuse a key that the pool does not have.
+
+    Raises:
+        MissingArtifactError: it is Dagster's alone.
+    """
+    if key in (pool.plans if axis == "partition" else pool.keys(axis)):
+        return
+    if axis == "partition":
+        every = pool.partitions
+        expected = f"a planned partition ({f'{every[0]}..{every[-1]}' if every else 'none yet'})"
+        advice = "Partitions are planned by clip-assets add. Delete the key in Dagster's UI."
+    else:
+        expected = f"a subset that the settings name ({', '.join(pool.keys(axis))})"
+        advice = "Add it to subsets in pool.yaml, or delete the key in Dagster's UI."
+    raise MissingArtifactError(f"{axis} {key!r}", "no such key in the pool", expected, advice)
 
 
 def sync(instance: dg.DagsterInstance, pool: Pool) -> list[Key]:

@@ -16,7 +16,6 @@ from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.manifests import UNFINISHED, Manifest, Output, named
 from clip_assets.storage.sizes import listed
 
-
 Kind = Literal["gone", "size", "bytes", "content"]
 """Of damage: no file, another length, other bytes of the same length, or a content that cannot be
 used or contradicts what else the pool has."""

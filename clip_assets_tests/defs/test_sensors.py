@@ -85,6 +85,29 @@ def test_sensor_adds_a_subset_that_the_settings_begin_to_name(
     assert added(look(resource, instance), "subset") == ["mine"]
 
 
+def test_sensor_names_keys_that_only_dagster_has_and_when_what_failed_is_asked_for_again(
+    resource: PoolResource, instance: dg.DagsterInstance
+) -> None:
+    look(resource, instance)
+    (Path(resource.root).parent / "sources" / "1.csv").unlink()
+    job = build_defs(resource).resolve_implicit_global_asset_job_def()
+    job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(layout.RAW_PAIRS)],
+        partition_key=KEYS[1],
+        raise_on_error=False,
+    )
+    partitions_of_pool = str(partitions.POOL_PARTITIONS.name)
+    instance.add_dynamic_partitions(partitions_of_pool, ["foo", ""])
+    result = look(resource, instance)
+    assert not result.dynamic_partitions_requests
+    assert result.skip_reason is not None
+    unknown, empty, failed = str(result.skip_reason.skip_message).splitlines()
+    assert "partition 'foo'" in unknown
+    assert "partition ''" in empty
+    assert failed.startswith("raw_pairs 00001: 1 try; asked for again by itself at 20")
+
+
 def test_schedule_makes_keys_known_and_requests_runs_of_both_axes(
     resource: PoolResource, instance: dg.DagsterInstance
 ) -> None:

@@ -7,20 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from clip_assets import layout
 from clip_assets.definitions import build_defs
 from clip_assets.layout import Key
+from clip_assets.orchestration import tries
 from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.pool.pool import Axis
 from clip_assets.storage.catalog import Catalog
-from clip_assets.storage.manifests import Failure
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 
@@ -31,13 +32,21 @@ FAN_INS = ["subsets", "metadata_stats", "faiss_index"]
 class Daemon:
     """Ticks of the automation over one instance."""
 
-    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance, store: Store) -> None:
         self._defs = defs
         self._instance = instance
+        self._made_up = MadeUp(store)
         self._cursor = None
-        self._now = datetime(2026, 1, 1, 12)
+        self._now = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
     def add(self, *keys: str, axis: Axis = "partition") -> None:
+        """Keys that the pool and Dagster have."""
+        if axis == "partition":
+            self._made_up.plan(*map(int, keys))
+        self.type_in(*keys, axis=axis)
+
+    def type_in(self, *keys: str, axis: Axis = "partition") -> None:
+        """Keys that a person adds in the UI."""
         self._instance.add_dynamic_partitions(str(AXES[axis].name), list(keys))
 
     def tick(self, after_s: int = 30) -> dict[str, set[str | None]]:
@@ -79,6 +88,12 @@ class Daemon:
     def _tell(self, run: dg.DagsterRun, what: dg.DagsterEventType) -> None:
         event = dg.DagsterEvent(what.value, run.job_name)
         self._instance.report_dagster_event(event, run.run_id)
+
+    def rest(self) -> None:
+        """What time it is now, as runs tell it, and looks that see what has ended."""
+        self._now = datetime.now(UTC)
+        for _ in range(2):
+            self.tick(1)
 
     def make(self, requested: dict[str, set[str | None]]) -> None:
         for asset, keys in requested.items():
@@ -127,9 +142,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def daemon(defs: dg.Definitions, instance: dg.DagsterInstance) -> Daemon:
+def daemon(defs: dg.Definitions, instance: dg.DagsterInstance, store: Store) -> Daemon:
     """The automation over a pool with the subsets that every pool has."""
-    made = Daemon(defs, instance)
+    made = Daemon(defs, instance, store)
     made.add("no_filter", "basic_filter", axis="subset")
     return made
 
@@ -274,20 +289,36 @@ def test_another_recipe_encodes_every_segment_again(daemon: Daemon) -> None:
     assert times(history, "faiss_index") == 1
 
 
-def test_partition_that_failed_by_itself_is_told_from_those_it_took_along(
-    daemon: Daemon, defs: dg.Definitions, instance: dg.DagsterInstance, store: Store
+@pytest.mark.parametrize("name", ["foo", ""])
+def test_a_key_that_the_pool_does_not_have_is_left_alone(daemon: Daemon, name: str) -> None:
+    daemon.type_in(name)
+    daemon.type_in(name, axis="subset")
+    assert not daemon.settle()
+    daemon.add("00000")
+    history = daemon.settle()
+    assert times(history, "faiss_index") == 1, "and nothing waits for it"
+    assert not any(name in keys for requested in history for keys in requested.values())
+
+
+def test_what_fails_is_asked_for_again_after_growing_pauses_and_not_for_ever(
+    daemon: Daemon, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     daemon.add("00000", "00001")
-    daemon.tick()
-    # One run over both: raw_pairs of 00001 fails, so nothing else of either is made.
-    failure = Failure("SourceMissingError", "a.csv is gone", "2026-01-01T12:00:00+00:00")
-    Catalog(store).put_failure("raw_pairs", Key("00001"), failure)
+    assert daemon.tick()["raw_pairs"] == {"00000", "00001"}
+    for pause_s in tries.PAUSES_S:
+        # The sources are not there.
+        run_that_failed(defs, instance, ["00000", "00001"])
+        daemon.rest()
+        assert "raw_pairs" not in daemon.tick(pause_s - 90)
+        assert daemon.tick(90)["raw_pairs"] == {"00000", "00001"}
     run_that_failed(defs, instance, ["00000", "00001"])
-    daemon.made("raw_pairs", "00000")
-    assert not any("raw_pairs" in daemon.tick() for _ in range(2))
-    later = [daemon.tick(after_s) for after_s in (30, 300, 300, 600)]
-    assert any(requested.get("unique_pairs") == {"00000"} for requested in later)
-    assert not any("raw_pairs" in requested for requested in later), "that is for a person"
+    daemon.rest()
+    assert not any("raw_pairs" in daemon.tick(1 << number) for number in (10, 17, 24))
+    # A person mends one of them, so what is made from it is something new.
+    daemon.made("raw_pairs", "00001")
+    history = [daemon.tick() for _ in range(3)]
+    assert any(requested.get("unique_pairs") == {"00001"} for requested in history)
+    assert not times(history, "raw_pairs")
 
 
 def run_that_failed(
@@ -308,7 +339,7 @@ def run_that_failed(
     assert not result.success
 
 
-def test_model_that_cannot_be_loaded_is_for_a_person(
+def test_model_that_cannot_be_loaded_is_no_reason_to_ask_at_every_look(
     daemon: Daemon, defs: dg.Definitions, instance: dg.DagsterInstance, store: Store
 ) -> None:
     daemon.add("00000")
@@ -321,8 +352,7 @@ def test_model_that_cannot_be_loaded_is_for_a_person(
     failure = Catalog(store).failure("embeddings", Key("00000"))
     assert failure is not None
     assert failure.error == "ModelLoadError"
-    later = [daemon.tick(after_s) for after_s in (30, 300, 300, 600)]
-    assert not any("embeddings" in requested for requested in later)
+    assert not any("embeddings" in daemon.tick(30) for _ in range(3))
 
 
 def test_missing_subset_is_requested_and_refreshed_once_when_metadata_rests(
@@ -342,9 +372,11 @@ def test_missing_subset_is_requested_and_refreshed_once_when_metadata_rests(
     assert [asked["subsets"] for asked in history if "subsets" in asked] == [both]
 
 
-def test_subset_that_is_named_later_is_asked_for_alone(daemon: Daemon) -> None:
+def test_subset_that_is_named_later_is_asked_for_alone(daemon: Daemon, store: Store) -> None:
     daemon.add("00000")
     daemon.settle()
+    settings = "subsets: {mine: {baseline: no_filter}}"
+    (Path(store.base) / layout.SETTINGS_FILE).write_text(settings)
     daemon.add("mine", axis="subset")
     asked = [requested["subsets"] for requested in daemon.settle() if "subsets" in requested]
     assert asked == [{"mine"}]

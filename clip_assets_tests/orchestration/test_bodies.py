@@ -81,6 +81,22 @@ def test_failed_partition_is_told_apart_and_the_others_are_recorded(
     assert set(materialized(ready, "raw_pairs")) == {KEYS[0], KEYS[2]}
 
 
+@pytest.mark.parametrize("typed", ["foo", "00042"])
+def test_key_that_the_pool_does_not_have_is_named_and_leaves_nothing(
+    resource: PoolResource, ready: dg.DagsterInstance, typed: str
+) -> None:
+    ready.add_dynamic_partitions(str(partitions.POOL_PARTITIONS.name), [typed])
+    pool = resource.open()
+    before = pool.store.list("")
+    sentence, errors = told(
+        run(resource, ready, raw_pairs, tags=range_tags(Key(typed), Key(typed)))
+    )
+    assert f"partition {typed!r}" in sentence
+    assert "00000..00002" in sentence
+    assert [*errors] == [typed]
+    assert pool.store.list("") == before
+
+
 def test_finished_partitions_are_skipped_by_the_next_run(
     resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:

@@ -1,10 +1,12 @@
 """What is asked for to bring a pool up to date."""
 
+import dagster as dg
 import pytest
 
 from clip_assets import layout
 from clip_assets.graph import ASSETS
 from clip_assets.layout import WHOLE, Key
+from clip_assets.orchestration import partitions
 from clip_assets.orchestration.requests import range_tags, run_requests
 from clip_assets.storage.manifests import Failure
 from clip_assets.storage.store import Store
@@ -37,7 +39,9 @@ def fail(made: MadeUp, *keys: Key) -> None:
 
 def requested(made: MadeUp) -> list[tuple[set[str], dict[str, str] | str | None]]:
     """Of each request: the assets, and the range, key or nothing that it is over."""
-    requests = list(run_requests(made.pool))
+    with dg.DagsterInstance.ephemeral() as instance:
+        partitions.sync(instance, made.pool)
+        requests = list(run_requests(instance, made.pool))
     return [
         (
             {key.to_user_string() for key in request.asset_selection or []},
