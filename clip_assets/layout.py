@@ -341,6 +341,18 @@ def recipe_choice() -> str:
     return "recipe/recipe.json"
 
 
+@artifact(INDEX_RECIPE)
+def recipe_queries(kind: str) -> str:
+    """Embeddings of one kind by which recall is measured, (q, dim) float16."""
+    return f"recipe/queries_{kind}.npy"
+
+
+@artifact(INDEX_SEGMENTS)
+def segment_truth(side: str, kind: str, partition: PartitionKey) -> str:
+    """What an exact search of the partition finds for the recipe's queries of one kind."""
+    return f"segments/truth/{side}_{kind}/{partition}.npy"
+
+
 @artifact(INDEX_SEGMENTS)
 def segment(side: str, partition: PartitionKey) -> str:
     """Encoded vectors of one partition and side, ids 0..n-1."""

@@ -2,21 +2,21 @@
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
-version holds by ``index.faiss_index``.
+version holds by ``index.faiss_index``, how the lists of files are joined by ``index.lists``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import layout
 from clip_assets.errors import SchemaError
+from clip_assets.index.lists import no_lists
 
 Index = faiss.Index
 Floats = npt.NDArray[np.float32]
@@ -24,6 +24,9 @@ Ids = npt.NDArray[np.int64]
 
 SEED = 20_240_501
 """Of k-means."""
+
+FIRST_LISTS = 64
+"""How many of the nearest lists are looked at first, to find those within a gap."""
 
 
 def trained(key: str, dim: int, sample: Floats) -> Index:
@@ -35,7 +38,7 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
         sample: (m, dim) float32; may be empty for a kind without training.
     """
     index = faiss.index_factory(dim, key, faiss.METRIC_INNER_PRODUCT)
-    lists = _lists(index)
+    lists = inverted(index)
     if lists is not None:
         lists.cp.seed = SEED
         lists.cp.min_points_per_centroid = 1  # that they are enough is the caller's promise
@@ -48,113 +51,137 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
     return index
 
 
-def encode(recipe: Index, chunks: Iterable[npt.NDArray[np.float16]]) -> Index:
-    """Vectors in the code of a trained, empty index, with ids 0..n-1.
+def add(index: Index, vectors: Floats) -> npt.NDArray[np.int64]:
+    """Add vectors with the next ids.
+
+    Returns:
+        The inverted list that each came into, (len(vectors),); 0 in an exact index.
+    """
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    ids = np.arange(index.ntotal, index.ntotal + len(rows), dtype=np.int64)
+    lists = inverted(index)
+    if lists is None:
+        index.add_with_ids(rows, ids)
+        return np.zeros(len(rows), np.int64)
+    inner = _inner(index, rows)
+    # One product of matrices finds the list of every vector, which faiss need not do again.
+    nearest = np.ascontiguousarray(lists.quantizer.search(inner, 1)[1][:, 0])
+    lists.add_core(len(inner), *map(faiss.swig_ptr, (inner, ids, nearest)))
+    index.ntotal = lists.ntotal
+    return nearest
+
+
+def append(index: Index, segment: Index, start: int) -> None:
+    """Put the vectors of an exact index into another; id i becomes ``start + i``."""
+    moved = _flat(segment).reconstruct_n(0, segment.ntotal)
+    index.add_with_ids(moved, np.arange(start, start + segment.ntotal, dtype=np.int64))
+
+
+def head(index: Index, vectors: int) -> bytes:
+    """What stands before the lists in the file of such an index with so many vectors.
 
     Args:
-        recipe: it becomes the result.
-        chunks: (m, dim) each.
+        index: empty, with lists; what it looks into by itself is part of the head.
+        vectors: of all lists together.
     """
-    start = 0
-    for chunk in chunks:
-        ids = np.arange(start, start + len(chunk), dtype=np.int64)
-        recipe.add_with_ids(np.ascontiguousarray(chunk, dtype=np.float32), ids)
-        start += len(chunk)
-    return recipe
-
-
-def merge(index: Index, segment: Index, start: int, where: str) -> None:
-    """Move the vectors of a segment into an index; its id i becomes ``start + i``.
-
-    Args:
-        index: grows.
-        segment: is empty or useless afterwards.
-        start: first of the new ids.
-        where: the segment's name for errors.
-
-    Raises:
-        SchemaError: they are not encoded alike.
-    """
-    if (describe(index), _codebook(index)) != (describe(segment), _codebook(segment)):
-        raise SchemaError(
-            where,
-            f"{describe(segment)}, trained on other vectors",
-            f"{describe(index)}, as the recipe",
-            f"Run: clip-assets run --select {layout.INDEX_SEGMENTS}+",
-        )
-    into, source = _lists(index), _lists(segment)
-    if into is not None and source is not None:
-        # Without the second argument ids of different segments would collide.
-        into.merge_from(source, start)
-        index.ntotal = into.ntotal
-    else:
-        moved = _flat(segment).reconstruct_n(0, segment.ntotal)
-        index.add_with_ids(moved, np.arange(start, start + segment.ntotal, dtype=np.int64))
+    lists = inverted(index)
+    assert lists is not None
+    index.ntotal = lists.ntotal = vectors
+    content = faiss.serialize_index(index).tobytes()
+    index.ntotal = lists.ntotal = 0
+    end = no_lists(lists.nlist, lists.code_size)
+    assert content.endswith(end), "faiss writes its lists otherwise"
+    return content.removesuffix(end)
 
 
 def describe(index: Index) -> str:
     """Kind and dimension in words."""
-    lists = _lists(index)
+    lists = inverted(index)
     if lists is None:
         return f"exact index, dim {index.d}"
     return f"{type(lists).__name__} of {lists.nlist} lists, {lists.code_size} bytes, dim {index.d}"
 
 
-def ids(index: Index) -> Ids:
-    """The id of every vector, in the order of the index."""
-    lists = _lists(index)
-    if lists is None:
-        return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
-    parts = [_list_ids(lists, number) for number in range(lists.nlist)]
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+def exact_ids(index: Index) -> Ids:
+    """The id of every vector of an exact index, in its order."""
+    return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
 
 
-def vectors(index: Index, wanted: Ids) -> Floats:
-    """The vectors of some ids as the index holds them: (len(wanted), dim), NaN where there is none.
+def exact_vectors(index: Index, wanted: Ids) -> Floats:
+    """The vectors of some ids of an exact index: (len(wanted), dim), NaN where there is none.
 
     Goes once through all ids, so ask for many at a time.
     """
+    place_of = {int(number): place for place, number in enumerate(exact_ids(index))}
     rows = np.full((len(wanted), index.d), np.nan, np.float32)
-    lists = _lists(index)
-    if lists is None:
-        for row, place in _places(wanted, ids(index)):
-            rows[row] = _flat(index).reconstruct(place)
-        return rows
-    for number in range(lists.nlist):
-        for row, place in _places(wanted, _list_ids(lists, number)):
-            lists.reconstruct_from_offset(number, place, faiss.swig_ptr(rows[row]))
+    for row, number in enumerate(wanted.tolist()):
+        if number in place_of:
+            rows[row] = _flat(index).reconstruct(place_of[number])
     return rows
-
-
-def probes(index: Index) -> tuple[int, int]:
-    """Inverted lists that a search looks into, and how many there are; (1, 1) if exact."""
-    lists = _lists(index)
-    return (1, 1) if lists is None else (int(lists.nprobe), int(lists.nlist))
 
 
 def set_probes(index: Index, lists: int) -> None:
     """How many inverted lists a search looks into by itself; it is written with the index."""
-    inverted = _lists(index)
-    if inverted is not None:
-        inverted.nprobe = lists
+    within = inverted(index)
+    if within is not None:
+        within.nprobe = lists
 
 
-def search(index: Index, queries: Floats, k: int, lists: int) -> tuple[Floats, Ids]:
-    """The nearest vectors of each query, best first.
+def centroid_scores(index: Index, queries: Floats) -> Floats:
+    """Similarity of each query to the centre of each list: (q, lists); (q, 1) zeros if exact."""
+    lists = inverted(index)
+    if lists is None:
+        return np.zeros((len(queries), 1), np.float32)
+    scores, numbers = lists.quantizer.search(_inner(index, queries), lists.nlist)
+    ordered = np.empty_like(scores)
+    np.put_along_axis(ordered, numbers, scores, axis=1)
+    return ordered
+
+
+def search(index: Index, queries: Floats, k: int, gap: float | None = None) -> tuple[Floats, Ids]:
+    """The nearest vectors of each query, best first, as far as codes tell.
 
     Args:
         index: any.
         queries: (q, dim).
         k: at most ``index.ntotal`` are found; the rest has id -1.
-        lists: inverted lists to look into; without meaning for an exact index.
+        gap: look into every list whose centre is at most this much less similar than the nearest
+            one; None: into as many as the index says itself. Without meaning for an exact one.
 
     Returns:
         Similarities and ids, (q, k) each.
     """
     asked = np.ascontiguousarray(queries, dtype=np.float32)
-    if _lists(index) is None:
+    lists = inverted(index)
+    if lists is None or gap is None:
         return index.search(asked, k)
-    return index.search(asked, k, params=faiss.SearchParametersIVF(nprobe=lists))
+    inner = _inner(index, asked)
+    scores, numbers = _within(lists, inner, gap)
+    similarities = np.empty((len(inner), k), np.float32)
+    ids = np.empty((len(inner), k), np.int64)
+    arrays = map(faiss.swig_ptr, (inner, numbers, scores, similarities, ids))
+    rows, assigned, centres, best, labels = arrays
+    # Not faiss' function of arrays: it takes the number of lists from the index, which other
+    # threads search too.
+    parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1])
+    as_pairs = False  # of a list and a place in it, instead of ids
+    lists.search_preassigned_c(
+        len(inner), rows, k, assigned, centres, best, labels, as_pairs, parameters
+    )
+    return similarities, ids
+
+
+def _within(lists: faiss.IndexIVF, queries: Floats, gap: float) -> tuple[Floats, Ids]:
+    """Scores and numbers of the lists within a gap of the best one; others have number -1."""
+    wanted = min(FIRST_LISTS, lists.nlist)
+    while True:
+        scores, numbers = lists.quantizer.search(queries, wanted)
+        outside = scores < scores[:, :1] - np.float32(gap)
+        if wanted == lists.nlist or outside[:, -1].all():
+            numbers[outside] = -1
+            used = max(1, int((~outside).sum(axis=1).max(initial=1)))
+            return np.ascontiguousarray(scores[:, :used]), np.ascontiguousarray(numbers[:, :used])
+        wanted = min(wanted * 4, lists.nlist)
 
 
 def read(file: Path, where: str, *, mapped: bool = False) -> Index:
@@ -181,43 +208,21 @@ def write(index: Index, part: Path) -> None:
     faiss.write_index(index, str(part))
 
 
-def _lists(index: Index) -> faiss.IndexIVF | None:
+def inverted(index: Index) -> faiss.IndexIVF | None:
     """The inverted file inside an index, None for an exact one."""
     lists = faiss.try_extract_index_ivf(index)
-    return None if lists is None else faiss.downcast_index(lists)
+    return None if lists is None else cast("faiss.IndexIVF", faiss.downcast_index(lists))
 
 
-def _codebook(index: Index) -> bytes:
-    """Everything that training has fixed."""
-    lists = _lists(index)
-    if lists is None:
-        return b""
-    learnt = faiss.serialize_index(lists.quantizer).tobytes()
-    if isinstance(lists, faiss.IndexIVFPQ):
-        learnt += faiss.vector_to_array(lists.pq.centroids).tobytes()
-    if isinstance(lists, faiss.IndexIVFScalarQuantizer):
-        learnt += faiss.vector_to_array(lists.sq.trained).tobytes()
-    return learnt
+def _inner(index: Index, vectors: Floats) -> Floats:
+    """Vectors as the inverted file inside an index has them."""
+    if not isinstance(index, faiss.IndexPreTransform):
+        return vectors
+    for place in range(index.chain.size()):
+        vectors = faiss.downcast_VectorTransform(index.chain.at(place)).apply(vectors)
+    return vectors
 
 
 def _flat(index: Index) -> faiss.IndexFlat:
     """The vectors inside an exact index, by position."""
-    return faiss.downcast_index(index.index)
-
-
-def _places(wanted: Ids, stored: Ids) -> list[tuple[int, int]]:
-    """Row in ``wanted`` and position in ``stored`` of each id that is in both."""
-    positions = np.flatnonzero(np.isin(stored, wanted))
-    place_of = dict(zip(stored[positions].tolist(), positions.tolist(), strict=True))
-    return [(row, place_of[i]) for row, i in enumerate(wanted.tolist()) if i in place_of]
-
-
-def _list_ids(lists: faiss.IndexIVF, number: int) -> Ids:
-    size = lists.invlists.list_size(number)
-    if not size:
-        return np.empty(0, np.int64)
-    stored = lists.invlists.get_ids(number)
-    try:
-        return faiss.rev_swig_ptr(stored, size).astype(np.int64)
-    finally:
-        lists.invlists.release_ids(number, stored)
+    return cast("faiss.IndexFlat", faiss.downcast_index(index.index))

@@ -7,13 +7,12 @@ its vectors have is said by ``index.slots``.
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from clip_assets import layout
 from clip_assets.errors import MissingArtifactError, NotReadyError
-from clip_assets.index import index_recipe, slots, versions
+from clip_assets.index import index_recipe, slots, vectors_in, versions
+from clip_assets.index.reach import DEFAULT, Reach, Reaches, for_target
 from clip_assets.index.slots import Content
-from clip_assets.index.vectors_in import embedded
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -23,9 +22,6 @@ from clip_assets.pool.upstream import Upstream, upstream
 from clip_assets.settings import IndexSettings
 from clip_assets.storage.manifests import Report
 
-if TYPE_CHECKING:
-    from clip_assets.index.recall import Recall
-
 
 def faiss_index(pool: Pool, key: Key) -> Outcome:
     """Merge the segments of all partitions into a new version.
@@ -33,10 +29,10 @@ def faiss_index(pool: Pool, key: Key) -> Outcome:
     Segments made from other embeddings or another recipe than today's are left out and named,
     or refused with ``missing_partitions="refuse"``. The version is not served yet.
 
-    How many lists a search looks into is written into each index: as many as are needed to find
-    what an exact search finds, see ``index.recall``.
+    How far a search looks is measured on the recipe's queries and stands in the version, see
+    ``index.recall``; for tools that know no such thing, each index says how many lists.
 
-    Memory: the merged index of one side and one segment.
+    Memory: ``lists.BLOCK_BYTES``, and what ``recall.Meter`` holds; of an exact index all of it.
 
     Raises:
         NotReadyError: no partition has a segment of today's recipe.
@@ -61,7 +57,7 @@ def faiss_index_inputs(pool: Pool, key: Key) -> Inputs:
 
 FAISS_INDEX = Asset(
     layout.FAISS_INDEX,
-    "1",
+    "2",
     make=faiss_index,
     inputs=faiss_index_inputs,
     axis="pool",
@@ -83,8 +79,8 @@ def _work(run: StageRun) -> Report:
 def content(pool: Pool, partition: PartitionKey) -> Content:
     """What an index holds of a partition: its current vectors and rows."""
     segment = pool.catalog.require(layout.INDEX_SEGMENTS, partition)
-    rows = pool.catalog.digest(layout.EMBEDDINGS, partition, layout.embedding_rows)
-    digest = hashlib.sha256(f"{segment.digest()} {rows}".encode()).hexdigest()
+    embeddings = pool.catalog.require(layout.EMBEDDINGS, partition)
+    digest = vectors_in.content_digest(segment, embeddings)
     return Content(partition, digest, segment.report.rows_out)
 
 
@@ -127,12 +123,13 @@ def _version(run: StageRun, segments: Upstream) -> Version:
         partitions_used=segments.current,
         partitions_missing=segments.missing,
         partitions_stale=segments.stale,
+        reach={},
     )
 
 
 def _make(run: StageRun, version: Version) -> Report:
     versions.remove_unfinished(run.store)
-    recalls = {side: _merge(run, version, side) for side in layout.SIDES}
+    version = replace(version, reach={side: _publish(run, version, side) for side in layout.SIDES})
     with run.publish(layout.index_manifest(version.name)) as part:
         part.write_bytes(version.to_json())
     return Report(
@@ -149,31 +146,28 @@ def _make(run: StageRun, version: Version) -> Report:
             "ids": slots.ids(version.slots),
             "unused_ids": version.unused_ids,
             "ids_given_out_anew": version.is_renumbered,
-            "recall_at_10": {side: recall.by for side, recall in recalls.items()},
-            "lists_probed": {side: recall.probes for side, recall in recalls.items()},
+            **_told(version.reach),
         },
     )
 
 
-def _merge(run: StageRun, version: Version, side: str) -> "Recall":
-    from clip_assets.index import ann, verify
-    from clip_assets.index.recall import Meter
+def _told(reach: Reaches) -> dict[str, dict[str, dict[str, float]]]:
+    """Recall at ten and share of vectors looked at, for the recall that searches default to."""
+    default = {
+        side: {kind: for_target(known, DEFAULT) for kind, known in kinds.items()}
+        for side, kinds in reach.items()
+    }
+    return {
+        figure: {
+            side: {kind: getattr(known, field) for kind, known in kinds.items()}
+            for side, kinds in default.items()
+        }
+        for figure, field in (("recall_at_10", "recall"), ("scanned", "scanned"))
+    }
 
-    with run.store.local(layout.recipe(side)) as file:
-        index = ann.read(file, run.store.uri(layout.recipe(side)))
-    samples = verify.Samples(side)
-    used = [(slot, partition) for slot, partition in version.used if slot.count]
-    for number, (slot, partition) in enumerate(used):
-        path = layout.segment(side, partition)
-        with run.store.local(path) as file:
-            segment = ann.read(file, run.store.uri(path))
-        samples.take(segment, slot)
-        ann.merge(index, segment, slot.start, run.store.uri(path))
-        run.progress(number + 1, len(used), f"{side} segments")
-    verify.check_ids(index, [slot for slot, _ in used], side)
-    samples.check(index)
-    vectors = embedded(run.pool, [partition for _, partition in used])
-    recall = Meter(run.store, vectors, [slot for slot, _ in used], side).tune(index)
+
+def _publish(run: StageRun, version: Version, side: str) -> dict[str, list[Reach]]:
+    from clip_assets.index import merge
+
     with run.publish(layout.index(version.name, side)) as part:
-        ann.write(index, part)
-    return recall
+        return merge.write(run, version, side, part)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.index import kinds, vectors_in
 from clip_assets.index.vectors_in import embedded, only_model
 from clip_assets.layout import Key
@@ -20,6 +20,7 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import IndexSettings
+from clip_assets.storage import vectors as stored_vectors
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
@@ -30,6 +31,9 @@ CODES = 256
 """Values of one byte of a product code."""
 
 SEED = 7
+
+QUERIES = 1_000
+"""Of each kind, at most; a recall of 0.95 of half of them is then known to about 0.01."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,12 @@ def read(store: Store) -> Recipe:
         MissingArtifactError: there is none yet.
     """
     return Recipe(**json.loads(store.read_bytes(layout.recipe_choice())))
+
+
+def queries(store: Store, kind: str) -> npt.NDArray[np.float32]:
+    """The queries of one kind, (q, dim), by which recall is measured."""
+    with stored_vectors.opened(store, layout.recipe_queries(kind)) as array:
+        return array.astype(np.float32)
 
 
 def index_recipe(pool: Pool, key: Key) -> Outcome:
@@ -108,7 +118,7 @@ def index_recipe_inputs(pool: Pool, key: Key) -> Inputs:
 
 INDEX_RECIPE = Asset(
     layout.INDEX_RECIPE,
-    "1",
+    "2",
     make=index_recipe,
     inputs=index_recipe_inputs,
     axis="pool",
@@ -150,7 +160,7 @@ def _make(run: StageRun, reason: str) -> Report:
     lists = kinds.lists_for(vectors.vectors, settings.train_limit)
     choice = kinds.choose(vectors.vectors, dim, lists, settings)
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
-    places = _places(vectors.vectors, min(settings.train_limit, points))
+    places = _places(vectors.vectors, min(settings.train_limit, points), SEED)
     recipe = Recipe(
         key=choice.key,
         why=choice.why,
@@ -166,15 +176,20 @@ def _make(run: StageRun, reason: str) -> Report:
         sample = vectors_in.rows_at(run.store, vectors, side, places)
         with run.publish(layout.recipe(side)) as part:
             ann.write(ann.trained(choice.key, dim, sample), part)
+    asked = _places(vectors.vectors, QUERIES, SEED + 1)
+    for kind in layout.SIDES:
+        rows = vectors_in.rows_at(run.store, vectors, kind, asked)
+        with run.publish(layout.recipe_queries(kind)) as part:
+            stored_vectors.write(part, [rows.astype(schemas.EMBEDDING)], *rows.shape)
     with run.publish(layout.recipe_choice()) as part:
         part.write_text(json.dumps(asdict(recipe), indent=1))
     figures = asdict(recipe) | {"decision": f"new: {reason}"}
     return Report(vectors.vectors, vectors.vectors, figures=figures)
 
 
-def _places(total: int, wanted: int) -> npt.NDArray[np.int64]:
-    """Rows of the whole pool to train on, ascending."""
+def _places(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
+    """Rows of the whole pool to train on or to ask for, ascending."""
     if wanted >= total:
         return np.arange(total)
-    chosen = np.random.default_rng(SEED).choice(total, size=wanted, replace=False, shuffle=False)
+    chosen = np.random.default_rng(seed).choice(total, size=wanted, replace=False, shuffle=False)
     return np.sort(chosen)

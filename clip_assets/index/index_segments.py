@@ -20,7 +20,8 @@ from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Manifest, Report
 from clip_assets.storage.store import Store
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 32_768
+"""Vectors that are encoded, and compared with all queries, at once."""
 
 
 def index_segments(pool: Pool, partition: Key) -> Outcome:
@@ -44,13 +45,15 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
         layout.EMBEDDINGS: read.digest(
             layout.EMBEDDINGS, partition, layout.img_emb, layout.text_emb
         ),
-        layout.INDEX_RECIPE: read.digest(layout.INDEX_RECIPE, WHOLE, layout.recipe),
+        layout.INDEX_RECIPE: read.digest(
+            layout.INDEX_RECIPE, WHOLE, layout.recipe, layout.recipe_queries
+        ),
     }
 
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "1",
+    "2",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),
@@ -81,19 +84,33 @@ def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
 
 
 def _encode(run: StageRun, wanted: Recipe) -> int:
-    from clip_assets.index import ann
-
     rows = tables.count(run.store, layout.embedding_rows(run.partition))
     for side in layout.SIDES:
-        name = vectors_in.path(side, run.partition)
-        with run.store.local(layout.recipe(side)) as file:
-            empty = ann.read(file, run.store.uri(layout.recipe(side)))
-        with vectors.opened(run.store, name) as array:
-            _check_shape(run.store.uri(name), array.shape, rows, wanted)
-            segment = ann.encode(empty, _chunks(array, run.store.uri(name)))
-        with run.publish(layout.segment(side, run.partition)) as part:
-            ann.write(segment, part)
+        _encode_side(run, side, rows, wanted)
     return rows
+
+
+def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
+    """Encode the vectors of one side, and compare each with the recipe's queries."""
+    from clip_assets.index import ann, truth
+
+    name = vectors_in.path(side, run.partition)
+    with run.store.local(layout.recipe(side)) as file:
+        segment = ann.read(file, run.store.uri(layout.recipe(side)))
+    queries = {kind: index_recipe.queries(run.store, kind) for kind in layout.SIDES}
+    truths = {kind: truth.nothing(len(asked)) for kind, asked in queries.items()}
+    with vectors.opened(run.store, name) as array:
+        _check_shape(run.store.uri(name), array.shape, rows, wanted)
+        for chunk in _chunks(array, run.store.uri(name)):
+            lists = ann.add(segment, chunk)
+            for kind, asked in queries.items():
+                parts = (truths[kind], truth.of(asked, chunk, lists))
+                truths[kind] = truth.joined(parts, len(asked))
+    with run.publish(layout.segment(side, run.partition)) as part:
+        ann.write(segment, part)
+    for kind, known in truths.items():
+        with run.publish(layout.segment_truth(side, kind, run.partition)) as part:
+            truth.write(part, known)
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:
@@ -104,7 +121,7 @@ def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) 
         raise AlignmentError(where, f"{shape[0]:,} vectors", f"{rows:,}, one for a row", advice)
 
 
-def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[np.float16]]:
+def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[np.float32]]:
     for start in range(0, len(array), CHUNK_ROWS):
         chunk = array[start : start + CHUNK_ROWS]
         finite = np.isfinite(chunk).all(axis=1)
@@ -115,4 +132,4 @@ def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[
                 "finite vectors",
                 f"Run: clip-assets run --select {layout.EMBEDDINGS}+",
             )
-        yield chunk
+        yield chunk.astype(np.float32)

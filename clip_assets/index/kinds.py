@@ -1,12 +1,12 @@
 """Which kind of faiss index holds a number of vectors: arithmetic only.
 
 Only kinds that can be merged and removed from are considered: exact (Flat), and inverted files
-(IVF) whose vectors are whole, one byte a dimension (SQ8) or a product code (PQ). HNSW graphs
-can do neither. Building them is the matter of ``index.ann``.
+(IVF) whose vectors are whole, one byte a dimension (SQ8), some bits a dimension (RaBitQ) or a
+product code (PQ). HNSW graphs can do neither. Why these is said in docs/decisions/0033; building
+them is the matter of ``index.ann``.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clip_assets.errors import ConfigurationError
@@ -25,8 +25,14 @@ ID_BYTES = 8
 TRAINING_POINTS = 39
 """Of each list at least; with fewer, faiss calls its clusters unreliable."""
 
-PRODUCT_CODES = (256, 128, 64, 32, 16, 8)
-"""Bytes of a product code, largest first; autofaiss tries the same."""
+BITS = (4, 2, 1)
+"""Of one dimension in a RaBitQ code, most first."""
+
+FACTORS_BYTES = {4: 20, 2: 20, 1: 8}
+"""What a RaBitQ code of so many bits holds beside them, to tell a similarity from them."""
+
+PRODUCT_CODES = (32, 16, 8)
+"""Bytes of a product code; more bytes are spent better on RaBitQ, which also trains at once."""
 
 MANY = 1_000_000
 LISTS_OF_MANY = ((300_000_000, 2**17), (10_000_000, 2**16), (MANY, 2**14))
@@ -67,7 +73,8 @@ def choose(vectors: int, dim: int, lists: int, settings: IndexSettings) -> Choic
         room = settings.max_memory_bytes // flat_bytes
         why = f"exact: {vectors:,} vectors are at most flat_limit ({settings.flat_limit:,})"
         return Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))
-    room_bytes = settings.max_memory_bytes - 4 * dim * lists
+    # Centres of lists, and a rotation.
+    room_bytes = settings.max_memory_bytes - 4 * dim * (lists + dim)
     for key, size, words in _inverted(dim, lists):
         holds = room_bytes // size
         if holds >= HEADROOM * vectors:
@@ -101,10 +108,28 @@ def lists_for(vectors: int, train_limit: int) -> int:
     return max(1, min(suited_lists(vectors), min(vectors, train_limit) // TRAINING_POINTS))
 
 
-def _inverted(dim: int, lists: int) -> Iterator[tuple[str, int, str]]:
-    """Keys of inverted files with bytes per vector and words, most exact first."""
-    yield f"IVF{lists},Flat", 4 * dim + ID_BYTES, "whole vectors"
-    yield f"IVF{lists},SQ8", dim + ID_BYTES, "one byte a dimension"
-    for code in PRODUCT_CODES:
-        if dim % code == 0 and code < dim:
-            yield f"IVF{lists},PQ{code}", code + ID_BYTES, f"product codes of {code} bytes"
+def _inverted(dim: int, lists: int) -> list[tuple[str, int, str]]:
+    """Keys of inverted files with bytes per vector and words, the most exact first.
+
+    Each is smaller than those before it.
+    """
+    kinds = [
+        (f"IVF{lists},Flat", 4 * dim, "whole vectors"),
+        (f"IVF{lists},SQ8", dim, "one byte a dimension"),
+    ]
+    for bits in BITS:
+        # A rotation spreads what single dimensions stand out by, which RaBitQ counts on.
+        key = f"RR{dim},IVF{lists},RaBitQ{bits if bits > 1 else ''}"
+        size = -(-dim * bits // 8) + FACTORS_BYTES[bits]
+        kinds.append((key, size, f"{bits} bits a dimension" if bits > 1 else "one bit a dimension"))
+    kinds += [
+        (f"IVF{lists},PQ{code}", code, f"product codes of {code} bytes")
+        for code in PRODUCT_CODES
+        if dim % code == 0 and code < dim
+    ]
+    smaller = [
+        kind
+        for place, kind in enumerate(kinds)
+        if all(kind[1] < before[1] for before in kinds[:place])
+    ]
+    return [(key, size + ID_BYTES, words) for key, size, words in smaller]

@@ -1,149 +1,177 @@
-"""How much of what an exact search finds an index finds, and how far it must look for that.
+"""How far an index must be searched to find what an exact search finds, and how well it does.
 
-Measured for queries of both kinds: captions lie elsewhere than images, so an index that is
-good for one may be poor for the other. What must always hold is checked in ``index.verify``.
+A search looks into every list whose centre is nearly as similar to the query as the nearest one:
+within a *gap*. Near a border of lists these are many, within a list few, so at equal recall less
+is looked at than with a fixed number of lists. The gap for each recall is calibrated on half of
+the pool's own queries and measured on the other half, for captions and for images, because
+captions lie elsewhere than images. Candidates are put right by the vectors themselves.
+
+What an exact search finds is the matter of ``index.truth``.
 """
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets import layout
-from clip_assets.index import ann, vectors_in
+from clip_assets.index import ann
 from clip_assets.index.ann import Floats, Ids, Index
-from clip_assets.index.slots import Slot
-from clip_assets.index.vectors_in import Embedded
-from clip_assets.storage import vectors
-from clip_assets.storage.store import Store
-
-NEIGHBOURS = 10
-
-QUERIES = 200
-"""Of each kind; a recall of 0.95 is then known to about 0.01."""
+from clip_assets.index.exact import ExactVectors
+from clip_assets.index.reach import EVERYTHING, TARGETS, Reach
+from clip_assets.index.truth import NEIGHBOURS, Truth
 
 WANTED = 0.95
-"""Recall that searching is tuned to, for the worse of the two kinds of queries."""
+"""Recall for which the number of lists is written into an index, for tools that know no gap."""
+
+CANDIDATES = 200
+"""Nearest by their codes, which the vectors themselves put in order; more if more are asked for."""
 
 ALIKE = 1e-4
 """Similarities this close are the same: copies of an image stand for each other."""
 
-ENOUGH = 0.005
-"""Where the wanted recall is out of reach, this much less than the best is good enough."""
+FIRST_HALF, SECOND_HALF = slice(0, None, 2), slice(1, None, 2)
 
-MOST_PROBES = 256
-SHARE_OF_LISTS = 8
-"""Tuning tries at most so many lists, or every eighth where these are more."""
+MIN_QUERIES = 20
+"""With fewer queries there is nothing to calibrate by, and every list is looked into."""
 
-CHUNK_ROWS = 32_768
+ROUNDS = 4
+"""Gaps tried for a recall that codes alone do not reach at the gap of its lists."""
 
-SEED = 11
+_BATCH = 64
+# Queries whose similarities to all centres are in memory at once.
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """How well one side of an index is searched.
+def nearest(
+    index: Index,
+    queries: Floats,
+    k: int,
+    gap: float | None,
+    exact: ExactVectors | None,
+) -> tuple[Floats, Ids]:
+    """The k nearest vectors of each query, best first.
 
     Args:
-        probes: inverted lists that a search looks into; 1 for an exact index.
-        by: mean recall at ``NEIGHBOURS`` for image and for text queries.
+        index: any.
+        queries: (q, dim).
+        k: how many; where there are fewer, the rest has id -1.
+        gap: see ``ann.search``.
+        exact: puts the candidates right; None leaves them as the index has them.
+
+    Returns:
+        Similarities and ids, (q, k) each; a similarity is that of the codes where the vector
+        itself is not known.
+    """
+    if exact is None or ann.inverted(index) is None:
+        return ann.search(index, queries, k, gap)
+    similarities, ids = ann.search(index, queries, max(CANDIDATES, 2 * k), gap)
+    true = exact.similarities(queries, ids)
+    similarities = np.where(np.isnan(true), similarities, true)
+    similarities[ids < 0] = -np.inf
+    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+
+
+class Question:
+    """Queries of one kind, what an exact search finds for them, and how far away that lies.
+
+    Half of the queries choose how far to search; the other half tells what is then found.
+
+    Args:
+        index: how the vectors are cut into lists; it may be empty.
+        queries: (q, dim).
+        truth: of the queries.
     """
 
-    probes: int
-    by: dict[str, float]
+    def __init__(self, index: Index, queries: Floats, truth: Truth) -> None:
+        self._index, self._truth = index, truth
+        self.queries = queries
+        exists = np.isfinite(truth["similarity"])
+        self.least = np.where(exists, truth["similarity"], np.inf).min(axis=1)
+        gaps, ranks = self._distances()
+        self._gaps, self._ranks = np.where(exists, gaps, 0), np.where(exists, ranks, 1)
 
+    def gap(self, share: float) -> float:
+        """The least gap whose lists hold such a share of the first half's true neighbours."""
+        return float(np.quantile(self._gaps[FIRST_HALF], share, method="higher")) + ALIKE
 
-@dataclass(frozen=True, slots=True)
-class _Truth:
-    """Queries of one kind, and the least similarity of their true neighbours, (q,)."""
+    def probes(self) -> int:
+        """So many of the nearest lists hold ``WANTED`` of the true neighbours."""
+        return int(np.quantile(self._ranks, WANTED, method="higher")) if self._ranks.size else 1
 
-    queries: Floats
-    least: Floats
-    neighbours: int
+    def scanned(self, gap: float, sizes: npt.NDArray[np.int64]) -> float:
+        """Share of all vectors that lie in lists within a gap; the mean of the second half."""
+        looked_at = 0
+        queries = self.queries[SECOND_HALF]
+        for start in range(0, len(queries), _BATCH):
+            scores = ann.centroid_scores(self._index, queries[start : start + _BATCH])
+            within = scores >= scores.max(axis=1, keepdims=True) - gap
+            looked_at += int((within @ sizes).sum())
+        return looked_at / max(1, len(queries) * int(sizes.sum()))
+
+    def _distances(self) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """The gap, and the rank from 1 on, of the list of each true neighbour."""
+        gaps = np.zeros(self._truth.shape, np.float32)
+        ranks = np.zeros(self._truth.shape, np.int64)
+        for start in range(0, len(self.queries), _BATCH):
+            batch = slice(start, start + _BATCH)
+            scores = ann.centroid_scores(self._index, self.queries[batch])
+            lists = self._truth["list"][batch].astype(np.int64)
+            theirs = np.take_along_axis(scores, lists, axis=1)
+            gaps[batch] = scores.max(axis=1, keepdims=True) - theirs
+            # A list's rank is how many score at least as much.
+            ranks[batch] = [
+                len(row) - np.searchsorted(np.sort(row), own)
+                for row, own in zip(scores, theirs, strict=True)
+            ]
+        return gaps, ranks
 
 
 class Meter:
-    """Measures indices of one side of the pool.
+    """Measures the index of one side of a version.
 
-    Memory: ``CHUNK_ROWS`` vectors in float32, and twice their similarities to ``QUERIES``.
+    Memory: similarities of ``_BATCH`` queries to all centres, and the vectors of the candidates
+    of all queries of a kind.
 
     Args:
-        store: the pool's files.
-        embedded: the embedded partitions in the order of their ids.
-        slots: the ranges of ids in use, one for each partition of the pool.
-        side: ``image`` or ``text``.
+        index: with all vectors.
+        sizes: vectors in each list.
+        exact: the vectors of the side.
     """
 
-    def __init__(self, store: Store, embedded: Embedded, slots: list[Slot], side: str) -> None:
-        self._store, self._embedded, self._side = store, embedded, side
-        self._ids = np.array([slot.start for slot in slots])
-        self._places = np.cumsum([0, *(slot.count for slot in slots)])
-        self._truths = {kind: self._truth(kind) for kind in layout.SIDES}
+    def __init__(self, index: Index, sizes: npt.NDArray[np.int64], exact: ExactVectors) -> None:
+        self._index, self._sizes, self._exact = index, sizes, exact
 
-    def tune(self, index: Index) -> Recall:
-        """Let an index look into as many lists as the wanted recall needs, and measure it."""
-        _, lists = ann.probes(index)
-        tried: list[Recall] = []
-        probes = 1
-        while not tried or (min(tried[-1].by.values()) < WANTED and probes < 2 * _most(lists)):
-            tried.append(self.measure(index, min(probes, lists)))
-            probes *= 2
-        best = max(min(recall.by.values()) for recall in tried)
-        chosen = next(r for r in tried if min(r.by.values()) >= min(WANTED, best - ENOUGH))
-        ann.set_probes(index, chosen.probes)
-        return chosen
+    def reach(self, question: Question) -> list[Reach]:
+        """For each of ``TARGETS`` how far to search, and what is then found."""
+        if len(question.queries) < MIN_QUERIES:
+            return [Reach(target, EVERYTHING, 1.0, 0.0, 1.0) for target in TARGETS]
+        return [self._reach(question, target) for target in TARGETS]
 
-    def measure(self, index: Index, probes: int) -> Recall:
-        """How well an index is searched when so many lists are looked into."""
-        by = {kind: self._recall(index, probes, truth) for kind, truth in self._truths.items()}
-        return Recall(probes, by)
+    def _reach(self, question: Question, target: float) -> Reach:
+        gap = self._gap(question, target)
+        found = self._found(question, SECOND_HALF, gap)
+        return Reach(
+            target=target,
+            gap=round(gap, 5),
+            recall=round(float(found.mean()), 4),
+            uncertainty=round(1.96 * float(found.std()) / len(found) ** 0.5, 4),
+            scanned=round(question.scanned(gap, self._sizes), 6),
+        )
 
-    def _recall(self, index: Index, probes: int, truth: _Truth) -> float:
-        if not truth.neighbours:
-            return 1.0
-        _, ids = ann.search(index, truth.queries, truth.neighbours, probes)
-        right = (self._similarities(truth.queries, ids) >= truth.least[:, None] - ALIKE).sum()
-        return round(float(right) / ids.size, 4)
+    def _gap(self, question: Question, target: float) -> float:
+        """The least gap tried at which the first half is found as well as that."""
+        share, missing = target, 0.0
+        for _ in range(ROUNDS):
+            # Codes lose some of what the lists hold; more lists make up for it.
+            share = min(1.0, share + missing)
+            found = self._found(question, FIRST_HALF, question.gap(share))
+            missing = target - float(found.mean())
+            if missing <= 0 or share == 1:
+                break
+        return question.gap(share)
 
-    def _similarities(self, queries: Floats, ids: Ids) -> Floats:
-        """What the found vectors are really worth; an index may hold rounded ones."""
-        places = np.where(ids < 0, 0, self._place(ids))
-        distinct, where = np.unique(places, return_inverse=True)
-        rows = vectors_in.rows_at(self._store, self._embedded, self._side, distinct)
-        exact = np.einsum("qd,qkd->qk", queries, rows[where.reshape(ids.shape)])
-        return np.where(ids < 0, -np.inf, exact)
-
-    def _place(self, ids: Ids) -> npt.NDArray[np.int64]:
-        """Row in the pool of each id in use."""
-        slot = np.searchsorted(self._ids, ids, side="right") - 1
-        return np.asarray(ids - self._ids[slot] + self._places[slot], np.int64)
-
-    def _truth(self, kind: str) -> _Truth:
-        wanted = min(QUERIES, self._embedded.vectors)
-        random = np.random.default_rng(SEED)
-        rows = np.sort(random.choice(self._embedded.vectors, size=wanted, replace=False))
-        queries = vectors_in.rows_at(self._store, self._embedded, kind, rows)
-        neighbours = min(NEIGHBOURS, self._embedded.vectors)
-        return _Truth(queries, self._least(queries, neighbours), neighbours)
-
-    def _least(self, queries: Floats, neighbours: int) -> Floats:
-        """Similarity of each query's true n-th neighbour, by comparing it with every vector."""
-        best = np.full((len(queries), neighbours), -np.inf, np.float32)
-        for chunk in self._chunks():
-            both = np.concatenate([best, queries @ chunk.astype(np.float32).T], axis=1)
-            best = np.partition(both, -neighbours, axis=1)[:, -neighbours:]
-        return best.min(axis=1, initial=np.inf)
-
-    def _chunks(self) -> Iterator[npt.NDArray[np.float16]]:
-        for manifest in self._embedded.done:
-            if not manifest.report.rows_out:
-                continue
-            name = vectors_in.path(self._side, manifest.key)
-            with vectors.opened(self._store, name) as array:
-                for start in range(0, len(array), CHUNK_ROWS):
-                    yield array[start : start + CHUNK_ROWS]
-
-
-def _most(lists: int) -> int:
-    return min(lists, max(MOST_PROBES, lists // SHARE_OF_LISTS))
+    def _found(self, question: Question, half: slice, gap: float) -> Floats:
+        """Recall of each query of a half."""
+        queries, least = question.queries[half], question.least[half]
+        wanted = min(NEIGHBOURS, self._index.ntotal)
+        _, ids = nearest(self._index, queries, wanted, gap, self._exact)
+        right = self._exact.similarities(queries, ids) >= least[:, None] - ALIKE
+        return right.mean(axis=1)

@@ -3,6 +3,7 @@
 Reads embeddings; for training with them see ``index_recipe``, for encoding ``index_segments``.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,12 @@ def embedded(pool: Pool, partitions: Sequence[PartitionKey] | None = None) -> Em
 def path(side: str, partition: Key) -> str:
     """Embedding file of one side of a partition."""
     return layout.img_emb(partition) if side == "image" else layout.text_emb(partition)
+
+
+def content_digest(segment: Manifest, embeddings: Manifest) -> str:
+    """What says that a partition's vectors, as a segment encodes them, or its rows are others."""
+    rows = embeddings.digest(layout.embedding_rows)
+    return hashlib.sha256(f"{segment.digest(layout.segment)} {rows}".encode()).hexdigest()
 
 
 def model_name(store: Store, embeddings: Manifest) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError
+from clip_assets.index.reach import Reach, Reaches
 from clip_assets.index.slots import Content, Slot
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.store import Store
@@ -34,6 +35,7 @@ class Version:
         partitions_used: whose vectors it holds.
         partitions_missing: not yet encoded when it was made.
         partitions_stale: encoded, but not as they are today; left out.
+        reach: how far searches go; empty in versions of releases that knew only a number of lists.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Version:
     partitions_used: list[PartitionKey]
     partitions_missing: list[PartitionKey]
     partitions_stale: list[PartitionKey]
+    reach: Reaches
 
     def to_json(self) -> bytes:
         """As ``read`` takes it."""
@@ -81,6 +84,10 @@ def parsed(content: bytes) -> Version:
         Slot(slot["start"], slot["count"], Content(**slot["content"]) if slot["content"] else None)
         for slot in read["slots"]
     ]
+    read["reach"] = {
+        side: {kind: [Reach(**known) for known in reaches] for kind, reaches in kinds.items()}
+        for side, kinds in read.get("reach", {}).items()
+    }
     return Version(**read)
 
 

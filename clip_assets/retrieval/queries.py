@@ -28,6 +28,11 @@ Query = str | Path | bytes | npt.NDArray[np.floating] | Uid
 """A text, an image file, its content, an embedding (dim,) of any length, or a pair."""
 
 
+def kind(query: str | Path | bytes | Uid) -> str:
+    """Whether a query is a text or an image, in the words of ``layout.SIDES``."""
+    return "text" if isinstance(query, str) else "image"
+
+
 def unit(embedding: npt.NDArray[np.floating], dim: int) -> Vector:
     """An embedding scaled to length 1.
 

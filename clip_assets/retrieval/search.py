@@ -14,6 +14,8 @@ from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
 from clip_assets.index import versions
+from clip_assets.index.exact import ExactVectors
+from clip_assets.index.reach import DEFAULT, EVERYTHING, for_target
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from clip_assets.index.ann import Index
 
 WIDER = 4
-"""Each further look goes through so many times the lists, and asks for so many more ids."""
+"""Each further look asks for so many times the ids, and goes so many times as far."""
+
+NEAR = 0.01
+"""The least that a further look goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,9 @@ class Searcher:
         self._stack = ExitStack()
         self._rows = Rows(pool.store, version, self._stack)
         self._indices: dict[str, Index] = {}
+        self._exact = {
+            side: ExactVectors(pool, version.slots, side, self._stack) for side in layout.SIDES
+        }
 
     @classmethod
     def open(cls, pool: Pool) -> Self:
@@ -108,7 +116,13 @@ class Searcher:
         self.close()
 
     def search(
-        self, query: Query, k: int = 10, threshold: float | None = None, side: str = "image"
+        self,
+        query: Query,
+        k: int = 10,
+        threshold: float | None = None,
+        side: str = "image",
+        *,
+        recall_target: float = DEFAULT,
     ) -> list[Hit]:
         """The pairs nearest to a query, best first.
 
@@ -117,6 +131,7 @@ class Searcher:
             k: how many at most; fewer if the index has no more.
             threshold: least similarity.
             side: ``image`` to compare with images, ``text`` to compare with captions.
+            recall_target: share of what an exact search finds; the next of ``reach.TARGETS``.
 
         Raises:
             ConfigurationError: one of these cannot be, or the pair is not in the index.
@@ -127,7 +142,8 @@ class Searcher:
             raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
         if side not in layout.SIDES:
             raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
-        nearest = self._nearest(self._vector(query), k, side)
+        gap = self._gap(query, side, recall_target)
+        nearest = self._nearest(self._vector(query), k, side, gap)
         close = [(i, s) for i, s in nearest if threshold is None or s >= threshold]
         rows = self._rows.read([vector_id for vector_id, _ in close])
         return [
@@ -157,8 +173,6 @@ class Searcher:
         return encoder
 
     def _image_vector(self, pair: Uid) -> Vector:
-        from clip_assets.index import ann
-
         vector_id = self._rows.find(pair.value)
         if vector_id is None:
             raise ConfigurationError(
@@ -167,19 +181,39 @@ class Searcher:
                 f"a pair of index version {self.version.name}",
                 "A pair without an image has no vector; see its status in the pool's metadata.",
             )
-        return ann.vectors(self._index("image"), np.array([vector_id]))[0]
+        vector = self._exact["image"].rows(np.array([vector_id]), self.version.dim)[0]
+        if np.isnan(vector).any():
+            raise ConfigurationError(
+                "query",
+                f"uid {pair.value!r}, whose partition was embedded anew",
+                f"the vectors of index version {self.version.name}",
+                f"Run: clip-assets run --select '*{layout.ID_MAPPING}', which refreshes the index.",
+            )
+        return vector
 
-    def _nearest(self, vector: Vector, k: int, side: str) -> list[tuple[int, float]]:
+    def _gap(self, query: Query, side: str, recall_target: float) -> float | None:
+        """How far a query looks; None where the version knows only a number of lists."""
+        kinds = self.version.reach.get(side)
+        if kinds is None:
+            return None
+        gaps = {kind: for_target(known, recall_target).gap for kind, known in kinds.items()}
+        # What an embedding is of is not known.
+        return max(gaps.values()) if isinstance(query, np.ndarray) else gaps[queries.kind(query)]
+
+    def _nearest(
+        self, vector: Vector, k: int, side: str, gap: float | None
+    ) -> list[tuple[int, float]]:
         """Ids in use and their similarities, best first, k of them or all there are."""
-        from clip_assets.index import ann
+        from clip_assets.index import recall
 
         index = self._index(side)
+        exact = self._exact[side] if self._store.is_local else None
         if not index.ntotal:
             return []
-        wanted, (probes, lists) = k, ann.probes(index)
+        wanted = k
         while True:
             size = min(wanted, index.ntotal)
-            similarities, ids = ann.search(index, vector[None], size, probes)
+            similarities, ids = recall.nearest(index, vector[None], size, gap, exact)
             used = [
                 (vector_id, similarity)
                 for vector_id, similarity in zip(
@@ -187,10 +221,12 @@ class Searcher:
                 )
                 if vector_id >= 0 and self._rows.partition(vector_id) is not None
             ]
-            if len(used) >= k or (size == index.ntotal and probes == lists):
+            is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
+            if len(used) >= k or is_all:
                 return used[:k]
             # Unused ids, or lists with too few vectors: look further.
-            wanted, probes = wanted * WIDER, min(probes * WIDER, lists)
+            wanted *= WIDER
+            gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
 
     def _index(self, side: str) -> "Index":
         from clip_assets.index import ann

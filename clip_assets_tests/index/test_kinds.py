@@ -1,6 +1,7 @@
 """Which kind of index is chosen for how many vectors."""
 
 import faiss
+import numpy as np
 import pytest
 from autofaiss.external.optimize import get_optimal_nb_clusters
 from hypothesis import given
@@ -20,10 +21,12 @@ GIB = 2**30
         (50_000, 4 * GIB, "IDMap2,Flat"),
         (50_001, 4 * GIB, "IVF64,Flat"),
         (1_500_000, 4 * GIB, "IVF64,SQ8"),
-        (5_000_000, 4 * GIB, "IVF64,PQ256"),
-        (10_000_000, 4 * GIB, "IVF64,PQ128"),
+        (5_000_000, 4 * GIB, "RR512,IVF64,RaBitQ4"),
+        (10_000_000, 4 * GIB, "RR512,IVF64,RaBitQ2"),
+        (20_000_000, 4 * GIB, "RR512,IVF64,RaBitQ"),
+        (50_000_000, 4 * GIB, "IVF64,PQ32"),
         (100_000_000, 4 * GIB, "IVF64,PQ8"),
-        (50_000, 2**21 + 2**20, "IVF64,PQ16"),
+        (50_000, 2**22, "IVF64,PQ16"),
     ],
 )
 def test_the_most_exact_kind_that_fits_is_chosen(vectors: int, memory: int, expected: str) -> None:
@@ -51,7 +54,7 @@ def test_what_is_chosen_fits_and_has_room_to_grow(
     try:
         choice = kinds.choose(vectors, dim, lists, settings)
     except ConfigurationError:
-        assert 2 * vectors * (8 + 8) + 4 * dim * lists > memory
+        assert 2 * vectors * (8 + 8) + 4 * dim * (lists + dim) > memory
         return
     assert vectors <= choice.fits_up_to
     assert choice.fits_up_to * choice.bytes_per_vector <= memory
@@ -61,10 +64,18 @@ def test_what_is_chosen_fits_and_has_room_to_grow(
 
 @pytest.mark.parametrize("dim", [32, 512])
 def test_bytes_of_a_vector_are_those_of_faiss(dim: int) -> None:
-    for memory in (2**40, 2**24, 2**22, 2**21):
-        choice = kinds.choose(20_000, dim, 4, IndexSettings(max_memory_bytes=memory, flat_limit=1))
+    keys: set[str] = set()
+    for memory in 2 ** np.arange(24, 20, -0.1):
+        settings = IndexSettings(max_memory_bytes=int(memory), flat_limit=1)
+        try:
+            choice = kinds.choose(20_000, dim, 4, settings)
+        except ConfigurationError:
+            break
         built = faiss.index_factory(dim, choice.key, faiss.METRIC_INNER_PRODUCT)
-        assert built.code_size + kinds.ID_BYTES == choice.bytes_per_vector
+        inverted = faiss.extract_index_ivf(built)
+        assert inverted.code_size + kinds.ID_BYTES == choice.bytes_per_vector
+        keys.add(choice.key)
+    assert len(keys) >= 4
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6))

@@ -1,0 +1,94 @@
+"""One side of an index version from the segments of its partitions, and how well it is searched.
+
+Lists are joined where they lie, so no index is held, however large it is; an exact index, which
+only small pools have, is. Which partitions and ids it has is said by ``index.faiss_index``.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from clip_assets import layout
+from clip_assets.index import ann, index_recipe, lists, truth, verify
+from clip_assets.index.ann import Index
+from clip_assets.index.exact import ExactVectors
+from clip_assets.index.lists import Lists
+from clip_assets.index.reach import EXACT, Reach
+from clip_assets.index.recall import Meter, Question
+from clip_assets.index.slots import Slot
+from clip_assets.index.versions import Version
+from clip_assets.layout import PartitionKey
+from clip_assets.pool.stages import StageRun
+
+
+def write(run: StageRun, version: Version, side: str, part: Path) -> dict[str, list[Reach]]:
+    """Write the index of one side to an unpublished file.
+
+    Returns:
+        For each kind of query how far searches go.
+
+    Raises:
+        SchemaError: a segment is damaged or encoded otherwise than the recipe says.
+        CheckFailedError: the index does not hold what it should.
+    """
+    with run.store.local(layout.recipe(side)) as file:
+        empty = ann.read(file, run.store.uri(layout.recipe(side)))
+    if not version.vectors:
+        ann.write(empty, part)
+        return dict.fromkeys(layout.SIDES, EXACT)
+    if ann.inverted(empty) is None:
+        _append(run, version, side, empty)
+        ann.write(empty, part)
+        return dict.fromkeys(layout.SIDES, EXACT)
+    questions = {kind: _question(run, version, side, kind, empty) for kind in layout.SIDES}
+    where = run.store.uri(layout.index(version.name, side))
+    with ExitStack() as stack:
+        segments = [
+            (_segment(run, side, slot, partition, empty, stack), slot.start)
+            for slot, partition in _filled(version)
+        ]
+        ann.set_probes(empty, max(question.probes() for question in questions.values()))
+        head = ann.head(empty, version.vectors)
+        lists.join(part, head, segments)
+        joined = lists.read(part, head, where)
+        exact = ExactVectors(run.pool, version.slots, side, stack)
+        meter = Meter(ann.read(part, where, mapped=True), joined.sizes, exact)
+        return {kind: meter.reach(question) for kind, question in questions.items()}
+
+
+def _filled(version: Version) -> list[tuple[Slot, PartitionKey]]:
+    """Ranges of ids in use that have vectors; without vectors there is no segment."""
+    return [(slot, partition) for slot, partition in version.used if slot.count]
+
+
+def _append(run: StageRun, version: Version, side: str, index: Index) -> None:
+    """Fill an exact index."""
+    samples, used = verify.Samples(side), _filled(version)
+    for number, (slot, partition) in enumerate(used):
+        path = layout.segment(side, partition)
+        with run.store.local(path) as file:
+            segment = ann.read(file, run.store.uri(path))
+        samples.take(segment, slot)
+        ann.append(index, segment, slot.start)
+        run.progress(number + 1, len(used), f"{side} segments")
+    verify.check_ids(index, [slot for slot, _ in used], side)
+    samples.check(index)
+
+
+def _question(run: StageRun, version: Version, side: str, kind: str, empty: Index) -> Question:
+    """The recipe's queries of one kind, and what all partitions together have for them."""
+    queries = index_recipe.queries(run.store, kind)
+    known = (
+        truth.read(run.store, layout.segment_truth(side, kind, partition), len(queries))
+        for _, partition in _filled(version)
+    )
+    return Question(empty, queries, truth.joined(known, len(queries)))
+
+
+def _segment(
+    run: StageRun, side: str, slot: Slot, partition: PartitionKey, empty: Index, stack: ExitStack
+) -> Lists:
+    path = layout.segment(side, partition)
+    file = stack.enter_context(run.store.local(path))
+    segment = lists.read(file, ann.head(empty, slot.count), run.store.uri(path))
+    segment.check_ids()
+    return segment

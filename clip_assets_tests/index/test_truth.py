@@ -1,0 +1,25 @@
+"""The truth of partitions together is the truth of the pool."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clip_assets.index import truth
+from clip_assets_tests.vectors import unit_rows
+
+QUERIES = unit_rows(3, 5, 8)
+
+
+@settings(max_examples=40)
+@given(counts=st.lists(st.integers(0, 30), min_size=1, max_size=5))
+def test_parts_joined_are_what_brute_force_finds(counts: list[int]) -> None:
+    rows = [unit_rows(10 + place, count, 8) for place, count in enumerate(counts)]
+    numbers = [np.arange(count) + 100 * place for place, count in enumerate(counts)]
+    parts = [truth.of(QUERIES, own, of) for own, of in zip(rows, numbers, strict=True)]
+    known = truth.joined(parts, len(QUERIES))
+    similar = QUERIES @ np.concatenate(rows).T
+    order = np.argsort(-similar, axis=1)[:, : truth.NEIGHBOURS]
+    there = order.shape[1]
+    assert np.allclose(known["similarity"][:, :there], np.take_along_axis(similar, order, 1))
+    assert np.array_equal(known["list"][:, :there], np.concatenate(numbers)[order])
+    assert np.isneginf(known["similarity"][:, there:]).all()
