@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="At most.")
 @click.option("--threshold", type=float, help="Least cosine similarity.")
 @click.option(
+    "--recall",
+    type=click.FloatRange(0.5, 0.99),
+    help="Share of what an exact search finds; more takes longer. Default: index.recall_target.",
+)
+@click.option(
     "--side",
     "--modality",
     "side",
@@ -40,6 +45,7 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
     uid: str | None,
     k: int,
     threshold: float | None,
+    recall: float | None,
     side: str,
     root: str | None,
     settings_file: str | None,
@@ -54,7 +60,7 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
         raise click.UsageError("give one of TEXT, --image, --embedding or --uid")
     query = query_of(text, image, embedding, uid)
     with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
-        hits = searcher.search(query, k=k, threshold=threshold, side=side)
+        hits = searcher.search(query, k=k, threshold=threshold, side=side, recall_target=recall)
     if json_output:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
         return

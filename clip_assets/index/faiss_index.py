@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError, NotReadyError
+from clip_assets.errors import CheckFailedError, MissingArtifactError, NotReadyError
 from clip_assets.index import index_recipe, slots, vectors_in, versions
 from clip_assets.index.reach import DEFAULT, Reach, Reaches, for_target
 from clip_assets.index.slots import Content
@@ -130,6 +130,7 @@ def _version(run: StageRun, segments: Upstream) -> Version:
 def _make(run: StageRun, version: Version) -> Report:
     versions.remove_unfinished(run.store)
     version = replace(version, reach={side: _publish(run, version, side) for side in layout.SIDES})
+    _check_recall(run.pool, version)
     with run.publish(layout.index_manifest(version.name)) as part:
         part.write_bytes(version.to_json())
     return Report(
@@ -149,6 +150,28 @@ def _make(run: StageRun, version: Version) -> Report:
             **_told(version.reach),
         },
     )
+
+
+def _check_recall(pool: Pool, version: Version) -> None:
+    """Refuse an index that finds too little, by captions among images."""
+    settings = pool.settings.index
+    own = for_target(version.reach["image"]["text"], DEFAULT)
+    before = versions.read(pool.store, version.previous).reach if version.previous else {}
+    known = for_target(before["image"]["text"], DEFAULT).recall if before else own.recall
+    # More than is aimed at, as an exact index finds, is nobody's due.
+    old = min(known, DEFAULT)
+    least = max(settings.least_recall, old - settings.most_recall_lost)
+    # What chance may have taken is granted.
+    if own.recall + own.uncertainty < least:
+        raise CheckFailedError(
+            f"{layout.FAISS_INDEX} version {version.name}",
+            f"recall {own.recall:.3f} ± {own.uncertainty:.3f} of a caption's ten nearest images",
+            f"{least:.3f} at least (index.least_recall {settings.least_recall:g}, and "
+            f"index.most_recall_lost {settings.most_recall_lost:g} below {old:.3f} of version "
+            f"{version.previous or 'none'})",
+            "The version before stays served. Give the index more memory "
+            "(index.max_memory_bytes), or lower these two settings.",
+        )
 
 
 def _told(reach: Reaches) -> dict[str, dict[str, dict[str, float]]]:

@@ -15,7 +15,7 @@ from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
 from clip_assets.index import versions
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.reach import DEFAULT, EVERYTHING, for_target
+from clip_assets.index.reach import EVERYTHING, for_target
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
@@ -122,7 +122,7 @@ class Searcher:
         threshold: float | None = None,
         side: str = "image",
         *,
-        recall_target: float = DEFAULT,
+        recall_target: float | None = None,
     ) -> list[Hit]:
         """The pairs nearest to a query, best first.
 
@@ -131,7 +131,8 @@ class Searcher:
             k: how many at most; fewer if the index has no more.
             threshold: least similarity.
             side: ``image`` to compare with images, ``text`` to compare with captions.
-            recall_target: share of what an exact search finds; the next of ``reach.TARGETS``.
+            recall_target: share of what an exact search finds, rounded up to one of
+                ``reach.TARGETS``; None: the pool's setting.
 
         Raises:
             ConfigurationError: one of these cannot be, or the pair is not in the index.
@@ -142,7 +143,8 @@ class Searcher:
             raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
         if side not in layout.SIDES:
             raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
-        gap = self._gap(query, side, recall_target)
+        target = recall_target or self._pool.settings.index.recall_target
+        gap = self._gap(query, side, target)
         nearest = self._nearest(self._vector(query), k, side, gap)
         close = [(i, s) for i, s in nearest if threshold is None or s >= threshold]
         rows = self._rows.read([vector_id for vector_id, _ in close])

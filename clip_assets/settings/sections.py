@@ -198,6 +198,24 @@ class IndexSettings(Section):
     train_limit: int = Field(
         default=1_000_000, ge=1, description="Vectors sampled for training at most"
     )
+    recall_target: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=0.99,
+        description="Share of what an exact search finds that a search aims at if it names none",
+    )
+    least_recall: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="A new index that finds less by captions at recall 0.95 is not served",
+    )
+    most_recall_lost: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Nor is one that finds so much less than the version before it",
+    )
     keep_versions: int = Field(default=3, ge=1, description="Index versions that retention leaves")
     missing_partitions: Literal["skip", "refuse"] = Field(
         default="skip", description="What fan-in assets do about partitions that are not done"

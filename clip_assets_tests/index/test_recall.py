@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
+from clip_assets.errors import CheckFailedError, ConfigurationError
 from clip_assets.index import versions
 from clip_assets.index.reach import DEFAULT, TARGETS, Reach, for_target
 from clip_assets.index.versions import Version
@@ -105,7 +106,7 @@ def test_copies_of_an_image_stand_for_each_other(made: RandomVectors) -> None:
 
 def test_small_codes_are_put_right_by_the_vectors_themselves(made: RandomVectors) -> None:
     made.embed(0, 5000, dim=256)
-    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20})
+    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20, "least_recall": 0})
     made.index()
     version = newest(made)
     assert version.key.endswith("RaBitQ")
@@ -145,3 +146,27 @@ def test_measuring_is_the_same_every_time(made: RandomVectors) -> None:
     made.forget(layout.partition_key(1))
     made.index()
     assert newest(made).reach == first.reach
+
+
+def test_an_index_that_finds_too_little_is_not_served(made: RandomVectors) -> None:
+    made.embed(0, 5000, dim=256)
+    before = made.index()
+    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20})
+    with pytest.raises(CheckFailedError, match=r"recall 0.*expected 0.900 at least.*00001"):
+        made.index()
+    assert versions.merged(made.store) == [before]
+    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20, "most_recall_lost": 1})
+    with pytest.raises(CheckFailedError, match=r"expected 0.800 at least"):
+        made.merge()
+    assert versions.current(made.store) == before
+
+
+def test_a_recall_beyond_what_can_be_asked_for_is_refused(made: RandomVectors) -> None:
+    made.set(index={"flat_limit": 100})
+    made.embed(0, 500)
+    made.index()
+    query = made.vectors(layout.partition_key(0))[0]
+    with Searcher.open(made.pool) as searcher:
+        assert searcher.search(query, recall_target=0.99)[0].id == 0
+        with pytest.raises(ConfigurationError, match=r"recall_target.*0.999.*at most 0.99"):
+            searcher.search(query, recall_target=0.999)
