@@ -348,9 +348,9 @@ def recipe_queries(kind: str) -> str:
 
 
 @artifact(INDEX_SEGMENTS)
-def segment_truth(side: str, kind: str, partition: PartitionKey) -> str:
+def segment_neighbours(side: str, kind: str, partition: PartitionKey) -> str:
     """What an exact search of the partition finds for the recipe's queries of one kind."""
-    return f"segments/truth/{side}_{kind}/{partition}.npy"
+    return f"segments/neighbours/{side}_{kind}/{partition}.npy"
 
 
 @artifact(INDEX_SEGMENTS)

@@ -18,6 +18,7 @@ VALUES = {
     "key": "k",
     "number": 3,
     "side": "image",
+    "kind": "text",
     "version": "v",
     "slot": 3,
     "subset": "s",
@@ -39,6 +40,7 @@ any_values = st.fixed_dictionaries(
         "number": st.integers(0, 10**8),
         "slot": st.integers(0, 10**9),
         "side": st.sampled_from(layout.SIDES),
+        "kind": st.sampled_from(layout.SIDES),
         "version": ids,
         "subset": ids,
     }

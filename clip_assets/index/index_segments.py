@@ -92,25 +92,25 @@ def _encode(run: StageRun, wanted: Recipe) -> int:
 
 def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
     """Encode the vectors of one side, and compare each with the recipe's queries."""
-    from clip_assets.index import ann, truth
+    from clip_assets.index import ann, neighbours
 
     name = vectors_in.path(side, run.partition)
     with run.store.local(layout.recipe(side)) as file:
         segment = ann.read(file, run.store.uri(layout.recipe(side)))
     queries = {kind: index_recipe.queries(run.store, kind) for kind in layout.SIDES}
-    truths = {kind: truth.nothing(len(asked)) for kind, asked in queries.items()}
+    truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
     with vectors.opened(run.store, name) as array:
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
         for chunk in _chunks(array, run.store.uri(name)):
             lists = ann.add(segment, chunk)
             for kind, asked in queries.items():
-                parts = (truths[kind], truth.of(asked, chunk, lists))
-                truths[kind] = truth.joined(parts, len(asked))
+                parts = (truths[kind], neighbours.of(asked, chunk, lists))
+                truths[kind] = neighbours.joined(parts, len(asked))
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
     for kind, known in truths.items():
-        with run.publish(layout.segment_truth(side, kind, run.partition)) as part:
-            truth.write(part, known)
+        with run.publish(layout.segment_neighbours(side, kind, run.partition)) as part:
+            neighbours.write(part, known)
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:

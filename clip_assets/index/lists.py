@@ -3,7 +3,8 @@
 An index file ends in its lists: how long each is, then codes and ids, list after list. What
 stands before them, the head, holds all that training has fixed, so files whose heads are equal
 are encoded alike and their lists can be joined by copying bytes. Which vectors belong together
-is said by ``index.faiss_index``; the form is faiss' own ``ilar``, checked against its source.
+is said by ``index.faiss_index``; the form is faiss' own, of its function
+``write_InvertedLists``.
 """
 
 import struct

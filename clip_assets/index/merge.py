@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from clip_assets import layout
-from clip_assets.index import ann, index_recipe, lists, truth, verify
+from clip_assets.index import ann, index_recipe, lists, neighbours, verify
 from clip_assets.index.ann import Index
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.lists import Lists
@@ -78,10 +78,10 @@ def _question(run: StageRun, version: Version, side: str, kind: str, empty: Inde
     """The recipe's queries of one kind, and what all partitions together have for them."""
     queries = index_recipe.queries(run.store, kind)
     known = (
-        truth.read(run.store, layout.segment_truth(side, kind, partition), len(queries))
+        neighbours.read(run.store, layout.segment_neighbours(side, kind, partition), len(queries))
         for _, partition in _filled(version)
     )
-    return Question(empty, queries, truth.joined(known, len(queries)))
+    return Question(empty, queries, neighbours.joined(known, len(queries)))
 
 
 def _segment(

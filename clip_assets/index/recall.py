@@ -6,7 +6,7 @@ is looked at than with a fixed number of lists. The gap for each recall is calib
 the pool's own queries and measured on the other half, for captions and for images, because
 captions lie elsewhere than images. Candidates are put right by the vectors themselves.
 
-What an exact search finds is the matter of ``index.truth``.
+What an exact search finds is the matter of ``index.neighbours``.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy.typing as npt
 from clip_assets.index import ann
 from clip_assets.index.ann import Floats, Ids, Index
 from clip_assets.index.exact import ExactVectors
+from clip_assets.index.neighbours import NEIGHBOURS, Truth
 from clip_assets.index.reach import EVERYTHING, TARGETS, Reach
-from clip_assets.index.truth import NEIGHBOURS, Truth
 
 WANTED = 0.95
 """Recall for which the number of lists is written into an index, for tools that know no gap."""
@@ -147,12 +147,12 @@ class Meter:
 
     def _reach(self, question: Question, target: float) -> Reach:
         gap = self._gap(question, target)
-        found = self._found(question, SECOND_HALF, gap)
+        recalls = self._recalls(question, SECOND_HALF, gap)
         return Reach(
             target=target,
             gap=round(gap, 5),
-            recall=round(float(found.mean()), 4),
-            uncertainty=round(1.96 * float(found.std()) / len(found) ** 0.5, 4),
+            recall=round(float(recalls.mean()), 4),
+            uncertainty=round(1.96 * float(recalls.std()) / len(recalls) ** 0.5, 4),
             scanned=round(question.scanned(gap, self._sizes), 6),
         )
 
@@ -162,13 +162,13 @@ class Meter:
         for _ in range(ROUNDS):
             # Codes lose some of what the lists hold; more lists make up for it.
             share = min(1.0, share + missing)
-            found = self._found(question, FIRST_HALF, question.gap(share))
-            missing = target - float(found.mean())
+            recalls = self._recalls(question, FIRST_HALF, question.gap(share))
+            missing = target - float(recalls.mean())
             if missing <= 0 or share == 1:
                 break
         return question.gap(share)
 
-    def _found(self, question: Question, half: slice, gap: float) -> Floats:
+    def _recalls(self, question: Question, half: slice, gap: float) -> Floats:
         """Recall of each query of a half."""
         queries, least = question.queries[half], question.least[half]
         wanted = min(NEIGHBOURS, self._index.ntotal)

@@ -59,5 +59,9 @@ class Samples:
         ids = np.array(self._ids)
         same = (ann.exact_vectors(index, ids) == np.concatenate(self._vectors)).all(axis=1)
         if not same.all():
-            found = f"another vector for id {ids[np.argmin(same)]}"
-            raise CheckFailedError(f"{self._side} index", found, "the segment's", ADVICE)
+            raise CheckFailedError(
+                f"{self._side} index",
+                f"another vector for id {ids[np.argmin(same)]}",
+                "the segment's",
+                ADVICE,
+            )

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip_assets.index import truth
+from clip_assets.index import neighbours
 from clip_assets_tests.vectors import unit_rows
 
 QUERIES = unit_rows(3, 5, 8)
@@ -15,10 +15,10 @@ QUERIES = unit_rows(3, 5, 8)
 def test_parts_joined_are_what_brute_force_finds(counts: list[int]) -> None:
     rows = [unit_rows(10 + place, count, 8) for place, count in enumerate(counts)]
     numbers = [np.arange(count) + 100 * place for place, count in enumerate(counts)]
-    parts = [truth.of(QUERIES, own, of) for own, of in zip(rows, numbers, strict=True)]
-    known = truth.joined(parts, len(QUERIES))
+    parts = [neighbours.of(QUERIES, own, of) for own, of in zip(rows, numbers, strict=True)]
+    known = neighbours.joined(parts, len(QUERIES))
     similar = QUERIES @ np.concatenate(rows).T
-    order = np.argsort(-similar, axis=1)[:, : truth.NEIGHBOURS]
+    order = np.argsort(-similar, axis=1)[:, : neighbours.NEIGHBOURS]
     there = order.shape[1]
     assert np.allclose(known["similarity"][:, :there], np.take_along_axis(similar, order, 1))
     assert np.array_equal(known["list"][:, :there], np.concatenate(numbers)[order])

@@ -55,8 +55,8 @@ def of(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
 def joined(parts: Iterable[Truth], queries: int) -> Truth:
     """The truth of several sets of vectors together."""
     truth = nothing(queries)
-    for part in parts:
-        truth = _sorted(np.concatenate([truth, part], axis=1))[:, :NEIGHBOURS]
+    for known in parts:
+        truth = _sorted(np.concatenate([truth, known], axis=1))[:, :NEIGHBOURS]
     return truth
 
 
