@@ -140,7 +140,9 @@ def test_the_life_of_a_row_names_the_files_and_columns_of_any_pool(pool: Pool) -
     assert [step[1] for step in told[1:]] == [step[1] for step in here[1:]]
     assert [step[0] for step in told] == [step[0] for step in here]
     by_partition = {kind.template for kind in layout.ARTIFACTS if "<partition>" in kind.template}
-    others = (layout.rejects, layout.shard_stats, layout.partition_stats)
+    others = (
+        layout.rejects, layout.shard_stats, layout.partition_stats, layout.segment_neighbours,
+    )  # fmt: skip
     assert by_partition - {step[1] for step in told} == {
         *(kind.template for kind in others),
     }, "a file of each partition in which the row is not followed"
