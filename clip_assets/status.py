@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from clip_assets import layout
-from clip_assets.download.reasons import Reason, most_frequent
+from clip_assets.download.reasons import Reason, kept_by_owners, most_frequent
 from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
@@ -35,6 +35,7 @@ def report(pool: Pool) -> Report:
         ``root``; ``partitions``: state by asset for each key; ``subsets``: state of each;
         ``pool``: state of each asset that is made once; ``rows``: rows out by asset over all
         partitions; ``success_rate`` of downloads; ``without_image``: the most frequent reasons;
+        ``kept_by_owners``: urls that an opt-out refused, by error class;
         ``index``: the served version, its vectors, and partitions behind it; ``failures``;
         ``damaged``: published files that are gone or of another size, see ``published.damaged``.
     """
@@ -57,6 +58,7 @@ def report(pool: Pool) -> Report:
         "rows": rows,
         "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),
         "without_image": [asdict(reason) for reason in most_frequent(pool, pool.partitions)],
+        "kept_by_owners": kept_by_owners(pool, pool.partitions),
         "index": {
             "served": versions.current(pool.store),
             "vectors": served_vectors(pool),
@@ -88,6 +90,9 @@ def as_text(told: Report) -> str:
     if told["success_rate"] is not None:
         lines.append(f"downloads: {told['success_rate']:.1%} of urls gave an image")
     lines += [Reason(**reason).as_text() for reason in told["without_image"]]
+    if kept := told["kept_by_owners"]:
+        counts = ", ".join(f"{name} {count:,}" for name, count in kept.items())
+        lines.append(f"opt-outs: {sum(kept.values()):,} urls were refused for them ({counts})")
     lines.append(f"index: {told['index']['served'] or 'none'} is served")
     if told["index"]["vectors"] == 0:
         lines[-1] += f", {NO_VECTORS}"

@@ -28,18 +28,18 @@ WORDS = {
     ),
     "policy_noai": (
         "the site does not want its images used so (X-Robots-Tag)",
-        "leave them out; download.respect_noai is the setting that obeys",
+        "leave them out; if download.respect_noai shall not obey, " + AGAIN,
     ),
     "policy_robots": (
         "the site's robots.txt keeps robots out",
-        "leave them out; download.respect_robots is the setting that obeys",
+        "leave them out; if download.respect_robots shall not obey, " + AGAIN,
     ),
     **{
         f"policy_{column}": (
-            f"the site or the file does not want its images used so ({words})",
-            "leave them out; download.respect_opt_outs is the setting that obeys",
+            f"their owners reserve the use ({place})",
+            "leave them out; if download.respect_opt_outs shall not obey, " + AGAIN,
         )
-        for column, words in signals.WORDS.items()
+        for column, place in signals.WORDS.items()
     },
     "dns": ("host names that do not exist", "nothing, if other hosts are found: they are gone"),
     "dns_unanswered": (
@@ -124,6 +124,15 @@ def most_frequent(pool: Pool, partitions: Iterable[Key]) -> list[Reason]:
         Reason(name, urls, _example(pool, by_class[name], name), *words(name))
         for name, urls in totals.most_common(SHOWN)
     ]
+
+
+def kept_by_owners(pool: Pool, partitions: Iterable[Key]) -> dict[str, int]:
+    """How many urls of these partitions their owners keep from us, by error class."""
+    manifests = (pool.catalog.get(layout.IMAGE_SHARDS, key) for key in partitions)
+    counts = Counter[str]()
+    for manifest in manifests:
+        counts.update(manifest.report.dropped if manifest else {})
+    return {name: count for name, count in counts.most_common() if name in signals.REFUSALS}
 
 
 def words(error_class: str) -> tuple[str, str]:

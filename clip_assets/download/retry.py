@@ -1,6 +1,7 @@
 """Another attempt at what failed for a reason that may have passed.
 
-Only rows of the classes in ``MAY_PASS`` are fetched again; shards with such rows are written
+Only rows of the classes in ``MAY_PASS``, and those that an owner's word kept from us while the
+settings obeyed it and no longer do, are fetched again; shards with such rows are written
 anew around the images they have, whose bytes do not change, and all other shards are left
 alone. A retry that was killed goes on where it was, with the next one or the next download.
 """
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from clip_assets import layout, schemas
 from clip_assets.download import intents
 from clip_assets.download.fetch.faults import LOCAL, TRANSIENT
+from clip_assets.download.fetch.signals import lifted
 from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards
 from clip_assets.download.intents import Due, Plan
 from clip_assets.layout import Key
@@ -71,6 +73,7 @@ def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSet
     """What may be fetched again: it may have passed, was not too often tried, is old enough."""
     latest = datetime.now(UTC) - timedelta(seconds=settings.retry_age_s)
     columns = ["error_class", "attempts", "fetched_at"]
+    classes = MAY_PASS | lifted(settings)
     due: Due = {}
     for number in range(len(manifest.of_kind(layout.shard_stats))):
         path = layout.shard_rows(partition, number)
@@ -78,7 +81,7 @@ def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSet
         rows = {
             position: row["attempts"]
             for position, row in enumerate(table.to_pylist())
-            if row["error_class"] in MAY_PASS
+            if row["error_class"] in classes
             and row["attempts"] < settings.retry_limit
             and (row["fetched_at"] is None or row["fetched_at"] <= latest)
         }

@@ -2,9 +2,10 @@
 
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, status
 from clip_assets.download import reasons
 from clip_assets.download.fetch.faults import LOCAL, TRANSIENT
+from clip_assets.download.fetch.signals import REFUSALS
 from clip_assets.download.image_shards import image_shards
 from clip_assets.download.reasons import most_frequent
 from clip_assets.download.retry import MAY_PASS
@@ -54,7 +55,9 @@ def test_a_partition_without_shards_has_no_reasons(made: MadeUp) -> None:
     assert most_frequent(made.pool, made.plan(0)) == []
 
 
-@pytest.mark.parametrize("error_class", sorted(TRANSIENT | LOCAL | {"http_451", "new_class"}))
+@pytest.mark.parametrize(
+    "error_class", sorted(TRANSIENT | LOCAL | REFUSALS | {"http_451", "new_class"})
+)
 def test_every_class_is_told_in_words(error_class: str) -> None:
     meaning, advice = reasons.words(error_class)
     assert meaning != error_class
@@ -63,7 +66,22 @@ def test_every_class_is_told_in_words(error_class: str) -> None:
 
 def test_what_is_advised_to_be_fetched_again_is() -> None:
     again = {name for name, (_, advice) in reasons.WORDS.items() if reasons.AGAIN in advice}
-    assert again <= MAY_PASS
+    assert again <= MAY_PASS | REFUSALS
+
+
+def test_what_owners_keep_from_us_is_counted_by_class(site: Web, made: MadeUp) -> None:
+    made.set(download={"retries": 0})
+    tags = [{"X_Robots_Tag": "noai"}, {"tdm_reservation": "1"}, {"tdm_reservation": "1"}, {}]
+    urls = [site.serve(f"/{n}.jpg", encode(), **tag) for n, tag in enumerate(tags)]
+    unique_pairs(made, [*urls, site.url("/none.jpg")])
+    image_shards(made.pool, P)
+
+    kept = {"policy_tdm_reservation": 2, "policy_noai": 1}
+    assert reasons.kept_by_owners(made.pool, [P]) == kept
+    told = status.report(made.pool)
+    assert told["kept_by_owners"] == kept
+    line = "opt-outs: 3 urls were refused for them (policy_tdm_reservation 2, policy_noai 1)"
+    assert line in status.as_text(told).splitlines()
 
 
 def test_settings_that_are_named_exist() -> None:

@@ -74,6 +74,20 @@ def test_addresses_that_were_not_allowed_are_fetched_when_they_are(site: Web, ma
     assert retry_failed(made.pool, P).manifest.report.rows_out == 3
 
 
+def test_what_the_settings_obeyed_is_fetched_when_they_do_not(site: Web, made: MadeUp) -> None:
+    said = [{"X_Robots_Tag": "noai"}, {"tdm_reservation": "1"}, {"Content_Usage": "train-ai=n"}]
+    unique_pairs(made, [site.serve(f"/{i}", encode(), **tag) for i, tag in enumerate(said)])
+    image_shards(made.pool, P)
+    assert due_urls(made.pool, P) == 0
+
+    made.set(download={"respect_noai": False, "respect_opt_outs": ["content_usage"]})
+    report = retry_failed(made.pool, P).manifest.report
+
+    assert (report.rows_out, report.dropped) == (2, {"policy_content_usage": 1})
+    columns = ("x_robots_tag", "tdm_reservation", "content_usage")
+    assert [row["opt_outs"] for row in read_rows(made.store, 0)] == [[name] for name in columns]
+
+
 def test_what_a_broken_network_refused_is_fetched_again(
     site: Web, made: MadeUp, unused_url: str
 ) -> None:

@@ -47,6 +47,10 @@ WORDS = {
 """What ``settings.respect_opt_outs`` may name, in words."""
 
 
+REFUSALS = frozenset({"policy_robots", "policy_noai"} | {f"policy_{column}" for column in WORDS})
+"""Error classes of images that their owners keep from us."""
+
+
 @dataclass(slots=True)
 class Signals:
     """What was said of one image's use.
@@ -112,6 +116,14 @@ class Signals:
             "site_asked_at": self.site_asked_at,
             "opt_outs": opt_outs if self.is_heard or self.said else None,
         }
+
+
+def lifted(settings: DownloadSettings) -> set[str]:
+    """Those of ``REFUSALS`` that the settings no longer make."""
+    made = {f"policy_{column}" for column in settings.respect_opt_outs}
+    made |= {"policy_noai"} if settings.respect_noai else set()
+    made |= {"policy_robots"} if settings.respect_robots else set()
+    return {*REFUSALS} - made
 
 
 def reserves_training(usage: str) -> bool:
