@@ -5,8 +5,8 @@ itself. The next shard is begun before the last one is complete: a straggler cos
 worker that waits for it. Fetching is one thread, resizing is one for each core; machines with
 many cores work on several partitions at once, in processes that share nothing.
 
-Memory: ``OPEN_SHARDS`` shards of rows, bodies within the bounds of ``fetch.fetcher``, and one
-image for each core.
+Memory: ``OPEN_SHARDS`` shards of rows, and files and images in flight within the settings'
+``memory_bytes``, whose parts ``fetch.room`` and ``decoding_room`` give out.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
 from clip_assets.download import embedded
+from clip_assets.download.allocator import large_blocks_given_back
 from clip_assets.download.fetch.fetcher import Fetcher, open_fetcher
 from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.download.resize import ImageResizer, Resized
@@ -43,7 +44,8 @@ def download(
         DownloadError: the network of this machine is at fault.
     """
     try:
-        asyncio.run(_Pipeline(settings, publish).run(shards))
+        with large_blocks_given_back():
+            asyncio.run(_Pipeline(settings, publish).run(shards))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
@@ -103,17 +105,22 @@ class _Pipeline:
                 await self._finish(shard)
 
     async def _work(self, fetcher: Fetcher[_Token], threads: ThreadPoolExecutor) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            (shard, position), fetched = await fetcher.next()
-            pair = shard.pairs[position]
-            resized = None
-            if fetched.body is not None:
-                resized = await loop.run_in_executor(threads, self._image, fetched, pair)
-            fetcher.release(fetched)
-            shard.put(position, fetched, resized)
+            shard = await self._result(fetcher, threads)
             if shard.is_complete:
                 await self._finish(shard)
+
+    async def _result(self, fetcher: Fetcher[_Token], threads: ThreadPoolExecutor) -> Shard:
+        """The next url to its row; who waits for the one after it must not hold on to its body."""
+        (shard, position), fetched = await fetcher.next()
+        pair = shard.pairs[position]
+        resized = None
+        if fetched.body is not None:
+            loop = asyncio.get_running_loop()
+            resized = await loop.run_in_executor(threads, self._image, fetched, pair)
+        shard.put(position, fetched, resized)
+        fetcher.release(fetched)
+        return shard
 
     def _image(self, fetched: Fetched, pair: Row) -> Resized:
         """What a file becomes, unless what it says of its own use refuses it."""

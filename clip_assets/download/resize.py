@@ -5,22 +5,19 @@ The only module that imports img2dataset: the blurrer of boxes, and that file al
 package would bring pandas, wandb and torch with it. Which rows an outcome becomes is decided in
 ``shard``.
 
-Side data never cost a jpeg or png whose pixels are sound. EXIF is read up to ``EXIF_BYTES``; a TIFF
-whose tags point to the same bytes over and over is refused, as its decoder would read them all.
+Side data never cost an image whose pixels are sound: ``headers`` keeps them from the decoder, and
+EXIF is read up to ``EXIF_BYTES``.
 
-Memory: a decoded image is ``max_pixels`` x 3 bytes; one with transparency is matted in float64
-and counts ``ALPHA_COST`` times. Images above ``BIG_PIXELS`` are decoded one at a time.
+Memory: images in work at a time stay within the settings' ``decoding_bytes``. What one takes is
+known from its header, and an image that would take more than all of it is refused.
 """
 
-import contextlib
 import hashlib
 import importlib.util
 import io
 import json
 import logging
 import os
-import struct
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from clip_assets.download import headers
+from clip_assets.download.decoding_room import DecodingRoom
 from clip_assets.download.fetch.faults import one_line
 from clip_assets.errors import ConfigurationError
-from clip_assets.files.images import FORMATS
 from clip_assets.settings import DownloadSettings
 
 if TYPE_CHECKING:
@@ -42,15 +40,6 @@ SOURCE_HASHES = ("sha512", "sha256", "md5")
 PNG_LEVELS = 9
 """Highest ``encode_quality`` of a png."""
 
-DECODED = (*FORMATS, "DIB", "SUN")
-"""What may go on to the decoder. JPEG 2000 may not: broken files of it crash the whole process."""
-
-BIG_PIXELS = 16 * 2**20
-"""Images above this are decoded one at a time."""
-
-ALPHA_COST = 4
-"""Memory of a pixel with transparency against one without: matting makes float64 copies."""
-
 EXIF_READS = 50_000
 """Pieces of a file that its EXIF may be read in: tenths of a second. Cameras' need a thousand."""
 
@@ -59,14 +48,6 @@ EXIF_BYTES = 4 * 2**20
 
 EXIF_CHARACTERS = 2**17
 """EXIF tags as json longer than this are not kept; the EXIF of a JPEG is at most 64 KB."""
-
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers of a jpeg behind which its sides stand.
-
-_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-
-_TYPE_BYTES = dict(enumerate((0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)))
-# Of one value of a tag, by the number of its type in a TIFF.
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +94,7 @@ class ImageResizer:
                 "Set it, for example to 3.",
             )
         self._settings = settings
-        self._big = threading.Lock()
+        self._room = DecodingRoom(settings.decoding_bytes)
         self._refused = scaling.RefusedError
         self._scale = scaling.Scaler(settings, _blurrer() if settings.blur_faces else None)
 
@@ -133,17 +114,21 @@ class ImageResizer:
         if matches is False and self._settings.verify_hash == "fail":
             return failed("hash_mismatch", "hash mismatch")
         try:
-            pixels = _pixels(body)
+            header = headers.read(body)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return failed("too_many_pixels", "image area too large")
         except Exception:  # what strangers' files make of Pillow's readers of headers
             return failed("not_an_image", "Image decoding error")
-        if pixels > self._settings.max_pixels:
+        if header.pixels > self._settings.max_pixels:
             return failed("too_many_pixels", "image area too large")
+        cost = self._scale.memory(header)
+        if cost > self._room.size:
+            message = f"image area too large: {cost:,} of {self._room.size:,} bytes for all"
+            return failed("too_many_pixels", message)
         boxes = pair["face_bboxes"] if self._settings.blur_faces else None
         try:
-            with self._big if pixels > BIG_PIXELS else contextlib.nullcontext():
-                scaled = self._scale(body, boxes)
+            with self._room.taken(cost):
+                scaled = self._scale(header.body, boxes, body)
         except self._refused as refusal:
             return failed(refusal.error_class, one_line(refusal.message))
         exif = _exif(body) if self._settings.extract_exif else None
@@ -166,60 +151,8 @@ def _matches(body: bytes, hashes: Mapping[str, str], pair: Mapping[str, Any]) ->
     return None
 
 
-def _pixels(body: bytes) -> int:
-    """Cost of decoding a file in opaque pixels, from its header."""
-    known = _png_pixels(body) or _jpeg_pixels(body)
-    if known is not None:
-        return known
-    if _tag_bytes(body) > len(body):
-        raise _TooMuchError
-    with Image.open(io.BytesIO(body), formats=DECODED) as image:
-        has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-        return image.width * image.height * (ALPHA_COST if has_alpha else 1)
-
-
-def _png_pixels(body: bytes) -> int | None:
-    """The same of a png whatever its side chunks hold, over which Pillow stumbles."""
-    if body[:8] != b"\x89PNG\r\n\x1a\n" or body[12:16] != b"IHDR" or len(body) < 26:
-        return None
-    width, height, _, colour = struct.unpack_from(">IIBB", body, 16)
-    has_alpha = colour in (4, 6) or body.find(b"tRNS", 0, body.find(b"IDAT")) >= 0
-    return width * height * (ALPHA_COST if has_alpha else 1)
-
-
-def _jpeg_pixels(body: bytes) -> int | None:
-    """The same of a jpeg whatever its side segments hold, over which Pillow stumbles."""
-    if body[:3] != b"\xff\xd8\xff":
-        return None
-    place = 2
-    while (place := body.find(b"\xff", place)) >= 0 and place + 9 <= len(body):
-        marker, size, _, height, width = struct.unpack_from(">xBHBHH", body, place)
-        if marker in _FRAMES:
-            return width * height
-        # Fill bytes and markers that stand alone have no size.
-        place += 1 if marker in (0x00, 0xFF) else 2 if marker in _ALONE else 2 + size
-    return None
-
-
-def _tag_bytes(body: bytes) -> int:
-    """Bytes that the tags of a TIFF's first image point to, the same ones counted again."""
-    order = {b"II": "<", b"MM": ">"}.get(body[:2], "")
-    if not order or len(body) < 16:
-        return 0
-    is_big = struct.unpack_from(f"{order}H", body, 2) == (43,)
-    (place,) = struct.unpack_from(f"{order}Q" if is_big else f"{order}I", body, 8 if is_big else 4)
-    number = struct.Struct(f"{order}Q" if is_big else f"{order}H")
-    entry = struct.Struct(f"{order}HHQ8x" if is_big else f"{order}HHI4x")
-    if place + number.size > len(body):
-        return 0
-    (count,) = number.unpack_from(body, place)
-    entries = memoryview(body)[place + number.size :][: count * entry.size]
-    whole = entries[: len(entries) - len(entries) % entry.size]
-    return sum(_TYPE_BYTES.get(kind, 0) * values for _, kind, values in entry.iter_unpack(whole))
-
-
 class _TooMuchError(Exception):
-    """A header or EXIF that would take more than its share to read."""
+    """EXIF that would take more than its share to read."""
 
 
 class _Bounded(io.BytesIO):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.download.headers import Header
 from clip_assets.settings import DownloadSettings
 
 Pixels = npt.NDArray[Any]
@@ -27,6 +28,15 @@ QUALITIES = {
     "webp": cv2.IMWRITE_WEBP_QUALITY,
 }
 """What ``encode_quality`` sets, by format."""
+
+MATTED_AT_ONCE = 2**16
+"""Pixels with transparency that are put on white at once: 8 MiB."""
+
+MATTED_BYTES = 3
+"""Of memory for each pixel of an image that is put on white."""
+
+MADE_BYTES = 16
+"""Of memory for each pixel of what is made: it, its encoder's copy, and the encoded image twice."""
 
 # Every image has a thread of its own; threads inside an image would only stand in their way.
 cv2.setNumThreads(1)
@@ -71,25 +81,40 @@ class Scaler:
         self._blur = blur
         self._parameters = [QUALITIES[settings.encode_format], settings.encode_quality]
 
-    def __call__(self, body: bytes, boxes: list[list[float]] | None) -> Scaled:
+    def memory(self, header: Header) -> int:
+        """Bytes that decoding, scaling and encoding an image take at most."""
+        shape = (header.height, header.width)
+        height, width = self._fitted_shape(shape) if self._is_resized(shape) else shape
+        made = MADE_BYTES * height * width
+        decoded = header.pixels * (header.pixel_bytes + MATTED_BYTES)
+        return len(header.body) + max(header.pixels * header.decoder_bytes, decoded) + made
+
+    def __call__(
+        self, body: bytes, boxes: list[list[float]] | None, file: bytes | None = None
+    ) -> Scaled:
         """Scale one file.
+
+        Args:
+            body: the file as the decoder shall see it.
+            boxes: to blur.
+            file: the whole of it, for samples that keep it; None: the same.
 
         Raises:
             RefusedError: it is no image, or not one that the settings ask for.
         """
         try:
-            return self._scaled(body, boxes)
+            return self._scaled(body, boxes, body if file is None else file)
         except (cv2.error, ArithmeticError, LookupError, TypeError, ValueError) as error:
             # What strangers' files and boxes make of cv2 and of the blurrer.
             raise RefusedError("decode", str(error)) from error
 
-    def _scaled(self, body: bytes, boxes: list[list[float]] | None) -> Scaled:
+    def _scaled(self, body: bytes, boxes: list[list[float]] | None, file: bytes) -> Scaled:
         decoded = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
         if decoded is None:  # pyright: ignore[reportUnnecessaryComparison] (its stubs are wrong)
             raise RefusedError("decode", "Image decoding error")
         height, width = decoded.shape[:2]
         self._check_sides(min(height, width), max(height, width))
-        is_resized = self._is_resized(decoded)
+        is_resized = self._is_resized((height, width))
         made = _on_white(decoded)
         if is_resized:
             made = self._fitted(made)
@@ -98,8 +123,8 @@ class Scaler:
         if is_resized:
             made = self._framed(made)
         is_the_file = made is decoded and not is_resized
-        if self._settings.skip_reencode and is_the_file and self._is_in_format(body):
-            image = body
+        if self._settings.skip_reencode and is_the_file and self._is_in_format(file):
+            image = file
         else:
             image = cv2.imencode(f".{self._settings.encode_format}", made, self._parameters)[1]
             image = image.tobytes()
@@ -119,24 +144,30 @@ class Scaler:
         if ratio is not None and longer / shorter > ratio:
             raise RefusedError("aspect_ratio", "aspect ratio too large")
 
-    def _side(self, pixels: Pixels) -> int:
+    def _side(self, shape: tuple[int, int]) -> int:
         """The side that becomes ``image_size``."""
         covers = self._settings.resize_mode in ("keep_ratio", "center_crop")
-        return min(pixels.shape[:2]) if covers else max(pixels.shape[:2])
+        return min(shape) if covers else max(shape)
 
-    def _is_resized(self, pixels: Pixels) -> bool:
+    def _is_resized(self, shape: tuple[int, int]) -> bool:
         if self._settings.resize_mode == "no":
             return False
-        is_bigger = self._side(pixels) > self._settings.image_size
+        is_bigger = self._side(shape) > self._settings.image_size
         return is_bigger or not self._settings.resize_only_if_bigger
 
-    def _fitted(self, pixels: Pixels) -> Pixels:
+    def _fitted_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Scaled so that the side that counts is ``image_size``."""
-        scale = self._settings.image_size / self._side(pixels)
-        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        if (height, width) == pixels.shape[:2]:
+        height, width = shape
+        scale = self._settings.image_size / max(1, self._side(shape))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _fitted(self, pixels: Pixels) -> Pixels:
+        shape = (pixels.shape[0], pixels.shape[1])
+        height, width = self._fitted_shape(shape)
+        if (height, width) == shape:
             return pixels
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LANCZOS4
+        shrinks = self._settings.image_size < self._side(shape)
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
         return cv2.resize(pixels, (width, height), interpolation=interpolation)
 
     def _framed(self, pixels: Pixels) -> Pixels:
@@ -167,12 +198,18 @@ class Scaler:
 
 
 def _on_white(pixels: Pixels) -> Pixels:
-    """Without transparency, on white."""
+    """Without transparency, on white; a few rows at a time, as it is computed in float64."""
     if pixels.ndim < 3 or pixels.shape[2] != 4:
         return pixels
-    alpha = pixels[:, :, 3:]
-    matted = alpha / 255 * pixels[:, :, :3] + 255 - alpha
-    return np.rint(matted.clip(0, 255)).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    made = np.empty((height, width, 3), np.uint8)
+    rows = max(1, MATTED_AT_ONCE // width)
+    for start in range(0, height, rows):
+        strip = pixels[start : start + rows]
+        alpha = strip[:, :, 3:]
+        matted = alpha / 255 * strip[:, :, :3] + 255 - alpha
+        made[start : start + rows] = np.rint(matted.clip(0, 255)).astype(np.uint8)
+    return made
 
 
 def perceptual_hash(pixels: Pixels) -> str:

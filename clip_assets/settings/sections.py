@@ -1,12 +1,21 @@
 """What each stage can be told: names, defaults, meanings and bounds."""
 
 import os
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from clip_assets import schemas
 from clip_assets.files.images import MAX_PIXELS
+
+MEMORY_BYTES = 2 * 2**30
+"""Of files and images in flight, where nothing else is said."""
+
+PIXEL_BYTES = 20
+"""Of memory for one pixel of ``max_pixels``: five eighths of them are the decoder's."""
+
+REQUEST_BYTES = 2**17
+"""Of a body that are read ahead of its room."""
 
 REQUESTS_PER_CORE = 64
 """A core that handles 300 images a second needs so many requests that take 0.2 s each."""
@@ -117,6 +126,12 @@ class DownloadSettings(Section):
     )
     max_bytes: int = Field(default=32 * 2**20, ge=1, description="Of one image file")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="Of one decoded image")
+    max_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Of all files and images in flight in one process; 0: 2 GiB, or more where one "
+        "file of max_bytes and one image of max_pixels take more",
+    )
     max_redirects: int = Field(default=5, ge=0, description="Followed for one url")
     nameservers: list[str] = Field(
         default=[],
@@ -148,6 +163,31 @@ class DownloadSettings(Section):
     def requests_at_once(self) -> int:
         """``concurrency``, computed from the machine where it is 0."""
         return self.concurrency or REQUESTS_PER_CORE * len(os.sched_getaffinity(0))
+
+    @property
+    def memory_bytes(self) -> int:
+        """``max_memory_bytes``, computed from what one url can need where it is 0."""
+        needed = 4 * self.max_bytes + PIXEL_BYTES * self.max_pixels
+        return self.max_memory_bytes or max(MEMORY_BYTES, needed)
+
+    @property
+    def body_bytes(self) -> tuple[int, int]:
+        """Of ``memory_bytes``: what bodies share, and a reserve for those that find it full."""
+        return self.memory_bytes // 4, max(self.memory_bytes // 8, self.max_bytes)
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Of ``memory_bytes``: for all images that are decoded at a time."""
+        return self.memory_bytes - sum(self.body_bytes)
+
+    @model_validator(mode="after")
+    def _has_room_for_one(self) -> Self:
+        if self.memory_bytes < 4 * self.max_bytes:
+            raise ValueError(
+                f"max_memory_bytes ({self.max_memory_bytes:,}) must be at least four times "
+                f"max_bytes ({self.max_bytes:,})"
+            )
+        return self
 
     @field_validator("save_additional_columns")
     @classmethod

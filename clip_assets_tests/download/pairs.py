@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import struct
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,18 @@ def encode(
     content = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(content, form, **options)
     return content.getvalue()
+
+
+def png_with(body: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with further chunks, each a name and what it holds, behind its header."""
+    made = [
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    ]
+    return body[:33] + b"".join(made) + body[33:]
 
 
 def made_up(store: Store, settings: DownloadSettings) -> MadeUp:

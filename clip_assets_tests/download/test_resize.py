@@ -18,7 +18,7 @@ from PIL import Image
 from clip_assets.download.resize import ImageResizer
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings import DownloadSettings
-from clip_assets_tests.download.pairs import encode
+from clip_assets_tests.download.pairs import encode, png_with
 
 PAIR = {"sha256": None, "md5": None, "face_bboxes": None}
 
@@ -94,7 +94,7 @@ def test_moving_images_are_not_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "error_class"), [("JPEG", "decode"), ("PNG", "decode"), ("WEBP", "not_an_image")]
+    ("form", "error_class"), [("JPEG", "decode"), ("PNG", "decode"), ("WEBP", "decode")]
 )
 def test_truncated_files_are_not_decoded(form: str, error_class: str) -> None:
     body = encode(form, (600, 500))
@@ -125,14 +125,26 @@ def test_larger_bombs_are_refused_by_their_header(side: int) -> None:
     assert ImageResizer(DownloadSettings())(bomb, PAIR).error_class == "too_many_pixels"
 
 
-def test_transparency_costs_pixels() -> None:
-    clear = encode("PNG", (300, 300), mode="RGBA")
+@pytest.mark.parametrize(
+    ("form", "options", "error_class"),
+    [
+        ("JPEG", {}, None),
+        ("JPEG", {"progressive": True}, "too_many_pixels"),
+        ("PNG", {}, None),
+        ("PNG", {"mode": "RGBA"}, "too_many_pixels"),
+        ("TIFF", {}, "too_many_pixels"),
+        ("WEBP", {}, "too_many_pixels"),
+    ],
+)
+def test_what_takes_more_memory_than_there_is_for_all_is_refused(
+    form: str, options: dict[str, Any], error_class: str | None
+) -> None:
+    """5.8 million pixels of 6, 9, 8 or 12 bytes, and 40 MiB for all of them."""
+    body = encode(form, (2400, 2400), **options)
+    small = DownloadSettings(max_bytes=2**22, max_memory_bytes=64 * 2**20)
 
-    assert (
-        ImageResizer(DownloadSettings(max_pixels=300 * 300))(clear, PAIR).error_class
-        == "too_many_pixels"
-    )
-    assert ImageResizer(DownloadSettings(max_pixels=4 * 300 * 300))(clear, PAIR).scaled
+    assert ImageResizer(small)(body, PAIR).error_class == error_class
+    assert ImageResizer(DownloadSettings())(body, PAIR).scaled
 
 
 def test_small_and_narrow_images_can_be_refused() -> None:
@@ -200,7 +212,7 @@ def test_exif_that_fans_out_is_left_out_and_costs_no_image(count: int, entries: 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("is_big", [False, True])
-def test_a_tiff_whose_tags_share_one_value_is_not_decoded(is_big: bool) -> None:
+def test_tags_that_share_one_value_cost_no_tiff(is_big: bool) -> None:
     number, count, entry = ("<Q", "<Q", "<HHQQ") if is_big else ("<I", "<H", "<HHII")
     body = encode("TIFF", size=(800, 600), big_tiff=is_big)
     head = 16 if is_big else 8
@@ -212,9 +224,9 @@ def test_a_tiff_whose_tags_share_one_value_is_not_decoded(is_big: bool) -> None:
         tags += struct.pack(entry, 0x9000 + tag, ASCII, len(body) // 4, 0)
     start = body[: head - struct.calcsize(number)] + struct.pack(number, len(body))
     fan = start + body[head:] + struct.pack(count, own + 10) + tags + bytes(8)
+    resize = ImageResizer(DownloadSettings())
 
-    assert ImageResizer(DownloadSettings())(body, PAIR).scaled
-    assert ImageResizer(DownloadSettings())(fan, PAIR).error_class == "not_an_image"
+    assert resize(fan, PAIR).scaled.image == resize(body, PAIR).scaled.image
 
 
 @pytest.mark.parametrize(
@@ -243,11 +255,53 @@ def test_segments_that_are_broken_cost_no_jpeg(marker: int, segment: bytes) -> N
 )
 def test_chunks_that_are_broken_or_large_cost_no_png(name: bytes, content: bytes) -> None:
     body = encode("PNG")
-    checked = name + content
-    chunk = struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-    found = ImageResizer(DownloadSettings())(body[:33] + chunk + body[33:], PAIR)
+    found = ImageResizer(DownloadSettings())(png_with(body, (name, content)), PAIR)
 
     assert found.scaled.image == ImageResizer(DownloadSettings())(body, PAIR).scaled.image
+
+
+def webp_with(name: bytes, content: bytes) -> bytes:
+    """A WebP with a profile and EXIF, of which one is another; EXIF is behind the pixels."""
+    body = encode("WEBP", icc_profile=b"profile.", exif=b"Exif\0\0..")
+    place = body.index(name)
+    (size,) = struct.unpack_from("<I", body, place + 4)
+    return body[: place + 8] + content[:size].ljust(size) + body[place + 8 + size :]
+
+
+@pytest.mark.parametrize(
+    ("body", "sound"),
+    [
+        (webp_with(b"ICCP", b"\xff"), encode("WEBP")),
+        (webp_with(b"EXIF", b"\xff"), encode("WEBP")),
+        (encode("WEBP", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), encode("WEBP")),
+        (encode("TIFF", tiffinfo={34675: b"\xff" * 9, 700: b"<x", 33723: b"?"}), encode("TIFF")),
+        (encode("JPEG") + b"\xff\xda" * 100_000, encode("JPEG")),
+    ],
+    ids=["profile", "exif", "exif that leads nowhere", "tags", "what follows the end"],
+)
+def test_side_data_that_are_broken_cost_no_image(body: bytes, sound: bytes) -> None:
+    resize = ImageResizer(DownloadSettings())
+
+    assert resize(body, PAIR).scaled.image == resize(sound, PAIR).scaled.image
+
+
+def test_a_jpeg_of_scans_without_end_is_not_decoded() -> None:
+    body = encode("JPEG", (4000, 4000), progressive=True)
+    last = body.rindex(b"\xff\xda")
+    # An end of a block stands for all that follow, so that each scan of all pixels takes ten bytes.
+    many = body[:last] + body[last:-2][:14] * 10_000 + body[-2:]
+
+    assert ImageResizer(DownloadSettings())(body, PAIR).scaled
+    assert ImageResizer(DownloadSettings())(many, PAIR).error_class == "not_an_image"
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_what_would_be_scaled_to_more_than_there_is_room_for_is_refused(
+    size: tuple[int, int],
+) -> None:
+    settings = DownloadSettings(resize_only_if_bigger=False, image_size=4096)
+
+    assert ImageResizer(settings)(encode("PNG", size), PAIR).error_class == "too_many_pixels"
 
 
 def test_fill_bytes_before_a_segment_cost_no_jpeg() -> None:

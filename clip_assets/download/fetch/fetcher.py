@@ -5,8 +5,9 @@ the line (of the new host), so nobody waits in a slot. Which turns there are is 
 ``hosts``, which addresses may be reached in ``addresses``, what faults mean in ``faults``.
 Nothing here looks at what the bytes are.
 
-Memory: at most ``requests_at_once`` bodies of ``SMALL_BYTES`` and ``LARGE_BODIES`` of
-``max_bytes``, counted from their first byte to their ``release``.
+Memory: all bodies together, from their first byte to their ``release``, stay within the settings'
+``body_bytes`` (see ``room``), and what is read ahead of them within ``requests_at_once`` times
+``settings.sections.REQUEST_BYTES``.
 """
 
 import asyncio
@@ -29,15 +30,10 @@ from clip_assets.download.fetch.odd_answers import Unpacker
 from clip_assets.download.fetch.outage import NetworkWatch
 from clip_assets.download.fetch.signals import Signals
 from clip_assets.download.fetch.site_says import SiteSays
+from clip_assets.download.fetch.room import BodyRoom
 from clip_assets.settings import DownloadSettings
 
 T = TypeVar("T")
-
-SMALL_BYTES = 2**20
-"""A body that grows beyond this waits for one of ``LARGE_BODIES`` permits."""
-
-LARGE_BODIES = 8
-"""Large bodies in memory at once."""
 
 BACKOFF_S = 1.0
 """Pause before the first further attempt; doubled for each one after."""
@@ -66,8 +62,8 @@ class Fetcher(Generic[T]):
         self._guard = guard
         self._settings = settings
         self._queue: HostQueue[Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
-        self._large = asyncio.Semaphore(LARGE_BODIES)
         self._site = SiteSays(session, guard, settings)
+        self._room = BodyRoom(*settings.body_bytes)
         # By host: failures in a row, and when the last one was.
         self._failing: dict[str, tuple[int, float]] = {}
         self._watch = NetworkWatch()
@@ -112,8 +108,7 @@ class Fetcher(Generic[T]):
 
     def release(self, result: Fetched) -> None:
         """Make room for another body."""
-        if result.body is not None and len(result.body) > SMALL_BYTES:
-            self._large.release()
+        self._room.release(result.held)
 
     def _is_down(self, line: str, job: Job[T]) -> bool:
         failures, last = self._failing.get(line, (0, 0.0))
@@ -149,6 +144,8 @@ class Fetcher(Generic[T]):
                 await self._request(line, job, target, deadline)
         finally:
             job.seconds += time.monotonic() - start
+            if job.body is None:
+                self._room.release(job.held)
 
     async def _request(
         self, line: str, job: Job[T], target: URL, deadline: asyncio.Timeout
@@ -175,28 +172,28 @@ class Fetcher(Generic[T]):
     async def _read(
         self, job: Job[T], response: aiohttp.ClientResponse, deadline: asyncio.Timeout
     ) -> bytes:
-        """The body; one that is large keeps its permit until ``release``."""
+        """The body; it keeps its room until ``release``."""
         limit = self._settings.max_bytes
         too_large = FetchError("too_large", f"more than {limit:,} bytes")
-        if (response.content_length or 0) > limit:
+        length = response.content_length
+        if (length or 0) > limit:
             raise too_large
+        label = response.headers.get("Content-Encoding", "")
+        most = limit if length is None or label else length
         body = bytearray()
-        unpack = Unpacker(response.headers.get("Content-Encoding", ""))
-        async with contextlib.AsyncExitStack() as permits:
-            async for chunk in response.content.iter_any():
-                for piece in unpack(chunk):
-                    is_large = len(body) > SMALL_BYTES
-                    body += piece
-                    if len(body) > limit:
-                        raise too_large
-                    if len(body) > SMALL_BYTES and not is_large:
-                        job.seconds -= await self._await_permit(deadline)
-                        permits.callback(self._large.release)
-            permits.pop_all()
+        unpack = Unpacker(label, limit)
+        async for chunk in response.content.iter_any():
+            for piece in unpack(chunk):
+                if len(body) + len(piece) > limit:
+                    raise too_large
+                if not self._room.grows(job.held, len(body) + len(piece)):
+                    job.seconds -= await self._wait_for_room(job, most, deadline)
+                body += piece
+        self._room.keep(job.held, len(body))
         return bytes(body)
 
-    async def _await_permit(self, deadline: asyncio.Timeout) -> float:
-        """Wait for a permit to be large; the server is not to blame, so the deadline waits too.
+    async def _wait_for_room(self, job: Job[T], size: int, deadline: asyncio.Timeout) -> float:
+        """Wait for room; the server is not to blame, so the deadline waits too.
 
         Returns:
             Seconds.
@@ -205,7 +202,7 @@ class Fetcher(Generic[T]):
         start, end = loop.time(), deadline.when()
         assert end is not None
         deadline.reschedule(None)
-        await self._large.acquire()
+        await self._room.reserve(job.held, size)
         waited_s = loop.time() - start
         deadline.reschedule(end + waited_s)
         return waited_s

@@ -8,6 +8,7 @@ from yarl import URL
 
 from clip_assets.download.fetch.faults import FetchError
 from clip_assets.download.fetch.signals import Signals
+from clip_assets.download.fetch.room import Held
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class Fetched:
         seconds: spent on requests, waiting for a turn not counted.
         fetched_at: when it ended, UTC.
         signals: what was said of the image's use.
+        held: the room that the body has, see ``Fetcher.release``.
     """
 
     body: bytes | None
@@ -37,6 +39,7 @@ class Fetched:
     seconds: float
     fetched_at: datetime
     signals: Signals
+    held: Held
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class Job(Generic[T]):
     seconds: float = 0.0
     paused_s: float = 0.0  # between attempts
     signals: Signals = field(default_factory=Signals)  # of this attempt
+    held: Held = field(default_factory=Held)
 
     @property
     def line(self) -> str:
@@ -72,4 +76,5 @@ class Job(Generic[T]):
             seconds=self.seconds,
             fetched_at=datetime.now(UTC),
             signals=self.signals,
+            held=self.held,
         )

@@ -14,11 +14,25 @@ from typing import Any
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import BadHttpMessage
 
+from clip_assets.download.fetch.faults import FetchError
+
 HEAD_BYTES = 2**17
 """Of a status line and its headers. Chrome and curl read a quarter of a million and more."""
 
 PIECE_BYTES = 2**18
 """Unpacked at once."""
+
+UNPACKED_BYTES = 2**25
+"""That a coding may give where nothing else is said."""
+
+CODINGS_LIMIT = 5
+"""Codings of one body that are undone, as curl does; what is left is no image."""
+
+HEAD_OF_CODING = 2
+"""Bytes by which forms of a coding tell themselves."""
+
+MEMBERS_LIMIT = 100
+"""Files behind each other in one gzip; further ones are left out."""
 
 BODILESS = frozenset({b"204", b"304"})
 """Statuses that are never followed by a body."""
@@ -27,6 +41,12 @@ _END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/(?:0\.9|1(?:\.\d)?)[ \t]+(\d{3})(?!\d)[ \t]*(.*)")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROLS = bytes({*range(32), 127} - {9})
+
+_FORMS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+# What zlib calls the forms of a coding.
+
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+# How files begin that a deflate without a head could be taken for.
 
 _CUT_ENDS = {b"\n0": b"\r\n\r\n", b"\n0\r": b"\n\r\n", b"\n0\r\n": b"\r\n"}
 # Ends of a chunked body that lack the last line end, and what they lack.
@@ -160,34 +180,70 @@ def _framing(fields: list[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
 
 
 class Unpacker:
-    """Undoes a Content-Encoding where its label is true; nobody asks for one.
+    """Undoes Content-Encodings where their labels are true; nobody asks for one.
 
     Args:
-        label: value of the header.
+        label: value of the header; the last coding named was applied last.
+        limit: bytes that each coding may give.
     """
 
-    def __init__(self, label: str) -> None:
-        names = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
-        self._forms = names.get(label.strip().lower(), ())
-        self._stream: Any = None
+    def __init__(self, label: str, limit: int = UNPACKED_BYTES) -> None:
+        names = [name for name in (word.strip().lower() for word in label.split(",")) if name]
+        packed = [name for name in reversed(names) if name in _FORMS]
+        self._layers = [_Layer(_FORMS[name], limit) for name in packed[:CODINGS_LIMIT]]
 
     def __call__(self, chunk: bytes) -> Iterator[bytes]:
         """Pieces of at most ``PIECE_BYTES`` for the next chunk of a body.
 
         Raises:
             zlib.error: it is damaged.
+            FetchError: ``too_large``, as a coding gave more than the limit.
         """
-        if self._forms and self._stream is None:
-            self._stream = self._opened(chunk)
-            self._forms = ()
-        if self._stream is None:
-            yield chunk
-            return
-        while piece := self._stream.decompress(chunk, PIECE_BYTES):
+        pieces: Iterator[bytes] = iter((chunk,))
+        for layer in self._layers:
+            pieces = layer.undone(pieces)
+        yield from pieces
+
+
+class _Layer:
+    """One coding of a body."""
+
+    def __init__(self, forms: tuple[int, ...], limit: int) -> None:
+        self._forms = forms
+        self._limit = self._left = limit
+        self._members_left = MEMBERS_LIMIT
+        self._start: bytes | None = b""  # None: it has begun
+        self._stream: Any = None  # None once it has begun: the label is not true
+
+    def undone(self, packed: Iterator[bytes]) -> Iterator[bytes]:
+        """What pieces of the coded body stand for."""
+        for chunk in packed:
+            whole = chunk
+            if self._start is not None:
+                whole = self._start = self._start + chunk
+                if len(whole) < HEAD_OF_CODING:
+                    continue
+                self._start, self._stream = None, self._opened(whole)
+            yield from self._pieces(whole) if self._stream else (whole,)
+
+    def _pieces(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk and not self._stream.eof:
+            piece = self._stream.decompress(chunk, PIECE_BYTES)
             chunk = self._stream.unconsumed_tail
-            yield piece
+            self._left -= len(piece)
+            if self._left < 0:
+                raise FetchError("too_large", f"more than {self._limit:,} bytes unpacked")
+            if piece:
+                yield piece
+            # What follows the end is more of the same file in a gzip, and nothing otherwise.
+            rest = self._stream.unused_data
+            if rest[:1] == b"\x1f" and self._forms == _FORMS["gzip"] and self._members_left:
+                self._members_left -= 1
+                self._stream, chunk = zlib.decompressobj(self._forms[0]), rest
 
     def _opened(self, start: bytes) -> Any:
+        if any(start.startswith(image[: len(start)]) for image in _IMAGES):
+            return None
         for form in self._forms:
             try:
                 zlib.decompressobj(form).decompress(start, PIECE_BYTES)

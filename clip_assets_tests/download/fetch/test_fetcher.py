@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from clip_assets.download.fetch.fetcher import LARGE_BODIES, SMALL_BYTES
+from clip_assets.download.fetch.odd_answers import CODINGS_LIMIT
 from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.authority import Authority
 from clip_assets_tests.download.fetching import fetch
@@ -236,14 +236,27 @@ def test_endless_bodies_end_at_the_byte_cap(raw: RawWeb, settings: DownloadSetti
 
 
 def test_waiting_for_room_is_not_the_servers_fault(site: Web, settings: DownloadSettings) -> None:
-    body = bytes(SMALL_BYTES + 1)
-    urls = [site.serve(f"/{number}", body) for number in range(LARGE_BODIES + 2)]
-    hasty = settings.model_copy(update={"deadline_s": 6, "retries": 0, "per_host": 20})
+    body = bytes(2**21)
+    urls = [site.serve(f"/{number}", body) for number in range(2)]
+    told = {"deadline_s": 6, "retries": 0, "max_bytes": len(body), "max_memory_bytes": 2**23}
     begin = time.monotonic()
-    found = fetch(urls, hasty, work_s=6.5)
+    # There is room for one and a half.
+    found = fetch(urls[:2], settings.model_copy(update=told), work_s=6.5)
 
-    assert [len(one.body or b"") for one in found] == [len(body)] * len(urls)
-    assert time.monotonic() - begin > 6.5, "the last ones waited for the first to be released"
+    assert [len(one.body or b"") for one in found] == [len(body)] * 2
+    assert time.monotonic() - begin > 6.5, "the last one waited for the first to be released"
+
+
+def test_a_body_that_fails_leaves_its_room_to_others(
+    raw: RawWeb, settings: DownloadSettings
+) -> None:
+    head = OK + b"Content-Length: 2000000\r\n\r\n"
+    urls = [raw.script(f"/{number}", head + bytes(1_900_000)) for number in range(10)]
+    urls.append(raw.script("/whole", head + bytes(2_000_000)))
+    told = {"retries": 0, "max_bytes": 2**21, "max_memory_bytes": 2**23}
+    found = fetch(urls, settings.model_copy(update=told))
+
+    assert [one.error_class for one in found] == ["incomplete"] * 10 + [None]
 
 
 def test_a_body_announced_too_large_is_not_read(site: Web, settings: DownloadSettings) -> None:
@@ -254,11 +267,30 @@ def test_a_body_announced_too_large_is_not_read(site: Web, settings: DownloadSet
     assert (found.error_class, found.http_status) == ("too_large", 200)
 
 
-def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: DownloadSettings) -> None:
-    bomb = gzip.compress(b"\0" * 500 * 2**20, 9)
-    head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+@pytest.mark.parametrize("codings", [1, 2, pytest.param(40, id="more than are undone")])
+def test_a_gzip_bomb_ends_at_the_byte_cap(
+    raw: RawWeb, settings: DownloadSettings, codings: int
+) -> None:
+    bomb = bytes(200 * 2**20)
+    for _ in range(codings):
+        bomb = gzip.compress(bomb, 9)
+    labels = b", ".join([b"gzip"] * codings)
+    head = OK + b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (labels, len(bomb))
     small = settings.model_copy(update={"max_bytes": 2**20})
     [found] = fetch([raw.script("/a", head + bomb)], small)
+
+    assert found.error_class == (None if codings > CODINGS_LIMIT else "too_large")
+    assert len(found.body or b"") < 2**20
+
+
+def test_what_unpacks_to_much_on_the_way_to_little_ends_too(
+    raw: RawWeb, settings: DownloadSettings
+) -> None:
+    """Nothing comes of 160 MB of empty blocks, which are 800 KB packed."""
+    empty = zlib.compress(b"x")[:2] + b"\0\0\0\xff\xff" * 2**25
+    packed = gzip.compress(empty, 9)
+    head = OK + b"Content-Encoding: deflate, gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    [found] = fetch([raw.script("/a", head + packed)], settings)
 
     assert found.error_class == "too_large"
 
@@ -274,16 +306,24 @@ def test_a_gzip_bomb_ends_at_the_byte_cap(raw: RawWeb, settings: DownloadSetting
         ("deflate", b"hello", b"hello"),
         ("br", b"hello", b"hello"),
         ("aws-chunked", b"hello", b"hello"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"hello")), b"hello"),
+        ("deflate,gzip", gzip.compress(zlib.compress(b"hello")), b"hello"),
+        ("gzip, gzip", gzip.compress(b"hello"), b"hello"),
+        ("aws-chunked, gzip", gzip.compress(b"hello"), b"hello"),
+        ("gzip", gzip.compress(b"hel") + gzip.compress(b"lo") + b"what is no gzip", b"hello"),
+        ("deflate", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n"),
+        ("deflate", b"RIFF\x10\0\0\0WEBPVP8 ", b"RIFF\x10\0\0\0WEBPVP8 "),
     ],
-    ids=["gzip", "large gzip", "zlib", "raw deflate", "no gzip", "no deflate", "no br", "signed"],
 )
 def test_labels_of_encoding_are_believed_where_they_are_true(
     raw: RawWeb, settings: DownloadSettings, label: str, content: bytes, body: bytes
 ) -> None:
     head = f"Content-Encoding: {label}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-    [found] = fetch([raw.script("/a", OK + head + content)], settings)
+    whole = raw.script("/a", OK + head + content)
+    in_pieces = raw.script("/b", OK + head + content[:1], 0.2, content[1:])
 
-    assert (found.body, found.error_class) == (body, None)
+    for found in fetch([whole, in_pieces], settings):
+        assert (found.body, found.error_class) == (body, None)
 
 
 def test_a_damaged_encoding_is_told(raw: RawWeb, settings: DownloadSettings) -> None:
