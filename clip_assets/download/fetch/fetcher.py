@@ -28,9 +28,9 @@ from clip_assets.download.fetch.hosts import HostQueue
 from clip_assets.download.fetch.jobs import Fetched, Job
 from clip_assets.download.fetch.odd_answers import Unpacker
 from clip_assets.download.fetch.outage import NetworkWatch
+from clip_assets.download.fetch.room import BodyRoom
 from clip_assets.download.fetch.signals import Signals
 from clip_assets.download.fetch.site_says import SiteSays
-from clip_assets.download.fetch.room import BodyRoom
 from clip_assets.settings import DownloadSettings
 
 T = TypeVar("T")

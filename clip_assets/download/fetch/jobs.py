@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 from yarl import URL
 
 from clip_assets.download.fetch.faults import FetchError
-from clip_assets.download.fetch.signals import Signals
 from clip_assets.download.fetch.room import Held
+from clip_assets.download.fetch.signals import Signals
 
 T = TypeVar("T")
 
