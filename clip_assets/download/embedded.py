@@ -16,7 +16,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import cbor2
@@ -30,7 +30,10 @@ XMP_BYTES = 2**20
 """Of XMP that a png holds compressed."""
 
 MANIFEST_BYTES = 8 * 2**20
-"""Of a manifest that a jpeg or gif cuts into segments."""
+"""Of a manifest that a jpeg cuts into segments; twice as much may be held for a moment."""
+
+SEGMENTS = 2**15
+"""Of a jpeg or gif that are looked at; those of a gif have 255 bytes at most."""
 
 ASSERTION_BYTES = 2**16
 """An assertion beyond this is not read; real ones have some hundred."""
@@ -75,7 +78,7 @@ def read(body: bytes, signals: Signals) -> None:
 def _data_mining(body: bytes) -> list[str]:
     """Values of the property, without the vocabulary's address: ``DMI-PROHIBITED``."""
     values: dict[str, None] = {}
-    for text in (body, *_unpacked(body)):
+    for text in chain([body], _unpacked(body)):
         if _PLUS not in text:
             continue
         for place in _places(text, b":DataMining"):
@@ -111,7 +114,7 @@ def _training(body: bytes) -> dict[str, str]:
     uses: dict[str, str] = {}
     if b"jumd" not in body:
         return uses
-    for content in (body, *_joined(body)):
+    for content in chain([body], _joined(body)):
         for told in _assertions(content):
             entries = told.get("entries", told)
             for name, use in _entries(entries) if isinstance(entries, dict) else ():
@@ -161,7 +164,9 @@ def _joined(body: bytes) -> Iterator[bytes]:
 def _jpeg_segments(body: bytes) -> Iterator[bytes]:
     """Contents of the segments of a manifest: after the first they begin by its head again."""
     place, size = 2, 0
-    while place + 4 <= len(body) and body[place] == 0xFF and size < MANIFEST_BYTES:
+    for _ in range(SEGMENTS):
+        if place + 4 > len(body) or body[place] != 0xFF or size > MANIFEST_BYTES:
+            return
         marker, length = struct.unpack_from(">xBH", body, place)
         if marker == 0xEB and body[place + 4 : place + 6] == b"JP":
             is_first = body[place + 8 : place + 12] == b"\0\0\0\x01"
@@ -175,8 +180,9 @@ def _jpeg_segments(body: bytes) -> Iterator[bytes]:
 
 
 def _gif_blocks(body: bytes, place: int) -> Iterator[bytes]:
-    end = place + MANIFEST_BYTES
-    while place < min(end, len(body)) and body[place]:
+    for _ in range(SEGMENTS):
+        if place >= len(body) or not body[place]:
+            return
         yield body[place + 1 : place + 1 + body[place]]
         place += 1 + body[place]
 

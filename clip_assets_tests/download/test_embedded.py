@@ -167,6 +167,8 @@ HOSTILE = {
     "label alone": b"jumd" + bytes(17) + b"cawg.training-mining\0",
     "jpeg of one segment": b"\xff\xd8\xff\xeb\xff\xffJP" + b"jumd" * 4,
     "jpeg of no segments": b"\xff\xd8\xff\xeb\0\0" * 100_000 + b"jumd",
+    "jpeg of fill bytes": b"\xff\xd8" + b"\xff" * 2**25 + b"jumd",
+    "gif of small blocks": b"GIF89a" + b"!\xff\x0bC2PA_GIF123" * 20 + b"\x01x" * 2**24 + b"jumd",
     "gif without an end": b"GIF89a!\xff\x0bC2PA_GIF123\xff" + b"jumd" * 64,
     "xmp without an end": xmp()[:220] + b' plus:DataMining="',
     "xmp of blanks": xmp(" ") + b":DataMining" + b" " * 10**6 + b"=",
