@@ -7,7 +7,7 @@ import pytest
 
 from clip_assets import graph, layout
 from clip_assets.definitions import build_defs, defs
-from clip_assets.orchestration.bodies import COUNTS
+from clip_assets.orchestration.checks import COUNTS
 from clip_assets.orchestration.partitions import AXES
 
 GRAPH = Path(__file__).with_name("graph.txt")

@@ -19,6 +19,7 @@ import pyarrow as pa
 from clip_assets import layout, schemas
 from clip_assets.graph import ASSETS
 from clip_assets.layout import Artifact
+from clip_assets.meanings import meaning
 from clip_assets.pool.pool import Axis
 
 DOCS = Path(__file__).parent
@@ -28,7 +29,7 @@ WIDTH = 110
 
 HEAD = """# Layout of a pool
 
-Generated from `clip_assets/layout.py` and `clip_assets/schemas.py` by `make docs`. Paths are
+Generated from `clip_assets/layout.py`, `schemas.py` and `meanings.py` by `make docs`. Paths are
 relative to the store's root. Every file is written whole or not at all; formats are promises to
 other tools; words are those of [vocabulary.md](vocabulary.md).
 
@@ -174,14 +175,17 @@ def schema_lines(schema: pa.Schema, kinds: list[Kind]) -> list[str]:
         for name, value in vars(home).items()
         if value is schema
     }
-    rows = [f"| {f.name} | {f.type} | {'' if f.nullable else 'never null'} |" for f in schema]
+    rows = [
+        f"| {f.name} | {f.type} | {meaning(schema, f.name)}{'' if f.nullable else '; never null'} |"
+        for f in schema
+    ]
     text = textwrap.fill(sentence(said), WIDTH, break_long_words=False)
     return [
         f"### Columns of {files}",
         "",
         text,
         "",
-        "| column | type | |",
+        "| column | type | is |",
         "|---|---|---|",
         *rows,
         "",

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from clip_assets.inference.embeddings import EMBEDDINGS
-from clip_assets.orchestration.bodies import Event, made, vectors_check
+from clip_assets.orchestration.bodies import Event, made
+from clip_assets.orchestration.checks import vectors_check
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import GPU_POOL, devices_per_step, needs
 from clip_assets.orchestration.resources import PoolResource

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from clip_assets.download.image_shards import IMAGE_SHARDS
 from clip_assets.download.retry import retry_failed
-from clip_assets.orchestration.bodies import Event, images_check, made
+from clip_assets.orchestration.bodies import Event, made
+from clip_assets.orchestration.checks import images_check
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import needs
 from clip_assets.orchestration.resources import PoolResource

@@ -5,41 +5,26 @@ its own metadata even when others fail, and a failed one never hides that.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData as Target,
-)
 
 from clip_assets import processes
 from clip_assets.errors import (
-    CheckFailedError,
     ClipAssetsError,
     NotReadyError,
-    UnsoundVectorsError,
 )
 from clip_assets.layout import WHOLE, Key
+from clip_assets.orchestration.checks import Done, verdicts
 from clip_assets.orchestration.fill import fills_missing
 from clip_assets.orchestration.partitions import AXES, require, sync
 from clip_assets.orchestration.reports import as_metadata
 from clip_assets.orchestration.tries import tries_of
 from clip_assets.pool.asset import Asset, Outcome
 from clip_assets.pool.pool import Pool
-from clip_assets.storage.manifests import Manifest
 
 Event = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output
 Make = Callable[[Pool, Key], Outcome]
-
-COUNTS = "rows_add_up"
-"""Check of every asset: rows in are the upstream's rows out, and rows out plus dropped."""
-
-VECTORS = "vectors_are_sound"
-"""Check of embeddings: unit rows, none NaN, not all alike."""
-
-IMAGES = "images_came"
-"""Check of image shards: where there were urls, at least one gave an image."""
 
 AUTOMATIC = {
     "dagster/backfill",
@@ -57,44 +42,6 @@ MAX_WAITS = 20
 
 SHOWN = 20
 """Keys that a line of the log names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A key that succeeded, and what to tell of it."""
-
-    manifest: Manifest
-    metadata: dict[str, Any]
-
-
-def counts_check(record: Asset) -> dg.AssetCheckSpec:
-    """The blocking check that rows add up."""
-    text = "Rows in are the upstream's rows out, and equal rows out plus dropped rows."
-    return _check(record, COUNTS, text)
-
-
-def vectors_check(record: Asset) -> dg.AssetCheckSpec:
-    """The blocking check of embeddings, which keeps unsound ones out of every index."""
-    text = "Vectors have the length 1, none is NaN, and the model tells rows apart."
-    return _check(record, VECTORS, text)
-
-
-def images_check(record: Asset) -> dg.AssetCheckSpec:
-    """The check of image shards; it holds nothing up, as sources of dead urls exist."""
-    text = "At least one url gave an image. None at all is more often a network than its urls."
-    return _check(record, IMAGES, text, blocking=False)
-
-
-def _check(
-    record: Asset, name: str, description: str, *, blocking: bool = True
-) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(
-        name,
-        asset=record.name,
-        blocking=blocking,
-        description=description,
-        partitions_def=None if fills_missing() else AXES.get(record.axis),
-    )
 
 
 def made(
@@ -134,7 +81,7 @@ def made(
         yield dg.MaterializeResult(metadata={"filled_partitions": list(done) or "none"})
     elif not failed:
         yield _result(context, done)
-    yield from _verdicts(context, done, failed)
+    yield from verdicts(context, pool, record, done, failed)
     if failed:
         raise _failure(context, record, len(done), failed)
 
@@ -152,67 +99,6 @@ def _result(context: dg.AssetExecutionContext, done: Mapping[Key, Done]) -> dg.M
     return dg.MaterializeResult(
         metadata=metadata, data_version=versions[0] if len(versions) == 1 else None
     )
-
-
-def _verdicts(
-    context: dg.AssetExecutionContext, done: Mapping[Key, Done], failed: Mapping[Key, Exception]
-) -> Iterator[Event]:
-    """What every check of the asset says of each key.
-
-    Dagster's own results have one verdict for all keys of a run, without a key; of a run over
-    many that would be one more, which belongs to none of them.
-    """
-    for spec in context.assets_def.check_specs:
-        refused = {
-            key: str(error) for key, error in failed.items() if _check_of(error) == spec.name
-        }
-        of_done = {key: _wrong(spec.name, made_key.manifest) for key, made_key in done.items()}
-        verdicts = dict(sorted((of_done | refused).items()))
-        if fills_missing() and WHOLE not in verdicts:
-            # Here the check has no partitions, so it also owes a verdict of its own.
-            verdicts[WHOLE] = next((wrong for wrong in verdicts.values() if wrong), "")
-        for key, wrong in verdicts.items():
-            yield dg.AssetCheckEvaluation(
-                spec.asset_key,
-                spec.name,
-                passed=not wrong,
-                description=wrong or None,
-                metadata={"rows_in": done[key].manifest.report.rows_in} if key in done else {},
-                target_materialization_data=_target(context, key),
-                blocking=spec.blocking,
-                partition=key or None,
-            )
-        if not failed:
-            # The output that steps downstream wait for.
-            yield dg.Output(None, output_name=spec.get_python_identifier())
-
-
-def _wrong(check: str, manifest: Manifest) -> str:
-    """What a check says against a key that was made, empty if nothing."""
-    report = manifest.report
-    if check != IMAGES or report.rows_out or not report.rows_in:
-        return ""
-    return (
-        f"0 of {report.rows_in:,} urls gave an image ({dict(report.dropped)}). If the network was "
-        "at fault, fetch them again with clip-assets run --retry-failed."
-    )
-
-
-def _check_of(error: Exception) -> str:
-    """The check that an error is a verdict of, empty where it is of none."""
-    if isinstance(error, UnsoundVectorsError):
-        return VECTORS
-    return COUNTS if isinstance(error, CheckFailedError) else ""
-
-
-def _target(context: dg.AssetExecutionContext, key: Key) -> Target | None:
-    """The materialization that a verdict on a key is of: its last one."""
-    of_key = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[key] if key else None)
-    last = context.instance.fetch_materializations(of_key, limit=1).records
-    if not last:
-        return None
-    one = last[0]
-    return Target(storage_id=one.storage_id, run_id=one.run_id, timestamp=one.timestamp)
 
 
 def _bare(error: Exception) -> Exception:

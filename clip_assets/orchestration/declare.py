@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from clip_assets import graph, layout
-from clip_assets.orchestration.bodies import counts_check
+from clip_assets.orchestration.checks import counts_check
 from clip_assets.orchestration.fill import fills_missing, takes_a_range
 from clip_assets.orchestration.partitions import AXES
 from clip_assets.orchestration.reports import column_schema

@@ -135,4 +135,9 @@ def _pictures(pool: Summary) -> dict[str, bytes]:
         "nsfw": dict(list(pool.nsfw.items())[:_DRAWN]),
         "language": dict(list(pool.language.items())[:_DRAWN]),
     }
-    return {title: histogram(title, counts) for title, counts in charts.items() if counts}
+    return {
+        title: histogram(report.in_words(title), counts)
+        for title, counts in charts.items()
+        # A value that every row lacks needs no picture.
+        if counts.keys() - {report.NONE}
+    }

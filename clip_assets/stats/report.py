@@ -10,6 +10,7 @@ from html import escape
 
 from clip_assets.stats.summary import (
     CAPTION_CLASSES,
+    OTHER_VALUES,
     SCORE_BINS,
     SCORES,
     SIZE_CLASSES,
@@ -19,13 +20,42 @@ from clip_assets.stats.summary import (
 
 _LISTED = 30
 
+NONE = "(none)"
+"""What ``count`` calls a value that is not there."""
+
+_FOLDED_FROM = 15
+# Rows of a table that its picture shows better.
+
+STANDS_OUT = 0.1
+"""A domain with this share of the pairs, or a partition so far below the pool, is worth a line."""
+
+_WORDS = {
+    "image size": "Shorter side of the images, pixels",
+    "caption length": "Length of the captions, characters",
+    "nsfw": "The sources' NSFW tags",
+    "language": "Languages, as the sources tell them",
+    "clip_similarity_score": "Similarity of image and caption by the pool's model",
+    "clip_b32_similarity_score": "Similarity by ViT-B/32, from the sources",
+    "clip_l14_similarity_score": "Similarity by ViT-L/14, from the sources",
+    "similarity": "Similarity, from the sources",
+    "punsafe": "Unsafe, estimated by the sources",
+    "pwatermark": "Watermark, estimated by the sources",
+    "aesthetic": "Aesthetic score, from the sources",
+}
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid #ccc } img { width: 49% }
-table { border-collapse: collapse; min-width: 24rem }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222 }
+h1 { margin-bottom: .2rem } h2 { margin: 2.4rem 0 .6rem; font-size: 1.15rem }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0 }
+.cards div { background: #f3f6fb; border-radius: 8px; padding: .7rem 1.2rem; min-width: 8rem }
+.cards b { display: block; font-size: 1.6rem; line-height: 1.2 } .cards, .note { color: #555 }
+section { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start }
+img { width: 100%; max-width: 32rem } table { border-collapse: collapse; min-width: 24rem; flex: 1 }
 td, th { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #eee }
-td:first-child, th:first-child { text-align: left; overflow-wrap: anywhere; max-width: 30rem }
+th { color: #666; font-weight: 500 }
+td:first-child, th:first-child { text-align: left; overflow-wrap: anywhere; max-width: 26rem }
+td:last-child { background: linear-gradient(#cfdff6 0 0) no-repeat left / var(--share, 0) 100% }
 """
 
 
@@ -36,7 +66,7 @@ def page(
     missing: Sequence[str],
     pictures: Mapping[str, bytes],
 ) -> str:
-    """The report.
+    """The report: what there is, what stands out, then each distribution with its picture.
 
     Args:
         summary: of the pool.
@@ -45,32 +75,108 @@ def page(
         missing: keys of partitions without metadata.
         pictures: png files by title.
     """
-    tables = [
-        _section("Outcome", "status", frequent(summary.status, _LISTED), summary.rows),
-        _section("Failures", "class", frequent(summary.error_class, _LISTED), summary.rows),
-        _section("Image size", "shorter side, pixels", sizes(summary), sum(summary.size)),
-        _section("Caption length", "characters", captions(summary), summary.rows),
-        _section("Language", "language", frequent(summary.language, _LISTED), summary.rows),
-        _section("NSFW tag", "tag", frequent(summary.nsfw, _LISTED), summary.rows),
-        _section("License", "license", frequent(summary.license, _LISTED), summary.rows),
-        _section("Domains", "domain", frequent(summary.domains, _LISTED), summary.rows),
-        *(
-            _section(f"Scores: {name}", "score from", score(name, bins), sum(bins))
-            for name, bins in summary.scores.items()
-        ),
-        _partitions(partitions, stale),
-    ]
-    images = "".join(
-        f'<img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        for title, png in pictures.items()
-    )
     counted = f"{summary.rows:,} pairs in {len(partitions):,} partitions"
     behind = f"{len(missing):,} partitions have no metadata yet, {len(stale):,} are stale."
+    notes = "".join(f"<li>{escape(line)}" for line in stands_out(summary, partitions))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pool statistics</title>'
-        f"<style>{_STYLE}</style><h1>Pool statistics</h1><p>{counted}. {behind}</p>"
-        f"{images}{''.join(tables)}</html>\n"
+        f'<style>{_STYLE}</style><h1>Pool statistics</h1><p class="note">{counted}. {behind}</p>'
+        f"{_cards(summary, len(partitions))}"
+        f"{f'<h2>What stands out</h2><ul>{notes}</ul>' if notes else ''}"
+        f"{_sections(summary, pictures)}{_partitions(partitions, stale)}</html>\n"
     )
+
+
+def _sections(summary: Summary, pictures: Mapping[str, bytes]) -> str:
+    """Each distribution with its picture."""
+    rows = summary.rows
+    return "".join(
+        [
+            _section("Outcome", "status", frequent(summary.status, _LISTED), rows),
+            _section("Failures", "class", frequent(_failures(summary), _LISTED), rows),
+            _section(
+                "Image size",
+                "shorter side, pixels",
+                sizes(summary),
+                sum(summary.size),
+                pictures.get("image size"),
+            ),
+            _section(
+                "Caption length",
+                "characters",
+                captions(summary),
+                rows,
+                pictures.get("caption length"),
+            ),
+            *(
+                _section(in_words(name), "from", score(name, bins), sum(bins), pictures.get(name))
+                for name, bins in summary.scores.items()
+            ),
+            _section("Domains", "domain", frequent(summary.domains, _LISTED), rows),
+            _section(
+                "Language",
+                "language",
+                frequent(summary.language, _LISTED),
+                rows,
+                pictures.get("language"),
+            ),
+            _section(
+                "NSFW tag", "tag", frequent(summary.nsfw, _LISTED), rows, pictures.get("nsfw")
+            ),
+            _section("License", "license", frequent(summary.license, _LISTED), rows),
+        ]
+    )
+
+
+def in_words(title: str) -> str:
+    """What a picture shows, for its heading."""
+    return _WORDS.get(title, title)
+
+
+def stands_out(summary: Summary, partitions: Sequence[tuple[str, Summary]]) -> list[str]:
+    """What a person would want to be told first, in sentences; empty for a pool without pairs."""
+    if not summary.rows:
+        return []
+    lines = [f"{_images(summary):.1%} of the pairs have an image."]
+    if failures := frequent(_failures(summary), 3):
+        told = ", ".join(f"{name} {n / summary.rows:.1%}" for name, n in failures.items())
+        lines.append(f"The others lack one mostly for these reasons: {told} of all pairs.")
+    for domain, count in frequent(summary.domains, 3).items():
+        share = count / summary.rows
+        if domain not in (NONE, OTHER_VALUES) and share >= STANDS_OUT:
+            lines.append(f"{share:.1%} of the pairs come from one domain, {domain}.")
+    if summary.caption[0]:
+        lines.append(f"{summary.caption[0] / summary.rows:.1%} of the pairs have no caption.")
+    low = [(key, _images(one)) for key, one in partitions if one.rows]
+    key, share = min(low, key=lambda item: item[1])
+    if share < _images(summary) - STANDS_OUT:
+        lines.append(f"Fewest images has partition {key}: {share:.1%} of its pairs.")
+    for name, values in (("language", summary.language), ("license", summary.license)):
+        if values.keys() <= {NONE}:
+            lines.append(f"No source tells a {name}.")
+    return lines
+
+
+def _images(summary: Summary) -> float:
+    """Share of the rows that have an image."""
+    return summary.status.get("success", 0) / max(summary.rows, 1)
+
+
+def _failures(summary: Summary) -> dict[str, int]:
+    return {name: count for name, count in summary.error_class.items() if name != NONE}
+
+
+def _cards(summary: Summary, partitions: int) -> str:
+    told = {
+        "pairs": f"{summary.rows:,}",
+        "images": f"{summary.status.get('success', 0):,}",
+        "of the pairs have an image": f"{_images(summary):.1%}",
+        "domains": f"{'at least ' if OTHER_VALUES in summary.domains else ''}"
+        f"{len(summary.domains.keys() - {NONE, OTHER_VALUES}):,}",
+        "partitions": f"{partitions:,}",
+    }
+    cards = "".join(f"<div><b>{value}</b>{name}</div>" for name, value in told.items())
+    return f'<div class="cards">{cards}</div>'
 
 
 def sizes(summary: Summary) -> dict[str, int]:
@@ -93,9 +199,21 @@ def score(name: str, bins: Sequence[int]) -> dict[str, int]:
     return {f"{low + place * width:.2f}": bins[place] for place in shown}
 
 
-def _section(title: str, value: str, counts: dict[str, int], total: int) -> str:
+def _section(
+    title: str, value: str, counts: dict[str, int], total: int, picture: bytes | None = None
+) -> str:
+    if counts.keys() <= {NONE}:
+        text = '<p class="note">No pair has one.</p>' if total else ""
+        return f"<h2>{escape(title)}</h2>{text}"
     rows = [[name, f"{count:,}", f"{count / max(total, 1):.1%}"] for name, count in counts.items()]
-    return f"<h2>{escape(title)}</h2>{_table([value, 'rows', 'share'], rows)}"
+    image = ""
+    if picture:
+        encoded = base64.b64encode(picture).decode()
+        image = f'<img alt="{escape(title)}" src="data:image/png;base64,{encoded}">'
+    table = _table([value, "rows", "share"], rows)
+    if picture and len(rows) > _FOLDED_FROM:
+        table = f"<details><summary>{len(rows)} rows</summary>{table}</details>"
+    return f"<h2>{escape(title)}</h2><section>{image}{table}</section>"
 
 
 def _partitions(partitions: Sequence[tuple[str, Summary]], stale: Sequence[str]) -> str:
@@ -105,7 +223,7 @@ def _partitions(partitions: Sequence[tuple[str, Summary]], stale: Sequence[str])
             f"{key} (stale)" if key in behind else key,
             f"{summary.rows:,}",
             f"{summary.status.get('success', 0):,}",
-            f"{summary.status.get('success', 0) / max(summary.rows, 1):.1%}",
+            f"{_images(summary):.1%}",
         ]
         for key, summary in partitions
     ]
@@ -113,8 +231,12 @@ def _partitions(partitions: Sequence[tuple[str, Summary]], stale: Sequence[str])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose last column is a share, drawn as a bar behind its number."""
     # Values come from strangers.
-    cells = [f"<td>{'<td>'.join(map(escape, row))}" for row in rows]
+    cells = [
+        f'<td>{"<td>".join(map(escape, row[:-1]))}<td style="--share:{row[-1]}">{row[-1]}'
+        for row in rows
+    ]
     return f"<table><tr><th>{'<th>'.join(head)}<tr>{'<tr>'.join(cells)}</table>"
 
 

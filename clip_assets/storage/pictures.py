@@ -5,8 +5,12 @@ The same content gives the same bytes.
 
 import io
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHEET_SIDE = 8
 """Images in a row and in a column of the contact sheet."""
@@ -21,6 +25,12 @@ LABELS = 13
 """Up to so many bars all have their name and count; more have as many names and no counts."""
 
 LABEL_CHARACTERS = 20
+
+LOG_FROM = 100
+"""When the highest bar is so many times the lowest, their heights are logarithms: else the low
+ones would not be seen."""
+
+BARS, INK, LINES = "#2f6fd0", "#404040", "#d0d0d0"
 
 
 def histogram(title: str, counts: Mapping[str, int], quantity: str = "rows") -> bytes:
@@ -39,22 +49,63 @@ def histogram(title: str, counts: Mapping[str, int], quantity: str = "rows") -> 
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     places = range(len(counts))
-    bars = axes.bar(places, list(counts.values()), width=0.9)
+    bars = axes.bar(places, list(counts.values()), width=0.9, color=BARS)
+    is_log = _spread(counts) >= LOG_FROM
+    if is_log:
+        axes.set_yscale("log")
+        # Room below a single one, and for the numbers above the highest.
+        axes.set_ylim(0.5, 4 * max(counts.values()))
     step = max(1, -(-len(counts) // LABELS))
     if step == 1:
         total = max(1, sum(counts.values()))
-        told = [f"{count:,}\n{count / total:.1%}" for count in counts.values()]
-        axes.bar_label(bars, told, fontsize=7)
+        told = [f"{count:,}\n{count / total:.1%}" if count else "0" for count in counts.values()]
+        axes.bar_label(bars, told, fontsize=7, color=INK, padding=2)
         axes.margins(y=0.2)
+    elif any(counts.values()):
+        place = _median(counts)
+        axes.axvline(place, color=INK, linewidth=1, linestyle="--")
+        told = f"median {[*counts][place][:LABEL_CHARACTERS]}"
+        above = axes.get_xaxis_transform()
+        side = "right" if place > len(counts) / 2 else "left"
+        axes.text(
+            place, 1.0, told, transform=above, ha=side, fontsize=8, color=INK, parse_math=False
+        )
     # A dollar of a stranger's is no mathematics.
     labels = [name[:LABEL_CHARACTERS] for name in counts]
     axes.set_xticks(list(places)[::step], labels[::step], rotation=30, ha="right", parse_math=False)
-    axes.set_title(title, parse_math=False)
-    axes.set_ylabel(quantity)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, pad=12, parse_math=False)
+    axes.set_ylabel(f"{quantity}, log scale" if is_log else quantity, color=INK)
+    _calm(axes)
     content = io.BytesIO()
     # Without the library's version, which is in the picture otherwise, its bytes stay the same.
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
+
+
+def _calm(axes: "Axes") -> None:
+    """Thin lines, and numbers that can be read, so that the bars are what is seen."""
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.grid(axis="y", color=LINES, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(color=LINES, labelcolor=INK, labelsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINES)
+
+
+def _spread(counts: Mapping[str, int]) -> float:
+    """How much higher the highest bar is than the lowest that is there."""
+    there = [count for count in counts.values() if count]
+    return max(there) / min(there) if there else 1
+
+
+def _median(counts: Mapping[str, int]) -> int:
+    """Place of the bar up to which half of all is counted."""
+    half, reached = sum(counts.values()) / 2, 0
+    for place, count in enumerate(counts.values()):
+        reached += count
+        if reached >= half:
+            return place
+    return 0
 
 
 def contact_sheet(images: Iterable[bytes]) -> bytes:

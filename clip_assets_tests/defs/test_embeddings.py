@@ -16,7 +16,7 @@ from clip_assets.defs.embeddings import embeddings
 from clip_assets.defs.index import index_recipe, index_segments
 from clip_assets.encoders.openclip import loading
 from clip_assets.orchestration import partitions
-from clip_assets.orchestration.bodies import COUNTS, VECTORS
+from clip_assets.orchestration.checks import COUNTS, VECTORS
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.settings import InferenceSettings

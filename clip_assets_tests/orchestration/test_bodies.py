@@ -11,7 +11,8 @@ from clip_assets.defs.metadata import metadata_stats
 from clip_assets.defs.pairs import raw_pairs, unique_pairs
 from clip_assets.layout import Key
 from clip_assets.orchestration import partitions
-from clip_assets.orchestration.bodies import COUNTS, ERRORS
+from clip_assets.orchestration.bodies import ERRORS
+from clip_assets.orchestration.checks import COUNTS
 from clip_assets.orchestration.requests import range_tags
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets_tests.pools import KEYS
@@ -62,7 +63,10 @@ def test_range_is_one_run_with_metadata_for_each_partition(
     assert set(found) == set(KEYS)
     rows = {key: entry["dagster/partition_row_count"].value for key, entry in found.items()}
     assert rows == {KEYS[0]: 10, KEYS[1]: 8, KEYS[2]: 10}
-    assert found[KEYS[1]]["rows_dropped"].value == {"duplicate of 00000": 2}
+    told = found[KEYS[1]]
+    assert next(iter(told)) == "summary"
+    assert "2 duplicate of 00000" in told["summary"].value
+    assert told["rows_dropped"].value == 2
     assert found[KEYS[0]]["dagster/uri"].value.endswith("unique/00000.parquet")
 
 
@@ -79,6 +83,10 @@ def test_failed_partition_is_told_apart_and_the_others_are_recorded(
     assert "1.csv" in message
     assert sentence.startswith("raw_pairs: 1 of 3 partitions failed: 00001")
     assert set(materialized(ready, "raw_pairs")) == {KEYS[0], KEYS[2]}
+    checked = verdicts(ready, "raw_pairs", result.run_id)
+    assert checked == {KEYS[0]: "SUCCEEDED", KEYS[1]: "FAILED", KEYS[2]: "SUCCEEDED"}
+    skipped = verdicts(ready, "unique_pairs", result.run_id)
+    assert {*skipped.values()} == {"PLANNED"}, "it was not run"
 
 
 @pytest.mark.parametrize("typed", ["foo", "00042"])
@@ -159,12 +167,15 @@ def test_each_key_has_a_verdict_on_its_last_materialization(
     )
 
 
-def test_asset_that_is_made_once_has_one_verdict(
+def test_a_check_that_had_nothing_to_look_at_has_not_passed(
     resource: PoolResource, ready: dg.DagsterInstance
 ) -> None:
     # Without embeddings there is no index; statistics can be made of nothing.
     result = dg.materialize([metadata_stats], instance=ready, resources={"pool": resource})
-    assert verdicts(ready, "metadata_stats", result.run_id) == {None: "SUCCEEDED"}
+    assert verdicts(ready, "metadata_stats", result.run_id) == {None: "FAILED"}
+    (check,) = result.get_asset_check_evaluations()
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert result.success, "which blocks nothing"
 
 
 def waiting(
