@@ -15,7 +15,18 @@ from typing import Any
 import click
 
 from clip_assets import processes
-from clip_assets.commands import add, config, demo, doctor, index, models, run, search, status
+from clip_assets.commands import (
+    add,
+    config,
+    demo,
+    doctor,
+    index,
+    models,
+    run,
+    search,
+    status,
+    verify,
+)
 from clip_assets.errors import ClipAssetsError
 from clip_assets.terminal import lines_shown, say
 
@@ -123,6 +134,7 @@ for command in (
     models.models,
     config.config,
     doctor.doctor,
+    verify.verify,
     demo.demo,
 ):
     main.add_command(command)

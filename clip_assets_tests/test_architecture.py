@@ -24,7 +24,7 @@ LAYERS = [
     STAGES,
     {"retrieval"},
     {"graph"},
-    {"states", "status"},
+    {"states", "status", "verification"},
     {"orchestration"},
     {"defs"},
     {"definitions", "components", "doctor", "demo", "cli", "commands"},

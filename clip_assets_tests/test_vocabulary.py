@@ -21,7 +21,7 @@ PAGE = (CHECKOUT / "docs/vocabulary.md").read_text()
 
 TWICE = {
     # a command's module is called as the command, a declaration's as its assets
-    "doctor", "embeddings", "images", "index", "search", "status",
+    "doctor", "embeddings", "images", "index", "search", "status", "verify",
     # each of two packages has one of the kind, and the package says of what
     "faults", "identity", "listing", "opening", "pictures", "pipeline", "reading", "report",
     "sources", "summary",

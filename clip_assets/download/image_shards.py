@@ -102,8 +102,9 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
         pairs = int(pq.read_metadata(file).num_rows)
         size = settings.samples_per_shard
         numbers = range(math.ceil(pairs / size))
-        kept = {number for number in numbers if _adopt(run, number, unchanged)}
         due = intents.left_over(run, plan)
+        # What is due of a shard is published again with all of its files.
+        kept = {number for number in numbers if number in due or _adopt(run, number, unchanged)}
         open_rows = {number: min(size, pairs - number * size) for number in numbers}
         open_rows |= {number: len(due.get(number, ())) for number in kept}
         to_fetch = sum(open_rows.values())

@@ -86,7 +86,10 @@ def left_over(run: StageRun, plan: Plan) -> Due:
 
 
 def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
-    """A shard with all its published results but those that are due."""
+    """A shard with all its published results but those that are due.
+
+    Where every image is due, the tar may be gone.
+    """
     tar, table, _ = shard_files(run.partition, shard.number)
     with run.store.local(table) as file:
         rows: list[Row] = pq.read_table(file).to_pylist()
@@ -96,6 +99,8 @@ def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
         if rows[position]["status"] != SUCCESS:
             shard.restore(position, rows[position], None)
     positions = {row["key"]: position for position, row in enumerate(rows)}
+    if not any(row["status"] == SUCCESS and p not in due for p, row in enumerate(rows)):
+        return shard
     with run.store.local(tar) as path, path.open("rb") as file:
         for key, image in read_images(file, run.store.uri(tar)):
             position = positions[key]

@@ -216,7 +216,7 @@ class Shard:
 
     def _publish_stats(self, run: StageRun, path: str, rows: list[Row]) -> None:
         with run.publish(path) as part:
-            part.write_text(json.dumps(self._stats(rows), indent=4))
+            part.write_text(stats_of(rows, self._start, time.time()))
 
     def _members(self, row: Row, image: bytes) -> list[tuple[str, bytes]]:
         """Files of one sample; webdataset's writer sorts them too."""
@@ -229,19 +229,27 @@ class Shard:
         }
         return [(f"{row['key']}.{suffix}", members[suffix]) for suffix in sorted(members)]
 
-    def _stats(self, rows: list[Row]) -> Row:
-        statuses = Counter(row["status"] for row in rows)
-        end = time.time()
-        return {
-            "count": len(rows),
-            "successes": statuses[SUCCESS],
-            "failed_to_download": statuses[NOT_FETCHED],
-            "failed_to_resize": statuses[NOT_RESIZED],
-            "duration": end - self._start,
-            "start_time": self._start,
-            "end_time": end,
-            "status_dict": Counter(row["error_message"] or SUCCESS for row in rows),
-        }
+
+def stats_of(rows: list[Row], start: float, end: float) -> str:
+    """img2dataset's counts of a shard, as its file has them.
+
+    Args:
+        rows: of the shard; of their columns ``status`` and ``error_message`` are read.
+        start: of the download, in seconds since 1970.
+        end: likewise.
+    """
+    statuses = Counter(row["status"] for row in rows)
+    counts = {
+        "count": len(rows),
+        "successes": statuses[SUCCESS],
+        "failed_to_download": statuses[NOT_FETCHED],
+        "failed_to_resize": statuses[NOT_RESIZED],
+        "duration": end - start,
+        "start_time": start,
+        "end_time": end,
+        "status_dict": Counter(row["error_message"] or SUCCESS for row in rows),
+    }
+    return json.dumps(counts, indent=4)
 
 
 def _row(pair: Row, key: str, fetched: Fetched, resized: Resized | None) -> Row:

@@ -94,6 +94,12 @@ def head(index: Index, vectors: int) -> bytes:
     return content.removesuffix(end)
 
 
+def emptied(index: Index) -> Index:
+    """The index without its vectors: as it was trained."""
+    index.reset()
+    return index
+
+
 def describe(index: Index) -> str:
     """Kind and dimension in words."""
     lists = inverted(index)
@@ -105,6 +111,27 @@ def describe(index: Index) -> str:
 def exact_ids(index: Index) -> Ids:
     """The id of every vector of an exact index, in its order."""
     return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+
+
+def ids(index: Index) -> Ids:
+    """The id of every vector, in the order of the index."""
+    lists = inverted(index)
+    if lists is None:
+        return exact_ids(index)
+    held = [_list_ids(lists, number) for number in range(lists.nlist)]
+    return np.concatenate([np.empty(0, np.int64), *held])
+
+
+def _list_ids(index: faiss.IndexIVF, number: int) -> Ids:
+    lists = cast("faiss.InvertedLists", index.invlists)
+    size = lists.list_size(number)
+    if not size:
+        return np.empty(0, np.int64)
+    stored = lists.get_ids(number)
+    try:
+        return faiss.rev_swig_ptr(stored, size).astype(np.int64)
+    finally:
+        lists.release_ids(number, stored)
 
 
 def exact_vectors(index: Index, wanted: Ids) -> Floats:

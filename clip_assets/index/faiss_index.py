@@ -6,10 +6,17 @@ its vectors have is said by ``index.slots``.
 
 import hashlib
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from clip_assets import layout
-from clip_assets.errors import CheckFailedError, MissingArtifactError, NotReadyError
+from clip_assets.errors import (
+    CheckFailedError,
+    DamagedError,
+    MissingArtifactError,
+    NotReadyError,
+)
 from clip_assets.index import index_recipe, slots, vectors_in, versions
 from clip_assets.index.reach import DEFAULT, Reach, Reaches, for_target
 from clip_assets.index.slots import Content
@@ -70,7 +77,10 @@ FAISS_INDEX = Asset(
 
 def _work(run: StageRun) -> Report:
     segments = upstream(run.pool, layout.INDEX_SEGMENTS)
+    if run.to_mend:
+        return _make(run, _same_version(run, segments))
     _refuse(segments, run.pool.settings.index)
+    versions.remove_unfinished(run.store)
     report = _make(run, _version(run, segments))
     removed = versions.retire(run.store, run.pool.settings.index.keep_versions)
     return replace(report, figures=report.figures | {"versions_removed": removed})
@@ -100,11 +110,26 @@ def _refuse(segments: Upstream, settings: IndexSettings) -> None:
         )
 
 
-def _version(run: StageRun, segments: Upstream) -> Version:
-    """What the new version will hold."""
+def _same_version(run: StageRun, segments: Upstream) -> Version:
+    """The version of the last run, whose files are made again; by its own word if that is sound."""
+    manifest = run.pool.catalog.require(run.asset.name, run.key)
+    [own] = manifest.of_kind(layout.index_manifest)
+    content = b""
+    with suppress(DamagedError, MissingArtifactError):
+        content = run.store.read_bytes(own.path)
+    if hashlib.sha256(content).hexdigest() == own.sha256:
+        return versions.parsed(content)
+    name = own.path.split("/")[1]
+    before = [known for known in versions.merged(run.store) if known < name]
+    return replace(_version(run, segments, before), name=name)
+
+
+def _version(run: StageRun, segments: Upstream, known: Sequence[str] | None = None) -> Version:
+    """What the version after some others, by default all, will hold."""
     store, inputs = run.store, run.asset.made_from(run.pool, run.key)
     contents = [content(run.pool, partition) for partition in segments.current]
-    known, wanted = versions.merged(store), index_recipe.read(store)
+    known = versions.merged(store) if known is None else known
+    wanted = index_recipe.read(store)
     previous = versions.read(store, known[-1]) if known else None
     ranges, is_renumbered = slots.allocate(previous.slots if previous else [], contents)
     number = int(known[-1].partition("-")[0]) + 1 if known else 1
@@ -128,9 +153,9 @@ def _version(run: StageRun, segments: Upstream) -> Version:
 
 
 def _make(run: StageRun, version: Version) -> Report:
-    versions.remove_unfinished(run.store)
     version = replace(version, reach={side: _publish(run, version, side) for side in layout.SIDES})
-    _check_recall(run.pool, version)
+    if not run.to_mend:
+        _check_recall(run.pool, version)
     with run.publish(layout.index_manifest(version.name)) as part:
         part.write_bytes(version.to_json())
     return Report(

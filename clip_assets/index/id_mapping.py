@@ -61,7 +61,8 @@ def _make(run: StageRun) -> Report:
     name = version.name
     for content in (slot.content for slot in version.slots if slot.content):
         _check_unchanged(run.pool, content)
-    same = _unchanged(run.store, version)
+    # A file that two versions share may be the damaged one.
+    same = set[int]() if run.to_mend else _unchanged(run.store, version)
     for number, slot in enumerate(version.slots):
         if not slot.count:
             continue  # a partition without samples left no rows
@@ -70,8 +71,9 @@ def _make(run: StageRun) -> Report:
         else:
             _write_slot(run, version, number, slot)
         run.progress(number + 1, len(version.slots), "ranges of ids")
-    before = versions.current(run.store)
-    versions.use(run.store, name)
+    before = None if run.to_mend else versions.current(run.store)
+    if not run.to_mend:
+        versions.use(run.store, name)
     return Report(
         version.vectors,
         version.vectors,

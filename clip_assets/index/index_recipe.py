@@ -6,16 +6,19 @@ not make old segments stale. Which kind fits is said by ``index.kinds``.
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout, schemas
+from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError, StoreError
 from clip_assets.index import kinds, vectors_in
-from clip_assets.index.vectors_in import embedded, only_model
-from clip_assets.layout import Key
+from clip_assets.index.vectors_in import Embedded, embedded, only_model
+from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
@@ -23,6 +26,9 @@ from clip_assets.settings import IndexSettings
 from clip_assets.storage import vectors as stored_vectors
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    from clip_assets.index.ann import Index
 
 POINTS_PER_LIST = 256
 """Vectors that training uses for each list and code at most; more do not make it better."""
@@ -105,11 +111,8 @@ def index_recipe_inputs(pool: Pool, key: Key) -> Inputs:
     if existing is not None and not _why_new(pool):
         return existing.inputs
     vectors = embedded(pool)
-    digests = "".join(
-        f"{made.key} {made.digest(layout.img_emb, layout.text_emb)}\n" for made in vectors.done
-    )
     return {
-        layout.EMBEDDINGS: hashlib.sha256(digests.encode()).hexdigest(),
+        layout.EMBEDDINGS: _digest(vectors),
         "model": ",".join(vectors.models),
         "settings": _settings_digest(pool.settings.index),
         "vectors": str(vectors.vectors),
@@ -146,7 +149,10 @@ def _why_new(pool: Pool) -> str:
         return "the pool was embedded by another model"
     if existing.inputs["settings"] != _settings_digest(pool.settings.index):
         return "settings of the index changed"
-    limit = read(pool.store).fits_up_to
+    try:
+        limit = read(pool.store).fits_up_to
+    except (StoreError, ValueError, TypeError):
+        return ""  # Whoever reads the recipe says so; damage is no reason for a new one.
     if vectors.vectors > limit:
         return f"{vectors.vectors:,} vectors are more than it fits ({limit:,})"
     return ""
@@ -155,7 +161,9 @@ def _why_new(pool: Pool) -> str:
 def _make(run: StageRun, reason: str) -> Report:
     from clip_assets.index import ann
 
-    settings, vectors = run.pool.settings.index, embedded(run.pool)
+    if run.to_mend and _restored(run):
+        return Report(0, 0)
+    settings, vectors = run.pool.settings.index, _trained_on(run)
     model, dim = only_model(run.store, vectors), vectors_in.dim(run.store, vectors)
     lists = kinds.lists_for(vectors.vectors, settings.train_limit)
     choice = kinds.choose(vectors.vectors, dim, lists, settings)
@@ -185,6 +193,65 @@ def _make(run: StageRun, reason: str) -> Report:
         part.write_text(json.dumps(asdict(recipe), indent=1))
     figures = asdict(recipe) | {"decision": f"new: {reason}"}
     return Report(vectors.vectors, vectors.vectors, figures=figures)
+
+
+def _trained_on(run: StageRun) -> Embedded:
+    """The vectors of the pool; of a recipe that is made again, those that there were then.
+
+    Raises:
+        DamagedError: they are no longer there.
+    """
+    every = embedded(run.pool)
+    if not run.to_mend:
+        return every
+    wanted = run.pool.catalog.require(run.asset.name, run.key).inputs[layout.EMBEDDINGS]
+    keys = [made.key for made in every.done]
+    for count in range(len(keys), 0, -1):
+        first = embedded(run.pool, keys[:count])
+        if _digest(first) == wanted:
+            return first
+    raise DamagedError(
+        layout.INDEX_RECIPE,
+        "embeddings that are newer than it",
+        "those that it was trained on",
+        "To train a new one and encode every partition with it: remove "
+        f"{layout.manifest(layout.INDEX_RECIPE)}, then clip-assets run",
+    )
+
+
+def _digest(vectors: Embedded) -> str:
+    digests = "".join(
+        f"{made.key} {made.digest(layout.img_emb, layout.text_emb)}\n" for made in vectors.done
+    )
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _restored(run: StageRun) -> bool:
+    """Publish what segments still have of the recipe; whether that was all."""
+    from clip_assets.index import ann
+
+    for side in layout.SIDES:
+        index = _of_a_segment(run, side)
+        if index is not None:
+            with run.publish(layout.recipe(side)) as part:
+                ann.write(index, part)
+    return run.to_mend <= {output.path for output in run.outputs}
+
+
+def _of_a_segment(run: StageRun, side: str) -> "Index | None":
+    """The trained index that some segment was encoded with: what training gave, exactly."""
+    from clip_assets.index import ann
+
+    catalog = run.pool.catalog
+    recipe = catalog.digest(layout.INDEX_RECIPE, WHOLE, layout.recipe, layout.recipe_queries)
+    for key in run.pool.partitions:
+        segment, path = catalog.get(layout.INDEX_SEGMENTS, key), layout.segment(side, key)
+        if segment is None or segment.inputs[layout.INDEX_RECIPE] != recipe:
+            continue
+        damage = (DamagedError, MissingArtifactError, SchemaError)
+        with suppress(*damage), run.store.local(path) as file:
+            return ann.emptied(ann.read(file, run.store.uri(path)))
+    return None
 
 
 def _places(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ def check_ids(index: Index, slots: list[Slot], side: str) -> None:
     Raises:
         CheckFailedError: it does not.
     """
-    held = ann.exact_ids(index)
+    held = ann.ids(index)
     ranges = [np.arange(slot.start, slot.start + slot.count) for slot in slots]
     expected = np.concatenate([np.empty(0, np.int64), *ranges])
     if index.ntotal != len(expected) or not np.array_equal(np.sort(held), expected):

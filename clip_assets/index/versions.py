@@ -91,10 +91,11 @@ def parsed(content: bytes) -> Version:
     return Version(**read)
 
 
-def versions(store: Store) -> list[str]:
-    """Names of all versions that can be served, oldest first."""
+def versions(store: Store, among: Sequence[str] | None = None) -> list[str]:
+    """Names of all versions, or of some among them, that can be served, oldest first."""
     files = set(store.list(layout.VERSIONS))
-    return [name for name in _merged(files) if files.issuperset(_files(read(store, name)))]
+    names = _merged(files) if among is None else among
+    return [name for name in names if files.issuperset(_files(read(store, name)))]
 
 
 def merged(store: Store) -> list[str]:

@@ -5,8 +5,9 @@ manifests and settings. What other processes finish meanwhile is seen by ``Pool.
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -19,6 +20,7 @@ from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan
 from clip_assets.settings import Settings
 from clip_assets.storage.catalog import Catalog
+from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +28,19 @@ if TYPE_CHECKING:
 
 Axis = Literal["partition", "subset", "pool"]
 """What an asset is cut by: batches of source rows, names that users give, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """Files of one key that are gone or damaged.
+
+    Args:
+        manifest: which says what their bytes were.
+        paths: of them.
+    """
+
+    manifest: Manifest
+    paths: frozenset[str]
 
 
 class Pool:
@@ -39,6 +54,7 @@ class Pool:
 
     Attributes:
         catalog: its manifests and failures, each read once.
+        to_mend: what a stage shall make again instead of making it anew.
     """
 
     def __init__(
@@ -52,6 +68,7 @@ class Pool:
         self.settings = settings
         self.assets = assets
         self.catalog = Catalog(store)
+        self.to_mend: Mend | None = None
         self._given = encoder
         self._loaded: Encoder | None = None
         self._store_wide: dict[str, str] = {}
@@ -62,6 +79,12 @@ class Pool:
         """The same pool as it is at this moment; a model that is loaded stays loaded."""
         pool = type(self)(self.store, self.settings, self.assets, self._given)
         pool._loaded, pool._places = self._loaded, self._places
+        return pool
+
+    def mending(self, manifest: Manifest, paths: Collection[str]) -> Self:
+        """The pool as a stage sees it that is to make some of its files again, exactly."""
+        pool = self.renewed()
+        pool.to_mend = Mend(manifest, frozenset(paths))
         return pool
 
     @cached_property

@@ -81,7 +81,7 @@ class StageRun:
             if layout.is_table(path) and not tables.has_rows(part):
                 part.unlink()
                 return
-            output = _output(part, path)
+            output = output_of(part, path)
         self._outputs[path] = output
 
     def publish_picture(self, name: str, content: bytes) -> str:
@@ -94,11 +94,16 @@ class StageRun:
     def adopt(self, path: str) -> None:
         """Count a file that an earlier, killed run published as an output of this one."""
         with self.store.local(path) as file:
-            self._outputs[path] = _output(file, path)
+            self._outputs[path] = output_of(file, path)
 
     def keep(self, output: Output) -> None:
         """Count an output of the last run, unchanged, as an output of this one."""
         self._outputs[output.path] = output
+
+    @property
+    def to_mend(self) -> frozenset[str]:
+        """Files that it makes again, exactly; empty where it makes everything, and a manifest."""
+        return frozenset()
 
     @property
     def outputs(self) -> list[Output]:
@@ -134,6 +139,10 @@ def materialize(
         BusyError: another process is writing the same key.
         ClipAssetsError: the stage's own; it is also recorded in the store.
     """
+    if pool.to_mend is not None:
+        from clip_assets.pool.mending import mended
+
+        return mended(pool, asset, key, work, pool.to_mend)
     catalog = pool.catalog
     inputs = asset.made_from(pool, key)
     if not again and (finished := _finished(pool, asset, key, inputs)):
@@ -151,7 +160,7 @@ def materialize(
             catalog.invalidate(before, UNFINISHED)
         try:
             with recorded(pool, asset, key):
-                manifest = _run(StageRun(pool, asset, key), inputs, work)
+                manifest = _run(StageRun(pool, asset, key), inputs, work, before)
                 _retire(pool.store, before, manifest)
                 catalog.put(manifest)
         except BaseException:
@@ -189,7 +198,9 @@ def _finished(pool: Pool, asset: Asset, key: Key, inputs: Inputs) -> Outcome | N
     return None
 
 
-def _run(run: StageRun, inputs: Inputs, work: Callable[[StageRun], Report]) -> Manifest:
+def _run(
+    run: StageRun, inputs: Inputs, work: Callable[[StageRun], Report], before: Manifest | None
+) -> Manifest:
     start = time.monotonic()
     _reset_peak_memory()
     report = work(run)
@@ -199,12 +210,18 @@ def _run(run: StageRun, inputs: Inputs, work: Callable[[StageRun], Report]) -> M
         key=run.key,
         code_version=run.asset.version,
         inputs=inputs,
-        outputs=run.outputs,
+        outputs=_in_order(run.outputs, before),
         report=report,
         seconds=round(time.monotonic() - start, 3),
         peak_memory_bytes=_peak_memory_bytes(),
         finished_at=_now(),
     )
+
+
+def _in_order(outputs: list[Output], before: Manifest | None) -> list[Output]:
+    """Outputs in the last manifest's order, then new ones: what reads them keeps its own."""
+    places = {o.path: place for place, o in enumerate(before.outputs)} if before else {}
+    return sorted(outputs, key=lambda output: places.get(output.path, len(places)))
 
 
 def _check_counts(run: StageRun, report: Report) -> None:
@@ -237,7 +254,8 @@ def _retire(store: Store, before: Manifest | None, now: Manifest) -> None:
             store.delete(output.path)
 
 
-def _output(file: Path, path: str) -> Output:
+def output_of(file: Path, path: str) -> Output:
+    """A file as a manifest names it."""
     with file.open("rb") as content:
         return Output(path, file.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest())
 

@@ -143,12 +143,7 @@ class Store:
         return int(self.fs.size(self._full(path)) or 0)
 
     def checked_size(self, path: str) -> int:
-        """Bytes of a published file that is about to be read.
-
-        Raises:
-            MissingArtifactError: no stage has written it.
-            DamagedError: it is gone, or of another size than its manifest says.
-        """
+        """Bytes of a published file that is about to be read; raises as ``read_bytes`` does."""
         try:
             size = self.size(path)
         except (FileNotFoundError, IsADirectoryError):
@@ -233,7 +228,7 @@ class Store:
     def publish(self, path: str) -> Generator[Path]:
         """A local path to write to; the file appears as ``path`` when the block ends well.
 
-        A block that leaves no file there publishes none, and removes what was published before.
+        A block that leaves no file there removes what was published before.
 
         Raises:
             StorageFullError: the disk filled up; ``path`` is as it was before.

@@ -3,11 +3,12 @@
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import ModelMismatchError, NotReadyError
+from clip_assets.errors import DamagedError, ModelMismatchError, NotReadyError
 from clip_assets.index import index_recipe as recipe
 from clip_assets.index.index_recipe import index_recipe, index_recipe_inputs
 from clip_assets.index.index_segments import INDEX_SEGMENTS
 from clip_assets.layout import WHOLE
+from clip_assets.storage.manifests import Manifest
 from clip_assets_tests.index.conftest import OWN, RandomVectors, model
 
 OTHER = model("n")
@@ -124,3 +125,35 @@ def test_training_gives_the_same_bytes_again(made: RandomVectors) -> None:
 def test_a_pool_without_images_has_an_empty_exact_index(made: RandomVectors) -> None:
     made.embed(0, 0)
     assert made.recipe().manifest.report.figures["key"] == "IDMap2,Flat"
+
+
+@pytest.mark.parametrize("flat_limit", [1000, 50])
+def test_a_lost_recipe_comes_out_of_a_segment_whatever_became_of_the_pool(
+    made: RandomVectors, flat_limit: int
+) -> None:
+    made.set(index={"flat_limit": flat_limit})
+    made.embed(0, 100)
+    made.embed(1, 100)
+    manifest = made.recipe().manifest
+    made.segment()
+    made.embed(0, 100, content="other")
+    _lose_and_mend(made, manifest, layout.recipe("image"))
+
+
+def test_a_lost_recipe_is_trained_again_where_there_is_no_segment(made: RandomVectors) -> None:
+    made.set(index={"flat_limit": 50})
+    made.embed(0, 100)
+    manifest = made.recipe().manifest
+    made.embed(1, 20)
+    for output in manifest.outputs:
+        _lose_and_mend(made, manifest, output.path)
+    made.embed(0, 100, content="other")
+    with pytest.raises(DamagedError, match=f"remove manifests/{layout.INDEX_RECIPE}.json"):
+        _lose_and_mend(made, manifest, layout.recipe("text"))
+
+
+def _lose_and_mend(made: RandomVectors, manifest: Manifest, path: str) -> None:
+    before = made.store.read_bytes(path)
+    made.store.delete(path)
+    index_recipe(made.pool.mending(manifest, [path]), WHOLE)
+    assert made.store.read_bytes(path) == before

@@ -20,7 +20,7 @@ from clip_assets_tests.websites import Site, website
 __all__ = ["one_thread"]
 
 ROWS = 7
-"""Of each of the two sources; every image is there but the last."""
+"""Of each of the two sources, and one without a url; every image is there but the last."""
 
 SHARD = 3
 """Samples of a shard, so that a partition has three."""
@@ -83,11 +83,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, site_of_images: Site) ->
     for number in range(2):
         rows = range(ROWS * number, ROWS * (number + 1))
         lines = "".join(f"{site_of_images.url}/{row}.jpg,picture {row}\n" for row in rows)
-        (whole.sources / f"{number}.csv").write_text(f"url,caption\n{lines}")
+        (whole.sources / f"{number}.csv").write_text(f"url,caption\n{lines},no url\n")
     settings = {
-        "sources": {"rows_per_partition": ROWS},
+        "sources": {"rows_per_partition": ROWS + 1},
         "download": {"allow_hosts": ["127.0.0.1"], "samples_per_shard": SHARD, "retries": 0},
         "inference": {"model": "demo"},
+        "subsets": {"release": {"baseline": "basic_filter"}},
         "devices": "none",
     }
     write_settings(whole.root, settings)
