@@ -382,6 +382,18 @@ def index_rows(version: str, slot: int) -> str:
     return f"index/{version}/metadata/metadata_{slot:05d}.parquet"
 
 
+@artifact(ID_MAPPING)
+def mapped_rows(version: str, slot: int) -> str:
+    """The same rows as an Arrow file, to be mapped."""
+    return f"index/{version}/mapped/rows_{slot:05d}.arrow"
+
+
+@artifact(ID_MAPPING)
+def mapped_uids(version: str, slot: int) -> str:
+    """Uids of one id range in order, (3, n) uint64: both halves, and the row in the range."""
+    return f"index/{version}/mapped/uids_{slot:05d}.npy"
+
+
 @artifact(ID_MAPPING, schemas.ID_MAPPING)
 def id_mapping(version: str, slot: int) -> str:
     """Vector ids of one id range."""

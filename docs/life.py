@@ -24,7 +24,7 @@ from clip_assets import Searcher, layout, open_pool
 from clip_assets.index import versions
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
-from clip_assets.subsets import uids
+from clip_assets.storage import uids
 
 PAGE = Path(__file__).with_name("life-of-a-row.md")
 

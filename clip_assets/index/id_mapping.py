@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError
-from clip_assets.index import faiss_index, versions
+from clip_assets.index import faiss_index, mapped_rows, versions
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import Key
@@ -22,14 +22,15 @@ from clip_assets.storage import tables
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
-GROUP_ROWS = 2_048
-"""Rows of one row group: what reading the row of a single id costs."""
+GROUP_ROWS = mapped_rows.BATCH_ROWS
+"""Rows of one row group of parquet: what reading the row of a single id costs there."""
 
 
 def id_mapping(pool: Pool, key: Key) -> Outcome:
     """Write the rows and the id mapping of the newest index version, then serve it.
 
-    The version says which partitions it holds. Memory: ``GROUP_ROWS`` rows.
+    The version says which partitions it holds. Memory: ``GROUP_ROWS`` rows, and the
+    uids of one range, see ``mapped_rows.write_uids``.
 
     Raises:
         MissingArtifactError: there is no merged index.
@@ -104,14 +105,21 @@ def _unchanged(store: Store, version: Version) -> set[int]:
     if version.previous not in versions.versions(store):
         return set()
     before = versions.read(store, version.previous)
+    there = set(store.list(layout.version_folder(before.name)))
     pairs = enumerate(zip(before.slots, version.slots, strict=False))
-    return {number for number, (old, new) in pairs if old == new}
+    # Earlier releases wrote no mapped rows.
+    return {
+        number
+        for number, (old, new) in pairs
+        if old == new and layout.mapped_uids(before.name, number) in there
+    }
 
 
 def _take_over(run: StageRun, version: Version, number: int) -> None:
     """Publish the files of the previous version's range, which never change, once more."""
     assert version.previous is not None
-    for path in (layout.index_rows, layout.id_mapping):
+    # Those of other tools come last: with them a range is complete.
+    for path in (layout.mapped_rows, layout.mapped_uids, layout.index_rows, layout.id_mapping):
         with (
             run.store.local(path(version.previous, number)) as file,
             run.publish(path(version.name, number)) as part,
@@ -123,6 +131,7 @@ def _take_over(run: StageRun, version: Version, number: int) -> None:
 
 
 def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> None:
+    _write_mapped(run, version, number, slot)
     rows_path = layout.index_rows(version.name, number)
     ids_path = layout.id_mapping(version.name, number)
     with (
@@ -132,12 +141,21 @@ def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> Non
         pq.ParquetWriter(ids_part, schemas.ID_MAPPING, compression=tables.COMPRESSION) as ids,
     ):
         start = slot.start
-        for table in _rows(run.store, slot):
-            rows.write_table(tables.conform(table, schemas.INDEX_ROWS, rows_path))
+        for batch in _rows(run.store, slot):
+            table = pa.Table.from_batches([batch])
+            rows.write_table(table)
             numbered = table.append_column("i", pa.array(range(start, start + len(table))))
             ids.write_table(tables.conform(numbered, schemas.ID_MAPPING, ids_path))
             start += len(table)
         _check_count(number, slot, start - slot.start)
+
+
+def _write_mapped(run: StageRun, version: Version, number: int, slot: Slot) -> None:
+    with run.publish(layout.mapped_rows(version.name, number)) as part:
+        uids = mapped_rows.write(part, _rows(run.store, slot))
+        _check_count(number, slot, sum(map(len, uids)))
+    with run.publish(layout.mapped_uids(version.name, number)) as part:
+        mapped_rows.write_uids(part, uids)
 
 
 def _check_count(number: int, slot: Slot, rows: int) -> None:
@@ -150,17 +168,17 @@ def _check_count(number: int, slot: Slot, rows: int) -> None:
         )
 
 
-def _rows(store: Store, slot: Slot) -> Iterator[pa.Table]:
+def _rows(store: Store, slot: Slot) -> Iterator[pa.RecordBatch]:
     """The rows of a range of ids, in groups; null rows where no partition has the ids."""
     if slot.content is None:
         for start in range(0, slot.count, GROUP_ROWS):
-            size = min(GROUP_ROWS, slot.count - start)
-            yield pa.Table.from_batches([_nothing(size)])
+            yield _nothing(min(GROUP_ROWS, slot.count - start))
         return
     path = layout.embedding_rows(slot.content.partition)
     with store.local(path) as file, pq.ParquetFile(file) as source:
-        for batch in source.iter_batches(GROUP_ROWS):
-            yield pa.Table.from_batches([batch])
+        for batch in tables.regrouped(source.iter_batches(), GROUP_ROWS):
+            table = tables.conform(pa.Table.from_batches([batch]), schemas.INDEX_ROWS, path)
+            yield table.combine_chunks().to_batches()[0]
 
 
 def _nothing(rows: int) -> pa.RecordBatch:

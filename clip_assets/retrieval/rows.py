@@ -1,23 +1,42 @@
-"""Rows of an index version by vector id, read from where they lie.
+"""Rows of an index version by vector id and by uid, read from where they lie.
 
-Only the row groups that hold a wanted id are read; no table is ever held whole. What the rows
-are is said by ``index.id_mapping``, which writes them.
+What the rows are is said by ``index.id_mapping``, which writes them. On a disk they are mapped. Of
+an object store, and of versions that earlier releases made, the parquet files are read: of those
+only the row groups that hold a wanted id, and for a uid the uids of the whole version.
 """
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import accumulate
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-import pyarrow.compute as pc
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
+from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
+from clip_assets.storage import uids
 from clip_assets.storage.store import Store
+
+Ids = npt.NDArray[np.int64]
+
+
+class RangeRows(Protocol):
+    """The rows of one range of ids, counted from 0."""
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        """Some columns of some rows, in the order of ``places``."""
+        ...
+
+    def find(self, wanted: uids.UidPairs) -> Places:
+        """The first row of each uid, -1 for one that is not there."""
+        ...
 
 
 class Rows:
@@ -33,60 +52,95 @@ class Rows:
         self._store = store
         self._version = version
         self._stack = stack
-        self._starts = [slot.start for slot in version.slots]
-        self._files: dict[int, tuple[pq.ParquetFile, list[int]]] = {}
+        self._starts = np.array([slot.start for slot in version.slots], np.int64)
+        self._opened: dict[int, RangeRows] = {}
 
     def partition(self, vector_id: int) -> PartitionKey | None:
         """Whose vector an id is, None for an id that is not in use."""
-        content = self._version.slots[self._slot(vector_id)].content
+        slot = bisect_right(self._starts, vector_id) - 1
+        content = self._version.slots[slot].content
         return content.partition if content else None
 
     def read(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by column, one for each id, in the order of the ids; all None for unused ids."""
-        wanted: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for place, vector_id in enumerate(ids):
-            wanted[self._group(vector_id)].append(place)
-        rows: list[dict[str, Any]] = [{}] * len(ids)
-        for (slot, group), places in wanted.items():
-            file, starts = self._opened(slot)
-            table = file.read_row_group(group, columns=schemas.INDEX_ROWS.names)
-            first = self._starts[slot] + starts[group]
-            taken = table.take([ids[place] - first for place in places]).to_pylist()
-            for place, row in zip(places, taken, strict=True):
-                rows[place] = row
-        return rows
+        return self.table(np.array(ids, np.int64)).to_pylist()
 
-    def find(self, uid: str) -> int | None:
-        """The lowest vector id of a uid, None if the version has none.
+    def table(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
+        """Rows of some ids, in their order; all null for unused ids.
 
-        Goes through the uids of the whole version.
+        Args:
+            ids: (n,), each of the version.
+            columns: of ``schemas.INDEX_ROWS``.
         """
-        for slot in (number for number, slot in enumerate(self._version.slots) if slot.count):
-            file, starts = self._opened(slot)
-            for group, start in enumerate(starts[:-1]):
-                uids = file.read_row_group(group, columns=["uid"])["uid"]
-                place = pc.index(uids, uid).as_py()
-                if place >= 0:
-                    return self._starts[slot] + start + place
-        return None
+        schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
+        order = np.argsort(ids, kind="stable")
+        slots = np.searchsorted(self._starts, ids[order], side="right") - 1
+        parts = [
+            self._range(number).take(ids[order][run] - self._starts[number], columns)
+            for number, run in runs(slots)
+        ]
+        joined = pa.concat_tables([schema.empty_table(), *parts])
+        if (np.diff(order) == 1).all():
+            return joined
+        back = np.empty(len(ids), np.int64)
+        back[order] = np.arange(len(ids))
+        return joined.combine_chunks().take(pa.array(back))
 
-    def _slot(self, vector_id: int) -> int:
-        return bisect_right(self._starts, vector_id) - 1
+    def find(self, wanted: Sequence[str]) -> Ids:
+        """The lowest vector id of each uid, -1 for one that the version has not.
 
-    def _group(self, vector_id: int) -> tuple[int, int]:
-        slot = self._slot(vector_id)
-        _, starts = self._opened(slot)
-        return slot, bisect_right(starts, vector_id - self._starts[slot]) - 1
+        Raises:
+            SchemaError: one of them is no uid.
+        """
+        pairs = uids.pairs(pa.chunked_array([wanted], pa.string()))
+        ids = np.full(len(pairs), -1, np.int64)
+        for number, slot in enumerate(self._version.slots):
+            missing = np.flatnonzero(ids < 0)
+            if not len(missing):
+                break
+            if slot.content is not None and slot.count:
+                places = self._range(number).find(pairs[missing])
+                ids[missing] = np.where(places < 0, -1, places + slot.start)
+        return ids
 
-    def _opened(self, slot: int) -> tuple[pq.ParquetFile, list[int]]:
-        """The file of a range of ids, and where each of its row groups starts."""
-        if slot not in self._files:
-            path = layout.index_rows(self._version.name, slot)
-            local = self._stack.enter_context(self._store.local(path))
-            file = self._stack.enter_context(pq.ParquetFile(local, memory_map=True))
-            self._files[slot] = file, list(accumulate(_group_sizes(file), initial=0))
-        return self._files[slot]
+    def _range(self, number: int) -> RangeRows:
+        if number not in self._opened:
+            self._opened[number] = self._open(number)
+        return self._opened[number]
+
+    def _open(self, number: int) -> RangeRows:
+        mapped = layout.mapped_rows(self._version.name, number)
+        if self._store.is_local and self._store.exists(mapped):
+            keys = layout.mapped_uids(self._version.name, number)
+            files = [self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)]
+            return MappedRows(*files, self._stack)
+        path = layout.index_rows(self._version.name, number)
+        return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
 
 
-def _group_sizes(file: pq.ParquetFile) -> Iterable[int]:
-    return (file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+class _ParquetRows:
+    """Rows in row groups of a parquet file."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._file = stack.enter_context(pq.ParquetFile(path, memory_map=True))
+        groups = range(self._file.num_row_groups)
+        sizes = (self._file.metadata.row_group(group).num_rows for group in groups)
+        self._starts = list(accumulate(sizes, initial=0))
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        groups = np.searchsorted(self._starts, places, side="right") - 1
+        wanted = np.unique(groups).tolist()
+        table = self._file.read_row_groups(wanted, columns=list(columns))
+        before = dict(zip(wanted, accumulate(map(self._size, wanted), initial=0), strict=False))
+        starts = np.array([before[group] - self._starts[group] for group in groups.tolist()])
+        return table.take(pa.array(places + starts.astype(np.int64)))
+
+    def find(self, wanted: uids.UidPairs) -> Places:
+        stored = self._file.read(columns=["uid"])["uid"]
+        own = np.flatnonzero(stored.is_valid().to_numpy())
+        pairs = uids.pairs(stored.drop_null())
+        place_of = {pair: own[place] for place, pair in reversed(list(enumerate(pairs.tolist())))}
+        return np.array([place_of.get(pair, -1) for pair in wanted.tolist()], np.int64)
+
+    def _size(self, group: int) -> int:
+        return self._starts[group + 1] - self._starts[group]

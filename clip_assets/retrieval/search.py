@@ -4,15 +4,22 @@ What a query may be is said by ``retrieval.queries``; rows come from ``retrieval
 versions themselves are made in ``index``.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pyarrow as pa
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import ConfigurationError, MissingArtifactError, ModelMismatchError
+from clip_assets.errors import (
+    ConfigurationError,
+    MissingArtifactError,
+    ModelMismatchError,
+    SchemaError,
+)
 from clip_assets.index import versions
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.reach import EVERYTHING, for_target
@@ -21,7 +28,7 @@ from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Uid, Vector
-from clip_assets.retrieval.rows import Rows
+from clip_assets.retrieval.rows import Ids, Rows
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index
@@ -153,6 +160,23 @@ class Searcher:
             for (vector_id, similarity), row in zip(close, rows, strict=True)
         ]
 
+    def rows(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
+        """What some vector ids are: a row for each, in their order, all null for unused ids.
+
+        Args:
+            ids: (n,) int64, each of this version.
+            columns: of ``schemas.INDEX_ROWS``; fewer are read faster.
+        """
+        return self._rows.table(ids, columns)
+
+    def ids(self, uids: Sequence[str]) -> Ids:
+        """The vector id of each uid, (n,) int64; -1 for one that the version has not.
+
+        Raises:
+            SchemaError: one of them is no uid of 32 hex digits.
+        """
+        return self._rows.find(uids)
+
     def _vector(self, query: Query) -> Vector:
         match query:
             case Uid():
@@ -175,8 +199,11 @@ class Searcher:
         return encoder
 
     def _image_vector(self, pair: Uid) -> Vector:
-        vector_id = self._rows.find(pair.value)
-        if vector_id is None:
+        try:
+            [vector_id] = self.ids([pair.value]).tolist()
+        except SchemaError:  # not even the form of a uid
+            vector_id = -1
+        if vector_id < 0:
             raise ConfigurationError(
                 "query",
                 f"uid {pair.value!r}",

@@ -20,8 +20,8 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
 from clip_assets.settings import SubsetSettings
+from clip_assets.storage import uids
 from clip_assets.storage.manifests import Report
-from clip_assets.subsets import uids
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

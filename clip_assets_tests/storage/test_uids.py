@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
-from clip_assets.subsets import uids
+from clip_assets.storage import uids
 
 numbers = st.lists(st.integers(0, 2**128 - 1), max_size=20)
 

@@ -1,0 +1,126 @@
+"""The rows of a range of vector ids in the form that answers at once, by id and by uid.
+
+Beside the parquet files that other tools read: the same rows uncompressed, so that a row lies where
+it is read, and the range's uids in order. Both are memory-mapped; opening them reads nothing. When
+they are written is said by ``index.id_mapping``, what is made of them by ``retrieval.rows``.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from clip_assets import schemas
+from clip_assets.storage import uids
+
+Places = npt.NDArray[np.int64]
+"""Rows of a range, counted from 0."""
+
+BATCH_ROWS = 2_048
+"""Rows that lie together; all batches but the last are full."""
+
+
+def write(part: Path, batches: Iterable[pa.RecordBatch]) -> list[pa.Array]:
+    """Write rows of ``schemas.INDEX_ROWS`` to an unpublished file.
+
+    Args:
+        part: where.
+        batches: of ``BATCH_ROWS`` each, but the last.
+
+    Returns:
+        Their uids.
+    """
+    written: list[pa.Array] = []
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, schemas.INDEX_ROWS) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            written.append(batch.column("uid"))
+    return written
+
+
+def write_uids(part: Path, rows: Sequence[pa.Array]) -> None:
+    """Write the uids of a range's rows in order: (3, n) uint64 of both halves and the row.
+
+    Memory: some 60 bytes for each row.
+
+    Args:
+        part: an unpublished file.
+        rows: the uids, null where an id is not in use; those are left out.
+    """
+    column = pa.chunked_array(rows, pa.string())
+    places = np.flatnonzero(column.is_valid().to_numpy())
+    pairs = uids.pairs(column.drop_null())
+    # Of a uid that is there twice the first row comes first.
+    order = np.lexsort((places, pairs["f1"], pairs["f0"]))
+    with part.open("wb") as file:
+        np.save(file, np.stack([pairs["f0"][order], pairs["f1"][order], places[order].view("u8")]))
+
+
+def runs(numbers: Places) -> Iterator[tuple[int, slice]]:
+    """Each number of an ascending array, and where it stands."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=False):
+        yield int(numbers[start]), slice(start, stop)
+
+
+class MappedRows:
+    """The rows of one range of ids, as they were written.
+
+    Args:
+        rows: file of the rows.
+        keys: file of the uids.
+        stack: what closes them.
+    """
+
+    def __init__(self, rows: Path, keys: Path, stack: ExitStack) -> None:
+        file = stack.enter_context(pa.memory_map(str(rows)))
+        self._reader = stack.enter_context(pa.ipc.open_file(file))
+        self._keys = np.load(keys, mmap_mode="r", allow_pickle=False)
+        self._batches: dict[int, pa.RecordBatch] = {}
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        """Some columns of some rows, in the order of ``places``."""
+        if len(places) and (np.diff(places) == 1).all():
+            return self._between(int(places[0]), int(places[-1]) + 1, columns)
+        order = np.argsort(places, kind="stable")
+        inside = places[order] % BATCH_ROWS
+        taken = [
+            self._batch(number, columns).take(pa.array(inside[run]))
+            for number, run in runs(places[order] // BATCH_ROWS)
+        ]
+        schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
+        back = np.empty(len(places), np.int64)
+        back[order] = np.arange(len(places))
+        return pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back))
+
+    def find(self, wanted: uids.UidPairs) -> Places:
+        """The first row of each uid, -1 for one that is not there."""
+        high, low, rows = self._keys
+        at = np.searchsorted(high, wanted["f0"])
+        places = np.full(len(wanted), -1, np.int64)
+        # Two uids with one first half are rare, so this is one step for nearly all of them.
+        open_ = np.arange(len(wanted))
+        while len(open_):
+            here = at[open_]
+            open_, here = open_[here < len(high)], here[here < len(high)]
+            is_alike = high[here] == wanted["f0"][open_]
+            open_, here = open_[is_alike], here[is_alike]
+            is_same = low[here] == wanted["f1"][open_]
+            places[open_[is_same]] = rows[here[is_same]]
+            open_ = open_[~is_same]
+            at[open_] += 1
+        return places
+
+    def _between(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+        """Rows that lie one after the other; nothing is copied."""
+        numbers = range(start // BATCH_ROWS, (stop - 1) // BATCH_ROWS + 1)
+        table = pa.Table.from_batches([self._batch(number, columns) for number in numbers])
+        return table.slice(start - numbers.start * BATCH_ROWS, stop - start)
+
+    def _batch(self, number: int, columns: Sequence[str]) -> pa.RecordBatch:
+        if number not in self._batches:
+            self._batches[number] = self._reader.get_batch(number)
+        return self._batches[number].select(list(columns))
