@@ -88,13 +88,15 @@ class MappedRows:
         order = np.argsort(places, kind="stable")
         inside = places[order] % BATCH_ROWS
         taken = [
-            self._batch(number, columns).take(pa.array(inside[run]))
+            self._batch(number, columns).take(pa.array(inside[run], pa.int64()))
             for number, run in runs(places[order] // BATCH_ROWS)
         ]
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
         back = np.empty(len(places), np.int64)
         back[order] = np.arange(len(places))
-        return pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back))
+        return (
+            pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back, pa.int64()))
+        )
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""

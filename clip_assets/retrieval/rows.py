@@ -84,7 +84,7 @@ class Rows:
             return joined
         back = np.empty(len(ids), np.int64)
         back[order] = np.arange(len(ids))
-        return joined.combine_chunks().take(pa.array(back))
+        return joined.combine_chunks().take(pa.array(back, pa.int64()))
 
     def find(self, wanted: Sequence[str]) -> Ids:
         """The lowest vector id of each uid, -1 for one that the version has not.
@@ -112,8 +112,10 @@ class Rows:
         mapped = layout.mapped_rows(self._version.name, number)
         if self._store.is_local and self._store.exists(mapped):
             keys = layout.mapped_uids(self._version.name, number)
-            files = [self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)]
-            return MappedRows(*files, self._stack)
+            rows_file, keys_file = (
+                self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)
+            )
+            return MappedRows(rows_file, keys_file, self._stack)
         path = layout.index_rows(self._version.name, number)
         return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
 
@@ -133,7 +135,7 @@ class _ParquetRows:
         table = self._file.read_row_groups(wanted, columns=list(columns))
         before = dict(zip(wanted, accumulate(map(self._size, wanted), initial=0), strict=False))
         starts = np.array([before[group] - self._starts[group] for group in groups.tolist()])
-        return table.take(pa.array(places + starts.astype(np.int64)))
+        return table.take(pa.array(places + starts.astype(np.int64), pa.int64()))
 
     def find(self, wanted: uids.UidPairs) -> Places:
         stored = self._file.read(columns=["uid"])["uid"]
