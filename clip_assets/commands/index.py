@@ -31,8 +31,11 @@ def list_versions(root: str | None, settings_file: str | None) -> None:
 
     store = graph.open_pool(root, settings_file).store
     served = versions.current(store)
-    for version in versions.versions(store):
+    made = versions.versions(store)
+    for version in made:
         say(f"{'*' if version == served else ' '} {version}")
+    if not made:
+        say("no version yet; next: clip-assets run", err=True)
 
 
 @index.command()

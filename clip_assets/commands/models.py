@@ -119,8 +119,9 @@ def pull(model: str, folder: Path) -> None:
     """Write all that a model needs into FOLDER, which must be new or empty.
 
     NAME is an open_clip name with the TAG of its weights, or hf-hub:ORGANISATION/NAME without
-    one. The folder holds weights, configuration, preprocessing, tokenizer and hashes; the model
-    in it counts as the one that it was made from, so a pool can go on with it.
+    one. The folder holds weights, configuration, preprocessing, the tokenizer unless it is
+    open_clip's own, and hashes, which are compared whenever it is loaded. The model in it counts as
+    the one that it was made from, so a pool can go on with it.
 
     \b
       clip-assets models pull ViT-B-32/laion2b_s34b_b79k models/b32

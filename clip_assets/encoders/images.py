@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clip_assets.encoders.encoder import Pixels
 from clip_assets.errors import ImageError
@@ -66,6 +66,8 @@ def decode(content: bytes, resize: Callable[[Image.Image], Pixels]) -> Pixels:
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _error(TOO_LARGE, str(error)) from error
+    except UnidentifiedImageError as error:
+        raise _error(UNDECODABLE, "of no format that is known") from error
     except FAULTS as error:
         raise _error(UNDECODABLE, f"{type(error).__name__}: {error}") from error
     try:

@@ -6,7 +6,7 @@ is the business of ``ledger``, what is in them of ``clip_assets.pairs``.
 
 import logging
 from collections.abc import Sequence
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from clip_assets.errors import ConfigurationError
@@ -62,7 +62,7 @@ def named(patterns: Sequence[str], uri: str) -> bool:
     return any(
         uri == pattern
         or uri.startswith(pattern.rstrip("/") + "/")
-        or (is_glob(pattern) and fnmatch(uri, pattern))
+        or (is_glob(pattern) and fnmatchcase(uri, pattern))
         for pattern in map(_normal, patterns)
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from clip_assets import devices, layout
 from clip_assets.encoders.encoder import Encoder, ModelIdentity
 from clip_assets.encoders.identity import expected_identity, read_identity
-from clip_assets.errors import MissingArtifactError
+from clip_assets.errors import MissingArtifactError, ModelLoadError
 from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan
@@ -71,6 +71,7 @@ class Pool:
         self.to_mend: Mend | None = None
         self._given = encoder
         self._loaded: Encoder | None = None
+        self._unloadable: ModelLoadError | None = None
         self._store_wide: dict[str, str] = {}
         self._owner: ModelIdentity | None = None
         self._places: tuple[str, ...] = ("cpu",) if settings.devices == "none" else ()
@@ -178,9 +179,16 @@ class Pool:
         Raises:
             ModelLoadError: it cannot be loaded.
         """
+        if self._unloadable is not None:
+            # Every key of the step would wait for the same answer.
+            raise self._unloadable
         if self._loaded is None:
             # Asked of this pool, not of the one that it renews: devices are leased by each.
-            self._loaded = (self._given or self._load_encoder)()
+            try:
+                self._loaded = (self._given or self._load_encoder)()
+            except ModelLoadError as error:
+                self._unloadable = error
+                raise
         return self._loaded
 
     def _load_encoder(self) -> Encoder:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import ConfigurationError
+from clip_assets.errors import ConfigurationError, ImageError
 
 Vector = npt.NDArray[np.float32]
 """(dim,) float32, of length 1."""
@@ -74,7 +74,12 @@ def encode(query: str | Path | bytes, encoder: Callable[[], Encoder]) -> npt.NDA
         return encoder().encode_text([query])
     content = _content(query)
     model = encoder()
-    return model.encode_images([model.preprocess(content)])
+    try:
+        pixels = model.preprocess(content)
+    except ImageError as error:
+        where = str(query) if isinstance(query, Path) else error.where
+        raise ImageError(where, error.found, error.expected, error.advice, error.detail) from error
+    return model.encode_images([pixels])
 
 
 def vector_in(file: str) -> npt.NDArray[np.floating]:

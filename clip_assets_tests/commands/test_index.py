@@ -91,3 +91,9 @@ def test_versions_are_listed_and_served(run: Cli, two: tuple[str, str]) -> None:
     assert run("index", "list").stdout.splitlines() == [f"  {first}", f"* {second}"]
     assert run("index", "use", first).stdout == f"serving {first}\n"
     assert run("index", "list").stdout.splitlines() == [f"* {first}", f"  {second}"]
+
+
+def test_a_pool_without_versions_says_so(run: Cli, made: Numbered) -> None:
+    listed = run("index", "list")
+    assert listed.stdout == ""
+    assert "no version yet" in listed.stderr

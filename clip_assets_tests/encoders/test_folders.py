@@ -1,5 +1,6 @@
 """Pulled model folders: complete, provable, and the same model to a store."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -10,8 +11,9 @@ import pytest
 
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.openclip import lazy_open_clip
-from clip_assets.encoders.openclip.folders import WEIGHTS, pull_model
-from clip_assets.encoders.openclip.loading import CONFIG, RECORD, load_encoder
+from clip_assets.encoders.openclip.folders import pull_model
+from clip_assets.encoders.openclip.loading import CONFIG, load_encoder
+from clip_assets.encoders.openclip.pulled import RECORD, WEIGHTS, check
 from clip_assets.errors import ConfigurationError, ModelLoadError
 from clip_assets.settings import InferenceSettings
 
@@ -136,3 +138,17 @@ def test_other_weights_in_a_pulled_folder_are_refused(
     (folder / WEIGHTS).write_bytes((make_model(seed=1) / WEIGHTS).read_bytes())
     with pytest.raises(ModelLoadError, match=RECORD):
         load_encoder(InferenceSettings(model=f"local-dir:{folder}"), "cpu")
+
+
+def test_every_file_of_a_pulled_folder_is_compared(tmp_path: Path) -> None:
+    files = {"tokenizer.json": hashlib.sha256(b"words").hexdigest(), WEIGHTS: "not read again"}
+    (tmp_path / RECORD).write_text(json.dumps({"weights_sha256": "w", "files": files}))
+    name = f"local-dir:{tmp_path}"
+    (tmp_path / "tokenizer.json").write_bytes(b"words")
+    check(name, "w")
+    (tmp_path / "tokenizer.json").write_bytes(b"other words")
+    with pytest.raises(ModelLoadError, match=r"tokenizer\.json"):
+        check(name, "w")
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ModelLoadError, match=r"tokenizer\.json gone"):
+        check(name, "w")

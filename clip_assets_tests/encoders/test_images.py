@@ -110,7 +110,7 @@ def test_what_the_decoder_said_is_a_detail_of_its_own() -> None:
 
 
 def test_postscript_is_not_given_to_its_interpreter() -> None:
-    with pytest.raises(ImageError, match="cannot identify image file"):
+    with pytest.raises(ImageError, match="of no format that is known"):
         as_it_is(POSTSCRIPT)
 
 

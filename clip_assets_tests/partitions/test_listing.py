@@ -135,6 +135,11 @@ def test_a_pattern_names_files_that_are_gone(tmp_path: Path) -> None:
     assert not named([str(tmp_path / "b")], gone)
 
 
+def test_letters_of_a_pattern_are_those_of_the_name_on_every_platform(tmp_path: Path) -> None:
+    assert named([str(tmp_path / "*.csv")], str(tmp_path / "a.csv"))
+    assert not named([str(tmp_path / "*.csv")], str(tmp_path / "a.CSV"))
+
+
 def test_published_pools_have_names() -> None:
     assert named(["datacomp:small"], "hf://datasets/mlfoundations/datacomp_small/a.parquet")
 

@@ -6,7 +6,7 @@ import pytest
 
 from clip_assets import graph, layout
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import DeviceLostError, MissingArtifactError
+from clip_assets.errors import DeviceLostError, MissingArtifactError, ModelLoadError
 from clip_assets.layout import WHOLE, Key
 from clip_assets.partitions import ledger
 from clip_assets.pool.pool import Axis, Pool
@@ -140,3 +140,20 @@ def test_a_new_look_loads_its_model_on_the_devices_that_it_leased(
     pool = Pool(store, settings, graph.ASSETS).renewed()
     with pool.leased_devices(), pytest.raises(DeviceLostError, match="cuda:0"):
         pool.encoder()
+
+
+def test_a_model_that_cannot_be_loaded_is_asked_for_once(store: Store) -> None:
+    asked: list[int] = []
+
+    def load() -> Encoder:
+        asked.append(1)
+        raise ModelLoadError("model", "nothing", "weights", "Check it.")
+
+    pool = Pool(store, Settings(), graph.ASSETS, load)
+    for _ in range(3):
+        with pytest.raises(ModelLoadError):
+            pool.encoder()
+    assert len(asked) == 1
+    with pytest.raises(ModelLoadError):
+        pool.renewed().encoder()
+    assert len(asked) == 2, "a new look tries again"

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_assets.errors import ConfigurationError
-from clip_assets.retrieval.queries import vector_in
+from clip_assets.encoders.openclip.loading import load_encoder
+from clip_assets.errors import ConfigurationError, ImageError
+from clip_assets.retrieval.queries import encode, vector_in
+from clip_assets.settings import InferenceSettings
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3)])
@@ -37,3 +39,10 @@ def test_file_without_a_vector_is_refused(tmp_path: Path, name: str) -> None:
                 pass
     with pytest.raises(ConfigurationError, match="one vector"):
         vector_in(str(file))
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    demo = InferenceSettings(model="demo")
+    with pytest.raises(ImageError, match=r"a\.jpg: found undecodable image"):
+        encode(tmp_path / "a.jpg", lambda: load_encoder(demo, "cpu"))

@@ -15,14 +15,16 @@ from typing import Any
 from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.encoders.identity import model_name
 from clip_assets.encoders.openclip import loading
+from clip_assets.encoders.openclip import pulled as pulled_folder
 from clip_assets.errors import ConfigurationError, ModelLoadError
 from clip_assets.settings import InferenceSettings
-
-WEIGHTS = "open_clip_model.safetensors"
 
 
 def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity:
     """Write a folder with weights, configuration, preprocessing, tokenizer and hashes.
+
+    A tokenizer of transformers is written; open_clip's own is part of that package. Hashes of
+    all files are compared whenever the folder is loaded.
 
     The folder appears when it is complete and was loaded once; its model has the same digest
     as the one it was made from, so a store takes both for the same.
@@ -49,7 +51,7 @@ def pull_model(name: str, pretrained: str | None, folder: Path) -> ModelIdentity
     part.mkdir(parents=True)
     try:
         original = loading.identify(model, tokenizer, (name, tag), "fp32")
-        _write_weights(model, part / WEIGHTS)
+        _write_weights(model, part / pulled_folder.WEIGHTS)
         (part / loading.CONFIG).write_text(json.dumps(_config(name, tag, model), indent=1))
         if hasattr(tokenizer, "tokenizer"):
             tokenizer.tokenizer.save_pretrained(part)
@@ -102,4 +104,4 @@ def _write_record(folder: Path, identity: ModelIdentity) -> None:
         "weights_sha256": identity.sha256,
         "files": files,
     }
-    (folder / loading.RECORD).write_text(json.dumps(record, indent=1))
+    (folder / pulled_folder.RECORD).write_text(json.dumps(record, indent=1))

@@ -6,17 +6,19 @@ always. See ``towers`` for how a loaded model computes.
 """
 
 import copy
+import difflib
 import functools
 import hashlib
 import importlib.util
 import json
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_assets.encoders.encoder import Encoder, ModelIdentity
 from clip_assets.encoders.identity import DEMO, model_name
-from clip_assets.encoders.openclip import lazy_open_clip
+from clip_assets.encoders.openclip import hub, lazy_open_clip, pulled
 from clip_assets.encoders.replicas import Replicas
 from clip_assets.errors import ModelLoadError
 from clip_assets.settings import InferenceSettings
@@ -36,9 +38,6 @@ CONFIG = "open_clip_config.json"
 
 TEXT_TOWER = "config.json"
 """Of transformers: how a text tower is built that is not open_clip's own."""
-
-RECORD = "clip_assets.json"
-"""What was pulled into a model folder, see ``encoders.openclip.folders``."""
 
 PROBE = "A photo of 3 naïve <cats> & dogs, isn't it?"
 """What it becomes tells one tokenizer from another."""
@@ -76,7 +75,7 @@ def load_encoder(settings: InferenceSettings, *devices: str) -> Encoder:
     model, tokenizer = load_model(source, pretrained)
     precision = _precision(settings.precision, model, places[0])
     identity = identify(model, tokenizer, (name, pretrained), precision)
-    _check_record(source, identity.sha256)
+    pulled.check(source, identity.sha256)
     # Each encoder rebuilds its model in place.
     copies = [copy.deepcopy(model) for _ in places[1:]]
     encoders = [
@@ -157,20 +156,26 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
     where = f"{name}/{pretrained}" if pretrained else name
     expected = "a model that open_clip loads, with weights of its shape"
     schema = name.startswith(("local-dir:", "hf-hub:"))
+    if not schema and open_clip.get_model_config(name) is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 1)
+        known = f"a name that open_clip knows{f', such as {near[0]}' if near else ''}"
+        raise _unloadable(where, f"no model of open_clip is called {name!r}", known)
     if not schema and not pretrained:
         raise _unloadable(where, "no pretrained weights named", "a tag or a checkpoint path")
+    is_here = name.startswith("local-dir:") or Path(pretrained or "").is_file()
     try:
-        config = model_config(name)
-        _check_transformers(where, config)
-        model = open_clip.create_model(
-            name,
-            pretrained,
-            force_quick_gelu=needs_quick_gelu(name, pretrained),
-            pretrained_text=False,
-            require_pretrained=True,
-            **_local_text_tower(name, config),
-        )
-        tokenizer = open_clip.get_tokenizer(name)
+        with nullcontext() if is_here else hub.asked_once():
+            config = model_config(name)
+            _check_transformers(where, config)
+            model = open_clip.create_model(
+                name,
+                pretrained,
+                force_quick_gelu=needs_quick_gelu(name, pretrained),
+                pretrained_text=False,
+                require_pretrained=True,
+                **_local_text_tower(name, config),
+            )
+            tokenizer = open_clip.get_tokenizer(name)
     except (
         # What open_clip, torch and safetensors raise on wrong names, files and shapes.
         RuntimeError,
@@ -238,16 +243,6 @@ def needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     import open_clip
 
     return bool(open_clip.get_pretrained_cfg(name, pretrained or "").get("quick_gelu"))
-
-
-def _check_record(name: str, sha256: str) -> None:
-    """Refuse a pulled folder whose weights are not those that were pulled."""
-    record = Path(name.removeprefix("local-dir:"), RECORD)
-    if not record.is_file():
-        return
-    expected = json.loads(record.read_text())["weights_sha256"]
-    if sha256 != expected:
-        raise _unloadable(name, f"weights {sha256[:12]}", f"weights {expected[:12]} of {RECORD}")
 
 
 def _dim(model: Any, tokenizer: Any) -> int:
