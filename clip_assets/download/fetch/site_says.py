@@ -26,8 +26,11 @@ class SiteSays:
         self, session: aiohttp.ClientSession, guard: AddressGuard, settings: DownloadSettings
     ) -> None:
         self._settings = settings
-        self._robots = Robots(session, guard, settings.deadline_s)
-        self._tdmrep = TdmRep(session, guard, settings.deadline_s)
+        # What only goes on record leaves an image most of its own time.
+        share_s = settings.deadline_s / 4
+        obeyed_s = settings.deadline_s if settings.respect_robots else share_s
+        self._robots = Robots(session, guard, obeyed_s)
+        self._tdmrep = TdmRep(session, guard, share_s)
 
     async def ask(self, url: URL, signals: Signals) -> None:
         """Record what a url's site says of its use.

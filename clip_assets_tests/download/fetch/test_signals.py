@@ -8,7 +8,7 @@ import pytest
 from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.fetching import fetch
-from clip_assets_tests.download.web import Web
+from clip_assets_tests.download.web import RawWeb, Web
 
 
 @pytest.fixture
@@ -234,6 +234,19 @@ def test_a_site_that_does_not_answer_costs_no_image(
     assert found.body == b"x"
     assert (told["tdmrep_json"], told["robots"]) == ("unanswered", "unanswered")
     assert told["site_asked_at"] <= datetime.now(UTC)
+
+
+def test_files_of_a_site_that_never_end_cost_no_image(
+    raw: RawWeb, curious: DownloadSettings
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"
+    for path in ("/robots.txt", "/.well-known/tdmrep.json"):
+        raw.script(path, head, *[b" ", 0.1] * 3000)
+    url = raw.script("/a", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+    [found] = fetch([url], curious.model_copy(update={"deadline_s": 8}))
+
+    assert found.body == b"x"
+    assert (record(found)["robots"], record(found)["tdmrep_json"]) == ("unanswered", "unanswered")
 
 
 def test_a_header_counts_before_the_file_of_its_site(site: Web, settings: DownloadSettings) -> None:
