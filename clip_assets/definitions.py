@@ -6,7 +6,7 @@ Assembly only: assets and sensors are in ``defs``, what makes them work in ``orc
 import dagster as dg
 
 from clip_assets import defs as catalogue
-from clip_assets.defs import sensors
+from clip_assets.defs import file_checks, sensors
 from clip_assets.orchestration.automation import with_conditions
 from clip_assets.orchestration.executors import executor
 from clip_assets.orchestration.resources import PoolResource
@@ -27,9 +27,11 @@ def graph_defs(pool: PoolResource | None = None) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_conditions(resource), assets),
+        asset_checks=[file_checks.verify_files],
+        jobs=[file_checks.VERIFY],
         resources={"pool": resource},
         sensors=[sensors.new_sources, sensors.AUTOMATION],
-        schedules=[sensors.catch_up],
+        schedules=[sensors.catch_up, file_checks.verify_nightly],
     )
 
 

@@ -100,7 +100,10 @@ def test_project_with_a_pool_has_its_graph_and_what_runs_it(project: Project) ->
     found = listed(folder, WHERE=str(folder))
     assert {asset["asset_key"] for asset in found["assets"]} == {*ASSETS, "mine"}
     assert {sensor["name"] for sensor in found["sensors"]} == {"automation", "new_sources"}
-    assert [schedule["name"] for schedule in found["schedules"]] == ["catch_up"]
+    assert [schedule["name"] for schedule in found["schedules"]] == [
+        "catch_up",
+        "verify_nightly",
+    ]
     assert not (folder / "pool").exists(), "loading looks at no pool"
 
 

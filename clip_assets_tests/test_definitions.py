@@ -13,4 +13,7 @@ def test_location_has_assets_jobs_sensors_and_the_pool() -> None:
     assert {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()} == set(ASSETS)
     assert "pool" in (defs.resources or {})
     assert {sensor.name for sensor in defs.sensors or []} == {"new_sources", "automation"}
-    assert [schedule.name for schedule in defs.schedules or []] == ["catch_up"]
+    assert [schedule.name for schedule in defs.schedules or []] == [
+        "catch_up",
+        "verify_nightly",
+    ]

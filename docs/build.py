@@ -48,6 +48,7 @@ PLACEHOLDERS = {
     "key": "a partition or a subset; the path of an asset that is made once lacks it",
     "number": "a shard's place in its partition, five digits",
     "side": "`image` or `text`",
+    "kind": "`image` or `text`: what queries are",
     "version": "an index version, such as `00001-1a2b3c4d`",
     "slot": "an id range's place in its version, from 0 on",
     "name": "the name of a file, or of what is locked",

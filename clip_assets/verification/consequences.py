@@ -29,6 +29,8 @@ CONSEQUENCES = {
     layout.index: "a search in this version fails or finds something else",
     layout.index_manifest: "this version cannot be served or gone on with",
     layout.index_rows: "hits of this version in its range of ids have no url and caption",
+    layout.mapped_rows: "hits of this version in its range of ids have no url and caption",
+    layout.mapped_uids: "no uid of its range of ids is found in this version",
     layout.id_mapping: "who reads vector ids of this version finds no pair for them",
 }
 """By the kind of file."""

@@ -3,7 +3,8 @@
 Nothing is changed. What is damaged is mended by ``verification.remedies``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from clip_assets import layout
@@ -21,20 +22,29 @@ class Verification:
     """What verifying a pool gave.
 
     Args:
-        files: published files that were looked at.
+        files_by_asset: published files that were looked at.
         size_bytes: of them, by their manifests.
         is_deep: whether they were read.
         damaged: what is wrong, in the order of the graph.
     """
 
-    files: int
+    files_by_asset: Mapping[str, int]
     size_bytes: int
     is_deep: bool
     damaged: list[Damage]
 
+    @property
+    def files(self) -> int:
+        """Of all assets."""
+        return sum(self.files_by_asset.values())
+
 
 def verify(
-    pool: Pool, *, deep: bool = False, keys: Mapping[Axis, Sequence[Key]] | None = None
+    pool: Pool,
+    *,
+    deep: bool = False,
+    keys: Mapping[Axis, Sequence[Key]] | None = None,
+    only: Collection[str] | None = None,
 ) -> Verification:
     """Compare a pool with its manifests.
 
@@ -46,10 +56,12 @@ def verify(
         pool: the pool.
         deep: compare digests too, count rows in files, load indices and resolve their ids.
         keys: look only at these keys of these axes; by default at everything.
+        only: look only at assets of these names; by default at all.
     """
     made: list[Manifest] = []
     damaged: list[Damage] = []
-    for asset in pool.assets.values():
+    chosen = [asset for name, asset in pool.assets.items() if only is None or name in only]
+    for asset in chosen:
         wanted = pool.keys(asset.axis) if keys is None else keys.get(asset.axis, [])
         of_asset, unreadable = _records(pool, asset, wanted)
         made += of_asset
@@ -61,13 +73,13 @@ def verify(
     damaged += counts.contradictions(pool, made) if not damaged else []
     if deep:
         damaged += _read(pool, made, {damage.path for damage in damaged})
-    if keys is None:
+    if keys is None and layout.ID_MAPPING in {asset.name for asset in chosen}:
         damaged += served.examined(pool, damaged, deep=deep)
-    outputs = [output for manifest in made for output in manifest.outputs]
+    files = Counter(manifest.asset for manifest in made for _ in manifest.outputs)
     order = {name: place for place, name in enumerate(pool.assets)}
     return Verification(
-        files=len(outputs),
-        size_bytes=sum(output.size_bytes for output in outputs),
+        files_by_asset={asset.name: files[asset.name] for asset in chosen},
+        size_bytes=sum(manifest.size_bytes for manifest in made),
         is_deep=deep,
         damaged=sorted(damaged, key=lambda damage: (order[damage.asset], damage.key, damage.path)),
     )
