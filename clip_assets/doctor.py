@@ -81,15 +81,19 @@ def _files(pool: Pool) -> Finding:
 
 def _instance(pool: Pool) -> Finding:
     from clip_assets.orchestration.instance import opened
-    from clip_assets.orchestration.partitions import unregistered
+    from clip_assets.orchestration.partitions import AXES, unknown, unregistered
 
     try:
         with opened() as instance:
             new = unregistered(instance, pool)
+            strange = [repr(key) for axis in AXES for key in unknown(instance, pool, axis)]
     except Exception as error:  # whatever Dagster raises is the finding
         return Finding("dagster", f"the instance cannot be opened: {error}", is_good=False)
     if new:
         text = f"{len(new)} partitions are not registered yet; clip-assets run does it"
+        return Finding("dagster", text, is_good=False)
+    if strange:
+        text = f"the pool has no {', '.join(strange[:10])}; delete these keys in Dagster's UI"
         return Finding("dagster", text, is_good=False)
     is_kept = dagster_home() or Path("dagster.yaml").exists()
     lost = " (neither DAGSTER_HOME nor dagster.yaml here: events are not kept)"

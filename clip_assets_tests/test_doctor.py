@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from clip_assets import devices, doctor, layout
@@ -65,6 +66,15 @@ def test_unregistered_partitions_are_told(local_store: Store) -> None:
     finding = found(local_store, "dagster")
     assert not finding.is_good
     assert "clip-assets run" in finding.text
+
+
+def test_keys_that_only_dagster_has_are_named(local_store: Store) -> None:
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("pool_partition", ["foo"])
+        instance.add_dynamic_partitions("subset", ["no_filter", "bar"])
+    finding = found(local_store, "dagster")
+    assert not finding.is_good
+    assert "no 'foo', 'bar'" in finding.text
 
 
 def test_failed_partitions_are_named(local_store: Store) -> None:
