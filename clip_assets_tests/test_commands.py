@@ -279,3 +279,19 @@ def test_images_are_embedded_and_models_become_folders(run: Cli) -> None:
     Path("full").mkdir()
     Path("full/x").write_text("")
     assert "a folder with files" in run("models", "pull", "ViT-B-32/x", "full").stderr
+
+
+@pytest.mark.slow
+def test_a_run_does_not_say_that_nothing_is_to_do_while_a_file_is_gone(run: Cli) -> None:
+    run("add", write("a.csv", "http://h/1"))
+    select = ("run", "--select", "raw_pairs")
+    run(*select)
+    assert "nothing to do" in run(*select).stdout
+    Path("data", layout.raw(Key("00000"))).unlink()
+    told = run(*select)
+    assert told.exit_code == 1
+    assert "nothing to do" not in told.output
+    assert "raw/00000.parquet is gone" in told.stderr
+    assert "clip-assets verify --repair" in told.stderr
+    assert run("verify", "--repair").exit_code == 0
+    assert "nothing to do" in run(*select).stdout

@@ -87,7 +87,8 @@ def _tell(verdict: "Verification", plan: "Sequence[Remedy]", *, is_repaired: boo
     elif not is_repaired:
         for remedy in plan:
             say(f"repair: {remedy.as_text()}")
-        say("next: clip-assets verify --repair" + " --deep" * verdict.is_deep)
+        if not all(remedy.why_not for remedy in plan):
+            say("next: clip-assets verify --repair" + " --deep" * verdict.is_deep)
 
 
 def _as_json(

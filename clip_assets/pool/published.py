@@ -109,7 +109,7 @@ def _of_size(manifest: Manifest, output: Output, size: int | None) -> Damage | N
     if size == output.size_bytes:
         return None
     if size is None:
-        kind, text = "gone", f"is gone, {output.size_bytes:,} bytes"
+        kind, text = "gone", f"is gone; it had {output.size_bytes:,} bytes"
     else:
         kind, text = "size", f"has {size:,} bytes, not {output.size_bytes:,}"
     return Damage(manifest.asset, manifest.key, output.path, kind, text)

@@ -45,7 +45,7 @@ def compared(
 
 def _damage(manifest: Manifest, output: Output, sha256: str) -> Damage:
     if not sha256:
-        text = f"is gone, {output.size_bytes:,} bytes"
+        text = f"is gone; it had {output.size_bytes:,} bytes"
         return Damage(manifest.asset, manifest.key, output.path, "gone", text)
     text = f"has other bytes: sha256 {sha256[:12]}..., not {output.sha256[:12]}..."
     return Damage(manifest.asset, manifest.key, output.path, "bytes", text)
