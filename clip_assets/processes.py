@@ -84,13 +84,14 @@ _watches: list[_Watch] = []
 def take_signals(farewell: Callable[[], object]) -> None:
     """Make of SIGTERM and SIGHUP what Ctrl-C is, and of each an end within ``GRACE_S``.
 
-    For commands, in the main thread; a second call changes nothing. SIGHUP stays ignored where
+    For commands; a second call changes nothing, nor does one outside the main thread, where
+    signals are somebody else's. SIGHUP stays ignored where
     it is, as under nohup, and so does SIGINT, as in the background of a script.
 
     Args:
         farewell: called before a process is ended that did not end by itself.
     """
-    if _watches:
+    if _watches or threading.current_thread() is not threading.main_thread():
         return
     ignored = {number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
 

@@ -83,7 +83,7 @@ def made(
         yield _result(context, done)
     yield from verdicts(context, pool, record, done, failed)
     if failed:
-        raise _failure(context, record, len(done), failed)
+        raise _failure(context, pool, record, len(done), failed)
 
 
 def _result(context: dg.AssetExecutionContext, done: Mapping[Key, Done]) -> dg.MaterializeResult:
@@ -130,6 +130,7 @@ def _keys(context: dg.AssetExecutionContext, pool: Pool, record: Asset) -> list[
 
 def _failure(
     context: dg.AssetExecutionContext,
+    pool: Pool,
     record: Asset,
     succeeded: int,
     failed: Mapping[Key, Exception],
@@ -137,7 +138,9 @@ def _failure(
     is_automatic = bool(AUTOMATIC & {*context.run.tags})
     if is_automatic and all(isinstance(error, NotReadyError) for error in failed.values()):
         return dg.RetryRequested(max_retries=MAX_WAITS, seconds_to_wait=WAIT_S)
-    tried = list(tries_of(context.instance, record, list(failed)).items())
+    known = {*pool.keys(record.axis)}
+    tried = tries_of(context.instance, record, [key for key in failed if key in known])
+    by_itself = [f"{key or record.name}: {tries.as_text()}" for key, tries in tried.items()]
     first = next(iter(failed.values()))
     errors = {key: [type(error).__name__, str(error)] for key, error in failed.items()}
     text = f"{record.name}: {first}"
@@ -149,9 +152,7 @@ def _failure(
     return dg.Failure(
         text,
         metadata={
-            "by_itself": "\n".join(
-                f"{key or record.name}: {tries.as_text()}" for key, tries in tried[:SHOWN]
-            ),
+            "by_itself": "\n".join(by_itself[:SHOWN]) or "not asked for again",
             ERRORS: dg.MetadataValue.json({"asset": record.name, "by_key": errors}),
         },
         # Our own errors are permanent; everything else may heal.

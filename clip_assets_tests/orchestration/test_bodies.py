@@ -82,6 +82,9 @@ def test_failed_partition_is_told_apart_and_the_others_are_recorded(
     assert error == "SourceMissingError"
     assert "1.csv" in message
     assert sentence.startswith("raw_pairs: 1 of 3 partitions failed: 00001")
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    by_itself = failure.step_failure_data.user_failure_data.metadata["by_itself"].value
+    assert by_itself.startswith("00001: 1 try; asked for again by itself at ")
     assert set(materialized(ready, "raw_pairs")) == {KEYS[0], KEYS[2]}
     checked = verdicts(ready, "raw_pairs", result.run_id)
     assert checked == {KEYS[0]: "SUCCEEDED", KEYS[1]: "FAILED", KEYS[2]: "SUCCEEDED"}
@@ -96,12 +99,14 @@ def test_key_that_the_pool_does_not_have_is_named_and_leaves_nothing(
     ready.add_dynamic_partitions(str(partitions.POOL_PARTITIONS.name), [typed])
     pool = resource.open()
     before = pool.store.list("")
-    sentence, errors = told(
-        run(resource, ready, raw_pairs, tags=range_tags(Key(typed), Key(typed)))
-    )
+    result = run(resource, ready, raw_pairs, tags=range_tags(Key(typed), Key(typed)))
+    sentence, errors = told(result)
     assert f"partition {typed!r}" in sentence
     assert "00000..00002" in sentence
     assert [*errors] == [typed]
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    by_itself = failure.step_failure_data.user_failure_data.metadata["by_itself"].value
+    assert by_itself == "not asked for again"
     assert pool.store.list("") == before
 
 
