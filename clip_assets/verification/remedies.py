@@ -150,11 +150,13 @@ def _done(pool: Pool, remedy: Remedy) -> str:
         record.make(pool.mending(before, remedy.paths), remedy.key)
         return "made again, the same bytes"
     after = fetch_damaged(pool, remedy.key, remedy.paths).manifest
+    lost = before.report.rows_out - after.report.rows_out
+    had = f", and {lost:,} images could not be had again" if lost > 0 else ""
     of_before = {output.path: output.sha256 for output in before.outputs}
     others = [o.path for o in after.outputs if o.sha256 != of_before.get(o.path)]
     if not others:
         return "made again, the same bytes"
     return (
-        f"sound again; other bytes than before in {', '.join(others)}, and clip-assets run makes "
-        "anew what is made from those"
+        f"sound again{had}; other bytes than before in {', '.join(others)}, and clip-assets run "
+        "makes anew what is made from those"
     )

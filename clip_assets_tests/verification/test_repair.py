@@ -109,6 +109,19 @@ def test_sound_shards_are_kept_and_a_tar_comes_back_as_it_was(whole: Whole) -> N
     assert whole.pool.assets[layout.EMBEDDINGS].state(whole.pool, key) == "done"
 
 
+def test_images_that_are_had_no_more_are_told(whole: Whole) -> None:
+    whole.file(layout.shard_tar(Key("00000"), 0)).unlink()
+    image = whole.site.files.pop("/1.jpg")
+    try:
+        done = mended(whole, verify(whole.pool))
+    finally:
+        whole.site.files["/1.jpg"] = image
+    assert "1 images could not be had again" in done["image_shards 00000"].how
+    assert stale(whole) >= {layout.EMBEDDINGS}
+    whole.make()
+    assert verify(whole.pool, deep=True).damaged == []
+
+
 def test_stats_are_counted_and_pictures_drawn_without_a_request(whole: Whole) -> None:
     requests = len(whole.site.requests)
     for path in (layout.shard_stats(Key("00000"), 1), "pictures/image_shards/00000/outcomes.png"):
