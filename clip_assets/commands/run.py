@@ -29,9 +29,11 @@ from clip_assets.terminal import say
 )
 @click.option(
     "--retry-failed",
-    is_flag=True,
-    help="First fetch again what failed for a reason that may have passed, such as a timeout; "
-    "in every downloaded partition unless --partitions names some.",
+    is_flag=False,
+    flag_value="",
+    metavar="[CLASSES]",
+    help="First fetch again what failed for a reason that may have passed, such as a timeout, or "
+    "for the reasons named: dns,tls. In every downloaded partition unless --partitions names some.",
 )
 @as_json
 @pool_options
@@ -41,7 +43,7 @@ def run(
     root: str | None,
     settings_file: str | None,
     *,
-    retry_failed: bool,
+    retry_failed: str | None,
     json_output: bool,
 ) -> None:
     """Materialise what is not done, in this process, through Dagster.
@@ -53,7 +55,7 @@ def run(
     from clip_assets import graph
     from clip_assets import status as states
     from clip_assets.definitions import build_defs
-    from clip_assets.download.reasons import most_frequent
+    from clip_assets.download.reasons import most_frequent, named
     from clip_assets.orchestration.instance import opened
     from clip_assets.orchestration.resources import PoolResource
     from clip_assets.orchestration.runs import PoolRun
@@ -61,6 +63,7 @@ def run(
 
     if not all(name.strip() for name in select.split(",")):
         raise click.BadParameter("names no asset", param_hint="--select")
+    retry = None if retry_failed is None else named(retry_failed)
     pool = graph.open_pool(root, settings_file)
     if not pool.partitions:
         raise ConfigurationError(
@@ -72,7 +75,7 @@ def run(
     resource = PoolResource(root=pool.settings.root, settings_file=settings_file or "")
     with opened() as instance:
         pool_run = PoolRun(build_defs(resource), resource, instance)
-        summary = pool_run.run(select, partitions, retry_failed=retry_failed)
+        summary = pool_run.run(select, partitions, retry=retry)
     after = pool.renewed()
     reasons, damaged = most_frequent(after, summary.downloaded), published.damaged(after)
     if json_output:

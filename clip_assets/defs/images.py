@@ -1,6 +1,7 @@
 """Assets of images: pairs to image shards."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
@@ -22,6 +23,11 @@ class Fetching(dg.Config):
         description="In finished partitions, fetch again what failed for a reason that may have "
         "passed, such as a timeout",
     )
+    retry_classes: list[str] = Field(
+        default=[],
+        description="With retry_failed: only these error classes, such as dns; none: all that may "
+        "have passed",
+    )
 
 
 @declared(
@@ -35,5 +41,7 @@ def image_shards(
     context: dg.AssetExecutionContext, config: Fetching, pool: PoolResource
 ) -> Iterator[Event]:
     """Downloaded, resized images with captions, as webdataset tars; every failure is a row."""
-    make = retry_failed if config.retry_failed else IMAGE_SHARDS.make
+    make = IMAGE_SHARDS.make
+    if config.retry_failed:
+        make = partial(retry_failed, classes=config.retry_classes)
     yield from made(context, pool.open(), IMAGE_SHARDS, make)

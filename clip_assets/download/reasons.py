@@ -4,14 +4,16 @@ For people: counts are those of finished partitions' reports, and an example is 
 of one shard or more.
 """
 
+import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clip_assets import layout, schemas
 from clip_assets.download.fetch import signals
-from clip_assets.download.fetch.faults import TRANSIENT
-from clip_assets.errors import ClipAssetsError
+from clip_assets.download.fetch.faults import MAY_PASS, TRANSIENT
+from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import tables
@@ -133,6 +135,30 @@ def kept_by_owners(pool: Pool, partitions: Iterable[Key]) -> dict[str, int]:
     for manifest in manifests:
         counts.update(manifest.report.dropped if manifest else {})
     return {name: count for name, count in counts.most_common() if name in signals.REFUSALS}
+
+
+def named(text: str) -> list[str]:
+    """Error classes by their names.
+
+    Args:
+        text: names with commas between them.
+
+    Raises:
+        ConfigurationError: there is no such class.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = sorted({*WORDS, *MAY_PASS})
+    for name in names:
+        if name not in known and not re.fullmatch(r"http_\d{3}", name):
+            near = difflib.get_close_matches(name, known, 1)
+            advice = f"Did you mean {near[0]}? " if near else ""
+            raise ConfigurationError(
+                "--retry-failed",
+                repr(name),
+                "error classes with commas between them, or nothing for all that may have passed",
+                f"{advice}They are: {', '.join(known)}, and http_ with any status.",
+            )
+    return names
 
 
 def words(error_class: str) -> tuple[str, str]:

@@ -1,17 +1,19 @@
 """Another attempt at what failed for a reason that may have passed.
 
-Only rows of the classes in ``MAY_PASS``, and those that an owner's word kept from us while the
-settings obeyed it and no longer do, are fetched again; shards with such rows are written
-anew around the images they have, whose bytes do not change, and all other shards are left
-alone. A retry that was killed goes on where it was, with the next one or the next download.
+Only rows of the classes in ``faults.MAY_PASS`` or of those asked for, and those that an owner's
+word kept from us while the settings obeyed it and no longer do, are fetched again; shards with such
+rows are written anew around the images they have, whose bytes do not change, and all other shards
+are left alone. A retry that was killed goes on where it was, with the next one or the next
+download.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from clip_assets import layout, schemas
 from clip_assets.download import intents
-from clip_assets.download.fetch.faults import LOCAL, TRANSIENT
+from clip_assets.download.fetch.faults import MAY_PASS
 from clip_assets.download.fetch.signals import lifted
 from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards
 from clip_assets.download.intents import Due, Plan
@@ -24,15 +26,16 @@ from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest, Output, Report
 from clip_assets.storage.store import Store
 
-MAY_PASS = TRANSIENT | LOCAL | {"private_address"}
-"""Beside what may pass by itself: faults that this machine's network causes when it is broken, and
-addresses that the settings may allow by now."""
 
-
-def retry_failed(pool: Pool, partition: Key) -> Outcome:
-    """``image_shards``, and in a finished partition also what failed transiently.
+def retry_failed(pool: Pool, partition: Key, classes: Collection[str] = ()) -> Outcome:
+    """``image_shards``, and in a finished partition also what failed and may have passed.
 
     A retry that was killed is finished as it set out.
+
+    Args:
+        pool: the pool.
+        partition: its partition.
+        classes: error classes to fetch again, of any kind; none: all that may have passed.
 
     Returns:
         The new manifest; ``reused`` when there is nothing to retry. Its digest changes only
@@ -42,38 +45,45 @@ def retry_failed(pool: Pool, partition: Key) -> Outcome:
         MissingArtifactError: the partition has no unique pairs yet.
         DownloadError: the network of this machine is at fault; nothing is lost.
     """
-    if not due_urls(pool, partition):
+    if not due_urls(pool, partition, classes):
         return image_shards(pool, partition)
-    return materialize(pool, IMAGE_SHARDS, partition, _work, again=True)
+    work = partial(_work, classes=classes)
+    return materialize(pool, IMAGE_SHARDS, partition, work, again=True)
 
 
-def due_urls(pool: Pool, partition: Key) -> int:
+def due_urls(pool: Pool, partition: Key, classes: Collection[str] = ()) -> int:
     """How many urls of a finished partition may be fetched again; 0 if it is not finished."""
     finished = current(pool, IMAGE_SHARDS, partition)
     if finished is None:
         return 0
-    due = _due(pool.store, partition, finished.manifest, pool.settings.download)
+    due = _due(pool.store, partition, finished.manifest, pool.settings.download, classes)
     return sum(len(rows) for rows in due.values())
 
 
-def _work(run: StageRun) -> Report:
+def _work(run: StageRun, classes: Collection[str]) -> Report:
     unchanged: Mapping[str, Output] = {}
     # Under the lock: another process may have retried meanwhile, and may have been killed.
     plan = intents.read(run)
     inputs = run.asset.made_from(run.pool, run.key)
     if plan is None or plan.inputs != inputs:
         before = run.pool.renewed().catalog.require(run.asset.name, run.partition)
-        due = _due(run.store, run.partition, before, run.pool.settings.download)
+        due = _due(run.store, run.partition, before, run.pool.settings.download, classes)
         intents.write(run, Plan(inputs, due, before.report.rows_out))
         unchanged = {output.path: output for output in before.outputs}
     return fetch_shards(run, unchanged)
 
 
-def _due(store: Store, partition: Key, manifest: Manifest, settings: DownloadSettings) -> Due:
-    """What may be fetched again: it may have passed, was not too often tried, is old enough."""
+def _due(
+    store: Store,
+    partition: Key,
+    manifest: Manifest,
+    settings: DownloadSettings,
+    asked: Collection[str],
+) -> Due:
+    """What is fetched again: it may have passed, was not too often tried, is old enough."""
     latest = datetime.now(UTC) - timedelta(seconds=settings.retry_age_s)
     columns = ["error_class", "attempts", "fetched_at"]
-    classes = MAY_PASS | lifted(settings)
+    classes = set(asked) or MAY_PASS.keys() | lifted(settings)
     due: Due = {}
     for number in range(len(manifest.of_kind(layout.shard_stats))):
         path = layout.shard_rows(partition, number)

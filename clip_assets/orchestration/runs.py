@@ -88,22 +88,23 @@ class PoolRun:
         self._failed: set[tuple[Axis, Key]] = set()
 
     def run(
-        self, select: str = "*", partitions: str = "missing", *, retry_failed: bool = False
+        self, select: str = "*", partitions: str = "missing", retry: Sequence[str] | None = None
     ) -> RunSummary:
         """Materialise what is chosen and not done.
 
         Args:
             select: an asset selection in Dagster's syntax.
             partitions: see ``states.chosen``.
-            retry_failed: before, fetch again what failed for a reason that may have passed.
+            retry: before, fetch again what failed for these reasons; none of them: for any that may
+                have passed.
 
         Raises:
             ConfigurationError: the selection or the partitions name nothing.
         """
         sync(self._instance, self._pool)
         orphans.bury(self._instance)
-        if retry_failed:
-            self._retry(partitions)
+        if retry is not None:
+            self._retry(partitions, retry)
         assets = self._selected(select)
         pool = self._look()
         chosen = {axis: states.chosen(partitions, pool, assets, axis) for axis in AXES}
@@ -125,14 +126,15 @@ class PoolRun:
         self._pool = self._pool.renewed()
         return self._pool
 
-    def _retry(self, partitions: str) -> None:
+    def _retry(self, partitions: str, classes: Sequence[str]) -> None:
         """Fetch again in every chosen partition that is downloaded."""
         shards, pool = graph.ASSETS[layout.IMAGE_SHARDS], self._look()
         # A partition that has failed urls is done all the same, so "missing" would leave it out.
         chosen = states.chosen("all" if partitions == "missing" else partitions, pool, [shards])
-        due = {key: urls for key in chosen if (urls := due_urls(pool, key))}
+        due = {key: urls for key in chosen if (urls := due_urls(pool, key, classes))}
         before = {key: pool.catalog.require(shards.name, key).report.rows_out for key in due}
-        config = {"ops": {shards.name: {"config": {"retry_failed": True}}}}
+        told = {"retry_failed": True, "retry_classes": list(classes)}
+        config = {"ops": {shards.name: {"config": told}}}
         for first, last in states.ranges(due, pool.partitions):
             self._execute([shards], range_tags(first, last), config)
         after = self._look().catalog

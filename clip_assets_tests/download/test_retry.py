@@ -54,6 +54,17 @@ def test_only_transient_failures_are_asked_again_and_only_their_shard_changes(
     assert due_urls(finished.pool, P) == 0
 
 
+def test_reasons_that_are_asked_for_are_the_only_ones(site: Web, finished: MadeUp) -> None:
+    site.serve("/13.jpg", encode(size=(73, 40)))
+    site.serve("/17.jpg", encode(size=(77, 40)))
+    assert due_urls(finished.pool, P, ["dns", "http_404"]) == 1
+
+    report = retry_failed(finished.pool, P, ["dns", "http_404"]).manifest.report
+
+    assert dict(site.requests) == {"/17.jpg": 1}
+    assert report.dropped == {"http_503": 1}
+
+
 def test_a_partition_downloaded_whole_has_the_same_tars_as_one_retried(
     site: Web, finished: MadeUp
 ) -> None:

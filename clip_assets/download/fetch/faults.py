@@ -19,13 +19,31 @@ MESSAGE_LIMIT = 200
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 """Statuses that say where else to ask."""
 
-TRANSIENT = frozenset(
-    {"timeout", "reset", "incomplete", "dns_unanswered", "unreachable"}
-    | {"host_down", "robots_unanswered"}
-    | {f"http_{status}" for status in (408, 425, 429, 500, 502, 503, 504)}
-    | {f"http_{status}" for status in range(520, 528)}
-)
-"""Faults that the same request may not meet again; all others are final."""
+MAY_PASS = {
+    "timeout": "a server or a network that is busy now is not later",
+    "reset": "servers that are started anew or too busy close connections",
+    "incomplete": "a connection broke off",
+    "dns_unanswered": "the resolver was too busy, or the network down",
+    "dns": "a broken resolver says of every name that it does not exist",
+    "refused": "a firewall or a broken network refuses everything; servers are started anew",
+    "unreachable": "the network was down",
+    "tls": "a wrong clock or a proxy spoils every certificate; expired ones are renewed",
+    "host_down": "the url was not asked, as its host had failed",
+    "robots_unanswered": "the url was not asked, as its site's rules could not be had",
+    "private_address": "the settings may allow the address by now",
+    "http_408": "the server waited too long for us",
+    "http_425": "the server asks to be asked again",
+    "http_429": "the server asks to be asked less often",
+    "http_500": "a fault of the server",
+    "http_502": "a fault behind the server",
+    "http_503": "the server is busy or being worked on",
+    "http_504": "what is behind the server is busy",
+    **{f"http_{status}": "a fault behind Cloudflare" for status in range(520, 528)},
+}
+"""Faults that the same request may not meet again later, each with the reason; others are final."""
+
+TRANSIENT = frozenset(MAY_PASS) - {"dns", "refused", "tls", "private_address"}
+"""Those that may pass within seconds, so that the same run asks again."""
 
 LOCAL = frozenset({"dns", "dns_unanswered", "refused", "unreachable", "timeout", "tls"})
 """Faults that this machine's own network causes when it is broken."""
