@@ -28,6 +28,7 @@ from clip_assets.commands import (
     verify,
 )
 from clip_assets.errors import ClipAssetsError
+from clip_assets.masking import masked
 from clip_assets.terminal import lines_shown, say
 
 WRONG = 2
@@ -106,8 +107,8 @@ def main(*, quiet: bool) -> None:
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """A record's lines without what commands a terminal."""
-        return lines_shown(super().format(record))
+        """A record's lines without what commands a terminal, and without secrets of urls."""
+        return lines_shown(masked(super().format(record)))
 
 
 def _show_progress(level: int) -> None:

@@ -31,6 +31,8 @@ faults that must stop a partition. Everything except ``NotReadyError`` is perman
 running the same thing again gives the same error.
 """
 
+from clip_assets.masking import masked
+
 
 class ClipAssetsError(Exception):
     """A fault that stops a partition: where it is, what was found and expected, what to do.
@@ -40,16 +42,18 @@ class ClipAssetsError(Exception):
         found: what is there.
         expected: what should be there.
         advice: the next step for the person who reads this.
+
+    Secrets of urls in them are masked: an error goes to records, logs and Dagster's events.
     """
 
     def __init__(self, where: str, found: str, expected: str, advice: str) -> None:
         # The constructor's own arguments stay in `args`, so the error survives the
         # pickling that Dagster's multiprocess executor and Ray do.
-        super().__init__(where, found, expected, advice)
-        self.where = where
-        self.found = found
-        self.expected = expected
-        self.advice = advice
+        super().__init__(*map(masked, (where, found, expected, advice)))
+        self.where = masked(where)
+        self.found = masked(found)
+        self.expected = masked(expected)
+        self.advice = masked(advice)
 
     def __str__(self) -> str:
         """One sentence of facts, one of advice."""
@@ -135,8 +139,8 @@ class ImageError(ClipAssetsError):
         self, where: str, found: str, expected: str, advice: str, detail: str = ""
     ) -> None:
         super().__init__(where, found, expected, advice)
-        self.args = (*self.args, detail)
-        self.detail = detail
+        self.detail = masked(detail)
+        self.args = (*self.args, self.detail)
 
     def __str__(self) -> str:
         """The reason with its detail, and the advice."""

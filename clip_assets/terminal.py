@@ -4,6 +4,8 @@ import unicodedata
 
 import click
 
+from clip_assets.masking import masked
+
 KEPT = "\u200c\u200d"
 """Joiners, which Persian and emoji need; they change no other letter's place."""
 
@@ -33,5 +35,5 @@ def lines_shown(text: str) -> str:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines that may hold a stranger's text."""
-    click.echo(lines_shown(text), err=err)
+    """Print lines that may hold a stranger's text, or urls with secrets."""
+    click.echo(lines_shown(masked(text)), err=err)

@@ -15,7 +15,7 @@ STAGES = {
     "pairs", "dedup", "download", "inference", "metadata", "subsets", "stats", "index",
 }  # fmt: skip
 LAYERS = [
-    {"layout", "schemas", "meanings", "errors", "terminal", "processes"},
+    {"layout", "schemas", "meanings", "errors", "terminal", "masking", "processes"},
     {"files"},
     {"settings", "devices"},
     {"storage"},

@@ -297,3 +297,30 @@ def test_a_run_does_not_say_that_nothing_is_to_do_while_a_file_is_gone(run: Cli)
     assert "clip-assets verify --repair" in told.stderr
     assert run("verify", "--repair").exit_code == 0
     assert "nothing to do" in run(*select).stdout
+
+
+def test_a_secret_of_a_source_is_in_its_plan_alone(run: Cli, site: Site, tmp_path: Path) -> None:
+    source = f"{site.url.replace('//', '//user:s3cret@')}/pairs.csv?X-Amz-Signature=s3cret"
+    # Half of it cannot be a pair, so that rejects name the source.
+    site.files["/pairs.csv?X-Amz-Signature=s3cret"] = b"url,caption\nhttp://h/1,a\n,b\n"
+    told = [run("add", source), run("add", source, "--json"), run("run", "--select", "raw_pairs")]
+    site.files.clear()
+    lost = [run("add", source, "--refresh"), run("add", f"{source}&n=2")]
+    site.status = 403
+    told += [*lost, run("add", source)]
+    (plan,) = Path("data/partitions").iterdir()
+    plan.write_text(plan.read_text().replace('"etag": "', '"etag": "other'))
+    told += [run(*words, *kind) for words in FAILING for kind in ((), ("--json",))]
+    assert [result.exit_code for result in told] == [0, 0, 0, 2, 2, 2, 1, 1, 0, 0]
+    assert all("s3cret" not in result.output for result in told)
+    assert "user:***@" in told[-1].output
+    with_secret = [path for path in tmp_path.rglob("*") if path.is_file() and s3cret_in(path)]
+    assert [path.name for path in with_secret] == [plan.name]
+    assert plan.stat().st_mode & 0o077 == 0
+
+
+FAILING = ("run", "--select", "raw_pairs"), ("status",)
+
+
+def s3cret_in(path: Path) -> bool:
+    return b"s3cret" in path.read_bytes()

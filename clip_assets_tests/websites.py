@@ -18,6 +18,7 @@ class Site:
     Args:
         files: contents by path.
         etags: of files that are not at their first version.
+        authorization: that came with the last request.
         changed_at: of every file, from a server that knows no etags.
         status: other than 200, the answer to everything.
         busy: paths that are answered with 503.
@@ -32,6 +33,7 @@ class Site:
     knows_ranges: bool = True
     says_bytes_more: int = 0
     head_says_bytes_more: int = 0
+    authorization: str = ""
     encoding: str = ""
     answers_slowly: bool = False
     sent_bytes: int = 0
@@ -70,6 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send(self, content: bytes) -> None:
         site, asked = self.site, self.headers.get("Range")
         site.requests.append(f"{self.command} {self.path} {asked or ''}".strip())
+        site.authorization = self.headers.get("Authorization", "")
         status, total = 200, len(content)
         if asked and site.knows_ranges:
             first, _, last = asked.removeprefix("bytes=").partition("-")

@@ -9,6 +9,7 @@ import click
 from clip_assets import layout, settings
 from clip_assets.commands.options import as_json, pool_options
 from clip_assets.errors import ConfigurationError
+from clip_assets.masking import masked
 from clip_assets.storage.store import Store
 from clip_assets.terminal import say
 
@@ -61,7 +62,7 @@ def add(
         with opened() as instance:
             sync(instance, graph.open_pool(root, settings_file))
     if json_output:
-        click.echo(json.dumps(asdict(added), indent=1))
+        click.echo(masked(json.dumps(asdict(added), indent=1)))
     else:
         _show(added, is_planned=not dry_run)
 

@@ -10,6 +10,7 @@ import click
 from clip_assets import layout
 from clip_assets.commands.options import FAILED, as_json, pool_options
 from clip_assets.errors import ConfigurationError
+from clip_assets.masking import masked
 from clip_assets.terminal import say
 
 
@@ -83,7 +84,7 @@ def run(
             "without_image": [asdict(reason) for reason in reasons],
             "damaged": [asdict(damage) for damage in damaged],
         }
-        click.echo(json.dumps(asdict(summary) | told, indent=1))
+        click.echo(masked(json.dumps(asdict(summary) | told, indent=1)))
     elif summary.runs:
         say(summary.as_text())
         for reason in reasons:

@@ -65,7 +65,8 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
         return
     for hit in hits:
-        say(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {shown(str(hit.url))}")
+        # A result is data, and its url is there to be opened: whole, with what signs it.
+        click.echo(shown(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {hit.url}"))
     if not hits:
         say("no results", err=True)
 

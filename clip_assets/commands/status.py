@@ -5,6 +5,7 @@ import json
 import click
 
 from clip_assets.commands.options import as_json, pool_options
+from clip_assets.masking import masked
 from clip_assets.terminal import say
 
 
@@ -18,6 +19,6 @@ def status(root: str | None, settings_file: str | None, *, json_output: bool) ->
 
     report = states.report(graph.open_pool(root, settings_file))
     if json_output:
-        click.echo(json.dumps(report, indent=1))
+        click.echo(masked(json.dumps(report, indent=1)))
     else:
         say(states.as_text(report))

@@ -4,6 +4,7 @@ The sensor only adds keys; what is missing is asked for by the conditions of
 ``orchestration.automation``.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 
 from clip_assets.graph import ASSETS
+from clip_assets.masking import holds_secret, masked
 from clip_assets.orchestration import tries
 from clip_assets.orchestration.automation import LOOK_EVERY_S
 from clip_assets.orchestration.bodies import SHOWN
@@ -39,14 +41,14 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
     files = list_sources(watched.watch) if watched.watch else []
     planned = {source.uri for plan in seen.plans.values() for source in plan.ranges}
     before: dict[str, str] = json.loads(context.cursor or "{}")
-    at_rest = [file for file in files if file.uri in planned or before.get(file.uri) == file.etag]
+    at_rest = [f for f in files if f.uri in planned or before.get(_unnamed(f.uri)) == f.etag]
     if at_rest:
         added = ledger.add_sources(seen.store, watched.watch, watched, files=at_rest)
         for uri in added.changed:
             context.log.warning(
-                f"{uri} changed since it was planned; see clip-assets add --refresh"
+                f"{masked(uri)} changed since it was planned; see clip-assets add --refresh"
             )
-    moving = {file.uri: file.etag for file in files if file not in set(at_rest)}
+    moving = {_unnamed(file.uri): file.etag for file in files if file not in set(at_rest)}
     now = seen.renewed()
     requests = [
         partitions.build_add_request(new)
@@ -71,6 +73,13 @@ def _told(instance: dg.DagsterInstance, pool: Pool) -> str:
     lines += tries.told(instance, pool)
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return "\n".join([*lines[:SHOWN], *more]) or "Nothing new, and nothing failed."
+
+
+def _unnamed(uri: str) -> str:
+    """A file's url, or what stands for it where it holds a secret: cursors are in a database."""
+    if not holds_secret(uri):
+        return uri
+    return f"{masked(uri)} {hashlib.sha256(uri.encode()).hexdigest()}"
 
 
 @dg.schedule(

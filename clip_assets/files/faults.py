@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from clip_assets.errors import SourceError, SourceMissingError
+from clip_assets.masking import holds_secret
 
 _OWN = (
     ("aiohttp", "ClientError"),
@@ -56,12 +57,14 @@ def translated(where: str) -> Generator[None]:
                 "a file or folder",
                 "Check the spelling, or mount what holds it.",
             ) from None
+        # Dagster keeps what an error was raised from, with its text.
+        cause = None if holds_secret(f"{error} {fault}") else error
         raise SourceError(
             where,
             f"{type(fault).__name__}: {fault}",
             "a file or folder that can be read",
             "Check permissions, credentials and network, then run the same again.",
-        ) from error
+        ) from cause
 
 
 def _real(error: Exception) -> BaseException:

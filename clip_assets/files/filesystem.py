@@ -34,6 +34,8 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
             # the gzip of a file for an encoding of its transfer.
             "headers": {"Accept-Encoding": "identity"},
             "auto_decompress": False,
+            # Passwords of the user's netrc, each for its host alone, and the machine's proxies.
+            "trust_env": True,
         }
         from clip_assets.files.web import WebFileSystem
 

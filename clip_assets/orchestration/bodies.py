@@ -4,6 +4,7 @@ One run may cover many keys: its start-up is paid once. Every key that succeeds 
 its own metadata even when others fail, and a failed one never hides that.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from clip_assets.errors import (
     NotReadyError,
 )
 from clip_assets.layout import WHOLE, Key
+from clip_assets.masking import masked
 from clip_assets.orchestration.checks import Done, verdicts
 from clip_assets.orchestration.fill import fills_missing
 from clip_assets.orchestration.partitions import AXES, require, sync
@@ -68,7 +70,8 @@ def made(
             outcome = (make or record.make)(pool, key)
             done[key] = Done(outcome.manifest, as_metadata(pool.store, outcome))
         except Exception as error:  # one key's fault, whatever it is, is its own
-            context.log.exception(f"{record.name} {key}".strip())
+            told = masked(traceback.format_exc())
+            context.log.error(f"{record.name} {key}".strip() + f"\n\n{told}")  # noqa: TRY400
             failed[key] = _bare(error)
     is_filling = fills_missing() and record.axis in AXES
     if failed or is_filling:
@@ -141,8 +144,8 @@ def _failure(
     known = {*pool.keys(record.axis)}
     tried = tries_of(context.instance, record, [key for key in failed if key in known])
     by_itself = [f"{key or record.name}: {tries.as_text()}" for key, tries in tried.items()]
-    first = next(iter(failed.values()))
-    errors = {key: [type(error).__name__, str(error)] for key, error in failed.items()}
+    first = masked(str(next(iter(failed.values()))))
+    errors = {key: [type(error).__name__, masked(str(error))] for key, error in failed.items()}
     text = f"{record.name}: {first}"
     if record.axis in AXES:
         text = (

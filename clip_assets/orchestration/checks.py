@@ -15,6 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from clip_assets.errors import BusyError, CheckFailedError, NotReadyError, UnsoundVectorsError
 from clip_assets.layout import WHOLE, Key
+from clip_assets.masking import masked
 from clip_assets.orchestration.fill import fills_missing
 from clip_assets.orchestration.partitions import AXES
 from clip_assets.pool.asset import Asset
@@ -144,7 +145,7 @@ def _of_done(check: str, manifest: Manifest) -> Verdict:
 def _of_failed(check: str, error: Exception) -> Verdict:
     judge = VECTORS if isinstance(error, UnsoundVectorsError) else COUNTS
     if isinstance(error, CheckFailedError) and check == judge:
-        return Verdict(str(error))
+        return Verdict(masked(str(error)))
     return Verdict(f"It was not made, so there was nothing to look at. {error}")
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from clip_assets import layout
 from clip_assets.download.reasons import WORDS
+from clip_assets.masking import masked
 from clip_assets.meanings import meaning
 from clip_assets.pool.asset import Outcome
 from clip_assets.storage.manifests import Manifest
@@ -124,7 +125,7 @@ def _places(store: Store, manifest: Manifest) -> dict[str, Any]:
         return {}
     first = files[0].path
     uri = store.uri(first if len(files) == 1 else first.rpartition("/")[0])
-    return {"dagster/uri": uri, "published_files": len(files)}
+    return {"dagster/uri": masked(uri), "published_files": len(files)}
 
 
 def _explained(reason: str) -> str:
@@ -167,7 +168,7 @@ def _table(counts: Mapping[str, int]) -> dg.TableMetadataValue:
 def _picture(store: Store, path: str) -> Any:
     content = store.read_bytes(path)
     if len(content) > MAX_PICTURE_BYTES:
-        return dg.MetadataValue.url(store.uri(path))
+        return dg.MetadataValue.url(masked(store.uri(path)))
     kind = "jpeg" if path.endswith((".jpg", ".jpeg")) else "png"
     encoded = base64.b64encode(content).decode()
     return dg.MetadataValue.md(f"![{path}](data:image/{kind};base64,{encoded})")

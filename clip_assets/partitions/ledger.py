@@ -17,7 +17,7 @@ from clip_assets.layout import PartitionKey
 from clip_assets.partitions import sampling
 from clip_assets.partitions.listing import list_sources, named
 from clip_assets.settings import SourceSettings
-from clip_assets.storage import locks
+from clip_assets.storage import locks, private
 from clip_assets.storage.store import Store
 
 
@@ -139,7 +139,7 @@ def add_sources(
         refreshed = [plan for plan, old in zip(after, before, strict=True) if plan != old]
         if not dry_run:
             for plan in (*refreshed, *new):
-                store.write_bytes(layout.plan(plan.partition), plan.content())
+                private.write(store, layout.plan(plan.partition), plan.content())
     return Added(
         plans=tuple(new),
         refreshed=tuple(refreshed),

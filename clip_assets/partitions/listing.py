@@ -13,6 +13,7 @@ from clip_assets.errors import ConfigurationError
 from clip_assets.files.filesystem import WEB
 from clip_assets.files.identity import File, looked_at
 from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+from clip_assets.masking import masked
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def _listed(pattern: str) -> list[File]:
     if uri.startswith(WEB):
         # What a page says of its links, nobody keeps true.
         for dead in (file.uri for file in files if file.is_gone):
-            logger.warning("%s: a dead link of %s, left out", dead, uri)
+            logger.warning("%s: a dead link of %s, left out", masked(dead), masked(uri))
         return [file for file in files if not file.is_gone]
     # Looked at again, one that is gone says so.
     return [looked_at(file.uri) if file.is_gone else file for file in files]

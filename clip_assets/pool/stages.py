@@ -24,6 +24,7 @@ from clip_assets.errors import (
     NotReadyError,
 )
 from clip_assets.layout import WHOLE, Key, PartitionKey
+from clip_assets.masking import masked
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import locks, tables
@@ -179,7 +180,7 @@ def recorded(pool: Pool, asset: Asset, key: Key) -> Generator[None]:
     except (BusyError, NotReadyError, MissingArtifactError):
         raise
     except Exception as error:
-        failure = Failure(type(error).__name__, str(error), _now())
+        failure = Failure(type(error).__name__, masked(str(error)), _now())
         # The fault may be the store itself; the first error is the one to tell.
         with suppress(OSError, ClipAssetsError):
             pool.catalog.put_failure(asset.name, key, failure)

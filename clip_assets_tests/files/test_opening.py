@@ -1,5 +1,6 @@
 """Files of all places, opened for reading."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def test_bytes_arrive_as_they_are_stored(site: Site) -> None:
     site.encoding = "gzip"
     site.files["/a"] = b"no gzip at all"
     assert content(f"{site.url}/a") == b"no gzip at all"
+
+
+def test_a_password_can_stand_in_a_netrc(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["/a"] = b"1"
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert content(f"{site.url}/a") == b"1"
+    assert site.authorization == f"Basic {b64encode(b'me:mine').decode()}"
 
 
 @pytest.mark.parametrize("knows_ranges", [True, False])
