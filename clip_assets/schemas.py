@@ -4,6 +4,8 @@ The only module that defines a column or a type; where the files lie is said by 
 Nothing here touches a disk, and nothing here imports another module of the package.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,7 +22,7 @@ UID_SEPARATOR = "\x1f"
 
 # --- pairs ------------------------------------------------------------------------------
 
-PAIRS = pa.schema(
+CANONICAL = pa.schema(
     [
         pa.field("uid", pa.string(), nullable=False),
         pa.field("url", pa.string(), nullable=False),
@@ -41,11 +43,27 @@ PAIRS = pa.schema(
         pa.field("face_bboxes", pa.list_(pa.list_(pa.float64()))),
     ]
 )
-"""Canonical columns of ``raw`` and ``unique``; source columns without a canonical name follow."""
+"""What sources say of pairs, by the names that this project has for it."""
 
 CAPTIONS = pa.field("captions", pa.list_(pa.string()))
-"""Further column of ``raw`` and ``unique`` where the url alone makes duplicates: in the first
-row of a url every caption that its partition has for it, sorted."""
+"""Where the url alone makes duplicates: in the first row of a url every caption that its partition
+has for it, sorted."""
+
+FURTHER = pa.field("further", pa.string())
+"""Values that have no column of their own, as a json object of texts by name; a value that is null
+is left out, and a row without any is null."""
+
+PAIRS = pa.schema([*CANONICAL, CAPTIONS, FURTHER])
+"""Columns of ``raw`` and ``unique``: those of every source, all ``captions`` of a url where the url
+alone makes duplicates, and in ``further`` what else the source says of the row, as a json object of
+texts by name. ``sources.promoted`` puts some of these into columns of their own, before it. Tables
+of earlier releases have a column for each of them, and neither ``captions`` nor ``further``."""
+
+
+def pairs(promoted: Sequence[str] = ()) -> pa.Schema:
+    """``PAIRS`` with some further columns of sources as columns of their own."""
+    return pa.schema([*PAIRS][:-1] + [pa.field(name, pa.string()) for name in promoted] + [FURTHER])
+
 
 REJECTS = pa.schema(
     [
@@ -143,13 +161,15 @@ EMBEDDING_ROWS = pa.schema(
         pa.field("original_height", pa.int32()),
         pa.field("sha256", pa.string()),
         pa.field("similarity", pa.float32()),
+        FURTHER,
     ]
 )
 """Row i describes row i of ``img_emb`` and ``text_emb``; ``similarity`` is their cosine and
-``image_path`` is ``<partition>/<shard>/<key>``."""
+``image_path`` is ``<partition>/<shard>/<key>``. ``further`` is a json object of what else samples
+keep of their pairs (``download.save_additional_columns``)."""
 
 STANDALONE_ROWS = pa.schema(
-    [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS]
+    [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS if field != FURTHER]
     + [pa.field("json", pa.string())]
 )
 """Like ``EMBEDDING_ROWS``, for inputs that are no partition: what a sample does not have is null,

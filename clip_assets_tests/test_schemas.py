@@ -14,7 +14,11 @@ HANDED_ON = [
     (schemas.SHARD_ROWS, schemas.POOL_ROWS, {"uid", "status", "error_class", "original_height"}),
     (schemas.EMBEDDING_ROWS, schemas.INDEX_ROWS, {*schemas.EMBEDDING_ROWS.names}),
     (schemas.EMBEDDING_ROWS, schemas.ID_MAPPING, {"uid", "url"}),
-    (schemas.EMBEDDING_ROWS, schemas.STANDALONE_ROWS, {*schemas.EMBEDDING_ROWS.names}),
+    (
+        schemas.EMBEDDING_ROWS,
+        schemas.STANDALONE_ROWS,
+        {*schemas.EMBEDDING_ROWS.names} - {"further"},
+    ),
 ]
 
 

@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout
 from clip_assets.download import intents
+from clip_assets.download.further import Further
 from clip_assets.download.intents import Plan
 from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
 from clip_assets.download.shard import Row, Shard, shard_files
 from clip_assets.download.shard_columns import kept_columns, pair_columns
-from clip_assets.errors import ConfigurationError
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -119,7 +119,7 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
         wanted = [number for number in numbers if open_rows[number]]
         # A retry repeats what it had of a shard: its images are those of the published tar.
         journals = {} if plan.due else intents.journals(run, wanted)
-        shards = read_shards(file, wanted, settings, journals)
+        shards = read_shards(run.partition, file, wanted, settings, journals)
         begun = (
             intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
             for shard in shards
@@ -151,11 +151,16 @@ def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Output]) -> bool:
 
 
 def read_shards(
-    file: Path, numbers: Iterable[int], settings: DownloadSettings, journals: Mapping[int, Path]
+    partition: Key,
+    file: Path,
+    numbers: Iterable[int],
+    settings: DownloadSettings,
+    journals: Mapping[int, Path],
 ) -> Iterator[Shard]:
     """Shards of a partition's pairs, each read when its turn comes.
 
     Args:
+        partition: which one.
         file: pairs in the columns of ``schemas.PAIRS``.
         numbers: of the wanted shards.
         settings: samples per shard.
@@ -167,20 +172,14 @@ def read_shards(
     wanted = set(numbers)
     size = settings.samples_per_shard
     with pq.ParquetFile(file) as pairs:
-        present = pairs.schema_arrow.names
-        if missing := set(kept_columns(settings)) - set(present):
-            raise ConfigurationError(
-                "download.save_additional_columns",
-                ", ".join(sorted(missing)),
-                f"columns of the partition's pairs: {', '.join(present)}",
-                "Correct the spelling, or name the source's column in sources.columns.",
-            )
-        columns = pair_columns(settings, present)
+        further = Further(pairs, kept_columns(settings))
+        columns = further.stored(pair_columns(settings, pairs.schema_arrow.names))
         batches = pairs.iter_batches(size, columns=columns)
         for number, rows in enumerate(_cut(batches, size)):
             if number in wanted:
                 journal = journals.get(number)
-                yield Shard(number, rows, pairs.schema_arrow, settings, journal)
+                told = [further.told(row) for row in rows]
+                yield Shard(partition, number, told, further.schema, settings, journal)
 
 
 def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[Row]]:

@@ -1,12 +1,11 @@
 """One shard: results in any order go in; tar, parquet and stats in input order come out.
 
-File names, keys, json fields, columns and stats are img2dataset 1.47's; its writer is not used
-because it writes in order of arrival. Encoded images wait in a journal on disk, so a shard holds
-only its rows in memory, about 2 KB each.
+File names, json fields, columns and stats are img2dataset 1.47's, and keys are its own after the
+partition's digits; its writer is not used because it writes in order of arrival. Encoded images
+wait in a journal on disk, so a shard holds only its rows in memory, about 2 KB each.
 """
 
 import json
-import math
 import time
 from collections import Counter
 from datetime import datetime
@@ -20,6 +19,7 @@ from clip_assets.download.fetch.faults import LOCAL
 from clip_assets.download.fetch.jobs import Fetched
 from clip_assets.download.journals import ImagePlace, Journal
 from clip_assets.download.resize import Resized
+from clip_assets.download.sample_keys import sample_key
 from clip_assets.download.shard_columns import kept_columns, row_columns
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
@@ -38,18 +38,6 @@ TIMES = ("fetched_at", "site_asked_at")
 """Columns of a row that a journal holds as texts."""
 
 
-def sample_key(number: int, position: int, samples_per_shard: int) -> str:
-    """Key of a sample: img2dataset's ``compute_key`` for a shard of a partition.
-
-    Args:
-        number: of the shard in its partition.
-        position: of the sample in its shard.
-        samples_per_shard: decides how many digits a position has.
-    """
-    digits = math.ceil(math.log10(samples_per_shard))
-    return f"{10**digits * number + position:0{digits + layout.SHARD_DIGITS}d}"
-
-
 def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
     """All files of a shard, in order of publication."""
     return (
@@ -63,6 +51,7 @@ class Shard:
     """Results of one shard's pairs on their way into its files.
 
     Args:
+        partition: whose pairs they are.
         number: of the shard in its partition.
         pairs: rows with ``pair_columns``, in order.
         columns: types of the pairs' columns.
@@ -72,12 +61,14 @@ class Shard:
 
     def __init__(
         self,
+        partition: PartitionKey,
         number: int,
         pairs: list[Row],
         columns: pa.Schema,
         settings: DownloadSettings,
         journal: Path | None = None,
     ) -> None:
+        self.partition = partition
         self.number = number
         self.pairs = pairs
         self._settings = settings
@@ -100,6 +91,8 @@ class Shard:
                 name: datetime.fromisoformat(result[name]) for name in TIMES if result.get(name)
             }
             result |= times
+            # A release before this one may have begun the shard, with keys of its own.
+            result["key"] = self._key(position)
             self._set(position, self._pair(position) | result, place)
 
     @property
@@ -120,7 +113,7 @@ class Shard:
             fetched: how its url ended.
             resized: what its file became; None when there was none.
         """
-        key = sample_key(self.number, position, self._settings.samples_per_shard)
+        key = self._key(position)
         row = self._pair(position) | _row(self.pairs[position], key, fetched, resized)
         if position in self._earlier:
             row["attempts"] += self._earlier[position]["attempts"]
@@ -165,6 +158,13 @@ class Shard:
         if position in self._doubted:
             return True
         return position in self._earlier and self._earlier[position]["http_status"] is None
+
+    def _key(self, position: int) -> str:
+        """Key of a sample; that of an earlier run stays, so that the images around it do."""
+        if position in self._earlier:
+            return self._earlier[position]["key"]
+        size = self._settings.samples_per_shard
+        return sample_key(self.partition, self.number, position, size)
 
     def _pair(self, position: int) -> Row:
         """What samples keep of a pair."""

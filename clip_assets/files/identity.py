@@ -51,6 +51,11 @@ class File:
     etag: str
 
     @property
+    def is_tagged(self) -> bool:
+        """Whether more than its size tells it from another."""
+        return not self.etag.endswith("-")
+
+    @property
     def is_gone(self) -> bool:
         """Whether it was listed and not there, like a link that leads nowhere."""
         return not self.etag

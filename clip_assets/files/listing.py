@@ -72,13 +72,24 @@ def is_folder(uri: str) -> bool:
         return bool(fs.isdir(path))
 
 
-def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) -> list[File]:
+LOOP = "link to a folder that it is in"
+NO_FILE = "no file, such as a pipe"
+
+
+def listed(
+    pattern: str,
+    wanted: Callable[[str], bool],
+    *,
+    hidden: bool = True,
+    left_out: Callable[[str], object] = str,
+) -> list[File]:
     """The files that a glob matches or a folder holds, to its bottom.
 
     Args:
         pattern: a path or url; what is there under exactly that name is no glob.
         wanted: says by a file's name whether it is looked at.
         hidden: whether names in a folder count that begin with a dot or an underscore.
+        left_out: told why, for what a local folder has that is neither a file nor a folder.
 
     Returns:
         Files in no order, some of them gone. A glob may match none, and a file holds none.
@@ -94,16 +105,20 @@ def listed(pattern: str, wanted: Callable[[str], bool], *, hidden: bool = True) 
         exact = exact_part(pattern)
         is_exact = not is_glob(pattern, len(exact))
         below = (
-            _below(fs, path, hidden=hidden)
+            _below(fs, path, left_out, hidden=hidden)
             if is_exact
             else fs.glob(_glob(path, pattern[len(exact) :]), detail=True)
         )
         entries = cast("dict[str, Info]", below)
         markers = _markers(entries)
+        regular = {name: info for name, info in entries.items() if _is_regular(fs, name, info)}
+        if is_exact and isinstance(fs, LocalFileSystem):
+            for _ in entries.keys() - regular.keys():
+                left_out(NO_FILE)
         return [
             _seen(fs, name, info)
-            for name, info in entries.items()
-            if _is_regular(fs, name, info) and name not in markers and wanted(name)
+            for name, info in regular.items()
+            if name not in markers and wanted(name)
         ]
 
 
@@ -141,7 +156,9 @@ def _seen(fs: fsspec.AbstractFileSystem, name: str, info: Info) -> File:
         return File(uri, 0, "")
 
 
-def _below(fs: fsspec.AbstractFileSystem, path: str, *, hidden: bool) -> dict[str, Info]:
+def _below(
+    fs: fsspec.AbstractFileSystem, path: str, left_out: Callable[[str], object], *, hidden: bool
+) -> dict[str, Info]:
     if not fs.isdir(path):
         # Back ends answer no to any question that fails; this one says why.
         fs.info(path)
@@ -151,12 +168,14 @@ def _below(fs: fsspec.AbstractFileSystem, path: str, *, hidden: bool) -> dict[st
     base = len(path.rstrip("/")) + 1
     return {
         name: info
-        for name, info in _found(fs, path).items()
+        for name, info in _found(fs, path, left_out).items()
         if hidden or not any(step.startswith((".", "_")) for step in name[base:].split("/"))
     }
 
 
-def _found(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
+def _found(
+    fs: fsspec.AbstractFileSystem, path: str, left_out: Callable[[str], object]
+) -> dict[str, Any]:
     """What is below a folder, by name."""
     if not isinstance(fs, LocalFileSystem):
         return cast("dict[str, Any]", fs.find(path, detail=True))
@@ -167,7 +186,10 @@ def _found(fs: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
     below: dict[str, Any] = {}
     for folder, folders, names in os.walk(path, onerror=stop, followlinks=True):
         below |= {f"{folder.rstrip('/')}/{name}": {} for name in names}
-        folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+        loops = {name for name in folders if _leads_back(Path(folder, name))}
+        for _ in loops:
+            left_out(LOOP)
+        folders[:] = [name for name in folders if name not in loops]
     return below
 
 

@@ -108,11 +108,20 @@ def _unchanged(store: Store, version: Version) -> set[int]:
     there = set(store.list(layout.version_folder(before.name)))
     pairs = enumerate(zip(before.slots, version.slots, strict=False))
     # Earlier releases wrote no mapped rows.
-    return {
+    same = {
         number
         for number, (old, new) in pairs
         if old == new and layout.mapped_uids(before.name, number) in there
     }
+    # A folder has tables of one kind: those of an earlier release are written anew, once.
+    return same if _has_all_columns(store, version.previous, same) else set()
+
+
+def _has_all_columns(store: Store, name: str | None, numbers: set[int]) -> bool:
+    if name is None or not numbers:
+        return False
+    with store.local(layout.index_rows(name, min(numbers))) as file:
+        return pq.read_schema(file).names == schemas.INDEX_ROWS.names
 
 
 def _take_over(run: StageRun, version: Version, number: int) -> None:
@@ -177,7 +186,9 @@ def _rows(store: Store, slot: Slot) -> Iterator[pa.RecordBatch]:
     path = layout.embedding_rows(slot.content.partition)
     with store.local(path) as file, pq.ParquetFile(file) as source:
         for batch in tables.regrouped(source.iter_batches(), GROUP_ROWS):
-            table = tables.conform(pa.Table.from_batches([batch]), schemas.INDEX_ROWS, path)
+            # Embeddings of earlier releases lack the youngest columns.
+            whole = tables.filled(pa.Table.from_batches([batch]), schemas.INDEX_ROWS)
+            table = tables.conform(whole, schemas.INDEX_ROWS, path)
             yield table.combine_chunks().to_batches()[0]
 
 

@@ -17,7 +17,10 @@ import pyarrow as pa
 from clip_assets import schemas
 from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import MissingArtifactError
+from clip_assets.storage import tables
 from clip_assets.storage.store import Store
+
+ROWS = schemas.EMBEDDING_ROWS
 
 _RECORD = b"chunk"
 
@@ -85,7 +88,7 @@ def opened(store: Store, path: str) -> Generator[Chunk]:
     with _opened(store, path) as reader:
         table = reader.read_all()
         yield Chunk(
-            table.select(schemas.EMBEDDING_ROWS.names).cast(schemas.EMBEDDING_ROWS),
+            tables.conform(tables.filled(table, ROWS), ROWS, store.uri(path)),
             _unpacked(table["image"]),
             _unpacked(table["text"]),
             _record(reader.schema)["dropped"],

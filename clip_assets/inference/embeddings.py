@@ -155,7 +155,18 @@ def _row(sample: Sample, shard: str, similarity: float) -> dict[str, Any]:
         "image_path": f"{shard}/{sample.key}",
         "key": sample.key,
         "similarity": similarity,
+        "further": _further(sample.fields),
     }
+
+
+def _further(fields: dict[str, Any]) -> str | None:
+    """What a sample's json has beyond the columns of its shard, as json; None for nothing."""
+    others = {
+        name: value
+        for name, value in fields.items()
+        if name not in schemas.SHARD_ROWS.names and value is not None
+    }
+    return samples.as_json(others) if others else None
 
 
 def _assemble(

@@ -81,7 +81,7 @@ def parse_any(members: Members, image_key: str, caption_key: str) -> Sample:
         return Sample(key, fault=members.fault)
     image = members.first((image_key,) if image_key else IMAGE_EXTENSIONS)
     fields = _fields(contents)
-    said = _said(fields) if fields else None
+    said = as_json(fields) if fields else None
     if fields is None or (fields and said is None):
         return Sample(key, fault=BAD_JSON)
     if caption_key in contents:
@@ -94,14 +94,15 @@ def parse_any(members: Members, image_key: str, caption_key: str) -> Sample:
 def _fields(contents: dict[str, bytes]) -> dict[str, Any] | None:
     """The json's mapping, empty without a json; None for anything else, or nested too deep."""
     try:
-        fields = json.loads(contents.get("json", "{}"))
+        # What json has no number for is null: written back, others could not read it.
+        fields = json.loads(contents.get("json", "{}"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
 
 
-def _said(fields: dict[str, Any]) -> str | None:
-    """The json as text; None if it is nested too deep to be written."""
+def as_json(fields: dict[str, Any]) -> str | None:
+    """A mapping as json that UTF-8 can hold; None if it is nested too deep to be written."""
     try:
         return text(json.dumps(fields, ensure_ascii=False))
     except RecursionError:

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol, cast
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -79,7 +80,7 @@ class Piece(Protocol):
 
         Raises:
             SchemaError: it is damaged, or not what was listed.
-            SourceError: it cannot be read; ``SourceMissingError``: it is gone.
+            SourceError: it cannot be read or is gone.
         """
         ...
 
@@ -90,7 +91,7 @@ class Input:
 
     Args:
         pieces: in order, at least one.
-        passed_over: files that are in no piece, by ending.
+        passed_over: files that are in no piece, by ending, and what is no file, by what it is.
     """
 
     pieces: list[Piece]
@@ -135,8 +136,12 @@ def _add_folder(given: Input, folder: str, names: MemberNames) -> None:
     """The tars that are in a folder, else the images in it and below."""
     known = {*names.members, "tar"}
     base = uri_of(*filesystem(folder)).rstrip("/") + "/"
+
+    def is_known(path: str) -> bool:
+        return _ending(path) in known or _pass_over(given, path)
+
     try:
-        below = listed(folder, lambda path: _ending(path) in known or _pass_over(given, path))
+        below = listed(folder, is_known, left_out=lambda why: given.passed_over.update([why]))
     except SourceMissingError:
         raise _nothing(folder, "nothing there", names) from None
     files = {file.uri.removeprefix(base): file for file in below}
@@ -204,7 +209,7 @@ class _Tar:
 
     @property
     def version(self) -> str:
-        return self.file.etag
+        return _version(self.file)
 
     def samples(self) -> Generator[Sample]:
         self._check()
@@ -214,19 +219,27 @@ class _Tar:
         self._check()
 
     def _check(self) -> None:
-        if looked_at(self.where).etag != self.version:
+        if looked_at(self.where).etag != self.file.etag:
             raise damaged(self.where, CHANGED)
 
 
+def _version(file: File) -> str:
+    """What changes with a file's content, which is read where a server tells its size alone."""
+    if file.is_tagged or file.is_gone:
+        return file.etag
+    with _local(file) as content:
+        return file.etag + hashlib.file_digest(content, "sha256").hexdigest()
+
+
 @contextmanager
-def _local(file: File) -> Generator[BinaryIO]:
+def _local(file: File) -> Generator[BufferedReader]:
     """A file to be read here; a remote one is copied for the time of the block."""
     fs, path = filesystem(file.uri)
     with tempfile.TemporaryDirectory(prefix="clip-assets-") as folder:
         if not isinstance(fs, LocalFileSystem):
             path = str(fetched(file, Path(folder)))
         with opened(path) as content:
-            yield cast("BinaryIO", content)
+            yield cast("BufferedReader", content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +291,7 @@ def _pictures(files: dict[str, File], names: MemberNames) -> list[_Picture]:
         # Of a.TXT and a.txt the second counts.
         by_stem.setdefault(name.rpartition(".")[0], {})[_ending(name)] = name
     pictures: list[_Picture] = []
-    for name in sorted(files):
-        if _ending(name) not in names.images:
-            continue
+    for name in sorted(name for name in files if _ending(name) in names.images):
         same = by_stem[name.rpartition(".")[0]]
         others = {other: same[other] for other in (names.caption, "json") if other in same}
         beside = {_ending(name): name} | others

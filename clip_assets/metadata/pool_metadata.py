@@ -116,7 +116,7 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], ro
     numbered = "row_number() OVER (PARTITION BY uid ORDER BY {order}) AS occurrence"
     database.execute(
         f"CREATE TABLE pairs AS SELECT *, {numbered.format(order='place')} FROM "
-        f"(SELECT *, file_row_number AS place FROM "
+        f"(SELECT {', '.join(schemas.CANONICAL.names)}, file_row_number AS place FROM "
         f"read_parquet({literal(pairs)}, file_row_number = true))"
     )
     empty = "uid VARCHAR, url VARCHAR, key VARCHAR, status VARCHAR, error_class VARCHAR"

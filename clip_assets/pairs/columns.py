@@ -182,7 +182,10 @@ def _names(further: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def _free(name: str, taken: Mapping[str, str]) -> str:
-    """A name for an extra column; DuckDB and datasets tools ignore case, so we do too."""
+    """A name for an extra column; DuckDB and datasets tools ignore case, so we do too.
+
+    A name of our own never means what a source means by it.
+    """
     name = name.replace("\0", "").encode("utf-8", "replace").decode()
     low = {*schemas.PAIRS.names, *(other.casefold() for other in taken)}
     while name.casefold() in low:
@@ -286,7 +289,7 @@ def says_something(given: Given) -> str:
 
 def sql_type(column: str) -> str:
     """DuckDB's type of a canonical column."""
-    kind = schemas.PAIRS.field(column).type
+    kind = schemas.CANONICAL.field(column).type
     if pa.types.is_list(kind):
         return "DOUBLE[][]"
     return {pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.float64(): "DOUBLE"}[kind]

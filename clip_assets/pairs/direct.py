@@ -42,8 +42,9 @@ def rows(
     for start in range(0, len(files), reading.TOGETHER):
         some = files[start : start + reading.TOGETHER]
         relation = relations.of_csv(some, settings.columns)
-        queries.append(relations.rows_of(relation, some[0].number, settings.duplicates))
         for name in relation.extras:
             extras.setdefault(name.casefold(), name)
         columns.refuse_too_many(extras, some[0].where)
-    return PairRows(queries, list(extras.values()), all_pairs=True)
+        chosen = (settings.duplicates, settings.promoted, extras)
+        queries.append(relations.rows_of(relation, some[0].number, *chosen))
+    return PairRows(queries, list(extras.values()), settings.promoted, all_pairs=True)

@@ -42,29 +42,26 @@ class PairRows:
     Args:
         queries: one after the other, each with columns of ``relations.rows_of``.
         extras: names of further columns, in order.
-        captions: whether there is a column of all captions of a url.
+        promoted: those that are columns of their own.
         all_pairs: whether anything else among them, or an error, means that the sources
             have to be read with more care.
     """
 
     queries: Sequence[str]
     extras: Sequence[str]
-    captions: bool = False
+    promoted: Sequence[str] = ()
     all_pairs: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the partition's ``raw``."""
-        taken = [schemas.CAPTIONS.name] * self.captions
-        names = [f"source_{name}" if name.casefold() in taken else name for name in self.extras]
-        kept = [pa.field(name, pa.string()) for name in names]
-        return pa.schema([*schemas.PAIRS, *kept, *([schemas.CAPTIONS] if self.captions else [])])
+        """Columns of the partition's ``raw``, the same in all partitions of a pool."""
+        return schemas.pairs(self.promoted)
 
     @property
     def names(self) -> list[str]:
         """What the queries call the columns of ``schema``."""
-        captions = [schemas.CAPTIONS.name] if self.captions else []
-        return [*schemas.PAIRS.names, *map(extra_column, self.extras), *captions]
+        own = dict(zip(self.promoted, map(extra_column, self.promoted), strict=True))
+        return [own.get(name, name) for name in self.schema.names]
 
 
 class Outputs:
@@ -80,10 +77,10 @@ class Outputs:
         self._database = database
         self._keys = database.cursor()
         self._keys.execute("CREATE TABLE keys (hi UBIGINT, lo UBIGINT, row BIGINT)")
-        self._misfits = np.zeros(len(schemas.PAIRS), np.int64)
+        self._misfits = np.zeros(len(schemas.CANONICAL), np.int64)
 
     def write_rows(self, part: Path, rows: PairRows) -> None:
-        """Every pair in canonical columns, then the extra ones.
+        """Every pair in canonical columns, then what else is said of it.
 
         Raises:
             NotCleanError: see ``PairRows.all_pairs``.
@@ -103,7 +100,7 @@ class Outputs:
     @property
     def misfits(self) -> dict[str, int]:
         """Values that became null because they do not fit, by canonical column."""
-        pairs = zip(schemas.PAIRS.names, self._misfits.tolist(), strict=True)
+        pairs = zip(schemas.CANONICAL.names, self._misfits.tolist(), strict=True)
         return {name: count for name, count in pairs if count}
 
     def _pairs(self, query: str, rows: PairRows) -> Iterator[pa.RecordBatch]:

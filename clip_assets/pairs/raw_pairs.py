@@ -29,7 +29,11 @@ MEMORY_BYTES = 1 << 30
 def raw_pairs_inputs(pool: Pool, partition: Key) -> Inputs:
     """The plan and the settings that decide what is read, and how."""
     settings = pool.settings.sources
-    chosen = json.dumps([settings.columns, settings.duplicates], sort_keys=True)
+    named = [settings.columns, settings.duplicates]
+    # Added where it is used, so that a pool of an earlier release is not read anew.
+    chosen = json.dumps(
+        [*named, *([settings.promoted] if settings.promoted else [])], sort_keys=True
+    )
     return {
         "plan": pool.plan(partition).digest(),
         "settings": hashlib.sha256(chosen.encode()).hexdigest(),

@@ -4,10 +4,12 @@ Names are matched and queries written here; the rules of single values are in ``
 ``staging`` runs the queries.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -200,17 +202,26 @@ def extra_column(name: str) -> str:
     return f"+{name.casefold()}"
 
 
-def rows_of(relation: Relation, number: int, duplicates: str) -> str:
+def rows_of(
+    relation: Relation,
+    number: int,
+    duplicates: str,
+    promoted: Collection[str] = (),
+    spelled: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The query for canonical rows, with what is wrong with each.
 
     Args:
         relation: what to read.
         number: of its first source in the partition.
         duplicates: what makes rows duplicates, see ``columns.DIGESTED``.
+        promoted: further columns that are columns of the rows, too.
+        spelled: further columns whose case another source of the partition decided, by their
+            names in lower case.
 
-    Its columns are those canonical and further ones that the relation has, ``caption``, and
-    ``line``, ``source``, ``digest`` (the md5, first byte lowest), ``misfits`` (a bit for each
-    canonical column) and ``reason`` (null for a pair).
+    Its columns are those canonical and promoted ones that the relation has, ``caption``,
+    ``further`` (see ``schemas.FURTHER``), and ``line``, ``source``, ``digest`` (the md5, first byte
+    lowest), ``misfits`` (a bit for each canonical column) and ``reason`` (null for a pair).
     """
     chosen = relation.canonical
     values = [f"{columns.value(column, given)} AS {column}" for column, given in chosen.items()]
@@ -226,9 +237,16 @@ def rows_of(relation: Relation, number: int, duplicates: str) -> str:
     }
     values += [f"{chosen[column].name} AS {given.name}" for column, given in given_of.items()]
     values.append(f"{_swallows(relation)} AS {_SWALLOWS}")
-    hidden = ", ".join([_SWALLOWS, *(given.name for given in given_of.values())])
+    own = {extra(name) for name in promoted}
+    told = {
+        extra(name): spelled.get(name.casefold(), name)
+        for name in relation.extras
+        if extra(name) not in own
+    }
+    hidden = ", ".join([_SWALLOWS, *told, *(given.name for given in given_of.values())])
     return (
-        f"SELECT * EXCLUDE ({hidden}), {number} AS source, {_misfits(given_of)} AS misfits,"
+        f"SELECT * EXCLUDE ({hidden}), {_further(told)} AS further, {number} AS source,"
+        f" {_misfits(given_of)} AS misfits,"
         f" md5_number({columns.DIGESTED[duplicates]}) AS digest,"
         " CASE WHEN url IS NULL THEN 'no url'"
         f" WHEN strlen(url) > {columns.MAX_URL_BYTES}"
@@ -236,6 +254,17 @@ def rows_of(relation: Relation, number: int, duplicates: str) -> str:
         f" WHEN {_SWALLOWS} THEN '{BROKEN_QUOTING}' END AS reason"
         f" FROM (SELECT {', '.join(values)}, {relation.line} AS line FROM {relation.sql})"
     )
+
+
+def _further(told: Mapping[str, str]) -> str:
+    """A json object of what is not null, by name, as SQL; null where nothing is."""
+    names = {column: json.dumps(name, ensure_ascii=False) for column, name in told.items()}
+    pairs = [
+        f"CASE WHEN {column} IS NOT NULL THEN concat({literal(f'{name}:')}, to_json({column})) END"
+        for column, name in names.items()
+    ]
+    objects = f"concat('{{', concat_ws(',', {', '.join(pairs)}), '}}')"
+    return f"nullif({objects}, '{{}}')" if pairs else "NULL::VARCHAR"
 
 
 def _swallows(relation: Relation) -> str:
@@ -255,7 +284,7 @@ def _misfits(given_of: Mapping[str, Given]) -> str:
     }
     bits = [
         f"CASE WHEN {lost[column]} AND {columns.says_something(given)}"
-        f" THEN {1 << schemas.PAIRS.names.index(column)} ELSE 0 END"
+        f" THEN {1 << schemas.CANONICAL.names.index(column)} ELSE 0 END"
         for column, given in given_of.items()
     ]
     # Only the few rows that lost a value are looked at.

@@ -55,18 +55,18 @@ class Staging:
         self.extras: dict[str, str] = {}
         self.repaired = 0
         self.left_out: dict[str, int] = {}
-        typed = ", ".join(f"{name} {columns.sql_type(name)}" for name in schemas.PAIRS.names)
+        typed = [f"{name} {columns.sql_type(name)}" for name in schemas.CANONICAL.names]
+        typed += [f"{extra(name)} VARCHAR" for name in settings.promoted]
         database.execute(
-            f"CREATE TEMP TABLE rows ({typed}, digest UHUGEINT, source INTEGER, line BIGINT,"
-            " reason VARCHAR, misfits BIGINT)"
+            f"CREATE TEMP TABLE rows ({', '.join(typed)}, further VARCHAR, digest UHUGEINT,"
+            " source INTEGER, line BIGINT, reason VARCHAR, misfits BIGINT)"
         )
 
     def rows(self) -> PairRows:
         """What was appended."""
-        extras = list(self.extras.values())
-        if self.settings.duplicates == "url":
-            return PairRows([_WITH_CAPTIONS], extras, captions=True)
-        return PairRows(["SELECT * FROM rows"], extras)
+        by_url = self.settings.duplicates == "url"
+        query = _WITH_CAPTIONS if by_url else "SELECT * FROM rows"
+        return PairRows([query], list(self.extras.values()), self.settings.promoted)
 
     def add_clean_csv(self, files: Sequence[CsvFile]) -> bool:
         """Append csv files, in order, unless anything is wrong with any of them.
@@ -131,14 +131,16 @@ class Staging:
     def _insert(self, relation: Relation, number: int, where: str) -> None:
         columns.refuse_too_many({*self.extras, *map(str.casefold, relation.extras)}, where)
         for name in relation.extras:
-            if name.casefold() not in self.extras:
-                self.extras[name.casefold()] = name
-                self.database.execute(f"ALTER TABLE rows ADD COLUMN {extra(name)} VARCHAR")
-        query = relations.rows_of(relation, number, self.settings.duplicates)
+            self.extras.setdefault(name.casefold(), name)
+        settings = self.settings
+        query = relations.rows_of(
+            relation, number, settings.duplicates, settings.promoted, self.extras
+        )
         self.database.execute(f"INSERT INTO rows BY NAME {query}")
 
     def _try(self, relation: Relation, number: int, unwanted: str, where: str) -> bool:
         """Append rows unless DuckDB refuses the file or some row is unwanted."""
+        before = dict(self.extras)
         self.database.execute("BEGIN")
         try:
             self._insert(relation, number, where)
@@ -148,14 +150,8 @@ class Staging:
         except duckdb.InvalidInputException:
             pass
         self.database.execute("ROLLBACK")
-        # The columns that were added with the rows went with them.
-        self.extras = {
-            low: name for low, name in self.extras.items() if f"+{low}" in self._columns()
-        }
+        self.extras = before
         return False
-
-    def _columns(self) -> set[str]:
-        return {row[0] for row in self.database.execute("DESCRIBE rows").fetchall()}
 
     def _refuse_bomb(self, relation: Relation, size_bytes: int, where: str) -> None:
         """Stop before text that is stored once and stands in every row is spelled out."""

@@ -2,15 +2,17 @@
 
 A table is a kind of file that ``layout`` gives columns; what is read are the files of finished
 keys, as their manifests list them, so a file that is being written is never seen. A table has
-the columns of ``schemas``; further columns that a partition's source brought are left out.
+the columns of ``schemas``, and those that the settings add; a file that lacks one has nulls, and
+columns that files of earlier releases have besides are left out.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError
 from clip_assets.layout import Artifact, Key
 from clip_assets.pool.pool import Pool
@@ -42,11 +44,18 @@ def dataset(pool: Pool, table: str) -> ds.Dataset:
             "table", repr(table), f"one of {', '.join(kinds)}", "See docs/layout.md."
         )
     kind = kinds[table]
-    assert kind.schema is not None
+    schema = _schema(pool, kind)
     paths = [f"{pool.store.base}/{path}" for path in _files(pool, kind)]
     if not paths:
-        return ds.dataset(kind.schema.empty_table())
-    return ds.dataset(paths, schema=kind.schema, format="parquet", filesystem=pool.store.fs)
+        return ds.dataset(schema.empty_table())
+    return ds.dataset(paths, schema=schema, format="parquet", filesystem=pool.store.fs)
+
+
+def _schema(pool: Pool, kind: Artifact[...]) -> pa.Schema:
+    """Columns of a table in this pool."""
+    assert kind.schema is not None
+    is_of_pairs = kind.schema is schemas.PAIRS
+    return schemas.pairs(pool.settings.sources.promoted) if is_of_pairs else kind.schema
 
 
 def relation(pool: Pool, table: str) -> "DuckDBPyRelation":

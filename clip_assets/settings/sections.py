@@ -55,8 +55,23 @@ class SourceSettings(Section):
     duplicates: Literal["pair", "url"] = Field(
         default="pair",
         description="What makes rows duplicates: url and caption, or the url alone; then the row "
-        "that is kept has every caption of its partition in a column captions",
+        "that is kept has every caption of its partition in its column captions",
     )
+    promoted: list[str] = Field(
+        default=[],
+        description="Further columns of sources that are columns of raw and unique; the others are "
+        "in the json of the column further",
+    )
+
+    @field_validator("promoted")
+    @classmethod
+    def _are_no_names_of_ours(cls, names: list[str]) -> list[str]:
+        low = [name.casefold() for name in names]
+        if taken := [name for name in names if name.casefold() in schemas.PAIRS.names]:
+            raise ValueError(f"{', '.join(taken)} is a column already; a source's is source_<name>")
+        if len(set(low)) < len(low) or not all(low):
+            raise ValueError("a column is named twice, or has no name")
+        return names
 
 
 class DownloadSettings(Section):
@@ -270,4 +285,9 @@ class SubsetSettings(Section):
     )
     leave_out_opt_outs: bool = Field(
         default=False, description="Leave out images whose use anything reserves, see opt_outs"
+    )
+    with_image: bool = Field(
+        default=True,
+        description="Only pairs whose image was had. DataComp's rules do not ask for one, so its "
+        "no_filter is every pair",
     )

@@ -157,9 +157,15 @@ def read(store: Store, path: str, schema: pa.Schema, columns: list[str] | None =
             raise _mismatch(store.uri(path), stored, f"columns {needed}")
         present = [name for name in wanted.names if name in stored.names]
         table = pq.read_table(file, columns=present, memory_map=store.is_local)
-    for field in absent:
-        table = table.append_column(field, pa.nulls(len(table), field.type))
-    return conform(table, wanted, store.uri(path))
+    return conform(filled(table, wanted), wanted, store.uri(path))
+
+
+def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with nulls in those columns that may be null and that it does not have."""
+    for field in schema:
+        if field.nullable and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
 
 
 def has_rows(file: Path) -> bool:

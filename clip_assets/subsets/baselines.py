@@ -1,8 +1,9 @@
 """DataComp's baselines as sorted files of uids.
 
-A subset lists samples that can be had: pairs whose image was downloaded. The rules are those of
-``baselines/apply_filter.py`` of mlfoundations/datacomp; joining the metadata that they read is
-``metadata.pool_metadata``.
+A subset lists samples that can be had: pairs whose image was downloaded. So ``no_filter`` is every
+pair with an image, and every pair of the metadata, as with DataComp, only where ``with_image`` is
+false. The rules are those of ``baselines/apply_filter.py`` of mlfoundations/datacomp; joining the
+metadata that they read is ``metadata.pool_metadata``.
 """
 
 from collections import Counter
@@ -49,12 +50,12 @@ def more_words_than(count: int, text: str) -> str:
     return f"regexp_matches({text}, '{word}([{_SPACE}]+{word}){{{count}}}')"
 
 
-NO_FILTER = {"no_image": "status = 'success'"}
-"""Every pair that has an image."""
+WITH_IMAGE = {"no_image": "status = 'success'"}
+"""A pair that has an image."""
 
 _LEAST, _GREATEST = (f"{end}(original_width, original_height)" for end in ("least", "greatest"))
 
-BASIC_FILTER = NO_FILTER | {
+BASIC_FILTER = {
     "few_words": more_words_than(MORE_WORDS_THAN, "text"),
     "few_characters": f"length(text) > {MORE_CHARACTERS_THAN}",
     "small_image": f"{_LEAST} >= {LEAST_SIDE}",
@@ -62,9 +63,9 @@ BASIC_FILTER = NO_FILTER | {
 }
 """DataComp's basic filter on captions and image sizes, without its language rule."""
 
-RULES: dict[str, dict[str, str]] = {"no_filter": NO_FILTER, "basic_filter": BASIC_FILTER}
+RULES: dict[str, dict[str, str]] = {"no_filter": {}, "basic_filter": BASIC_FILTER}
 """For each baseline the rules that a row must pass, by the reason for which it is dropped: SQL
-over ``COLUMNS``. A rule that is null is not passed."""
+over ``COLUMNS``, after ``WITH_IMAGE``. A rule that is null is not passed."""
 
 FREE = {"opt_out": "coalesce(len(opt_outs), 0) = 0"}
 """Rows of which nothing is known to reserve the use; a rule that subsets may add."""
@@ -92,8 +93,9 @@ def subsets_inputs(pool: Pool, name: Key) -> Inputs:
         for p in upstream(pool, layout.POOL_METADATA).done
     }
     definition = _definition(pool, name)
-    # Named where it is chosen alone, so that it outdates no other subset.
+    # Named where they are chosen alone, so that they outdate no other subset.
     added = {"leave_out_opt_outs": "true"} if definition.leave_out_opt_outs else {}
+    added |= {} if definition.with_image else {"with_image": "false"}
     return {"name": definition.baseline} | added | used
 
 
@@ -104,7 +106,7 @@ SUBSETS = Asset(
     inputs=subsets_inputs,
     axis="subset",
     deps=(layout.POOL_METADATA,),
-    settings=("name", "leave_out_opt_outs"),
+    settings=("name", "leave_out_opt_outs", "with_image"),
 )
 
 
@@ -122,7 +124,8 @@ def _write(run: StageRun) -> Report:
 
     metadata = upstream(run.pool, layout.POOL_METADATA)
     definition = _definition(run.pool, run.key)
-    rules = RULES[definition.baseline] | (FREE if definition.leave_out_opt_outs else {})
+    rules = WITH_IMAGE if definition.with_image else {}
+    rules = rules | RULES[definition.baseline] | (FREE if definition.leave_out_opt_outs else {})
     rows, dropped = 0, Counter[str]()
     kept: list[uids.UidPairs] = []
     with sql.connection(MEMORY_BYTES) as database:
@@ -167,7 +170,8 @@ def _select(
     cases = " ".join(
         f"WHEN ({passes}) IS NOT TRUE THEN {place}" for place, passes in enumerate(rules.values())
     )
-    judged = database.from_arrow(table).project(f"uid, CASE {cases} ELSE {len(rules)} END AS rule")
+    failed = f"CASE {cases} ELSE {len(rules)} END" if rules else "0"
+    judged = database.from_arrow(table).project(f"uid, {failed} AS rule")
     rows = judged.to_arrow_table()
     first_failed = rows["rule"].to_numpy()
     counts = np.bincount(first_failed, minlength=len(rules) + 1).tolist()

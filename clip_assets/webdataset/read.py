@@ -11,9 +11,10 @@ from clip_assets.webdataset.index import index_tar, read_member
 
 IMAGE_EXTENSIONS = (
     *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
-    *("jfif", "jpe", "avif"),
+    *("jfif", "jpe", "avif", "apng", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm", "ico"),
 )
-"""Members that are images, in order of preference."""
+"""Members that are images, in order of preference: the usual endings of all formats that are
+decoded."""
 
 
 @dataclass(frozen=True, slots=True)

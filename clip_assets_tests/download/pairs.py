@@ -71,15 +71,24 @@ def made_up(store: Store, settings: DownloadSettings) -> MadeUp:
 
 def unique_pairs(made: MadeUp, urls: Sequence[str], key: Key = P, **columns: list[Any]) -> None:
     """Make up the pairs of a partition, with further columns of ``schemas.PAIRS``."""
+    put_pairs(made, pairs_table(urls, **columns), key)
+
+
+def pairs_table(urls: Sequence[str], **columns: list[Any]) -> pa.Table:
+    """Pairs in the columns of ``schemas.PAIRS``."""
     captions = columns.pop("caption", [f"caption {i}" for i in range(len(urls))])
     texts = [f"{url}\x1f{caption}" for url, caption in zip(urls, captions, strict=True)]
     uids = [hashlib.md5(text.encode()).hexdigest() for text in texts]
     given = {"uid": uids, "url": list(urls), "caption": captions} | columns
-    table = pa.table(
+    return pa.table(
         {f.name: pa.array(given.get(f.name, [None] * len(urls)), f.type) for f in schemas.PAIRS}
     )
-    files = {layout.unique(key): lambda part: tables.write(part, table, schemas.PAIRS)}
-    made.make(layout.UNIQUE_PAIRS, key, len(urls), files)
+
+
+def put_pairs(made: MadeUp, table: pa.Table, key: Key = P) -> None:
+    """Make up the pairs of a partition."""
+    files = {layout.unique(key): lambda part: tables.write(part, table)}
+    made.make(layout.UNIQUE_PAIRS, key, len(table), files)
 
 
 def started(

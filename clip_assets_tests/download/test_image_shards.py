@@ -12,15 +12,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from clip_assets import layout, schemas
 from clip_assets.download.image_shards import image_shards, image_shards_inputs
-from clip_assets.download.shard import sample_key
+from clip_assets.download.sample_keys import sample_key
 from clip_assets.errors import ConfigurationError, DownloadError, MissingArtifactError
 from clip_assets.layout import partition_key
-from clip_assets.storage import tables
-from clip_assets_tests.download.pairs import P, encode, read_rows, read_samples, unique_pairs
+from clip_assets_tests.download.pairs import (
+    P,
+    encode,
+    pairs_table,
+    put_pairs,
+    read_rows,
+    read_samples,
+    unique_pairs,
+)
 from clip_assets_tests.download.web import Web
 from clip_assets_tests.upstream import MadeUp
 
@@ -33,7 +42,9 @@ def test_images_become_samples_and_failures_become_rows(site: Web, made: MadeUp)
     manifest = image_shards(made.pool, P).manifest
 
     (jpg, sample, text) = read_samples(made.store, 0).items()
-    assert [name for name, _ in (jpg, sample, text)] == ["000000.jpg", "000000.json", "000000.txt"]
+    assert [name for name, _ in (jpg, sample, text)] == [
+        f"00000000000.{ending}" for ending in ("jpg", "json", "txt")
+    ]
     assert Image.open(io.BytesIO(jpg[1])).size == (320, 240)
     assert text[1] == b"a ramp"
     fields = json.loads(sample[1])
@@ -71,8 +82,8 @@ def test_samples_are_in_input_order_and_their_bytes_do_not_change(site: Web, mad
     assert [made.store.read_bytes(layout.shard_tar(P, n)) for n in range(3)] == first
     rows = [row for n in range(3) for row in read_rows(made.store, n)]
     assert [row["url"] for row in rows] == urls
-    assert [row["key"] for row in rows] == [f"{i:06d}" for i in range(25)]
-    keys = [name[:6] for n in range(3) for name in read_samples(made.store, n)]
+    assert [row["key"] for row in rows] == [f"00000{i:06d}" for i in range(25)]
+    keys = [name[:11] for n in range(3) for name in read_samples(made.store, n)]
     assert keys == sorted(keys)
 
 
@@ -200,7 +211,7 @@ def test_further_columns_are_kept_before_the_caption(site: Web, made: MadeUp) ->
     made.set(download=wanted)
     image_shards(made.pool, P)
 
-    fields = json.loads(read_samples(made.store, 0)["000000.json"])
+    fields = json.loads(read_samples(made.store, 0)["00000000000.json"])
     assert list(fields)[:6] == ["uid", "nsfw", "similarity", "face_bboxes", "caption", "url"]
     assert (fields["nsfw"], fields["similarity"], fields["face_bboxes"]) == (
         "UNLIKELY",
@@ -213,23 +224,28 @@ def test_further_columns_are_kept_before_the_caption(site: Web, made: MadeUp) ->
     assert table["nsfw"].to_pylist() == ["UNLIKELY", "NSFW"]
 
 
+@pytest.mark.parametrize("is_old", [False, True], ids=["json", "columns of an earlier release"])
 def test_columns_that_the_source_brought_are_kept_and_others_refused(
-    site: Web, local_made: MadeUp
+    site: Web, local_made: MadeUp, is_old: bool
 ) -> None:
-    store = local_made.store
-    unique_pairs(local_made, [site.serve("/a.jpg", encode())])
-    pairs = tables.read(store, layout.unique(P), schemas.PAIRS)
-    seen = pa.array([datetime(2020, 1, 2, tzinfo=UTC)], pa.timestamp("ms", tz="UTC"))
-    with store.publish(layout.unique(P)) as part:
-        tables.write(part, pairs.append_column("seen", seen))
+    urls = [site.serve("/a.jpg", encode()), site.serve("/b.jpg", encode())]
+    seen = ['a "quoted" word', None]
+    if is_old:
+        table = pairs_table(urls).select(schemas.CANONICAL.names)
+        put_pairs(local_made, table.append_column("seen", pa.array(seen)))
+    else:
+        said = [json.dumps({"other": '"seem":', "seen": seen[0]}, separators=(",", ":")), None]
+        unique_pairs(local_made, urls, further=said)
 
     local_made.set(download={"save_additional_columns": ["seem"]})
     with pytest.raises(ConfigurationError, match=r"save_additional_columns: found seem,.*seen"):
         image_shards(local_made.pool, P)
     local_made.set(download={"save_additional_columns": ["seen"]})
     image_shards(local_made.pool, P)
-    fields = json.loads(read_samples(store, 0)["000000.json"])
-    assert fields["seen"] == "2020-01-02 00:00:00+00:00"
+    fields = json.loads(read_samples(local_made.store, 0)["00000000000.json"])
+    assert (list(fields)[:2], fields["seen"]) == (["uid", "seen"], seen[0])
+    with local_made.store.local(layout.shard_rows(P, 0)) as file:
+        assert pq.read_table(file)["seen"].to_pylist() == seen
 
 
 def test_a_file_that_is_not_the_sources_is_flagged_or_refused(site: Web, made: MadeUp) -> None:
@@ -279,10 +295,27 @@ def test_a_straggler_does_not_hold_the_shards_after_it(site: Web, local_made: Ma
         (1, 0, 1, "00001"),
     ],
 )
-def test_keys_are_those_of_img2dataset(
+def test_keys_are_those_of_img2dataset_after_the_partition(
     number: int, position: int, per_shard: int, key: str
 ) -> None:
-    assert sample_key(number, position, per_shard) == key
+    assert sample_key(layout.partition_key(42), number, position, per_shard) == f"00042{key}"
+
+
+@given(
+    places=st.lists(
+        st.tuples(st.integers(0, 99_999), st.integers(0, 99_999), st.integers(0, 9_999)),
+        min_size=2,
+        unique=True,
+    ),
+    per_shard=st.sampled_from([7, 1_000, 10_000]),
+)
+def test_keys_are_of_one_sample_of_the_pool_and_sort_as_it_does(
+    places: list[tuple[int, int, int]], per_shard: int
+) -> None:
+    within = sorted({(p, n, place % per_shard) for p, n, place in places})
+    keys = [sample_key(layout.partition_key(p), n, place, per_shard) for p, n, place in within]
+    assert keys == sorted(set(keys))
+    assert all(key.isdecimal() for key in keys)
 
 
 def test_files_that_many_urls_give_are_told(site: Web, made: MadeUp) -> None:

@@ -255,7 +255,7 @@ def test_a_slow_writer_slows_fetching_down(site: Web, settings: DownloadSettings
             pairs = [
                 {"uid": str(i), "url": urls[10 * number + i], "caption": None} for i in range(10)
             ]
-            yield Shard(number, pairs, columns, settings)
+            yield Shard(P, number, pairs, columns, settings)
 
     def publish(_: Shard) -> None:
         # Longer than all that is allowed to be fetched meanwhile takes.

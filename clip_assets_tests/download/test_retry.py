@@ -1,11 +1,18 @@
 """What failed transiently is fetched again, and nothing else changes."""
 
+import hashlib
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.download.image_shards import image_shards
 from clip_assets.download.retry import due_urls, retry_failed
 from clip_assets.errors import MissingArtifactError
+from clip_assets.storage import tables
+from clip_assets.storage.manifests import Output
+from clip_assets.webdataset.write import end_tar, write_member
 from clip_assets_tests.download.pairs import P, encode, read_rows, read_samples, unique_pairs
 from clip_assets_tests.download.web import Web
 from clip_assets_tests.upstream import MadeUp
@@ -42,7 +49,7 @@ def test_only_transient_failures_are_asked_again_and_only_their_shard_changes(
     new = read_samples(store, 1)
     assert list(new) == sorted(new)
     assert {name: content for name, content in new.items() if name in old} == old
-    assert set(new) - set(old) == {"000013.jpg", "000013.json", "000013.txt"}
+    assert set(new) - set(old) == {f"00000000013.{ending}" for ending in ("jpg", "json", "txt")}
     row = read_rows(store, 1)[3]
     assert (row["status"], row["error_class"], row["attempts"]) == ("success", None, 2)
     report = outcome.manifest.report
@@ -63,6 +70,48 @@ def test_reasons_that_are_asked_for_are_the_only_ones(site: Web, finished: MadeU
 
     assert dict(site.requests) == {"/17.jpg": 1}
     assert report.dropped == {"http_503": 1}
+
+
+def test_a_shard_of_an_earlier_release_keeps_its_keys(site: Web, finished: MadeUp) -> None:
+    """They had no partition's digits; images that are there are not embedded again for them."""
+    with_shorter_keys(finished)
+    old = read_samples(finished.store, 1)
+    assert "000012.jpg" in old
+    first = finished.pool.catalog.require(layout.IMAGE_SHARDS, P).digest(layout.shard_tar)
+    assert retry_failed(finished.pool, P).manifest.report.figures["retried"] == 1
+    assert finished.pool.catalog.require(layout.IMAGE_SHARDS, P).digest(layout.shard_tar) == first
+    site.serve("/13.jpg", encode(size=(73, 40)))
+    retry_failed(finished.pool, P)
+    new = read_samples(finished.store, 1)
+    assert set(new) - set(old) == {"000013.jpg", "000013.json", "000013.txt"}
+    assert [row["key"] for row in read_rows(finished.store, 1)] == [
+        f"{i:06d}" for i in range(10, 20)
+    ]
+
+
+def with_shorter_keys(made: MadeUp) -> None:
+    """The shards of a partition as releases before this one wrote them."""
+    store, catalog = made.store, made.pool.catalog
+    before = catalog.require(layout.IMAGE_SHARDS, P)
+    for number in range(3):
+        samples = read_samples(store, number)
+        with store.publish(layout.shard_tar(P, number)) as part, part.open("wb") as file:
+            for name, content in samples.items():
+                shorter = content.replace(b'"key": "00000', b'"key": "')
+                write_member(file, name.removeprefix(P), shorter)
+            end_tar(file)
+        rows = pa.Table.from_pylist(
+            [row | {"key": row["key"].removeprefix(P)} for row in read_rows(store, number)],
+            schemas.SHARD_ROWS,
+        )
+        with store.publish(layout.shard_rows(P, number)) as part:
+            tables.write(part, rows)
+    contents = {output.path: store.read_bytes(output.path) for output in before.outputs}
+    outputs = [
+        Output(path, len(content), hashlib.sha256(content).hexdigest())
+        for path, content in contents.items()
+    ]
+    catalog.put(replace(before, outputs=outputs))
 
 
 def test_a_partition_downloaded_whole_has_the_same_tars_as_one_retried(

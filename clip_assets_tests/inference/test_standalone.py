@@ -25,6 +25,7 @@ from clip_assets.errors import (
     SourceMissingError,
     UnsoundVectorsError,
 )
+from clip_assets.files.listing import LOOP, NO_FILE
 from clip_assets.inference.sources import GONE, MemberNames, expand_braces, input_of
 from clip_assets.inference.standalone import Wanted, embed_pieces
 from clip_assets.settings import InferenceSettings
@@ -245,6 +246,52 @@ def test_what_is_passed_over_is_counted(pictures: Path, tars: Path) -> None:
     found = input_of(str(tars), MemberNames())
     assert (len(found.pieces), found.passed_over) == (3, counted | {".tar": 1})
     assert input_of(f"{tars}/*", MemberNames()).passed_over == counted
+
+
+def test_links_that_lead_round_and_pipes_are_counted(pictures: Path, tars: Path) -> None:
+    for folder in (pictures, tars):
+        (folder / "loop").symlink_to(folder)
+        os.mkfifo(folder / "pipe.jpg")
+        passed_over = input_of(str(folder), MemberNames()).passed_over
+        assert (passed_over[LOOP], passed_over[NO_FILE]) == (1, 1)
+
+
+def test_a_tar_of_which_only_the_size_is_told_is_known_by_its_content(
+    site: Site, tmp_path: Path, embed: Embed
+) -> None:
+    images = [Pair(number).members("a")["jpg"].ljust(20_000, b"\0") for number in (3, 4)]
+    first, second = (tar_bytes([Pair(3, image)]) for image in images)
+    assert len(first) == len(second)
+    resumed: list[object] = []
+    for content in (first, first, second):
+        site.files["/a.tar"], site.etags["/a.tar"] = content, ""
+        report = embed(f"{site.url}/a.tar", tmp_path / "out")
+        resumed.append(report.figures["pieces_resumed"])
+    assert resumed == [0, 1, 0]
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity"])
+def test_numbers_that_json_has_not_are_null(tmp_path: Path, embed: Embed, text: str) -> None:
+    sample = Pair(1).members("a") | {"json": f'{{"score": {text}, "url": "u"}}'.encode()}
+    for extension, content in sample.items():
+        (tmp_path / f"a.{extension}").write_bytes(content)
+    embed(tmp_path, tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert json.loads(row["json"], parse_constant=pytest.fail) == {"score": None, "url": "u"}
+
+
+def test_a_piece_without_samples_leaves_no_files(tmp_path: Path, tars: Path, embed: Embed) -> None:
+    """Readers of the folder fail at files without rows."""
+    (tars / "00001.tar").write_bytes(tar_bytes([]))
+    report = embed(tars, tmp_path / "out")
+    assert report.figures["pieces"] == 3
+    names = [path.name for path in sorted((tmp_path / "out" / "metadata").iterdir())]
+    assert names == ["metadata_0.parquet", "metadata_2.parquet"]
+    assert sorted(path.name for path in (tmp_path / "out" / "img_emb").iterdir()) == [
+        "img_emb_0.npy",
+        "img_emb_2.npy",
+    ]
+    assert embed(tars, tmp_path / "out").figures["pieces_resumed"] == 3
 
 
 def test_what_is_not_wanted_is_not_written(tars: Path, tmp_path: Path, embed: Embed) -> None:

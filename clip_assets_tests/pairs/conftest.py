@@ -1,5 +1,6 @@
 """Source files of any content, read as one partition."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,10 @@ class Read:
         return list(zip(*(table[name].to_pylist() for name in ("url", "caption")), strict=True))
 
     def column(self, name: str) -> list[object]:
+        """Values of a column, also of one that is in ``further``."""
+        if name not in self.table.schema.names:
+            said = [json.loads(text or "{}") for text in self.table["further"].to_pylist()]
+            return [row.get(name) for row in said]
         return self.table[name].to_pylist()
 
     @property

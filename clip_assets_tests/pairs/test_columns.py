@@ -13,7 +13,7 @@ COYO = "id url text width clip_similarity_vitb32 watermark_score aesthetic_score
 
 
 def test_every_canonical_column_has_names() -> None:
-    assert list(NAMES) == schemas.PAIRS.names
+    assert list(NAMES) == schemas.CANONICAL.names
     assert all(name == name.casefold() for names in NAMES.values() for name in names)
 
 
@@ -90,4 +90,4 @@ def test_values(column: str, given: str, expected: object, misfits: bool) -> Non
     with sql.connection(1 << 28) as database:
         query = f"SELECT {column}, misfits FROM ({rows_of(relation, 0, 'pair')})"
         found = database.execute(query, [given]).fetchall()
-    assert found == [(expected, misfits << schemas.PAIRS.names.index(column))]
+    assert found == [(expected, misfits << schemas.CANONICAL.names.index(column))]

@@ -81,7 +81,7 @@ def test_duckdb_reads_the_same_or_nothing(
     path = tmp_path / "a.csv"
     path.write_bytes(written(rows, delimiter, end, escape))
     with sql.connection(1 << 28) as database:
-        staging = Staging(database, SourceSettings(), Rejects(database))
+        staging = Staging(database, SourceSettings(promoted=["more"]), Rejects(database))
         if staging.add_clean_csv([CsvFile(0, "a.csv", path, plain(delimiter, escape))]):
             found = database.execute('SELECT url, caption, "+more" FROM rows').fetchall()
             nulls = [tuple(value or None for value in row) for row in rows]

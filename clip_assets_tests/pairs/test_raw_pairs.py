@@ -56,12 +56,42 @@ def test_the_form_of_laion_is_read(ingest: Ingest) -> None:
     assert (found.report.rows_in, found.report.rows_out, found.report.dropped) == (3, 3, {})
 
 
-def test_canonical_columns_come_first_and_others_follow_as_text(ingest: Ingest) -> None:
-    found = ingest({"a.csv": LAION, "b.csv": "Hash,url\n7,http://x/4\n"})
-    assert found.table.schema.names == [*schemas.PAIRS.names, "SAMPLE_ID", "Hash"]
-    assert found.column("SAMPLE_ID") == ["1", "2", "3", None]
-    assert found.column("Hash") == [None, None, None, "7"]
-    assert found.table.select(schemas.PAIRS.names).schema.types == schemas.PAIRS.types
+def test_other_columns_are_in_the_json_of_the_last_one(ingest: Ingest) -> None:
+    found = ingest(
+        {"a.csv": LAION, "b.csv": 'Hash,url,sample_id\n"7 ""\u00e9""",http://x/4,9\n,http://x/5,\n'}
+    )
+    assert found.table.schema == schemas.PAIRS
+    assert found.table["further"].to_pylist() == [
+        '{"SAMPLE_ID":"1"}',
+        '{"SAMPLE_ID":"2"}',
+        '{"SAMPLE_ID":"3"}',
+        '{"SAMPLE_ID":"9","Hash":"7 \\"\u00e9\\""}',
+        None,
+    ]
+    assert found.report.figures["further_columns"] == ["SAMPLE_ID", "Hash"]
+
+
+@pytest.mark.parametrize("csv", ["", "no row of two columns\n"], ids=["clean", "staged"])
+@pytest.mark.parametrize("duplicates", ["pair", "url"])
+def test_promoted_columns_are_columns_of_every_partition(
+    ingest: Ingest, csv: str, duplicates: str
+) -> None:
+    found = ingest(
+        {"a.csv": f"hash,url,other\n7,http://x/4,o\n{csv}"},
+        promoted=["Hash", "of no source"],
+        duplicates=duplicates,
+    )
+    assert found.table.schema == schemas.pairs(["Hash", "of no source"])
+    assert found.table.schema.names[-3:] == ["Hash", "of no source", "further"]
+    assert found.column("Hash") == ["7"]
+    assert found.column("of no source") == [None]
+    assert found.table["further"].to_pylist() == ['{"other":"o"}']
+
+
+@pytest.mark.parametrize("names", [["url"], ["Further"], ["a", "A"], [""]])
+def test_promoted_columns_have_names_of_their_own(names: list[str]) -> None:
+    with pytest.raises(ValueError, match="column"):
+        SourceSettings(promoted=names)
 
 
 def test_columns_are_aligned_by_name_for_each_file(ingest: Ingest) -> None:
@@ -206,9 +236,10 @@ def test_outputs_of_img2dataset_are_read_back(ingest: Ingest) -> None:
             "width": [256], "original_width": [1024], "md5": ["cd" * 16],
         }
     )  # fmt: skip
-    (row,) = ingest({"a.parquet": table}).table.to_pylist()
-    assert (row["width"], row["source_width"]) == (1024, "256")
-    assert (row["md5"], row["key"], row["status"]) == ("cd" * 16, "000", "success")
+    found = ingest({"a.parquet": table})
+    assert (found.column("width"), found.column("source_width")) == ([1024], ["256"])
+    rest = [found.column(name) for name in ("md5", "key", "status")]
+    assert rest == [["cd" * 16], ["000"], ["success"]]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def test_no_filter_lists_every_pair_with_an_image_sorted(made_anywhere: Outcomes
     assert (manifest.report.rows_in, manifest.report.rows_out) == (5, 4)
 
 
+def test_a_subset_may_ask_for_no_image_as_datacomp_does(made: Outcomes) -> None:
+    made.set(subsets={"pool": {"baseline": "no_filter", "with_image": False}})
+    made.add(0, [Pair(uid=hex_uid(4), status="failed_to_download"), Pair(uid=hex_uid(2))])
+    made.metadata()
+    assert made.subset("pool").report.dropped == {}
+    assert made.uids("pool").tolist() == [(0, 2), (0, 4)]
+    made.subset("no_filter")
+    assert made.uids("no_filter").tolist() == [(0, 2)]
+
+
 def test_the_file_is_the_one_that_datacomp_saves(made: Outcomes) -> None:
     made.add(0, [Pair(uid=hex_uid(n << 60)) for n in (7, 1, 5, 5)])
     made.metadata()
