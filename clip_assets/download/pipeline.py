@@ -5,8 +5,8 @@ itself. The next shard is begun before the last one is complete: a straggler cos
 worker that waits for it. Fetching is one thread, resizing is one for each core; machines with
 many cores work on several partitions at once, in processes that share nothing.
 
-Memory: ``OPEN_SHARDS`` shards of rows, and files and images in flight within the settings'
-``memory_bytes``, whose parts ``fetch.room`` and ``decoding_room`` give out.
+Memory: ``OPEN_SHARDS`` shards of rows, and files and images in flight within the bound
+that the settings give, whose parts ``fetch.room`` and ``decoding_room`` give out.
 """
 
 import asyncio
