@@ -15,6 +15,7 @@ from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.identity import expected_identity, read_identity
 from clip_assets.encoders.openclip.loading import load_encoder
 from clip_assets.errors import (
+    DamagedError,
     MissingArtifactError,
     ModelLoadError,
     ModelMismatchError,
@@ -153,6 +154,10 @@ def test_a_truncated_tar_stops_the_partition(local_made: MadeUp, cut: int) -> No
     image_shards(local_made, [[Pair(n) for n in range(10)]])
     with Path(local_made.store.base, layout.shard_tar(P, 0)).open("r+b") as tar:
         tar.truncate(tar.seek(0, 2) - cut)
+    with pytest.raises(DamagedError, match=r"00000\.tar: found .* bytes, expected .*--repair"):
+        embeddings(local_made.pool, P)
+    # Where its manifest lies about the size too.
+    local_made.record_sizes(layout.IMAGE_SHARDS, P)
     with pytest.raises(SchemaError, match=r"shards/00000/00000\.tar.*materialize image_shards"):
         embeddings(local_made.pool, P)
     assert not local_made.store.exists(layout.img_emb(P))
@@ -270,7 +275,7 @@ def test_without_a_caption_in_the_json_the_txt_counts(made: MadeUp) -> None:
 def test_a_missing_tar_stops_the_partition(made: MadeUp) -> None:
     image_shards(made, [[Pair(1)], [Pair(2)]])
     made.store.delete(layout.shard_tar(P, 1))
-    with pytest.raises(MissingArtifactError, match=r"00001\.tar.*image_shards"):
+    with pytest.raises(DamagedError, match=r"00001\.tar: found no file, expected .*--repair"):
         embeddings(made.pool, P)
 
 
@@ -303,7 +308,7 @@ def test_after_one_changed_shard_the_other_chunks_of_an_unfinished_run_are_used(
     shards = [[Pair(1), Pair(2)], [Pair(3)], [Pair(4)]]
     image_shards(local_made, shards)
     Path(local_made.store.base, layout.shard_tar(P, 2)).write_bytes(b"cut")
-    with pytest.raises(SchemaError):
+    with pytest.raises(DamagedError):
         embeddings(local_made.pool, P)
     image_shards(local_made, [shards[0], [Pair(5)], shards[2]])
     report = embeddings(local_made.pool, P).manifest.report
