@@ -2,8 +2,8 @@
 
 A subset lists samples that can be had: pairs whose image was downloaded. So the rule without a
 filter is every pair with an image, and every pair of the metadata, as with DataComp, only where
-``with_image`` is false. The rules are those of ``baselines/apply_filter.py`` of mlfoundations/datacomp; joining the
-metadata that they read is ``metadata.pool_metadata``.
+``with_image`` is false. The rules are those of ``baselines/apply_filter.py`` of
+mlfoundations/datacomp; joining the metadata that they read is ``metadata.pool_metadata``.
 """
 
 from collections import Counter
