@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
 
-from clip_assets import processes
+from clip_assets import processes, settings
 from clip_assets.commands import (
     add,
     config,
@@ -29,6 +30,7 @@ from clip_assets.commands import (
 )
 from clip_assets.errors import ClipAssetsError
 from clip_assets.masking import masked
+from clip_assets.storage import full_disk
 from clip_assets.terminal import lines_shown, say
 
 WRONG = 2
@@ -62,19 +64,31 @@ class Cli(click.Group):
         processes.take_signals(farewell)
         try:
             return super().invoke(ctx)
-        except ClipAssetsError as error:
-            say(f"error: {error}", err=True)
-            ctx.exit(WRONG)
-        except OSError as error:
-            # A file that the user named or whose permissions are theirs, so not worth a traceback.
-            if error.filename is None:
+        except Exception as error:
+            told = _told(error, ctx)
+            if told is None:
                 raise
-            say(f"error: {error.filename}: {error.strerror}", err=True)
+            say(f"error: {told}", err=True)
             ctx.exit(WRONG)
         except KeyboardInterrupt:
             code = processes.exit_code()
             farewell()
             ctx.exit(code)
+
+
+def _told(error: Exception, ctx: click.Context) -> str | None:
+    """An error in one line; None where a traceback is needed, or click says what is wrong."""
+    if isinstance(error, ClipAssetsError):
+        return str(error)
+    if full_disk.is_full(error):
+        # Not in a stage, which names its file: a lock, or Dagster's own storage.
+        home = settings.dagster_home()
+        where = f"clip-assets {ctx.invoked_subcommand}"
+        return str(full_disk.full(where, [Path(home) if home else Path.cwd()]))
+    if isinstance(error, OSError) and error.filename is not None:
+        # A file that the user named or whose permissions are theirs.
+        return f"{error.filename}: {error.strerror}"
+    return None
 
 
 def _farewell(ctx: click.Context) -> Callable[[], None]:

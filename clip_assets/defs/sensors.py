@@ -13,7 +13,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 
 from clip_assets.graph import ASSETS
 from clip_assets.masking import holds_secret, masked
-from clip_assets.orchestration import tries
+from clip_assets.orchestration import orphans, tries
 from clip_assets.orchestration.automation import LOOK_EVERY_S
 from clip_assets.orchestration.bodies import SHOWN
 from clip_assets.orchestration.partitions import AXES, sync, unknown, unregistered
@@ -36,6 +36,7 @@ def new_sources(context: dg.SensorEvaluationContext, pool: PoolResource) -> dg.S
     A file is planned when two looks in a row find it the same: one that is still being
     copied is left alone.
     """
+    orphans.bury(context.instance)
     seen = pool.open()
     watched = seen.settings.sources
     files = list_sources(watched.watch) if watched.watch else []

@@ -16,7 +16,10 @@ from clip_assets.download.shard import SUCCESS, Row, Shard, shard_files
 from clip_assets.errors import MissingArtifactError
 from clip_assets.pool.stages import StageRun
 from clip_assets.storage import tables
+from clip_assets.storage.control import parsed
 from clip_assets.webdataset.read import read_images
+
+ADVICE = "Remove the file, then run the same again: what was not finished is fetched anew."
 
 Due = dict[int, dict[int, int]]
 """Rows to fetch again: by shard and position, how often their urls have been tried."""
@@ -43,16 +46,16 @@ class Plan:
 
 
 def read(run: StageRun) -> Plan | None:
-    """The plan of a run that was not finished."""
+    """The plan of a run that was not finished.
+
+    Raises:
+        SchemaError: it is damaged.
+    """
     try:
-        content = json.loads(run.store.read_bytes(_path(run)))
+        content = run.store.read_bytes(_path(run))
     except MissingArtifactError:
         return None
-    due = {
-        int(number): {int(position): attempts for position, attempts in rows.items()}
-        for number, rows in content["due"].items()
-    }
-    return Plan(content["inputs"], due, content["successes"])
+    return parsed(content, Plan, run.store.uri(_path(run)), ADVICE)
 
 
 def write(run: StageRun, plan: Plan) -> None:

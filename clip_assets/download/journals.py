@@ -9,6 +9,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,13 @@ class Journal:
         return self._file.read(place.size)
 
     def close(self) -> None:
-        """Let go of the file; a later run finds what it holds."""
-        self._file.close()
+        """Let go of the file; a later run finds what it holds.
+
+        A result that a full disk did not take is fetched again; that it is full was said by
+        ``append``.
+        """
+        with suppress(OSError):
+            self._file.close()
 
     def remove(self) -> None:
         """Forget the results: they are published."""

@@ -5,18 +5,24 @@ Needs no model loaded, so the states of a pool can tell which identity a partiti
 """
 
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import ModelIdentity
 from clip_assets.errors import MissingArtifactError, ModelMismatchError
 from clip_assets.settings import InferenceSettings
+from clip_assets.storage.control import parsed
 from clip_assets.storage.manifests import ABSENT
 from clip_assets.storage.store import Store
 
 DEMO = "demo"
 """Name of the model that the package ships."""
+
+
+ADVICE = (
+    "Put back a copy of it, or remove it and run clip-assets run with the settings of the same "
+    "model, which writes it again."
+)
 
 
 def model_name(settings: InferenceSettings) -> tuple[str, str | None]:
@@ -32,7 +38,7 @@ def claim_model(store: Store, identity: ModelIdentity) -> None:
         ModelMismatchError: another model's embeddings are in the store.
     """
     if _read(store) is None:
-        _write(store, {"identity": asdict(identity), "names": []})
+        _write(store, _Owner(identity, []))
     check_model(store, identity)
 
 
@@ -48,7 +54,7 @@ def check_model(store: Store, identity: ModelIdentity) -> None:
     record = _read(store)
     if record is None:
         return
-    known = ModelIdentity(**record["identity"])
+    known = record.identity
     if known.digest() != identity.digest():
         raise ModelMismatchError(
             store.uri(layout.MODEL),
@@ -58,14 +64,14 @@ def check_model(store: Store, identity: ModelIdentity) -> None:
             f"{known.pretrained!r} (of embed: --model), or use another place for the other model.",
         )
     name = [identity.name, identity.pretrained]
-    if name not in record["names"]:
-        _write(store, record | {"names": [*record["names"], name]})
+    if name not in record.names:
+        _write(store, replace(record, names=[*record.names, name]))
 
 
 def read_identity(store: Store) -> ModelIdentity | None:
     """The model that the store belongs to, None as long as nothing was embedded."""
     record = _read(store)
-    return ModelIdentity(**record["identity"]) if record else None
+    return record.identity if record else None
 
 
 def expected_identity(store: Store, settings: InferenceSettings) -> str:
@@ -78,17 +84,31 @@ def expected_identity(store: Store, settings: InferenceSettings) -> str:
     if record is None:
         return ABSENT
     name, pretrained = model_name(settings)
-    if [name, pretrained] in record["names"]:
-        return ModelIdentity(**record["identity"]).digest()
+    if [name, pretrained] in record.names:
+        return record.identity.digest()
     return f"not loaded: {name}" + (f"/{pretrained}" if pretrained else "")
 
 
-def _read(store: Store) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The content of ``layout.MODEL``.
+
+    Args:
+        identity: of the model.
+        names: model and pretrained tag, each by which it was met.
+    """
+
+    identity: ModelIdentity
+    names: list[list[str | None]]
+
+
+def _read(store: Store) -> _Owner | None:
     try:
-        return json.loads(store.read_bytes(layout.MODEL))
+        content = store.read_bytes(layout.MODEL)
     except MissingArtifactError:
         return None
+    return parsed(content, _Owner, store.uri(layout.MODEL), ADVICE)
 
 
-def _write(store: Store, record: dict[str, Any]) -> None:
-    store.write_bytes(layout.MODEL, json.dumps(record, indent=1).encode())
+def _write(store: Store, record: _Owner) -> None:
+    store.write_bytes(layout.MODEL, json.dumps(asdict(record), indent=1).encode())

@@ -44,7 +44,8 @@ def faiss_index(pool: Pool, key: Key) -> Outcome:
     Raises:
         NotReadyError: no partition has a segment of today's recipe.
         MissingArtifactError: a partition has none, and that is to be refused.
-        SchemaError: a segment's file is damaged or encoded otherwise than the recipe says.
+        DamagedError: a segment or the recipe is gone or damaged.
+        SchemaError: a segment is encoded otherwise than the recipe says.
         CheckFailedError: the merged index does not hold what it should.
     """
     return materialize(pool, FAISS_INDEX, key, _work)
@@ -80,10 +81,17 @@ def _work(run: StageRun) -> Report:
     if run.to_mend:
         return _make(run, _same_version(run, segments))
     _refuse(segments, run.pool.settings.index)
-    versions.remove_unfinished(run.store)
+    versions.remove_unfinished(run.store, _recorded(run))
     report = _make(run, _version(run, segments))
     removed = versions.retire(run.store, run.pool.settings.index.keep_versions)
     return replace(report, figures=report.figures | {"versions_removed": removed})
+
+
+def _recorded(run: StageRun) -> str | None:
+    """The version of the last run that came to its end."""
+    last = run.pool.catalog.get(run.asset.name, run.key)
+    manifests = last.of_kind(layout.index_manifest) if last else []
+    return next((output.path.split("/")[1] for output in manifests), None)
 
 
 def content(pool: Pool, partition: PartitionKey) -> Content:
@@ -118,7 +126,7 @@ def _same_version(run: StageRun, segments: Upstream) -> Version:
     with suppress(DamagedError, MissingArtifactError):
         content = run.store.read_bytes(own.path)
     if hashlib.sha256(content).hexdigest() == own.sha256:
-        return versions.parsed(content)
+        return versions.read(run.store, own.path.split("/")[1])
     name = own.path.split("/")[1]
     before = [known for known in versions.merged(run.store) if known < name]
     return replace(_version(run, segments, before), name=name)

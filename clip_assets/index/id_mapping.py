@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.errors import AlignmentError
+from clip_assets.errors import AlignmentError, SchemaError
 from clip_assets.index import faiss_index, mapped_rows, versions
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
@@ -34,6 +34,7 @@ def id_mapping(pool: Pool, key: Key) -> Outcome:
 
     Raises:
         MissingArtifactError: there is no merged index.
+        DamagedError: rows of a partition, or of the version before, are gone or damaged.
         AlignmentError: a partition was embedded anew since its vectors were merged.
     """
     return materialize(pool, ID_MAPPING, key, _make)
@@ -58,12 +59,12 @@ ID_MAPPING = Asset(
 def _make(run: StageRun) -> Report:
     merged = run.pool.catalog.require(layout.FAISS_INDEX)
     [manifest] = merged.of_kind(layout.index_manifest)
-    version = versions.parsed(run.store.read_bytes(manifest.path))
+    version = versions.read(run.store, manifest.path.split("/")[1])
     name = version.name
     for content in (slot.content for slot in version.slots if slot.content):
         _check_unchanged(run.pool, content)
     # A file that two versions share may be the damaged one.
-    same = set[int]() if run.to_mend else _unchanged(run.store, version)
+    same = set[int]() if run.to_mend else _unchanged(run, version)
     for number, slot in enumerate(version.slots):
         if not slot.count:
             continue  # a partition without samples left no rows
@@ -72,7 +73,7 @@ def _make(run: StageRun) -> Report:
         else:
             _write_slot(run, version, number, slot)
         run.progress(number + 1, len(version.slots), "ranges of ids")
-    before = None if run.to_mend else versions.current(run.store)
+    before = None if run.to_mend else _served(run.store)
     if not run.to_mend:
         versions.use(run.store, name)
     return Report(
@@ -90,6 +91,13 @@ def _make(run: StageRun) -> Report:
     )
 
 
+def _served(store: Store) -> str | None:
+    try:
+        return versions.current(store)
+    except SchemaError:
+        return None  # The version that is made now takes the place of what it names.
+
+
 def _check_unchanged(pool: Pool, content: Content) -> None:
     if faiss_index.content(pool, content.partition) != content:
         raise AlignmentError(
@@ -100,12 +108,14 @@ def _check_unchanged(pool: Pool, content: Content) -> None:
         )
 
 
-def _unchanged(store: Store, version: Version) -> set[int]:
-    """Numbers of the ranges that a complete previous version has in the same place."""
-    if version.previous not in versions.versions(store):
+def _unchanged(run: StageRun, version: Version) -> set[int]:
+    """Numbers of the ranges that the version of the last run has in the same place."""
+    last = run.pool.catalog.get(run.asset.name, run.key)
+    named = {output.path.split("/")[1] for output in last.outputs} if last else set[str]()
+    if version.previous not in named or version.previous not in versions.versions(run.store):
         return set()
-    before = versions.read(store, version.previous)
-    there = set(store.list(layout.version_folder(before.name)))
+    before = versions.read(run.store, version.previous)
+    there = set(run.store.list(layout.version_folder(before.name)))
     pairs = enumerate(zip(before.slots, version.slots, strict=False))
     # Earlier releases wrote no mapped rows.
     same = {
@@ -129,8 +139,9 @@ def _take_over(run: StageRun, version: Version, number: int) -> None:
     assert version.previous is not None
     # Those of other tools come last: with them a range is complete.
     for path in (layout.mapped_rows, layout.mapped_uids, layout.index_rows, layout.id_mapping):
+        before = path(version.previous, number)
         with (
-            run.store.local(path(version.previous, number)) as file,
+            run.pool.catalog.sound(run.asset.name, run.key, before) as file,
             run.publish(path(version.name, number)) as part,
         ):
             try:
@@ -150,7 +161,7 @@ def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> Non
         pq.ParquetWriter(ids_part, schemas.ID_MAPPING, compression=tables.COMPRESSION) as ids,
     ):
         start = slot.start
-        for batch in _rows(run.store, slot):
+        for batch in _rows(run.pool, slot):
             table = pa.Table.from_batches([batch])
             rows.write_table(table)
             numbered = table.append_column("i", pa.array(range(start, start + len(table))))
@@ -161,7 +172,7 @@ def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> Non
 
 def _write_mapped(run: StageRun, version: Version, number: int, slot: Slot) -> None:
     with run.publish(layout.mapped_rows(version.name, number)) as part:
-        uids = mapped_rows.write(part, _rows(run.store, slot))
+        uids = mapped_rows.write(part, _rows(run.pool, slot))
         _check_count(number, slot, sum(map(len, uids)))
     with run.publish(layout.mapped_uids(version.name, number)) as part:
         mapped_rows.write_uids(part, uids)
@@ -177,14 +188,18 @@ def _check_count(number: int, slot: Slot, rows: int) -> None:
         )
 
 
-def _rows(store: Store, slot: Slot) -> Iterator[pa.RecordBatch]:
+def _rows(pool: Pool, slot: Slot) -> Iterator[pa.RecordBatch]:
     """The rows of a range of ids, in groups; null rows where no partition has the ids."""
     if slot.content is None:
         for start in range(0, slot.count, GROUP_ROWS):
             yield _nothing(min(GROUP_ROWS, slot.count - start))
         return
-    path = layout.embedding_rows(slot.content.partition)
-    with store.local(path) as file, pq.ParquetFile(file) as source:
+    partition = slot.content.partition
+    path = layout.embedding_rows(partition)
+    with (
+        pool.catalog.sound(layout.EMBEDDINGS, partition, path) as file,
+        pq.ParquetFile(file) as source,
+    ):
         for batch in tables.regrouped(source.iter_batches(), GROUP_ROWS):
             # Embeddings of earlier releases lack the youngest columns.
             whole = tables.filled(pa.Table.from_batches([batch]), schemas.INDEX_ROWS)

@@ -24,6 +24,8 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import IndexSettings
 from clip_assets.storage import vectors as stored_vectors
+from clip_assets.storage.control import parsed
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
@@ -74,8 +76,10 @@ def read(store: Store) -> Recipe:
 
     Raises:
         MissingArtifactError: there is none yet.
+        SchemaError: its file is damaged; ``DamagedError``: it is gone.
     """
-    return Recipe(**json.loads(store.read_bytes(layout.recipe_choice())))
+    path = layout.recipe_choice()
+    return parsed(store.read_bytes(path), Recipe, store.uri(path), f"Run: {REPAIR}")
 
 
 def queries(store: Store, kind: str) -> npt.NDArray[np.float32]:

@@ -31,6 +31,7 @@ def index_segments(pool: Pool, partition: Key) -> Outcome:
 
     Raises:
         MissingArtifactError: the partition is not embedded, or there is no recipe.
+        DamagedError: its vectors or the recipe are gone or damaged.
         ModelMismatchError: it was embedded by another model than the recipe is for.
         AlignmentError: images, texts and rows of the partition differ in number.
         CheckFailedError: a vector is not finite.
@@ -95,11 +96,15 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
     from clip_assets.index import ann, neighbours
 
     name = vectors_in.path(side, run.partition)
-    with run.store.local(layout.recipe(side)) as file:
+    catalog = run.pool.catalog
+    with catalog.sound(layout.INDEX_RECIPE, WHOLE, layout.recipe(side)) as file:
         segment = ann.read(file, run.store.uri(layout.recipe(side)))
     queries = {kind: index_recipe.queries(run.store, kind) for kind in layout.SIDES}
     truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
-    with vectors.opened(run.store, name) as array:
+    with (
+        catalog.sound(layout.EMBEDDINGS, run.partition, name),
+        vectors.opened(run.store, name) as array,
+    ):
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
         for chunk in _chunks(array, run.store.uri(name)):
             lists = ann.add(segment, chunk)

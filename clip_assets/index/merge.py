@@ -16,7 +16,7 @@ from clip_assets.index.reach import EXACT, Reach
 from clip_assets.index.recall import Meter, Question
 from clip_assets.index.slots import Slot
 from clip_assets.index.versions import Version
-from clip_assets.layout import PartitionKey
+from clip_assets.layout import WHOLE, PartitionKey
 from clip_assets.pool.stages import StageRun
 
 
@@ -27,10 +27,11 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> dict[str, l
         For each kind of query how far searches go.
 
     Raises:
-        SchemaError: a segment is damaged or encoded otherwise than the recipe says.
+        DamagedError: a segment or the recipe is gone or damaged.
+        SchemaError: a segment is encoded otherwise than the recipe says.
         CheckFailedError: the index does not hold what it should.
     """
-    with run.store.local(layout.recipe(side)) as file:
+    with run.pool.catalog.sound(layout.INDEX_RECIPE, WHOLE, layout.recipe(side)) as file:
         empty = ann.read(file, run.store.uri(layout.recipe(side)))
     if not version.vectors:
         ann.write(empty, part)
@@ -65,7 +66,7 @@ def _append(run: StageRun, version: Version, side: str, index: Index) -> None:
     samples, used = verify.Samples(side), _filled(version)
     for number, (slot, partition) in enumerate(used):
         path = layout.segment(side, partition)
-        with run.store.local(path) as file:
+        with run.pool.catalog.sound(layout.INDEX_SEGMENTS, partition, path) as file:
             segment = ann.read(file, run.store.uri(path))
         samples.take(segment, slot)
         ann.append(index, segment, slot.start)
@@ -88,7 +89,8 @@ def _segment(
     run: StageRun, side: str, slot: Slot, partition: PartitionKey, empty: Index, stack: ExitStack
 ) -> Lists:
     path = layout.segment(side, partition)
-    file = stack.enter_context(run.store.local(path))
+    catalog = run.pool.catalog
+    file = stack.enter_context(catalog.sound(layout.INDEX_SEGMENTS, partition, path))
     segment = lists.read(file, ann.head(empty, slot.count), run.store.uri(path))
     segment.check_ids()
     return segment

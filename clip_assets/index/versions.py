@@ -6,15 +6,28 @@ versions is the matter of ``index.faiss_index`` and ``index.id_mapping``.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 
 from clip_assets import layout
-from clip_assets.errors import ConfigurationError, MissingArtifactError
-from clip_assets.index.reach import Reach, Reaches
-from clip_assets.index.slots import Content, Slot
+from clip_assets.errors import (
+    ConfigurationError,
+    MissingArtifactError,
+    SchemaError,
+    StoreError,
+)
+from clip_assets.index.reach import Reaches
+from clip_assets.index.slots import Slot
 from clip_assets.layout import PartitionKey
+from clip_assets.storage.control import parsed
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.store import Store
+
+_REPAIR = f"Run: {REPAIR}"
+
+_LONGEST = 80
+# Characters of a version's name that an error has.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ class Version:
     partitions_used: list[PartitionKey]
     partitions_missing: list[PartitionKey]
     partitions_stale: list[PartitionKey]
-    reach: Reaches
+    reach: Reaches = field(default_factory=Reaches)
 
     def to_json(self) -> bytes:
         """As ``read`` takes it."""
@@ -73,29 +86,46 @@ def read(store: Store, name: str) -> Version:
 
     Raises:
         MissingArtifactError: there is no such version.
+        SchemaError: what it says of itself is damaged.
     """
-    return parsed(store.read_bytes(layout.index_manifest(name)))
-
-
-def parsed(content: bytes) -> Version:
-    """The version that a ``layout.index_manifest`` tells of."""
-    read: dict[str, Any] = json.loads(content)
-    read["slots"] = [
-        Slot(slot["start"], slot["count"], Content(**slot["content"]) if slot["content"] else None)
-        for slot in read["slots"]
-    ]
-    read["reach"] = {
-        side: {kind: [Reach(**known) for known in reaches] for kind, reaches in kinds.items()}
-        for side, kinds in read.get("reach", {}).items()
-    }
-    return Version(**read)
+    path = layout.index_manifest(name)
+    version = parsed(store.read_bytes(path), Version, store.uri(path), _REPAIR)
+    told = [slot.start for slot in version.slots]
+    ends = accumulate((slot.count for slot in version.slots), initial=0)
+    vectors = sum(slot.count for slot, _ in version.used)
+    if version.name != name or told != list(ends)[:-1] or vectors != version.vectors:
+        raise SchemaError(
+            store.uri(path),
+            f"{vectors:,} vectors of version {version.name!r}, in ranges from {told[:4]} on",
+            f"the {version.vectors:,} of {name!r}, in ranges without a gap",
+            _REPAIR,
+        )
+    return version
 
 
 def versions(store: Store, among: Sequence[str] | None = None) -> list[str]:
-    """Names of all versions, or of some among them, that can be served, oldest first."""
+    """Names of all versions, or of some among them, that can be served, oldest first.
+
+    Raises:
+        SchemaError: what one says of itself is damaged.
+    """
     files = set(store.list(layout.VERSIONS))
     names = _merged(files) if among is None else among
-    return [name for name in names if files.issuperset(_files(read(store, name)))]
+    return [name for name in names if _is_whole(store, name, files)]
+
+
+def newest_whole(store: Store) -> str | None:
+    """Name of the newest version that can be served, however damaged others are."""
+    files = set(store.list(layout.VERSIONS))
+    for name in reversed(_merged(files)):
+        with suppress(StoreError):
+            if _is_whole(store, name, files):
+                return name
+    return None
+
+
+def _is_whole(store: Store, name: str, files: set[str]) -> bool:
+    return files.issuperset(_files(read(store, name)))
 
 
 def merged(store: Store) -> list[str]:
@@ -104,11 +134,29 @@ def merged(store: Store) -> list[str]:
 
 
 def current(store: Store) -> str | None:
-    """Name of the version that is served, None if there is none yet."""
+    """Name of the version that is served, None if there is none yet.
+
+    Raises:
+        SchemaError: the file that says so names no version; the error has the one to go back to.
+    """
     try:
-        return store.read_bytes(layout.CURRENT).decode().strip()
+        content = store.read_bytes(layout.CURRENT)
     except MissingArtifactError:
         return None
+    name = content.decode(errors="replace").strip()
+    if name in merged(store):
+        return name
+    told = f"{len(content):,} bytes that are" if len(name) > _LONGEST else f"{name!r}, which is"
+    where = store.uri(layout.CURRENT)
+    raise SchemaError(where, f"{told} no version of this pool", "the name of one", go_back(store))
+
+
+def go_back(store: Store) -> str:
+    """What to type where it is not told which version is served."""
+    whole = newest_whole(store)
+    if whole is None:
+        return f"No version is whole: {_REPAIR}"
+    return f"To serve the newest whole version: clip-assets index use {whole}"
 
 
 def use(store: Store, name: str) -> None:
@@ -116,11 +164,13 @@ def use(store: Store, name: str) -> None:
 
     Raises:
         ConfigurationError: there is no such version, or it is not complete.
+        SchemaError: what it says of itself is damaged.
     """
-    complete = versions(store)
-    if name not in complete:
-        known = ", ".join(complete) or "none yet"
-        named = f"{name!r}, which is not complete" if name in merged(store) else repr(name)
+    files = set(store.list(layout.VERSIONS))
+    is_merged = name in _merged(files)
+    if not is_merged or not _is_whole(store, name, files):
+        known = ", ".join(versions(store)) or "none yet"
+        named = f"{name!r}, which is not complete" if is_merged else repr(name)
         raise _no_version(named, f"a complete version ({known})")
     store.write_bytes(layout.CURRENT, f"{name}\n".encode())
 
@@ -135,7 +185,11 @@ def retire(store: Store, keep: int) -> list[str]:
     Returns:
         Names of the removed versions.
     """
-    old = [name for name in merged(store)[:-keep] if name != current(store)]
+    try:
+        served = current(store)
+    except SchemaError:
+        return []  # Which one is in use cannot be told.
+    old = [name for name in merged(store)[:-keep] if name != served]
     for name in old:
         # The manifest goes first: a half-removed folder is no version.
         store.delete(layout.index_manifest(name))
@@ -143,12 +197,30 @@ def retire(store: Store, keep: int) -> list[str]:
     return old
 
 
-def remove_unfinished(store: Store) -> None:
-    """Remove folders of versions whose merging was cut off; only while none is being made."""
-    files = store.list(layout.VERSIONS)
+def remove_unfinished(store: Store, recorded: str | None) -> None:
+    """Remove folders of versions whose merging was cut off; only while none is being made.
+
+    Args:
+        store: the pool's files.
+        recorded: the newest version that a manifest of the asset names. A newer one that has its
+            own manifest, but no rows, was cut off at its very end.
+    """
+    files = set(store.list(layout.VERSIONS))
     names = {path.split("/")[1] for path in files if path.count("/") > 1}
-    for name in names.difference(_merged(files)):
-        store.delete(layout.version_folder(name))
+    for name in names:
+        is_newer = recorded is None or name > recorded
+        is_merged = layout.index_manifest(name) in files
+        if not is_merged or (is_newer and _is_of_no_use(store, name, files)):
+            store.delete(layout.index_manifest(name))
+            store.delete(layout.version_folder(name))
+
+
+def _is_of_no_use(store: Store, name: str, files: set[str]) -> bool:
+    """Whether a version has no rows, and nobody wants it served."""
+    try:
+        return name != current(store) and not _is_whole(store, name, files)
+    except SchemaError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ def holds(store: Store, path: str, source: Source) -> bool:
     try:
         with _opened(store, path) as reader:
             return bool(_record(reader.schema)["source"] == asdict(source))
-    except MissingArtifactError:
-        return False
+    except (MissingArtifactError, pa.ArrowInvalid, OSError, ValueError, LookupError):
+        return False  # none, or a damaged one: a new one takes its place
 
 
 @contextmanager

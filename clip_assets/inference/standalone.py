@@ -19,7 +19,7 @@ import pyarrow as pa
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.identity import check_model, claim_model
-from clip_assets.errors import ConfigurationError, MissingArtifactError
+from clip_assets.errors import ConfigurationError, MissingArtifactError, SchemaError
 from clip_assets.inference import pipeline, samples
 from clip_assets.inference.pipeline import END, Pace
 from clip_assets.inference.samples import Sample
@@ -27,6 +27,7 @@ from clip_assets.inference.sources import MemberNames, Piece
 from clip_assets.inference.summary import check_unit_rows, cosines
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
+from clip_assets.storage.control import parsed
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
@@ -112,7 +113,7 @@ def embed_pieces(
     missing = [
         (name, piece)
         for (name, expected), piece in zip(made_from.items(), pieces, strict=True)
-        if _stats(store, name).get("made_from") != expected
+        if (stats := _stats(store, name)) is None or stats.made_from != expected
     ]
     pace = Pace(encoder.workers)
     read = _read([piece for _, piece in missing])
@@ -144,11 +145,30 @@ def _read(pieces: Sequence[Piece]) -> Generator[Sample | None]:
         yield END
 
 
-def _stats(store: Store, name: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Stats:
+    """Counts of one piece, written last; the content of ``stats_path``.
+
+    Args:
+        sample_count: of the files beside it.
+        dropped: other samples, by reason.
+        made_from: what of, by which model.
+        without_caption: of the samples.
+    """
+
+    sample_count: int
+    dropped: dict[str, int]
+    made_from: dict[str, Any]
+    without_caption: int = 0
+
+
+def _stats(store: Store, name: str) -> _Stats | None:
+    """None where there are none, or none of ours: the piece counts as not done."""
+    path = stats_path(name)
     try:
-        return json.loads(store.read_bytes(stats_path(name)))
-    except MissingArtifactError:
-        return {}
+        return parsed(store.read_bytes(path), _Stats, store.uri(path), "Remove it.")
+    except (MissingArtifactError, SchemaError):
+        return None
 
 
 def _write(
@@ -175,13 +195,9 @@ def _write(
         table = pa.Table.from_pylist(rows, schemas.STANDALONE_ROWS)
         with store.publish(rows_path(name)) as file:
             tables.write(file, table)
-    stats = {
-        "sample_count": len(embedded.samples),
-        "without_caption": sum(sample.caption is None for sample in embedded.samples),
-        "dropped": dict(embedded.dropped),
-        "made_from": made_from,
-    }
-    store.write_bytes(stats_path(name), json.dumps(stats, indent=1).encode())
+    without_caption = sum(sample.caption is None for sample in embedded.samples)
+    stats = _Stats(len(embedded.samples), dict(embedded.dropped), made_from, without_caption)
+    store.write_bytes(stats_path(name), json.dumps(asdict(stats), indent=1).encode())
 
 
 def _check(piece: Piece, result: pipeline.EmbeddedPiece, wanted: Wanted) -> None:
@@ -194,7 +210,7 @@ def _retire(store: Store, names: Collection[str]) -> None:
     """Remove the sets of a longer input, or of one with another number of digits."""
     for path in store.list(_STATS):
         name = PurePosixPath(path).stem
-        is_ours = path == stats_path(name) and "made_from" in _stats(store, name)
+        is_ours = path == stats_path(name) and _stats(store, name) is not None
         if is_ours and name not in names:
             _delete(store, name)
             # Last, so that a killed run finds the rest.
@@ -223,9 +239,10 @@ def _report(store: Store, names: list[str], pace: Pace, resumed: int) -> Report:
     rows = without_caption = 0
     for name in names:
         stats = _stats(store, name)
-        rows += stats["sample_count"]
-        without_caption += stats.get("without_caption", 0)
-        dropped.update(stats["dropped"])
+        assert stats is not None
+        rows += stats.sample_count
+        without_caption += stats.without_caption
+        dropped.update(stats.dropped)
     return Report(
         rows_in=rows + dropped.total(),
         rows_out=rows,

@@ -17,6 +17,7 @@ from clip_assets.errors import (
 )
 from clip_assets.layout import WHOLE, Key
 from clip_assets.masking import masked
+from clip_assets.orchestration import orphans
 from clip_assets.orchestration.checks import Done, verdicts
 from clip_assets.orchestration.fill import fills_missing
 from clip_assets.orchestration.partitions import AXES, require, sync
@@ -62,6 +63,8 @@ def made(
         dagster.RetryRequested: an automatic run came before an earlier partition's.
     """
     processes.follow_parent()
+    orphans.claim(context.instance, context.run)
+    orphans.bury(context.instance)
     done: dict[Key, Done] = {}
     failed: dict[Key, Exception] = {}
     for key in _keys(context, pool, record):

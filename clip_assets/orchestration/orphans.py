@@ -6,6 +6,7 @@ concurrency pools, so the next command buries it.
 """
 
 import logging
+import multiprocessing
 import os
 import re
 import socket
@@ -13,9 +14,14 @@ import socket
 import dagster as dg
 import psutil
 
+from clip_assets.orchestration.executors import VARIABLE
+
 logger = logging.getLogger(__name__)
 
 _PROCESS = "clip_assets/process"
+
+_LAUNCHED = ".dagster/grpc_info"
+# Tag by which a launcher of Dagster finds the runs that it started.
 
 _TAG = re.compile(r"(\d+)@(?:(\d+[.]\d+)|\d+)")
 # A process number and when it started, in seconds since 1970. A whole number was written by
@@ -25,10 +31,23 @@ _CLOCK_SET_S = 60.0
 """Setting the clock moves the start of a process, as its machine tells it, by less than this."""
 
 
-def process_tag() -> dict[str, str]:
-    """Tag that says which process a run is executed in."""
-    started_s = psutil.Process().create_time()
-    return {_PROCESS: f"{socket.gethostname()}/{os.getpid()}@{started_s:.2f}"}
+def process_tag(process: psutil.Process | None = None) -> dict[str, str]:
+    """Tag that says which process a run is executed in, by default this one."""
+    process = process or psutil.Process()
+    return {_PROCESS: f"{socket.gethostname()}/{process.pid}@{process.create_time():.2f}"}
+
+
+def claim(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a run that no command of ours and no launcher started: of ``dagster asset materialize``.
+
+    Called by its steps, which know the process that executes the run: their parent, or their own.
+    Steps of other executors than the local ones know none.
+    """
+    is_local = os.environ.get(VARIABLE, "local") in ("local", "in_process")
+    if is_local and not {_PROCESS, _LAUNCHED} & run.tags.keys():
+        parent = multiprocessing.parent_process()
+        process = psutil.Process(parent.pid if parent else None)
+        instance.add_run_tags(run.run_id, process_tag(process))
 
 
 def bury(instance: dg.DagsterInstance) -> list[str]:

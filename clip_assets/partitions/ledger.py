@@ -5,79 +5,28 @@ the truth about partitions: Dagster's list of keys is made from it. Which files 
 is found by ``listing``, how many rows they have by ``sampling``.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from clip_assets import layout
 from clip_assets.files.identity import File
-from clip_assets.layout import PartitionKey
 from clip_assets.partitions import sampling
 from clip_assets.partitions.listing import list_sources, named
+from clip_assets.partitions.plans import PartitionPlan, SourceRange, plan_of
 from clip_assets.settings import SourceSettings
 from clip_assets.storage import locks, private
 from clip_assets.storage.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRange:
-    """Rows of one source file.
-
-    Args:
-        uri: absolute path or url.
-        size_bytes: of the whole file.
-        etag: identity of the whole file's content when it was planned.
-        first_row_group: of a parquet file; None for a file that is read whole.
-        row_groups: how many from there on.
-        file_row_groups: how many the whole file has.
-        rows: in the range, where the format tells.
-        estimated_rows: the same, or from the length of the first lines; None where the file
-            could not be opened.
-    """
-
-    uri: str
-    size_bytes: int
-    etag: str
-    first_row_group: int | None = None
-    row_groups: int | None = None
-    file_row_groups: int | None = None
-    rows: int | None = None
-    estimated_rows: int | None = None
-
-    @property
-    def file(self) -> File:
-        """The whole file as it was when it was planned."""
-        return File(self.uri, self.size_bytes, self.etag)
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionPlan:
-    """The source rows of one partition, in the order in which they are read."""
-
-    partition: PartitionKey
-    ranges: tuple[SourceRange, ...]
-
-    def content(self) -> bytes:
-        """The plan as it is stored."""
-        return json.dumps(asdict(self), indent=1).encode()
-
-    @property
-    def rows_text(self) -> str:
-        """How many rows, for people."""
-        rows = sum(item.estimated_rows or 0 for item in self.ranges)
-        exact = all(item.rows is not None for item in self.ranges)
-        return f"{rows:,} rows" if exact else f"about {rows:,} rows"
-
-    def digest(self) -> str:
-        """Changes when another row, file or version of a file is planned."""
-        return hashlib.sha256(self.content()).hexdigest()
-
-
 def plans(store: Store) -> list[PartitionPlan]:
-    """Every plan, in order of arrival."""
-    return [_parsed(content) for content in store.read_many(store.list(layout.PLANS)).values()]
+    """Every plan, in order of arrival.
+
+    Raises:
+        SchemaError: one is damaged.
+    """
+    contents = store.read_many(store.list(layout.PLANS))
+    return [plan_of(store, path, content) for path, content in contents.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +147,6 @@ def _planned_anew(
 
 def _sizes(sources: Sequence[File]) -> dict[File, sampling.Size | None]:
     return dict(zip(sources, sampling.sizes(sources), strict=True))
-
-
-def _parsed(content: bytes) -> PartitionPlan:
-    stored = json.loads(content)
-    ranges = tuple(SourceRange(**item) for item in stored["ranges"])
-    return PartitionPlan(PartitionKey(stored["partition"]), ranges)
 
 
 def _planned(before: Sequence[PartitionPlan]) -> dict[str, list[SourceRange]]:

@@ -27,7 +27,7 @@ from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.masking import masked
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
-from clip_assets.storage import locks, tables
+from clip_assets.storage import full_disk, locks, tables
 from clip_assets.storage.manifests import (
     UNFINISHED,
     Failure,
@@ -150,7 +150,8 @@ def materialize(
         # A failure with other inputs, since taken back, no longer matters.
         catalog.forget_failure(asset.name, key)
         return finished
-    with locks.exclusive(pool.store, f"{asset.name}/{key or 'pool'}"):
+    has_room = full_disk.told(named(asset.name, key), pool.store.folders)
+    with has_room, locks.exclusive(pool.store, f"{asset.name}/{key or 'pool'}"):
         # Another process may have made it since this one looked.
         before = catalog.renewed(asset.name, key)
         if not again and (finished := _finished(pool, asset, key, inputs)):

@@ -3,9 +3,11 @@
 Finding neighbours of the vector is ``retrieval.search``.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,10 @@ from clip_assets.errors import ConfigurationError, ImageError
 
 Vector = npt.NDArray[np.float32]
 """(dim,) float32, of length 1."""
+
+
+_LONGEST_BYTES = 2**20
+# Of a file with one vector: more numbers than any model's vectors have.
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +97,20 @@ def vector_in(file: str) -> npt.NDArray[np.floating]:
     expected, advice = "a .npy file of one vector of numbers", "Write it with numpy.save."
     try:
         with Path(file).open("rb") as content:
+            _check_size(content)
             array = np.lib.format.read_array(content, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ConfigurationError(file, str(error), expected, advice) from error
     if not np.issubdtype(array.dtype, np.floating):
         raise ConfigurationError(file, f"numbers of type {array.dtype}", expected, advice)
     return array.squeeze()
+
+
+def _check_size(file: IO[bytes]) -> None:
+    """Refuse a file that cannot be one vector before it is read: a sparse one is of any size."""
+    size = os.fstat(file.fileno()).st_size
+    if size > _LONGEST_BYTES:
+        raise ValueError(f"a file of {size:,} bytes")
 
 
 def _content(image: Path | bytes) -> bytes:

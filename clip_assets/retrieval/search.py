@@ -107,7 +107,9 @@ class Searcher:
                 pool.store.uri(layout.CURRENT),
                 "no index",
                 "a served version",
-                "Run: clip-assets run",
+                versions.go_back(pool.store)
+                if versions.merged(pool.store)
+                else "Run: clip-assets run",
             )
         return cls(pool, versions.read(pool.store, name))
 

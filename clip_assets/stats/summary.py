@@ -9,6 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from clip_assets import layout
+from clip_assets.storage.control import parsed
+from clip_assets.storage.expected import REPAIR
+
 SIZE_CLASSES = (64, 128, 256, 512, 1024)
 """Lower ends, in pixels, of classes of an image's shorter side; the first class is below."""
 
@@ -66,8 +70,12 @@ class Summary:
 
     @classmethod
     def parsed(cls, content: bytes) -> "Summary":
-        """A stored summary."""
-        return cls(**json.loads(content))
+        """A stored summary.
+
+        Raises:
+            SchemaError: it is damaged.
+        """
+        return parsed(content, cls, layout.stats(), f"Run: {REPAIR}")
 
 
 def total(summaries: Iterable[Summary]) -> Summary:

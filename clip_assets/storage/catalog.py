@@ -3,14 +3,17 @@
 What they hold is in ``manifests``.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TypeVar
+from pathlib import Path
 
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError, SchemaError
+from clip_assets.errors import DamagedError, MissingArtifactError
 from clip_assets.layout import WHOLE, Artifact, Key
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.manifests import (
     ABSENT,
     UNFINISHED,
@@ -22,8 +25,6 @@ from clip_assets.storage.manifests import (
     named,
 )
 from clip_assets.storage.store import Store
-
-T = TypeVar("T")
 
 
 class Catalog:
@@ -64,7 +65,7 @@ class Catalog:
         for path in manifests:
             self._manifests[path] = self._parsed(path, contents.get(path), asset, places[path])
         for path in failures:
-            self._failures[path] = self._understood(path, contents.get(path), failure_of)
+            self._failures[path] = self._failure_of(path, contents.get(path))
 
     def get(self, asset: str, key: Key = WHOLE) -> Manifest | None:
         """The manifest, or None when it is not done."""
@@ -93,6 +94,31 @@ class Catalog:
             )
         return manifest
 
+    @contextmanager
+    def sound(self, asset: str, key: Key, path: str) -> Generator[Path]:
+        """A published file as a local path, once its bytes are found to be its manifest's.
+
+        It costs reading the file once more: for whoever takes it in, into what is kept.
+
+        Raises:
+            MissingArtifactError: its asset is not done, or made no such file.
+            DamagedError: it is gone or damaged.
+        """
+        outputs = {output.path: output for output in self.require(asset, key).outputs}
+        if path not in outputs:
+            raise self.store.expected.missing(path, self.store.uri(path))
+        with self.store.local(path) as file:
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            if digest != (wanted := outputs[path].sha256):
+                raise DamagedError(
+                    self.store.uri(path),
+                    f"other bytes than were published (sha256 {digest[:12]})",
+                    f"those of its manifest ({wanted[:12]})",
+                    f"Run: {REPAIR}",
+                )
+            yield file
+
     def digest(self, asset: str, key: Key = WHOLE, *kinds: Artifact[...]) -> str:
         """Digest of an asset's outputs, ``ABSENT`` when it is not done, see ``Manifest.digest``."""
         manifest = self.get(asset, key)
@@ -112,7 +138,7 @@ class Catalog:
         path = layout.failure(asset, key)
         if path in self._failures:
             return self._failures[path]
-        return self._understood(path, self._read(path), failure_of)
+        return self._failure_of(path, self._read(path))
 
     def put(self, manifest: Manifest) -> None:
         """Publish a manifest: from now on it is done, and its last failure is forgotten.
@@ -152,10 +178,14 @@ class Catalog:
             return None
 
     def _parsed(self, path: str, content: bytes | None, asset: str, key: Key) -> Manifest | None:
-        manifest = self._understood(path, content, lambda read: manifest_of(read, asset, key))
-        if manifest is not None:
-            self._hold_readers_to(manifest)
+        if content is None:
+            return None
+        manifest = manifest_of(content, asset, key, self.store.uri(path))
+        self._hold_readers_to(manifest)
         return manifest
+
+    def _failure_of(self, path: str, content: bytes | None) -> Failure | None:
+        return None if content is None else failure_of(content, self.store.uri(path))
 
     def _hold_readers_to(self, manifest: Manifest) -> None:
         """Let whoever opens an output compare it; files being replaced have no size yet."""
@@ -164,16 +194,3 @@ class Catalog:
             return
         for output in manifest.outputs:
             self.store.expected.forget(output.path)
-
-    def _understood(
-        self, path: str, content: bytes | None, parsed: Callable[[bytes], T]
-    ) -> T | None:
-        try:
-            return None if content is None else parsed(content)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SchemaError(
-                self.store.uri(path),
-                f"a damaged record ({type(error).__name__}: {error})",
-                "the json that was written",
-                "Remove the file, then: clip-assets run",
-            ) from error

@@ -23,11 +23,13 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clip_assets import layout
 from clip_assets.errors import BusyError, MissingArtifactError
+from clip_assets.storage.control import parsed
 from clip_assets.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,16 @@ def _lease(store: Store, name: str) -> Generator[None]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """The content of a lease."""
+
+    host: str
+    pid: int
+    since: float
+    token: str
+
+
 class _Lease:
     """A file that says who may write, and since when; only its own writer replaces or removes it.
 
@@ -111,6 +123,7 @@ class _Lease:
 
         Raises:
             BusyError: another process has it.
+            SchemaError: its file is damaged.
         """
         holder = self._read()
         if holder is None:
@@ -172,9 +185,11 @@ class _Lease:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            return json.loads(self._store.read_bytes(self._path))
+            content = self._store.read_bytes(self._path)
         except MissingArtifactError:
             return None
+        where = self._store.uri(self._path)
+        return asdict(parsed(content, _Holder, where, "Remove it if nothing works on the pool."))
 
     def _write(self) -> None:
         self._store.write_bytes(self._path, self._content())

@@ -11,12 +11,16 @@ from typing import Any, Literal
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError
 from clip_assets.layout import Artifact, Key
+from clip_assets.storage.control import parsed
 
 ABSENT = "absent"
 """Digest of an input that does not exist."""
 
 UNFINISHED = "unfinished"
 """Code version of a manifest whose key is being made again: it equals no stage's."""
+
+ADVICE = "Remove the file, then: clip-assets run"
+"""For who has a damaged record: its key is looked at again, and made from what is there."""
 
 State = Literal["done", "missing", "stale", "failed"]
 
@@ -120,22 +124,29 @@ def named(asset: str, key: Key) -> str:
     return f"{asset} {key}".strip()
 
 
-def manifest_of(content: bytes, asset: str, key: Key) -> Manifest:
+def manifest_of(content: bytes, asset: str, key: Key, where: str) -> Manifest:
     """The manifest that a file tells of.
 
     It is that of where it lies: in the first release a subset was an asset of its own.
+
+    Raises:
+        SchemaError: the file is damaged.
     """
-    read = json.loads(content)
-    del read["partition"]
-    read |= {"asset": asset, "key": key}
-    read["outputs"] = [Output(**output) for output in read["outputs"]]
-    read["report"] = Report(**read["report"])
-    return Manifest(**read)
+
+    def placed(stored: dict[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in stored.items() if name != "partition"}
+        return rest | {"asset": asset, "key": key}
+
+    return parsed(content, Manifest, where, ADVICE, placed)
 
 
-def failure_of(content: bytes) -> Failure:
-    """The failure that a file tells of."""
-    return Failure(**json.loads(content))
+def failure_of(content: bytes, where: str) -> Failure:
+    """The failure that a file tells of.
+
+    Raises:
+        SchemaError: the file is damaged.
+    """
+    return parsed(content, Failure, where, ADVICE)
 
 
 def encoded(manifest: Manifest) -> bytes:

@@ -9,8 +9,6 @@ a reader never sees half of it and a process killed at any moment leaves nothing
 published name.
 """
 
-import errno
-import json
 import os
 import shutil
 import socket
@@ -19,19 +17,20 @@ import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clip_assets import layout
 from clip_assets.errors import (
-    LayoutVersionError,
     MissingArtifactError,
-    StorageFullError,
+    SchemaError,
     StoreError,
 )
 from clip_assets.files.faults import faults, is_conflict
 from clip_assets.files.filesystem import filesystem
+from clip_assets.storage import full_disk, mark
 from clip_assets.storage.expected import ExpectedSizes
 
 
@@ -67,10 +66,9 @@ class Store:
         """
         store = cls(root)
         try:
-            written = store._layouts()
+            written = store._mark()
             if written is None and create:
-                mark = {"layout": layout.VERSION, "least_reader": layout.LEAST_READER}
-                store.write_bytes(layout.STORE, json.dumps(mark).encode())
+                store.write_bytes(layout.STORE, mark.new())
                 return store
         except faults() as error:
             raise StoreError(
@@ -86,39 +84,14 @@ class Store:
                 f"a folder with {layout.STORE}",
                 "Check --root and CLIP_ASSETS_ROOT, or make a pool: clip-assets add SOURCE...",
             )
-        store._check_layout(*written)
+        mark.check(written, store.uri(layout.STORE))
         return store
 
-    def _layouts(self) -> tuple[int, int] | None:
-        """The layout of what is there and the oldest that can read it, None where nothing is."""
+    def _mark(self) -> bytes | None:
         try:
-            mark = json.loads(self.read_bytes(layout.STORE))
-            # Stores of the first release do not say who can read them: only their own layout.
-            return int(mark["layout"]), int(mark.get("least_reader", mark["layout"]))
+            return self.read_bytes(layout.STORE)
         except MissingArtifactError:
             return None
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise StoreError(
-                self.uri(layout.STORE),
-                "a damaged file",
-                json.dumps({"layout": layout.VERSION}),
-                "Write that into the file if the root is a pool, or name another root.",
-            ) from error
-
-    def _check_layout(self, written: int, least_reader: int) -> None:
-        """Refuse a store whose files mean something else than this release would read."""
-        if least_reader > layout.VERSION:
-            advice = "Use a newer release of clip_assets; an older one would misread the files."
-        elif written < layout.OLDEST:
-            advice = "Use the release of clip_assets that wrote this store, or start a new root."
-        else:
-            return
-        raise LayoutVersionError(
-            self.uri(layout.STORE),
-            f"layout version {written}, for releases that read {least_reader} or newer",
-            f"layout version {layout.OLDEST} to {layout.VERSION}",
-            advice,
-        )
 
     def uri(self, path: str = "") -> str:
         """Full url of a file, as other tools take it."""
@@ -129,12 +102,23 @@ class Store:
         return bool(self.fs.isfile(self._full(path)))
 
     def list(self, folder: str) -> list[str]:
-        """Published files below a folder, sorted, relative to the root."""
+        """Published files below a folder, sorted, relative to the root.
+
+        Raises:
+            SchemaError: a folder is in the place of a file.
+        """
         try:
-            paths = self.fs.find(self._full(folder))
+            paths = cast(
+                "dict[str, Any]",
+                self.fs.find(self._full(folder), withdirs=self.is_local, detail=True),
+            )
         except FileNotFoundError:
             return []
-        names = (str(path)[len(self.base) + 1 :] for path in paths)
+        for path, entry in paths.items():
+            if entry["type"] == "directory" and path.endswith(".json"):
+                raise self._folder(path[len(self.base) + 1 :])
+        files = [path for path, entry in paths.items() if entry["type"] != "directory"]
+        names = (str(path)[len(self.base) + 1 :] for path in files)
         # A console or a mounted bucket leaves empty objects for folders.
         return sorted(name for name in names if name and not name.endswith("/"))
 
@@ -160,8 +144,10 @@ class Store:
         """
         try:
             content: bytes = self.fs.cat_file(self._full(path))  # pyright: ignore[reportAssignmentType]
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             raise self.expected.missing(path, self.uri(path)) from None
+        except IsADirectoryError:
+            raise self._folder(path) from None
         self.expected.check(path, len(content), self.uri(path))
         return content
 
@@ -177,7 +163,9 @@ class Store:
         for path, content in zip(paths, answers, strict=True):
             if isinstance(content, bytes):
                 contents[path] = content
-            elif not isinstance(content, FileNotFoundError | IsADirectoryError):
+            elif isinstance(content, IsADirectoryError):
+                raise self._folder(path)
+            elif not isinstance(content, FileNotFoundError):
                 raise content
         return contents
 
@@ -233,20 +221,21 @@ class Store:
         Raises:
             StorageFullError: the disk filled up; ``path`` is as it was before.
         """
-        try:
-            with self._part(path) as part:
-                yield part
-                self.expected.forget(path)
-                if not part.exists():
-                    self.delete(path)
-                elif self.is_local:
-                    self._rename(part, Path(self._full(path)))
-                else:
-                    self._upload(part, path)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise self._full_disk(path) from error
+        whole = full_disk.told(self.uri(path), self.folders, "room for the whole file")
+        with whole, self._part(path) as part:
+            yield part
+            self.expected.forget(path)
+            if not part.exists():
+                self.delete(path)
+            elif self.is_local:
+                self._rename(part, Path(self._full(path)))
+            else:
+                self._upload(part, path)
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Folders of this machine that lie on the store's disk."""
+        return [Path(self.base)] if self.is_local else []
 
     @contextmanager
     def _part(self, path: str) -> Generator[Path]:
@@ -284,14 +273,8 @@ class Store:
         else:
             self.fs.put_file(str(part), self._full(path))
 
+    def _folder(self, path: str) -> SchemaError:
+        return SchemaError(self.uri(path), "a folder", "a file", "Move it out of the pool.")
+
     def _full(self, path: str) -> str:
         return f"{self.base}/{path}" if path else self.base
-
-    def _full_disk(self, path: str) -> StorageFullError:
-        free = shutil.disk_usage(self.base).free if self.is_local else 0
-        return StorageFullError(
-            self.uri(path),
-            f"a full disk ({free:,} bytes free)",
-            "room for the whole file",
-            "Nothing was published; make room or move the root, then run the same again.",
-        )

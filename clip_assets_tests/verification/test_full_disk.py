@@ -1,0 +1,132 @@
+"""A disk that fills in any stage: an error that says so, and the same bytes once there is room."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clip_assets import graph, layout
+from clip_assets.errors import StorageFullError
+from clip_assets.index import versions
+from clip_assets.layout import Key
+from clip_assets_tests.verification.conftest import Whole
+
+DISK_BYTES = 24 * 2**20
+
+ROOMS = (0, 4_096, 16_384, 65_536, 262_144)
+"""Bytes that are free while a stage runs, tried one after the other: it ends in several places."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = f"size={DISK_BYTES}"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.fail(f"tests of a full disk must be able to mount a tmpfs: {mounted.stderr!r}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def digests(root: Path) -> dict[str, str]:
+    """sha256 of every published file by its path; of those that hold times of a fetch, the path."""
+    pool = graph.open_pool(str(root))
+    return {
+        output.path: "" if has_times(output.path) else output.sha256
+        for name, asset in pool.assets.items()
+        for key in pool.keys(asset.axis)
+        for output in pool.catalog.require(name, key).outputs
+    }
+
+
+def has_times(path: str) -> bool:
+    """Whether a file tells when something was fetched, or is made from such a one."""
+    return not path.endswith((".tar", ".npy")) and not path.startswith(
+        ("raw", "unique", "rec", "seg")
+    )
+
+
+def leave(disk: Path, room: int) -> None:
+    """Fill the disk up to some bytes."""
+    filler = disk / "filler"
+    filler.unlink(missing_ok=True)
+    free = shutil.disk_usage(disk).free
+    filler.write_bytes(bytes(max(0, free - room)))
+
+
+def make(root: Path, asset: str, key: Key) -> None:
+    pool = graph.open_pool(str(root))
+    pool.assets[asset].make(pool, key)
+
+
+def tried(root: Path, asset: str, key: Key) -> str:
+    """The words of a disk without room, empty if there was enough."""
+    try:
+        make(root, asset, key)
+    except StorageFullError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def planned(made_once: Whole, disk: Path) -> Path:
+    """The pool as it was planned, on the small disk."""
+    root = disk / "data"
+    for name in (layout.STORE, layout.SETTINGS_FILE, layout.PLANS):
+        source, target = made_once.root / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    return root
+
+
+def test_every_stage_ends_in_words_and_makes_the_same_when_there_is_room(
+    planned: Path, disk: Path, made_once: Whole
+) -> None:
+    pool = graph.open_pool(str(planned))
+    refused: set[str] = set()
+    for name, asset in graph.ASSETS.items():
+        for key in pool.keys(asset.axis):
+            for room in ROOMS:
+                leave(disk, room)
+                told = tried(planned, name, key)
+                if not told:
+                    break
+                refused.add(name)
+                assert f"bytes free in {planned}" in told
+                assert not graph.open_pool(str(planned)).store.list(layout.TEMPORARY)
+            (disk / "filler").unlink()
+            make(planned, name, key)
+    assert refused == graph.ASSETS.keys()
+    assert digests(planned) == digests(made_once.root)
+    assert len(versions.merged(pool.store)) == 1
+    left = [path for path in planned.rglob("*") if path.is_file() and "work" in path.parts]
+    assert not left
+    assert not pool.store.list("failures")
+
+
+def test_a_full_disk_at_the_end_of_a_merge_leaves_no_second_version(
+    whole: Whole, disk: Path
+) -> None:
+    root = disk / "data"
+    shutil.copytree(whole.root, root)
+    [first] = versions.merged(graph.open_pool(str(root)).store)
+    recipe = root / layout.manifest(layout.FAISS_INDEX)
+    content = json.loads(recipe.read_bytes())
+    recipe.write_text(json.dumps(content | {"code_version": "0"}))
+    for room in range(0, 2**17, 4_096):
+        leave(disk, room)
+        if not tried(root, layout.FAISS_INDEX, layout.WHOLE):
+            break
+    (disk / "filler").unlink()
+    make(root, layout.FAISS_INDEX, layout.WHOLE)
+    make(root, layout.ID_MAPPING, layout.WHOLE)
+    known = versions.merged(graph.open_pool(str(root)).store)
+    assert known[0] == first
+    assert [name.split("-")[0] for name in known] == ["00001", "00002"]
