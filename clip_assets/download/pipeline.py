@@ -11,7 +11,7 @@ that the settings give, whose parts ``fetch.room`` and ``decoding_room`` give ou
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
@@ -93,7 +93,7 @@ class _Pipeline:
         waiting = iter(shards)
         while True:
             await self._places.acquire()
-            shard = await asyncio.to_thread(next, waiting, None)
+            shard = await _next(waiting)
             if shard is None:
                 self._places.release()
                 return
@@ -136,6 +136,17 @@ class _Pipeline:
         shard.close()
         self._open.remove(shard)
         self._places.release()
+
+
+async def _next(waiting: Iterator[Shard]) -> Shard | None:
+    """The next shard; one that is begun while this is cancelled is closed."""
+    begun = asyncio.ensure_future(asyncio.to_thread(next, waiting, None))
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        if (shard := await begun) is not None:
+            shard.close()
+        raise
 
 
 def _open(settings: DownloadSettings) -> AbstractAsyncContextManager[Fetcher[_Token]]:

@@ -57,13 +57,22 @@ def devices_per_step() -> int:
     return whole_number(PER_STEP, 1)
 
 
+def is_local() -> bool:
+    """Whether steps run on the machine of the run."""
+    return _backend() in ("local", "in_process")
+
+
+def _backend() -> str:
+    return os.environ.get(VARIABLE, "local")
+
+
 def executor() -> dg.ExecutorDefinition:
     """The executor of the code location.
 
     Raises:
         ConfigurationError: ``CLIP_ASSETS_EXECUTOR`` names none, or its package is missing.
     """
-    backend = os.environ.get(VARIABLE, "local")
+    backend = _backend()
     match backend:
         case "local":
             # A fork server that has Dagster loaded starts a step in a fraction of a spawn.

@@ -7,14 +7,13 @@ concurrency pools, so the next command buries it.
 
 import logging
 import multiprocessing
-import os
 import re
 import socket
 
 import dagster as dg
 import psutil
 
-from clip_assets.orchestration.executors import VARIABLE
+from clip_assets.orchestration.executors import is_local
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +42,7 @@ def claim(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     Called by its steps, which know the process that executes the run: their parent, or their own.
     Steps of other executors than the local ones know none.
     """
-    is_local = os.environ.get(VARIABLE, "local") in ("local", "in_process")
-    if is_local and not {_PROCESS, _LAUNCHED} & run.tags.keys():
+    if is_local() and not {_PROCESS, _LAUNCHED} & run.tags.keys():
         parent = multiprocessing.parent_process()
         process = psutil.Process(parent.pid if parent else None)
         instance.add_run_tags(run.run_id, process_tag(process))

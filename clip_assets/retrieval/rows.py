@@ -18,10 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
+from clip_assets.errors import SchemaError
 from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
 from clip_assets.storage import uids
+from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.store import Store
 
 Ids = npt.NDArray[np.int64]
@@ -115,7 +117,15 @@ class Rows:
             rows_file, keys_file = (
                 self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)
             )
-            return MappedRows(rows_file, keys_file, self._stack)
+            try:
+                return MappedRows(rows_file, keys_file, self._stack)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise SchemaError(
+                    self._store.uri(mapped),
+                    f"a damaged file, or its uids are ({error})",
+                    "rows as they were written",
+                    f"Run: {REPAIR}",
+                ) from error
         path = layout.index_rows(self._version.name, number)
         return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
 

@@ -55,13 +55,22 @@ def _current(pool: Pool, whole: Sequence[str], broken: set[str]) -> Iterator[Dam
     try:
         name = versions.current(pool.store)
     except ClipAssetsError as error:
-        yield _damage(layout.CURRENT, f"is {error.found}")
+        # What names a version that lost its own manifest is right.
+        if _named(pool.store) not in broken:
+            yield _damage(layout.CURRENT, f"is {error.found}")
         return
     if name is None:
         if whole:
             yield Damage(layout.ID_MAPPING, WHOLE, layout.CURRENT, "gone", "is gone")
     elif name not in whole and name not in broken:
         yield _damage(layout.CURRENT, f"names {name!r}, which is no whole version")
+
+
+def _named(store: Store) -> str:
+    try:
+        return store.read_bytes(layout.CURRENT).decode(errors="replace").strip()
+    except ClipAssetsError:
+        return ""
 
 
 def _contents(store: Store, version: Version) -> Iterator[Damage]:

@@ -36,21 +36,22 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def digests(root: Path) -> dict[str, str]:
-    """sha256 of every published file by its path; of those that hold times of a fetch, the path."""
+    """sha256 of every published file by its path, of others their paths."""
     pool = graph.open_pool(str(root))
     return {
-        output.path: "" if has_times(output.path) else output.sha256
+        output.path: "" if may_differ(output.path) else output.sha256
         for name, asset in pool.assets.items()
         for key in pool.keys(asset.axis)
         for output in pool.catalog.require(name, key).outputs
     }
 
 
-def has_times(path: str) -> bool:
-    """Whether a file tells when something was fetched, or is made from such a one."""
-    return not path.endswith((".tar", ".npy")) and not path.startswith(
-        ("raw", "unique", "rec", "seg")
-    )
+def may_differ(path: str) -> bool:
+    """Whether a file tells when something was fetched, has vectors, or is made from such a one.
+
+    A chunk that is embedded again may be in another batch, whose rounding is another one.
+    """
+    return not path.endswith(".tar") and not path.startswith(("raw", "unique", "pair_keys"))
 
 
 def leave(disk: Path, room: int) -> None:
