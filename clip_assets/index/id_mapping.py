@@ -124,7 +124,7 @@ def _unchanged(run: StageRun, version: Version) -> set[int]:
         if old == new and layout.mapped_uids(before.name, number) in there
     }
     # A folder has tables of one kind: those of an earlier release are written anew, once.
-    return same if _has_all_columns(store, version.previous, same) else set()
+    return same if _has_all_columns(run.store, version.previous, same) else set()
 
 
 def _has_all_columns(store: Store, name: str | None, numbers: set[int]) -> bool:
