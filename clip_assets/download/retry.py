@@ -3,8 +3,8 @@
 Only rows of the classes in ``fetch.faults.MAY_PASS`` or of those asked for, and those that an
 owner's word kept from us while the settings obeyed it and no longer do, are fetched again; shards
 with such rows are written anew around the images they have, whose bytes do not change, and all
-other shards are left alone. A retry that was killed goes on where it was, with the next one or the next
-download.
+other shards are left alone. A retry that was killed goes on where it was, with the next one or
+the next download.
 """
 
 from collections.abc import Collection, Mapping
