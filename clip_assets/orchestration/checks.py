@@ -146,7 +146,7 @@ def _of_failed(check: str, error: Exception) -> Verdict:
     judge = VECTORS if isinstance(error, UnsoundVectorsError) else COUNTS
     if isinstance(error, CheckFailedError) and check == judge:
         return Verdict(masked(str(error)))
-    return Verdict(f"It was not made, so there was nothing to look at. {error}")
+    return Verdict(masked(f"It was not made, so there was nothing to look at. {error}"))
 
 
 def _worst(given: list[Verdict]) -> Verdict:
