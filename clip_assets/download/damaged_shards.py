@@ -65,7 +65,7 @@ def _work(run: StageRun, before: Manifest, damaged: frozenset[str]) -> Report:
         if tar in damaged:
             due |= _with_image(run, number)
     plan = Plan(run.asset.made_from(run.pool, run.key), due, before.report.rows_out)
-    intents.write(run, plan)
+    intents.begin(run, plan)
     sound = {output.path: output for output in before.outputs if output.path not in damaged}
     return fetch_shards(run, sound)
 

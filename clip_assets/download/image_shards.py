@@ -117,8 +117,7 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
             run.progress(pairs - left, pairs, "pairs")
 
         wanted = [number for number in numbers if open_rows[number]]
-        # A retry repeats what it had of a shard: its images are those of the published tar.
-        journals = {} if plan.due else intents.journals(run, wanted)
+        journals = intents.journals(run, wanted)
         shards = read_shards(run.partition, file, wanted, settings, journals)
         begun = (
             intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
@@ -211,7 +210,6 @@ def _plan(run: StageRun) -> Plan:
     for path in run.store.list(layout.shard_folder(run.partition)):
         if layout.shard_stats.holds(path):
             run.store.delete(path)
-    run.store.delete(run.work_folder)
     plan = Plan(inputs)
-    intents.write(run, plan)
+    intents.begin(run, plan)
     return plan

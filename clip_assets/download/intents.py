@@ -58,8 +58,12 @@ def read(run: StageRun) -> Plan | None:
     return parsed(content, Plan, run.store.uri(_path(run)), ADVICE)
 
 
-def write(run: StageRun, plan: Plan) -> None:
-    """Keep a plan until its run is finished."""
+def begin(run: StageRun, plan: Plan) -> None:
+    """Keep a plan until its run is finished.
+
+    Results that a run of another plan left would pass for this one's, so they are removed.
+    """
+    run.store.delete(run.work_folder)
     run.store.write_bytes(_path(run), json.dumps(asdict(plan)).encode())
 
 
@@ -91,23 +95,26 @@ def left_over(run: StageRun, plan: Plan) -> Due:
 def restore(run: StageRun, shard: Shard, due: Collection[int]) -> Shard:
     """A shard with all its published results but those that are due.
 
-    Where every image is due, the tar may be gone.
+    Results that its journal has stay: a killed run restored or fetched them. Where no image is
+    left to be restored, the tar may be gone.
     """
+    lacking = set(shard.open_positions)
     tar, table, _ = shard_files(run.partition, shard.number)
     with run.store.local(table) as file:
         rows: list[Row] = pq.read_table(file).to_pylist()
-    for position in due:
+    for position in lacking.intersection(due):
         shard.expect_again(position, rows[position])
-    for position in set(range(len(rows))) - set(due):
+    lacking.difference_update(due)
+    for position in lacking:
         if rows[position]["status"] != SUCCESS:
             shard.restore(position, rows[position], None)
-    positions = {row["key"]: position for position, row in enumerate(rows)}
-    if not any(row["status"] == SUCCESS and p not in due for p, row in enumerate(rows)):
+    if not any(rows[position]["status"] == SUCCESS for position in lacking):
         return shard
+    positions = {row["key"]: position for position, row in enumerate(rows)}
     with run.store.local(tar) as path, path.open("rb") as file:
         for key, image in read_images(file, run.store.uri(tar)):
             position = positions[key]
             # A kill can have left a tar that is ahead of its rows.
-            if rows[position]["status"] == SUCCESS:
+            if position in lacking and rows[position]["status"] == SUCCESS:
                 shard.restore(position, rows[position], image)
     return shard

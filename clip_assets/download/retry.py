@@ -4,7 +4,7 @@ Only rows of the classes in ``fetch.faults.MAY_PASS`` or of those asked for, and
 owner's word kept from us while the settings obeyed it and no longer do, are fetched again; shards
 with such rows are written anew around the images they have, whose bytes do not change, and all
 other shards are left alone. A retry that was killed goes on where it was, with the next one or
-the next download.
+the next download; on a local store no url that it fetched is fetched once more.
 """
 
 from collections.abc import Collection, Mapping
@@ -68,7 +68,7 @@ def _work(run: StageRun, classes: Collection[str]) -> Report:
     if plan is None or plan.inputs != inputs:
         before = run.pool.renewed().catalog.require(run.asset.name, run.partition)
         due = _due(run.store, run.partition, before, run.pool.settings.download, classes)
-        intents.write(run, Plan(inputs, due, before.report.rows_out))
+        intents.begin(run, Plan(inputs, due, before.report.rows_out))
         unchanged = {output.path: output for output in before.outputs}
     return fetch_shards(run, unchanged)
 
