@@ -287,6 +287,12 @@ def embedding_rows(partition: PartitionKey) -> str:
     return f"{EMBEDDINGS}/metadata/metadata_{partition}.parquet"
 
 
+@artifact(EMBEDDINGS, schemas.EMBEDDING_INPUTS)
+def embedding_inputs(partition: PartitionKey) -> str:
+    """What each of a partition's embeddings was made from: by it, the next run keeps vectors."""
+    return f"{EMBEDDINGS}/inputs/inputs_{partition}.parquet"
+
+
 # --- pool metadata and subsets ----------------------------------------------------------
 
 

@@ -168,6 +168,11 @@ EMBEDDING_ROWS = pa.schema(
 ``image_path`` is ``<partition>/<shard>/<key>``. ``further`` is a json object of what else samples
 keep of their pairs (``download.save_additional_columns``)."""
 
+EMBEDDING_INPUTS = pa.schema([pa.field("digest", pa.binary(16), nullable=False)])
+"""Row i is about row i of ``EMBEDDING_ROWS``: the start of the sha256 of what its vectors were made
+from, image file, caption, model and precision. A sample of the next run with the same digest keeps
+them. The file's own metadata name the tars, and what was dropped of each."""
+
 STANDALONE_ROWS = pa.schema(
     [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS if field != FURTHER]
     + [pa.field("json", pa.string())]

@@ -23,6 +23,7 @@ from clip_assets.storage.store import Store
 ROWS = schemas.EMBEDDING_ROWS
 
 _RECORD = b"chunk"
+_INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +54,28 @@ class Chunk:
         image: (n, dim) float16 unit rows; row i belongs to row i of ``rows``.
         text: likewise, of the captions.
         dropped: the other samples, by reason.
+        inputs: (n,) of what each row's vectors were made from, ``schemas.EMBEDDING_INPUTS``.
     """
 
     rows: pa.Table
     image: Vectors
     text: Vectors
     dropped: dict[str, int]
+    inputs: pa.Array
 
 
 def write(store: Store, path: str, source: Source, chunk: Chunk) -> None:
     """Publish a chunk."""
     record = {"source": asdict(source), "dropped": chunk.dropped}
     dim = chunk.image.shape[1]
-    table = chunk.rows.append_column("image", _packed(chunk.image, dim)).append_column(
-        "text", _packed(chunk.text, dim)
-    )
+    columns = {
+        "image": _packed(chunk.image, dim),
+        "text": _packed(chunk.text, dim),
+        _INPUT: chunk.inputs,
+    }
+    table = chunk.rows
+    for name, column in columns.items():
+        table = table.append_column(name, column)
     table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
     with store.publish(path) as part, pa.ipc.new_file(str(part), table.schema) as writer:
         writer.write_table(table.combine_chunks())
@@ -77,7 +85,9 @@ def holds(store: Store, path: str, source: Source) -> bool:
     """Whether a chunk was published there that was made from this source."""
     try:
         with _opened(store, path) as reader:
-            return bool(_record(reader.schema)["source"] == asdict(source))
+            # Chunks of releases before this column do not say what their vectors are of.
+            is_whole = _INPUT in reader.schema.names
+            return is_whole and bool(_record(reader.schema)["source"] == asdict(source))
     except (MissingArtifactError, pa.ArrowInvalid, OSError, ValueError, LookupError):
         return False  # none, or a damaged one: a new one takes its place
 
@@ -92,6 +102,7 @@ def opened(store: Store, path: str) -> Generator[Chunk]:
             _unpacked(table["image"]),
             _unpacked(table["text"]),
             _record(reader.schema)["dropped"],
+            table[_INPUT].combine_chunks(),
         )
 
 

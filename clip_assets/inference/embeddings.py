@@ -1,8 +1,9 @@
 """Embeddings of a partition: its shards' images and captions through a model, row by row.
 
 Every tar's result is published to the work folder as one chunk, so a killed run repeats at
-most one tar and ends in the same bytes. See ``inference.pipeline`` for how samples become vectors,
-and ``inference.standalone`` for any other input than a partition.
+most one tar. Vectors that the last run published and that still hold are kept, see
+``inference.earlier``; so one changed sample costs one. See ``inference.pipeline`` for how samples
+become vectors, and ``inference.standalone`` for any other input than a partition.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.identity import check_model, claim_model
 from clip_assets.inference import chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
+from clip_assets.inference.earlier import EmbeddedTar, LastRun, last_run, write_inputs
 from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
 from clip_assets.inference.samples import Sample
 from clip_assets.inference.summary import EmbeddingSummary, check_unit_rows, cosines
@@ -40,8 +42,10 @@ def embeddings(pool: Pool, partition: Key) -> Outcome:
     """Embed every usable sample of a partition's shards.
 
     Writes ``layout.img_emb``, ``layout.text_emb`` and ``layout.embedding_rows``, row-aligned in
-    the order of shards and of their members; none of them where no sample is usable. A finished
-    partition loads no model. Memory: the model, and what ``pipeline.embedded`` holds of one tar.
+    the order of shards and of their members, and ``layout.embedding_inputs``; none of them where no
+    sample is usable. Samples that the last run embedded keep their vectors, as long as their image
+    file and caption, the model and the precision are the same. A finished partition loads no model.
+    Memory: the model, what ``pipeline.embedded`` holds of one tar, and what ``LastRun`` holds.
 
     Raises:
         MissingArtifactError: the partition's shards are not done.
@@ -90,13 +94,24 @@ def _embed(run: StageRun) -> Report:
         if not chunks.holds(run.store, path, source)
     }
     pace = Pace(encoder.workers)
-    read = _read(run.store, list(missing.values()))
-    with closing(embedded(read, encoder, settings, pace)) as pieces:
-        for (path, source), piece in zip(missing.items(), pieces, strict=True):
-            chunks.write(run.store, path, source, _chunk(source, piece))
-            run.progress(pace.samples, shards.report.rows_out, "samples")
+    made = run.pool.catalog.get(EMBEDDINGS.name, run.key) if missing else None
+    with last_run(run.store, made, run.partition) as last:
+        taken = _take_over(run, missing, last)
+        changed = {path: source for path, source in missing.items() if path not in taken}
+        kept, done = sum(taken.values()), 0
+        read = _read(run.store, list(changed.values()), last)
+        with closing(embedded(read, encoder, settings, pace)) as pieces:
+            for (path, source), piece in zip(changed.items(), pieces, strict=True):
+                chunks.write(run.store, path, source, _chunk(source, piece, last))
+                kept += sum(sample.keeps is not None for sample in piece.samples)
+                done += len(piece.samples) + piece.dropped.total()
+                run.progress(done, shards.report.rows_out - sum(taken.values()), "samples")
     identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
-    figures = {"chunks_resumed": len(sources) - len(missing), "model": identity}
+    figures = {
+        "chunks_resumed": len(sources) - len(missing),
+        "vectors_kept": kept,
+        "model": identity,
+    }
     report = _assemble(run, sources, encoder, pace.figures() | figures)
     # Of two models that claimed an empty store at the same moment, one stops here.
     check_model(run.store, encoder.identity)
@@ -112,14 +127,25 @@ def _chunk_path(run: StageRun, tar: Output) -> str:
     return f"{run.work_folder}/{Path(tar.path).stem}.arrow"
 
 
-def _read(store: Store, sources: list[Source]) -> Generator[Sample | None]:
+def _take_over(run: StageRun, sources: dict[str, Source], last: LastRun) -> dict[str, int]:
+    """Make chunks of what the last run made of tars that have not changed; rows of each."""
+    taken: dict[str, int] = {}
+    for path, source in sources.items():
+        chunk = last.chunk(source)
+        if chunk is not None:
+            chunks.write(run.store, path, source, chunk)
+            taken[path] = len(chunk.rows)
+    return taken
+
+
+def _read(store: Store, sources: list[Source], last: LastRun) -> Generator[Sample | None]:
     """Samples of each tar, ``END`` after each."""
     for source in sources:
         with store.local(source.tar) as path, path.open("rb") as file:
             _check_content(file, source, store.uri(source.tar))
             before = os.fstat(file.fileno())
             for members in read_tar(file, store.uri(source.tar), samples.MEMBERS):
-                yield samples.parse(members)
+                yield last.recognised(samples.parse(members), source)
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise damaged(store.uri(source.tar), CHANGED)
@@ -134,17 +160,21 @@ def _check_content(file: BufferedReader, source: Source, where: str) -> None:
     file.seek(0)
 
 
-def _chunk(source: Source, piece: EmbeddedPiece) -> Chunk:
+def _chunk(source: Source, piece: EmbeddedPiece, last: LastRun) -> Chunk:
     check_unit_rows(piece.image, f"{source.tar}: image embeddings")
     check_unit_rows(piece.text, f"{source.tar}: text embeddings")
-    similarity = cosines(piece.image, piece.text)
+    image = last.completed("image", piece.samples, piece.image)
+    text = last.completed("text", piece.samples, piece.text)
+    similarity = cosines(image, text)
     shard = source.tar.removeprefix("shards/").removesuffix(".tar")
     rows = [
         _row(sample, shard, float(cosine))
         for sample, cosine in zip(piece.samples, similarity, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
-    return Chunk(table, piece.image, piece.text, dict(piece.dropped))
+    digest = schemas.EMBEDDING_INPUTS.field("digest")
+    inputs = pa.array([sample.input for sample in piece.samples], digest.type)
+    return Chunk(table, image, text, dict(piece.dropped), inputs)
 
 
 def _row(sample: Sample, shard: str, similarity: float) -> dict[str, Any]:
@@ -174,6 +204,7 @@ def _assemble(
 ) -> Report:
     """Join the chunks of all tars, one after the other; nothing appears before all are sound."""
     summary = EmbeddingSummary(run.name)
+    tars: list[EmbeddedTar] = []
     with run.publish(layout.embedding_rows(run.partition)) as part:
         writer = pq.ParquetWriter(part, schemas.EMBEDDING_ROWS, compression=tables.COMPRESSION)
         with writer:
@@ -181,12 +212,15 @@ def _assemble(
                 with chunks.opened(run.store, path) as chunk:
                     summary.add(chunk)
                     writer.write_table(chunk.rows)
+                    tars.append(EmbeddedTar(sources[path], len(chunk.rows), chunk.dropped))
         summary.check()
         claim_model(run.store, encoder.identity)
     shape = (summary.rows, encoder.dim)
     if summary.rows:
         _join(run, layout.img_emb(run.partition), "image", sources, shape)
         _join(run, layout.text_emb(run.partition), "text", sources, shape)
+        with run.publish(layout.embedding_inputs(run.partition)) as part:
+            write_inputs(part, tars, _inputs(run.store, sources))
     picture = run.publish_picture("similarity.png", summary.picture())
     return Report(
         rows_in=summary.rows + summary.dropped.total(),
@@ -207,3 +241,9 @@ def _join(
 
     with run.publish(output) as part:
         vectors.write(part, by_chunk(), *shape)
+
+
+def _inputs(store: Store, paths: dict[str, Source]) -> Generator[pa.Array]:
+    for path in paths:
+        with chunks.opened(store, path) as chunk:
+            yield chunk.inputs

@@ -39,7 +39,7 @@ class EmbeddedPiece:
 
     Args:
         samples: the usable ones, without their images.
-        image: (n, dim) float16 unit rows; row i belongs to sample i.
+        image: (n, dim) float16 unit rows; row i belongs to the i-th sample that keeps none.
         text: likewise, of the captions; a sample without one has the empty caption's.
         dropped: the other samples, by reason.
     """
@@ -56,7 +56,7 @@ class Pace:
 
     Args:
         workers: calls of the model at once.
-        samples: of finished pieces, unusable ones too.
+        samples: of finished pieces, unusable ones too; not those that keep their vectors.
         model_s: seconds in the model, over all workers.
         started: when it began, by the monotonic clock.
     """
@@ -112,7 +112,7 @@ def embedded(
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """A sample without its file; pixels unless it has a fault or no image is wanted."""
+    """A sample without its file; pixels where vectors of its image are to be made."""
 
     sample: Sample
     pixels: Pixels | None
@@ -140,7 +140,7 @@ def _decoded(encoder: Encoder, sides: Sequence[str], sample: Sample | None) -> _
     if sample is None:
         return None
     pixels, fault = None, sample.fault
-    if "image" in sides and not fault:
+    if "image" in sides and not fault and sample.keeps is None:
         try:
             if sample.image is None:
                 fault = NO_IMAGE
@@ -168,7 +168,8 @@ def _jobs(
             yield partial(_timed, "image", encoder.encode_images, batch)
             batch = []
         if item is None:
-            captions = [sample.caption or "" for sample in samples] if "text" in sides else []
+            told = [sample for sample in samples if sample.keeps is None and "text" in sides]
+            captions = [sample.caption or "" for sample in told]
             order = sorted(range(len(captions)), key=lambda row: len(captions[row]))
             for rows in batched(order, size):
                 texts = [captions[row] for row in rows]
@@ -193,6 +194,7 @@ def _pieces(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Em
         by_length = np.concatenate(sides["text"])
         text = np.empty_like(by_length)
         text[item.order] = by_length
-        pace.samples += len(item.samples) + item.dropped.total()
+        kept = sum(sample.keeps is not None for sample in item.samples)
+        pace.samples += len(item.samples) - kept + item.dropped.total()
         yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.dropped)
         sides = {"image": [empty], "text": [empty]}

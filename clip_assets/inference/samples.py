@@ -33,6 +33,8 @@ class Sample:
         fields: the json, empty where there is none.
         said: the json as text, None where there is none or nobody wants it.
         fault: why it cannot be used; empty when it can.
+        input: digest of what its vectors are made from, see ``inference.earlier``.
+        keeps: row of the last run whose vectors it keeps; None if they are to be made.
     """
 
     key: str
@@ -41,6 +43,8 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     said: str | None = None
     fault: str = ""
+    input: bytes = b""
+    keeps: int | None = None
 
 
 def parse(members: Members) -> Sample:

@@ -30,7 +30,9 @@ def chunk(
         }
         for number, caption in enumerate(captions)
     ]
-    return Chunk(pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS), image, text, {"gone": 1})
+    table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
+    inputs = pa.array([bytes(16)] * len(rows), pa.binary(16))
+    return Chunk(table, image, text, {"gone": 1}, inputs)
 
 
 def test_figures_are_means_over_all_chunks() -> None:

@@ -1,0 +1,191 @@
+"""Vectors that the last run of a partition published and that still hold, so that they are kept.
+
+A tar that has not changed keeps its rows as they are. In one that has, as when a retry recovered
+some of its urls, a sample keeps its vectors if its image file, its caption, the model and the
+precision are the same. ``layout.embedding_inputs`` says both of a published partition.
+
+What is kept goes through chunks, like everything that is new: so a kill while the published files
+are replaced, one after the other, loses none of it.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.encoders.encoder import Vectors
+from clip_assets.errors import DamagedError, MissingArtifactError
+from clip_assets.inference.chunks import Chunk, Source
+from clip_assets.inference.samples import Sample
+from clip_assets.layout import PartitionKey
+from clip_assets.storage.manifests import Manifest
+from clip_assets.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+_TARS = b"tars"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTar:
+    """A tar whose rows a published partition has.
+
+    Args:
+        source: what they were made from.
+        rows: how many they are; they follow those of the tar before.
+        dropped: its other samples, by reason.
+    """
+
+    source: Source
+    rows: int
+    dropped: dict[str, int]
+
+
+def write_inputs(part: Path, tars: Sequence[EmbeddedTar], inputs: Iterable[pa.Array]) -> None:
+    """Write ``layout.embedding_inputs``.
+
+    Args:
+        part: where, see ``Store.publish``.
+        tars: of the partition, in the order of its rows.
+        inputs: digests of each tar's rows.
+    """
+    said = json.dumps([asdict(tar) for tar in tars]).encode()
+    schema = schemas.EMBEDDING_INPUTS.with_metadata({_TARS: said})
+    # Digests neither repeat nor compress.
+    with pq.ParquetWriter(part, schema, compression="none", use_dictionary=False) as writer:
+        for digests in inputs:
+            writer.write_table(pa.Table.from_arrays([digests], schema=schema))
+
+
+def input_digest(sample: Sample, source: Source) -> bytes:
+    """16 bytes of the sha256 of all that decides a sample's vectors."""
+    said = [source.model, source.precision, source.version, sample.caption or ""]
+    total = hashlib.sha256(json.dumps(said).encode())
+    total.update(sample.image or b"")
+    return total.digest()[: schemas.EMBEDDING_INPUTS.field("digest").type.byte_width]
+
+
+class LastRun:
+    """Rows and vectors of the last run; of none, where it left none that can be trusted.
+
+    Memory: 24 bytes a row.
+
+    Args:
+        files: that it published, by kind: local, and with the content that its manifest says.
+    """
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._tars: dict[Source, tuple[int, EmbeddedTar]] = {}
+        self._digests = np.empty(0, "S16")
+        if not files:
+            return
+        self._rows_file = files[layout.embedding_rows.name]
+        by_side = {"image": layout.img_emb, "text": layout.text_emb}
+        self._vectors: dict[str, Vectors] = {
+            side: np.load(files[kind.name], mmap_mode="r") for side, kind in by_side.items()
+        }
+        table = pq.read_table(files[layout.embedding_inputs.name])
+        self._inputs = table["digest"].combine_chunks()
+        digests = np.array(self._inputs.to_pylist(), "S16")
+        self._order = np.argsort(digests, kind="stable")
+        self._digests = digests[self._order]
+        first = 0
+        for said in json.loads((table.schema.metadata or {})[_TARS]):
+            tar = EmbeddedTar(Source(**said["source"]), said["rows"], said["dropped"])
+            self._tars[tar.source] = first, tar
+            first += tar.rows
+
+    def chunk(self, source: Source) -> Chunk | None:
+        """What was made of a tar, None if it was not made from this source."""
+        if source not in self._tars:
+            return None
+        first, tar = self._tars[source]
+        last = first + tar.rows
+        rows = _slice(self._rows_file, first, last)
+        image, text = (self._vectors[side][first:last] for side in layout.SIDES)
+        return Chunk(rows, image, text, tar.dropped, self._inputs.slice(first, tar.rows))
+
+    def recognised(self, sample: Sample, source: Source) -> Sample:
+        """The sample with the digest of its inputs, and with the row that had the same ones."""
+        if sample.fault:
+            return sample
+        digest = input_digest(sample, source)
+        place = int(np.searchsorted(self._digests, np.bytes_(digest)))
+        if place == len(self._digests) or self._digests[place] != np.bytes_(digest):
+            return replace(sample, input=digest)
+        return replace(sample, input=digest, keeps=int(self._order[place]), image=None)
+
+    def completed(self, side: str, samples: Sequence[Sample], made: Vectors) -> Vectors:
+        """Vectors of all samples.
+
+        Args:
+            side: ``image`` or ``text``.
+            samples: some of which keep what they had.
+            made: (m, dim) float16, of the m others, in their order.
+
+        Returns:
+            (len(samples), dim) float16.
+        """
+        rows = np.array([-1 if one.keeps is None else one.keeps for one in samples], np.int64)
+        kept = rows >= 0
+        if not kept.any():
+            return made
+        vectors = np.empty((len(samples), made.shape[1]), schemas.EMBEDDING)
+        vectors[~kept] = made
+        vectors[kept] = self._vectors[side][rows[kept]]
+        return vectors
+
+
+@contextmanager
+def last_run(store: Store, made: Manifest | None, partition: PartitionKey) -> Generator[LastRun]:
+    """What a partition has published, for the time of the block.
+
+    A file whose content is not the one that the manifest says is no base for anything: then there
+    is nothing to keep, and the partition is made as if for the first time.
+
+    Args:
+        store: the pool's files.
+        made: the partition's last manifest, also if it no longer counts.
+        partition: which one.
+    """
+    kinds = layout.embedding_rows, layout.img_emb, layout.text_emb, layout.embedding_inputs
+    wanted = {kind(partition): kind.name for kind in kinds}
+    outputs = [output for output in (made.outputs if made else []) if output.path in wanted]
+    files: dict[str, Path] = {}
+    with ExitStack() as stack:
+        for output in outputs if len(outputs) == len(kinds) else []:
+            try:
+                file = stack.enter_context(store.local(output.path))
+            except (MissingArtifactError, DamagedError):
+                break
+            with file.open("rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() != output.sha256:
+                    break
+            files[wanted[output.path]] = file
+        if outputs and len(files) < len(kinds):
+            logger.info("%s: no vectors of the last run can be kept", partition)
+        yield LastRun(files if len(files) == len(kinds) else {})
+
+
+def _slice(file: Path, first: int, last: int) -> pa.Table:
+    """Rows of a table from ``first`` to before ``last``, read from the groups that have them."""
+    with pq.ParquetFile(file) as parquet:
+        metadata: Any = parquet.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        ends = list(accumulate(sizes, initial=0))
+        spans = enumerate(pairwise(ends))
+        groups = [group for group, (start, end) in spans if start < last and end > first]
+        names = schemas.EMBEDDING_ROWS.names
+        table = parquet.read_row_groups(groups, columns=names)
+        before = ends[groups[0]] if groups else 0
+        return table.slice(first - before, last - first).cast(schemas.EMBEDDING_ROWS)
