@@ -3,6 +3,7 @@
 Plans, settings, manifests and everything downstream of what is made up are real.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -96,10 +97,14 @@ class MadeUp:
         """From now on what was made up of one key is stale: it would be made otherwise today."""
         self._inputs[asset, key] = {"outdated": "since"}
 
-    def record_sizes(self, asset: str, key: Key) -> None:
-        """Let a manifest have the sizes of the files that are there, and keep its digests."""
+    def record_files(self, asset: str, key: Key) -> None:
+        """Let a manifest have the sizes and digests of the files that are there."""
         manifest = self.pool.catalog.require(asset, key)
-        outputs = [replace(o, size_bytes=self.store.size(o.path)) for o in manifest.outputs]
+        contents = [self.store.fs.cat_file(f"{self.store.base}/{o.path}") for o in manifest.outputs]
+        outputs = [
+            replace(o, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for o, content in zip(manifest.outputs, contents, strict=True)
+        ]
         self.pool.catalog.put(replace(manifest, outputs=outputs))
 
     @property

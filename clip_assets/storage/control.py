@@ -49,7 +49,7 @@ def parsed(
             value = renamed(value)
         return _typed(value, kind, "")
     except _WrongError as error:
-        raise SchemaError(where, error.told, error.wanted, advice) from None
+        raise SchemaError(where, f"a damaged file ({error.told})", error.wanted, advice) from None
     except RecursionError:
         told = "a damaged file (nested too deep)"
     except ValueError as error:
@@ -132,7 +132,7 @@ def _sequence(value: Any, origin: Callable[..., Any], inner: tuple[Any, ...], pl
 
 
 def _object(value: Any, kind: Any, place: str) -> Any:
-    _check(isinstance(value, dict), place, value, f"a mapping ({kind.__name__})")
+    _check(isinstance(value, dict), place, value, "a mapping")
     known = {field.name: field for field in fields(kind)}
     unknown = value.keys() - known.keys()
     if unknown:

@@ -15,17 +15,23 @@ _WORDS = ("no space left on device", "disk quota exceeded", "database or disk is
 # DuckDB and faiss raise errors of their own that end with the kernel's words, sqlite has its own.
 
 
-def is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException) -> bool:
     """Whether an error, or what caused it, is that a disk has no room."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NUMBERS:
+    # An error can be among its own causes: the one of a group names the group as its context.
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, OSError) and one.errno in _NUMBERS:
             return True
-        if isinstance(error, BaseExceptionGroup) and any(map(is_full, error.exceptions)):
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+        elif any(words in str(one).lower() for words in _WORDS):
             return True
-        text = str(error).lower()
-        if any(words in text for words in _WORDS):
-            return True
-        error = error.__cause__ or error.__context__
+        waiting += [one.__cause__, one.__context__]
     return False
 
 
@@ -58,7 +64,7 @@ def full(where: str, folders: Sequence[Path], needed: str = "room") -> StorageFu
         where,
         f"a full disk ({', '.join(map(_free, places))})",
         needed,
-        "Nothing half-written was published; make room or move the root, then run the same again.",
+        "Nothing was published of it; make room or move the root, then run the same again.",
     )
 
 

@@ -181,7 +181,7 @@ def without_the_record(made: MadeUp) -> None:
     older = table.drop_columns([*signals.COLUMNS, "site_asked_at", "opt_outs"])
     with made.store.publish(path) as part:
         tables.write(part, older)
-    made.record_sizes(layout.IMAGE_SHARDS, P)
+    made.record_files(layout.IMAGE_SHARDS, P)
 
 
 def test_shards_of_an_earlier_release_are_read_and_retried(site: Web, made: MadeUp) -> None:

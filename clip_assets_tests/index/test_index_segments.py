@@ -8,6 +8,7 @@ from clip_assets import layout
 from clip_assets.errors import (
     AlignmentError,
     CheckFailedError,
+    DamagedError,
     MissingArtifactError,
     ModelMismatchError,
     SchemaError,
@@ -75,7 +76,7 @@ def test_rows_and_vectors_must_be_as_many(made: RandomVectors) -> None:
     key = made.embed(0, 5)
     made.recipe()
     overwrite(made, layout.text_emb(key), made.vectors(key, "text")[:4])
-    made.record_sizes(layout.EMBEDDINGS, key)
+    made.record_files(layout.EMBEDDINGS, key)
     with pytest.raises(AlignmentError, match="4 vectors, expected 5"):
         index_segments(made.pool, key)
 
@@ -86,5 +87,8 @@ def test_a_vector_that_is_not_finite_is_refused(made: RandomVectors) -> None:
     broken = made.vectors(key)
     broken[3, 2] = np.nan
     overwrite(made, layout.img_emb(key), broken)
+    with pytest.raises(DamagedError, match="other bytes than were published"):
+        index_segments(made.pool, key)
+    made.record_files(layout.EMBEDDINGS, key)
     with pytest.raises(CheckFailedError, match="not finite in row 3"):
         index_segments(made.pool, key)

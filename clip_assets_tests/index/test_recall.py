@@ -98,6 +98,7 @@ def test_copies_of_an_image_stand_for_each_other(made: RandomVectors) -> None:
     copies[100:300] = copies[100]
     with made.store.publish(layout.img_emb(key)) as part:
         vectors.write(part, [copies], *copies.shape)
+    made.record_files(layout.EMBEDDINGS, key)
     made.set(index={"flat_limit": 100})
     made.index()
     for reaches in newest(made).reach["image"].values():

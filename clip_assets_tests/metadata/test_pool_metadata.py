@@ -77,7 +77,7 @@ def test_opt_outs_are_carried_on_also_beside_shards_of_an_earlier_release(made: 
                 older = pq.read_table(file).drop_columns(["opt_outs", "c2pa_training"])
             with made.store.publish(path) as part:
                 tables.write(part, older)
-        made.record_sizes(layout.IMAGE_SHARDS, key)
+        made.record_files(layout.IMAGE_SHARDS, key)
         made.store.delete(layout.manifest(layout.POOL_METADATA, key))
         pool_metadata(made.pool, key)
         assert [row["opt_outs"] for row in made.rows(key)] == told
