@@ -21,6 +21,7 @@ COLUMNS: Mapping[str, str] = {
     "original_width": "of the image as it was fetched, pixels",
     "original_height": "of the image as it was fetched, pixels",
     "similarity": "cosine of image and caption",
+    "digest": "start of the sha256 of image file, caption, model and precision",
     "nsfw": "the source's tag, such as UNLIKELY",
     "punsafe": "the source's estimate that the image is unsafe, 0 to 1",
     "pwatermark": "the source's estimate that the image has a watermark, 0 to 1",

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from clip_assets.errors import DamagedError, MissingArtifactError
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.samples import Sample
 from clip_assets.layout import PartitionKey
+from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest
 from clip_assets.storage.store import Store
 
@@ -87,18 +88,20 @@ class LastRun:
     def __init__(self, files: dict[str, Path]) -> None:
         self._tars: dict[Source, tuple[int, EmbeddedTar]] = {}
         self._digests = np.empty(0, "S16")
-        if not files:
-            return
-        self._rows_file = files[layout.embedding_rows.name]
         by_side = {"image": layout.img_emb, "text": layout.text_emb}
+        if not files.keys() >= {layout.embedding_inputs.name, *(k.name for k in by_side.values())}:
+            return
         self._vectors: dict[str, Vectors] = {
             side: np.load(files[kind.name], mmap_mode="r") for side, kind in by_side.items()
         }
         table = pq.read_table(files[layout.embedding_inputs.name])
         self._inputs = table["digest"].combine_chunks()
-        digests = np.array(self._inputs.to_pylist(), "S16")
+        digests = np.frombuffer(memoryview(self._inputs.buffers()[1]), "S16")
         self._order = np.argsort(digests, kind="stable")
         self._digests = digests[self._order]
+        if layout.embedding_rows.name not in files:
+            return
+        self._rows_file = files[layout.embedding_rows.name]
         first = 0
         for said in json.loads((table.schema.metadata or {})[_TARS]):
             tar = EmbeddedTar(Source(**said["source"]), said["rows"], said["dropped"])
@@ -121,7 +124,8 @@ class LastRun:
             return sample
         digest = input_digest(sample, source)
         place = int(np.searchsorted(self._digests, np.bytes_(digest)))
-        if place == len(self._digests) or self._digests[place] != np.bytes_(digest):
+        # Not compared as an item: numpy takes zero bytes off its end.
+        if self._digests[place : place + 1].tobytes() != digest:
             return replace(sample, input=digest)
         return replace(sample, input=digest, keeps=int(self._order[place]), image=None)
 
@@ -150,8 +154,8 @@ class LastRun:
 def last_run(store: Store, made: Manifest | None, partition: PartitionKey) -> Generator[LastRun]:
     """What a partition has published, for the time of the block.
 
-    A file whose content is not the one that the manifest says is no base for anything: then there
-    is nothing to keep, and the partition is made as if for the first time.
+    A file whose content is not the one that the manifest says is no base for anything. Without rows
+    all tars are read again; without vectors or inputs there is nothing to keep.
 
     Args:
         store: the pool's files.
@@ -163,18 +167,19 @@ def last_run(store: Store, made: Manifest | None, partition: PartitionKey) -> Ge
     outputs = [output for output in (made.outputs if made else []) if output.path in wanted]
     files: dict[str, Path] = {}
     with ExitStack() as stack:
-        for output in outputs if len(outputs) == len(kinds) else []:
-            try:
+        for output in outputs:
+            with suppress(MissingArtifactError, DamagedError):
                 file = stack.enter_context(store.local(output.path))
-            except (MissingArtifactError, DamagedError):
-                break
-            with file.open("rb") as content:
-                if hashlib.file_digest(content, "sha256").hexdigest() != output.sha256:
-                    break
-            files[wanted[output.path]] = file
-        if outputs and len(files) < len(kinds):
-            logger.info("%s: no vectors of the last run can be kept", partition)
-        yield LastRun(files if len(files) == len(kinds) else {})
+                if _sha256(file) == output.sha256:
+                    files[wanted[output.path]] = file
+        if len(files) < len(outputs):
+            logger.info("%s: published embeddings are damaged, what is sound is kept", partition)
+        yield LastRun(files)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _slice(file: Path, first: int, last: int) -> pa.Table:
@@ -185,7 +190,7 @@ def _slice(file: Path, first: int, last: int) -> pa.Table:
         ends = list(accumulate(sizes, initial=0))
         spans = enumerate(pairwise(ends))
         groups = [group for group, (start, end) in spans if start < last and end > first]
-        names = schemas.EMBEDDING_ROWS.names
-        table = parquet.read_row_groups(groups, columns=names)
+        table = tables.filled(parquet.read_row_groups(groups), schemas.EMBEDDING_ROWS)
         before = ends[groups[0]] if groups else 0
-        return table.slice(first - before, last - first).cast(schemas.EMBEDDING_ROWS)
+        rows = table.slice(first - before, last - first)
+        return tables.conform(rows, schemas.EMBEDDING_ROWS, str(file))

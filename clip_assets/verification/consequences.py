@@ -16,6 +16,7 @@ CONSEQUENCES = {
     layout.img_emb: "no segment or recipe is made from the partition's images; served ones stay",
     layout.text_emb: "no segment or recipe is made from the partition's texts; served ones stay",
     layout.embedding_rows: "a new index version cannot say what the partition's vectors are",
+    layout.embedding_inputs: "the partition is embedded whole when a tar of it changes",
     layout.pool_rows: "subsets and statistics cannot be made anew",
     layout.subset: "who trains on the subset does not get it",
     layout.partition_stats: f"counted again by the next statistics; else {NOTHING_MADE}",

@@ -11,6 +11,7 @@ from typing import Any
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
+from clip_assets.layout import PartitionKey
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage.store import Store
 from clip_assets_tests.models import draw, encoded
@@ -94,12 +95,19 @@ def made_up(
 
 
 def image_shards(made: MadeUp, shards: Sequence[Sequence[Pair]]) -> None:
+    """Make up the shards of the partition ``P`` from the samples of each."""
+    image_shards_of(made, P, shards)
+
+
+def image_shards_of(
+    made: MadeUp, partition: PartitionKey, shards: Sequence[Sequence[Pair]]
+) -> None:
     """Make up the shards of a partition from the samples of each."""
     files = {
-        layout.shard_tar(P, number): partial(_write_tar, pairs)
+        layout.shard_tar(partition, number): partial(_write_tar, pairs)
         for number, pairs in enumerate(shards)
     }
-    made.make(layout.IMAGE_SHARDS, P, sum(map(len, shards)), files)
+    made.make(layout.IMAGE_SHARDS, partition, sum(map(len, shards)), files)
 
 
 def _write_tar(pairs: Sequence[Pair], part: Path) -> None:

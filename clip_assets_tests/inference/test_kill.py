@@ -5,11 +5,14 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from clip_assets import layout
+from clip_assets.inference.embeddings import EMBEDDINGS
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage.leftovers import sweep
 from clip_assets.storage.store import Store
@@ -55,15 +58,14 @@ def chunks(store: Store) -> dict[str, int]:
     return {file.name: file.stat().st_ino for file in folder.glob("*.arrow")}
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
-    tmp_path: Path, inference: InferenceSettings
-) -> None:
-    stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
-    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(40)]
-    for store in stores:
-        image_shards(made_up(store, inference), shards)
-    calm, killed = stores
+Attempt = Callable[[Store, float], tuple[int, float]]
+"""Embeds a pool in a process that is killed after some seconds, or never if they are negative: its
+status and how long it ran."""
+
+
+@contextmanager
+def attempts_of(inference: InferenceSettings) -> Generator[Attempt]:
+    """Attempts in processes that share one loaded model."""
     one_core = os.environ | {"OMP_NUM_THREADS": "1"}
     attempts = subprocess.Popen(
         [sys.executable, "-c", ATTEMPTS, inference.model_dump_json(), P],
@@ -81,6 +83,13 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
         status, seconds = attempts.stdout.readline().split()  # type: ignore[union-attr]
         return int(status), float(seconds)
 
+    with attempts:
+        yield attempt
+        attempts.stdin.close()
+
+
+def attempt_all(attempt: Attempt, calm: Store, killed: Store) -> None:
+    """Make one pool without a kill, and the other with twenty of them."""
     status, calm_s = attempt(calm, -1)
     assert status == 0
     moments = random.Random(0)
@@ -97,11 +106,48 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
             for path in (layout.manifest(layout.EMBEDDINGS, P), *OUTPUTS):
                 killed.delete(path)
     assert attempt(killed, -1)[0] == 0
-    attempts.stdin.close()
-    attempts.wait()
-    attempts.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
+    tmp_path: Path, inference: InferenceSettings
+) -> None:
+    stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
+    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(40)]
+    for store in stores:
+        image_shards(made_up(store, inference), shards)
+    calm, killed = stores
+    with attempts_of(inference) as attempt:
+        attempt_all(attempt, calm, killed)
     for path in OUTPUTS:
         assert sha256(killed, path) == sha256(calm, path)
     assert killed.list("work") == []
     sweep(killed)
     assert killed.list(layout.TEMPORARY) == []
+
+
+@pytest.mark.slow
+def test_a_killed_run_over_a_changed_tar_keeps_what_the_last_one_published(
+    tmp_path: Path, inference: InferenceSettings
+) -> None:
+    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(12)]
+    grown = [*shards[:5], [*shards[5], Pair(500)], *shards[6:]]
+    calm, killed = (Store.open(str(tmp_path / name)) for name in ("calm", "killed"))
+    with attempts_of(inference) as attempt:
+        for store in (calm, killed):
+            image_shards(made_up(store, inference), shards)
+            assert attempt(store, -1)[0] == 0
+            image_shards(made_up(store, inference), grown)
+        status, calm_s = attempt(calm, -1)
+        assert status == 0
+        moments = random.Random(0)
+        for _ in range(10):
+            before = chunks(killed)
+            attempt(killed, moments.uniform(0, calm_s))
+            if EMBEDDINGS.state(made_up(killed, inference).pool, P) == "done":
+                break
+            assert before.items() <= chunks(killed).items()
+        assert attempt(killed, -1)[0] == 0
+    for path in (*OUTPUTS, layout.embedding_inputs(P)):
+        assert sha256(killed, path) == sha256(calm, path)
+    assert killed.list("work") == []
