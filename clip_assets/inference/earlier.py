@@ -96,7 +96,9 @@ class LastRun:
         }
         table = pq.read_table(files[layout.embedding_inputs.name])
         self._inputs = table["digest"].combine_chunks()
-        digests = np.frombuffer(memoryview(self._inputs.buffers()[1]), "S16")
+        [_, content] = self._inputs.buffers()
+        assert content is not None
+        digests = np.frombuffer(memoryview(content), "S16")
         self._order = np.argsort(digests, kind="stable")
         self._digests = digests[self._order]
         if layout.embedding_rows.name not in files:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import DamagedError, MissingArtifactError, NotReadyError
+from clip_assets.errors import DamagedError, MissingArtifactError, NotReadyError, SchemaError
 from clip_assets.index import versions
 from clip_assets.index.faiss_index import faiss_index_inputs
 from clip_assets.layout import WHOLE
