@@ -18,6 +18,9 @@ BUSY = """
 import signal, subprocess, sys, time
 from clip_assets import processes
 processes.GRACE_S = 0.2
+# As in a terminal, also where the tests run in the background of a script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 processes.take_signals(lambda: print("farewell", flush=True))
