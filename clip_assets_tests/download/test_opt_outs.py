@@ -215,7 +215,7 @@ def test_the_run_after_a_kill_has_the_record(
             shard.put(0, fetched, None)
 
     def opened() -> Shard:
-        return Shard(0, pairs, columns, asking, journal)
+        return Shard(P, 0, pairs, columns, asking, journal)
 
     killed = opened()
     asyncio.run(fetch_one(killed))
