@@ -215,7 +215,7 @@ def test_looking_at_a_pool_takes_as_many_requests_for_many_partitions_as_for_few
             counted.write_bytes(layout.plan(key), plan.content())
             for asset in graph.ASSETS.values():
                 if asset.axis == "partition":
-                    made = replace(manifest(asset.name, key), inputs={"model": "any"})
+                    made = replace(manifest(asset.name, key), inputs={"model": "any"}, outputs=[])
                     Catalog(counted).put(made)
         requests()
         assert len(status.report(opened(counted))["partitions"]) == len(few_or_many)
