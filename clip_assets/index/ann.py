@@ -83,6 +83,9 @@ def head(index: Index, vectors: int) -> bytes:
     Args:
         index: empty, with lists; what it looks into by itself is part of the head.
         vectors: of all lists together.
+
+    Raises:
+        SchemaError: this faiss writes files in another form.
     """
     lists = inverted(index)
     assert lists is not None
@@ -90,7 +93,13 @@ def head(index: Index, vectors: int) -> bytes:
     content = faiss.serialize_index(index).tobytes()
     index.ntotal = lists.ntotal = 0
     end = no_lists(lists.nlist, lists.code_size)
-    assert content.endswith(end), "faiss writes its lists otherwise"
+    if not content.endswith(end):
+        raise SchemaError(
+            describe(index),
+            f"lists that faiss {faiss.__version__} writes otherwise",
+            "lists in the form of faiss 1.15",
+            "Install the faiss-cpu of the lock; please report this.",
+        )
     return content.removesuffix(end)
 
 

@@ -139,8 +139,8 @@ def _cut(where: str) -> SchemaError:
 def join(part: Path, head: bytes, segments: Sequence[tuple[Lists, int]]) -> None:
     """Write an index file with the vectors of many; id i of one becomes its start + i.
 
-    Within a list vectors stand in the order of the segments. Memory: ``BLOCK_BYTES`` and the
-    sizes of all lists of all segments.
+    Within a list vectors stand in the order of the segments. Memory: ``BLOCK_BYTES``, and 16
+    bytes for each list of each segment.
 
     Args:
         part: an unpublished file.

@@ -104,16 +104,16 @@ class MappedRows:
         at = np.searchsorted(high, wanted["f0"])
         places = np.full(len(wanted), -1, np.int64)
         # Two uids with one first half are rare, so this is one step for nearly all of them.
-        open_ = np.arange(len(wanted))
-        while len(open_):
-            here = at[open_]
-            open_, here = open_[here < len(high)], here[here < len(high)]
-            is_alike = high[here] == wanted["f0"][open_]
-            open_, here = open_[is_alike], here[is_alike]
-            is_same = low[here] == wanted["f1"][open_]
-            places[open_[is_same]] = rows[here[is_same]]
-            open_ = open_[~is_same]
-            at[open_] += 1
+        waiting = np.arange(len(wanted))
+        while len(waiting):
+            here = at[waiting]
+            waiting, here = waiting[here < len(high)], here[here < len(high)]
+            is_alike = high[here] == wanted["f0"][waiting]
+            waiting, here = waiting[is_alike], here[is_alike]
+            is_same = low[here] == wanted["f1"][waiting]
+            places[waiting[is_same]] = rows[here[is_same]]
+            waiting = waiting[~is_same]
+            at[waiting] += 1
         return places
 
     def _between(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:

@@ -1,4 +1,8 @@
-"""A disk that fills in any stage: an error that says so, and the same bytes once there is room."""
+"""A disk that fills in any stage: an error that says so, and the same files once there is room.
+
+The bytes are compared of pairs and tars. Vectors were once seen to differ after a fault, of which
+the cause is not known.
+"""
 
 import json
 import re
@@ -53,7 +57,8 @@ def digests(root: Path) -> dict[str, str]:
 def may_differ(path: str) -> bool:
     """Whether a file tells when something was fetched, has vectors, or is made from such a one.
 
-    A chunk that is embedded again may be in another batch, whose rounding is another one.
+    Vectors may have been embedded in another batch, whose rounding is another one; that this is
+    why they were seen to differ was not shown.
     """
     return not path.endswith(".tar") and not path.startswith(("raw", "unique", "pair_keys"))
 
