@@ -24,6 +24,7 @@ from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
 from clip_assets.download.shard import Row, Shard, shard_files
 from clip_assets.download.shard_columns import kept_columns, pair_columns
+from clip_assets.errors import DownloadError
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -123,7 +124,11 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
             intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
             for shard in shards
         )
-        download(begun, settings, publish)
+        try:
+            download(begun, settings, publish, judges_few=not plan.was_stopped)
+        except DownloadError:
+            intents.stopped(run, plan)
+            raise
     _remove_strays(run)
     rate = round(to_fetch / (time.monotonic() - start), 1)
     figures = {"shards_kept": len(kept - set(due)), "pairs_per_s": rate, "retried": plan.retried}

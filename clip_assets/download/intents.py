@@ -6,7 +6,7 @@ those rows again, in shards that keep what else they hold.
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -33,11 +33,14 @@ class Plan:
         inputs: what the partition is made from; finished shards made from others do not count.
         due: rows to fetch again.
         successes: images that the partition had before.
+        was_stopped: whether a run of it ended with this machine's network for its reason. A few
+            hosts that are still silent are then taken for gone, or the partition would never end.
     """
 
     inputs: dict[str, str]
     due: Due = field(default_factory=Due)
     successes: int = 0
+    was_stopped: bool = False
 
     @property
     def retried(self) -> int:
@@ -65,6 +68,12 @@ def begin(run: StageRun, plan: Plan) -> None:
     """
     run.store.delete(run.work_folder)
     run.store.write_bytes(_path(run), json.dumps(asdict(plan)).encode())
+
+
+def stopped(run: StageRun, plan: Plan) -> None:
+    """Take note that a run of a plan was stopped by this machine's network."""
+    content = json.dumps(asdict(replace(plan, was_stopped=True)))
+    run.store.write_bytes(_path(run), content.encode())
 
 
 def _path(run: StageRun) -> str:

@@ -31,7 +31,11 @@ _Token = tuple[Shard, int]
 
 
 def download(
-    shards: Iterable[Shard], settings: DownloadSettings, publish: Callable[[Shard], None]
+    shards: Iterable[Shard],
+    settings: DownloadSettings,
+    publish: Callable[[Shard], None],
+    *,
+    judges_few: bool = True,
 ) -> None:
     """Fetch and resize every pair of the shards and publish each shard when it is complete.
 
@@ -39,13 +43,15 @@ def download(
         shards: made when their turn comes.
         settings: limits and manners.
         publish: called with a complete shard, in a thread, one at a time, in any order.
+        judges_few: whether a few silent hosts can be this machine's fault, see
+            ``fetch.outage.NetworkWatch``.
 
     Raises:
         DownloadError: the network of this machine is at fault.
     """
     try:
         with large_blocks_given_back():
-            asyncio.run(_Pipeline(settings, publish).run(shards))
+            asyncio.run(_Pipeline(settings, publish).run(shards, judges_few=judges_few))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
@@ -59,10 +65,10 @@ class _Pipeline:
         self._publishing = asyncio.Lock()
         self._resize = ImageResizer(settings)
 
-    async def run(self, shards: Iterable[Shard]) -> None:
+    async def run(self, shards: Iterable[Shard], *, judges_few: bool) -> None:
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip-assets-resize")
         try:
-            async with _open(self._settings) as fetcher:
+            async with _open(self._settings, judges_few=judges_few) as fetcher:
                 try:
                     await self._run(fetcher, threads, shards)
                 except* DownloadError:
@@ -149,5 +155,7 @@ async def _next(waiting: Iterator[Shard]) -> Shard | None:
         raise
 
 
-def _open(settings: DownloadSettings) -> AbstractAsyncContextManager[Fetcher[_Token]]:
-    return open_fetcher(settings)
+def _open(
+    settings: DownloadSettings, *, judges_few: bool
+) -> AbstractAsyncContextManager[Fetcher[_Token]]:
+    return open_fetcher(settings, judges_few=judges_few)

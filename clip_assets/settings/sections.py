@@ -125,6 +125,11 @@ class DownloadSettings(Section):
     per_host_interval_s: float = Field(
         default=0, ge=0, description="Least time between two requests to one host"
     )
+    max_crawl_delay_s: float = Field(
+        default=10,
+        ge=0,
+        description="Most that a Crawl-delay of an obeyed robots.txt puts between two requests",
+    )
     retries: int = Field(default=1, ge=0, description="Further attempts after a transient failure")
     retry_limit: int = Field(
         default=6, ge=1, description="Attempts at one url after which retrying leaves it alone"

@@ -191,6 +191,18 @@ def test_what_a_stop_could_not_know_is_asked_again_once(site: Web, local_made: M
     assert (report.rows_out, report.dropped) == (10, {"refused": 390})
 
 
+@pytest.mark.parametrize("hosts", [1, 15])
+def test_a_dead_network_is_noticed_with_a_few_hosts_and_gone_hosts_stop_a_partition_once(
+    made: MadeUp, hosts: int
+) -> None:
+    unique_pairs(made, [f"http://127.0.3.{i % hosts + 1}:1/{i}.jpg" for i in range(250)])
+    with pytest.raises(DownloadError, match=f"200 urls on {hosts} hosts in a row.*refused"):
+        image_shards(made.pool, P)
+
+    manifest = image_shards(made.pool, P).manifest
+    assert (manifest.report.rows_out, manifest.report.dropped) == (0, {"refused": 250})
+
+
 def test_dead_urls_among_living_ones_do_not_stop_the_run(site: Web, local_made: MadeUp) -> None:
     urls = [f"http://127.{i % 50}.2.{i // 50 + 1}:1/a.jpg" for i in range(1000)]
     urls[::50] = [site.url("/none.jpg", host=f"127.0.1.{i + 1}") for i in range(20)]

@@ -23,6 +23,7 @@ from yarl import URL
 from clip_assets.download.fetch import policy, urls
 from clip_assets.download.fetch.addresses import AddressGuard
 from clip_assets.download.fetch.client import open_client
+from clip_assets.download.fetch.distances import Distances
 from clip_assets.download.fetch.faults import EXPECTED, REDIRECTS, FetchError, classify
 from clip_assets.download.fetch.hosts import HostQueue
 from clip_assets.download.fetch.jobs import Fetched, Job
@@ -53,10 +54,15 @@ class Fetcher(Generic[T]):
         session: the HTTP client, see ``open_fetcher``.
         guard: judges literal addresses; the session's resolver judges names.
         settings: limits and manners.
+        watch: tells a broken network of this machine.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, guard: AddressGuard, settings: DownloadSettings
+        self,
+        session: aiohttp.ClientSession,
+        guard: AddressGuard,
+        settings: DownloadSettings,
+        watch: NetworkWatch,
     ) -> None:
         self._session = session
         self._guard = guard
@@ -64,9 +70,10 @@ class Fetcher(Generic[T]):
         self._queue: HostQueue[Job[T]] = HostQueue(settings.requests_at_once, settings.per_host)
         self._site = SiteSays(session, guard, settings)
         self._room = BodyRoom(*settings.body_bytes)
-        # By host: failures in a row, and when the last one was.
+        self._distances = Distances()
+        # By port of a host: failures in a row, and when the last one was.
         self._failing: dict[str, tuple[int, float]] = {}
-        self._watch = NetworkWatch()
+        self._watch = watch
 
     def submit(self, token: T, url: str, *, was_silent: bool = False) -> None:
         """Line a url up; its result comes from ``next`` with the token.
@@ -94,7 +101,7 @@ class Fetcher(Generic[T]):
         while True:
             line, job = await self._queue.get()
             try:
-                if job.fault is None and job.target is not None and not self._is_down(line, job):
+                if job.fault is None and job.target is not None and not self._is_down(job):
                     await self._turn(line, job, job.target)
             finally:
                 self._queue.done(line)
@@ -110,10 +117,12 @@ class Fetcher(Generic[T]):
         """Make room for another body."""
         self._room.release(result.held)
 
-    def _is_down(self, line: str, job: Job[T]) -> bool:
-        failures, last = self._failing.get(line, (0, 0.0))
+    def _is_down(self, job: Job[T]) -> bool:
+        failures, last = self._failing.get(job.server, (0, 0.0))
         if failures < DOWN_AFTER or time.monotonic() - last > DOWN_S:
             return False
+        if job.attempts == 0 and not job.was_silent:
+            self._watch.not_asked(job.line)
         job.fault = FetchError("host_down", f"not asked, as {failures} requests in a row failed")
         return True
 
@@ -124,18 +133,21 @@ class Fetcher(Generic[T]):
             job.signals = Signals()
         if self._settings.per_host_interval_s:
             self._queue.pause(line, self._settings.per_host_interval_s)
+        server = job.server
         try:
-            await self._attempt(line, job, target)
+            with self._watch.asking(line):
+                await self._attempt(line, job, target)
         except EXPECTED as error:
             fault = classify(error)
             if job.status is not None:
-                self._watch.answered()
+                self._watch.answered(line)
             elif job.attempts == 1 and not job.was_silent:
-                self._watch.unanswered(target.raw_host or "", fault)
+                self._watch.unanswered(line, fault)
             self._failed(line, job, fault)
         else:
-            self._watch.answered()
-            self._failing.pop(line, None)
+            if job.status is not None:
+                self._watch.answered(line)
+                self._failing.pop(server, None)
 
     async def _attempt(self, line: str, job: Job[T], target: URL) -> None:
         start = time.monotonic()
@@ -151,7 +163,10 @@ class Fetcher(Generic[T]):
         self, line: str, job: Job[T], target: URL, deadline: asyncio.Timeout
     ) -> None:
         job.status = None
-        await self._site.ask(target, job.signals)
+        delay_s = await self._site.ask(target, job.signals)
+        if wait_s := self._distances.claim(line, delay_s):
+            self._come_again(line, job, wait_s)
+            return
         headers = {"Connection": "close"} if self._queue.is_last(line) else None
         async with self._session.get(target, headers=headers, allow_redirects=False) as response:
             job.status = response.status
@@ -168,6 +183,13 @@ class Fetcher(Generic[T]):
             if refusal := job.signals.refusal(self._settings):
                 raise FetchError(*refusal)
             job.body = await self._read(job, response, deadline)
+
+    def _come_again(self, line: str, job: Job[T], wait_s: float) -> None:
+        """Line a job up that must leave its host some time first; it has not been tried."""
+        if job.redirects == 0:
+            job.attempts -= 1
+        self._queue.pause(line, wait_s)
+        self._queue.put(line, job)
 
     async def _read(
         self, job: Job[T], response: aiohttp.ClientResponse, deadline: asyncio.Timeout
@@ -232,10 +254,11 @@ class Fetcher(Generic[T]):
     def _failed(self, line: str, job: Job[T], fault: FetchError) -> None:
         """Give a job up, or line it up for another attempt."""
         if not fault.is_transient:
-            self._failing.pop(line, None)
+            self._failing.pop(job.server, None)
             job.fault = fault
             return
-        self._failing[line] = (self._failing.get(line, (0, 0.0))[0] + 1, time.monotonic())
+        failures, _ = self._failing.get(job.server, (0, 0.0))
+        self._failing[job.server] = failures + 1, time.monotonic()
         delay_s = max(BACKOFF_S * 2 ** (job.attempts - 1), fault.retry_after_s or 0.0)
         # A server that asks for a longer pause is not asked again in this run.
         if job.attempts > self._settings.retries or delay_s > self._left_s(job):
@@ -249,8 +272,15 @@ class Fetcher(Generic[T]):
 
 
 @contextlib.asynccontextmanager
-async def open_fetcher(settings: DownloadSettings) -> AsyncGenerator[Fetcher[T]]:
-    """A fetcher with its HTTP client."""
+async def open_fetcher(
+    settings: DownloadSettings, *, judges_few: bool = True
+) -> AsyncGenerator[Fetcher[T]]:
+    """A fetcher with its HTTP client.
+
+    Args:
+        settings: limits and manners.
+        judges_few: see ``NetworkWatch``.
+    """
     guard = AddressGuard(settings.allow_hosts)
     async with open_client(settings, guard) as session:
-        yield Fetcher[T](session, guard, settings)
+        yield Fetcher[T](session, guard, settings, NetworkWatch(judges_few=judges_few))

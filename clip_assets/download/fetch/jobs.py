@@ -61,8 +61,13 @@ class Job(Generic[T]):
 
     @property
     def line(self) -> str:
-        """Name of the host's line that this job stands in."""
-        return f"{self.target.raw_host}:{self.target.port}" if self.target else ""
+        """Name of the host's line that this job stands in; its ports are one machine."""
+        return (self.target.raw_host or "") if self.target else ""
+
+    @property
+    def server(self) -> str:
+        """Who answers or fails: a port of a host."""
+        return f"{self.line}:{self.target.port}" if self.target else ""
 
     def result(self) -> Fetched:
         """How it ended."""

@@ -1,6 +1,8 @@
 """Tells a broken network of this machine from urls that are dead."""
 
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from clip_assets.download.fetch.faults import LOCAL, FetchError
@@ -10,7 +12,10 @@ UNANSWERED_LIMIT = 200
 """So many urls in a row without an answer from any server are this machine's fault."""
 
 UNANSWERED_HOSTS = 20
-"""Hosts that these urls must be spread over."""
+"""Hosts that these urls must be spread over, where nothing else is known of them."""
+
+ANSWERING_HOSTS_KEPT = 10_000
+"""Hosts that are remembered to have answered; the oldest are forgotten first."""
 
 ADVICE = {
     "dns": "No host name resolves: check /etc/resolv.conf, for example with getent hosts.",
@@ -32,18 +37,51 @@ class NetworkWatch:
 
     Only first attempts are for it to see. Second ones come together, after all the first
     attempts of their shards, and that a dead url is still dead says nothing about this machine.
+
+    Args:
+        judges_few: whether fewer than ``UNANSWERED_HOSTS`` hosts can be a sign: when no server
+            has answered at all, or one that is silent now has answered before. It may be the hosts
+            that are gone, so this stops a partition once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, judges_few: bool = True) -> None:
         self.last_answer = datetime.now(UTC)
+        self._judges_few = judges_few
+        self._asked: Counter[str] = Counter()  # by host: requests under way
+        self._answering: dict[str, None] = {}  # hosts that have answered
+        # Since the last answer:
         self._unanswered: Counter[str] = Counter()
-        self._hosts: set[str] = set()
+        self._silent: dict[str, FetchError] = {}  # by host: its last fault
 
-    def answered(self) -> None:
+    @contextmanager
+    def asking(self, host: str) -> Generator[None]:
+        """While a host is asked."""
+        self._asked[host] += 1
+        try:
+            yield
+        finally:
+            self._asked[host] -= 1
+            if not self._asked[host]:
+                del self._asked[host]
+
+    def answered(self, host: str) -> None:
         """Take note that a server answered."""
         self.last_answer = datetime.now(UTC)
         self._unanswered.clear()
-        self._hosts.clear()
+        self._silent.clear()
+        if host not in self._answering:
+            if len(self._answering) >= ANSWERING_HOSTS_KEPT:
+                del self._answering[next(iter(self._answering))]
+            self._answering[host] = None
+
+    def not_asked(self, host: str) -> None:
+        """Take note of a url that was given up unasked because its host had failed.
+
+        Raises:
+            DownloadError: for long nothing has come from anywhere.
+        """
+        if host in self._silent:
+            self.unanswered(host, self._silent[host])
 
     def unanswered(self, host: str, fault: FetchError) -> None:
         """Take note of a first attempt without an answer.
@@ -54,15 +92,23 @@ class NetworkWatch:
         if fault.error_class not in LOCAL:
             return
         self._unanswered[fault.error_class] += 1
-        self._hosts.add(host)
-        if self._unanswered.total() < UNANSWERED_LIMIT or len(self._hosts) < UNANSWERED_HOSTS:
+        self._silent[host] = fault
+        if self._unanswered.total() < UNANSWERED_LIMIT or not self._is_telling():
             return
         [(error_class, count)] = self._unanswered.most_common(1)
         raise DownloadError(
             "the network of this machine",
-            f"{self._unanswered.total()} urls on {len(self._hosts)} hosts in a row without any "
+            f"{self._unanswered.total()} urls on {len(self._silent)} hosts in a row without any "
             f"answer ({error_class}: {count}, last: {fault.message})",
             "an answer now and then",
             ADVICE[error_class]
             + " Then run the same again: what came is kept, what failed meanwhile is asked again.",
         )
+
+    def _is_telling(self) -> bool:
+        """Whether the silent hosts are enough to tell this machine's fault from theirs."""
+        if len(self._silent) >= UNANSWERED_HOSTS:
+            return True
+        if not self._judges_few or self._asked.keys() - self._silent.keys():
+            return False
+        return not self._answering or bool(self._answering.keys() & self._silent.keys())

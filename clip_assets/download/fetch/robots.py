@@ -62,6 +62,11 @@ class SiteRules:
         rules = (path for path in self._disallowed if matches(path, url))
         return f"disallow: {next(rules, '')}".removesuffix(": ")
 
+    @property
+    def crawl_delay_s(self) -> float:
+        """Seconds that the site asks us to leave between two requests, 0 where it says none."""
+        return self._rules.crawl_delay(ROBOT) or 0.0
+
     def usage(self, url: URL) -> list[str]:
         """What is preferred for a url: values of Content-Usage, of equal weight."""
         told = [(len(path), usage) for path, usage in self._usages if matches(path, url)]

@@ -4,6 +4,7 @@ What it says belongs to who asks for it: ``robots`` and ``tdmrep``.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -22,8 +23,17 @@ MAX_BYTES = 500 * 1024
 MAX_REDIRECTS = 5
 """Followed for one file, as RFC 9309 asks for."""
 
+TOO_MANY_REQUESTS = 429
+"""The one status below 500 that says nothing about the file."""
+
 HOSTS_KEPT = 1000
 """Hosts whose file is remembered; the oldest are forgotten first."""
+
+KEPT_S = 24 * 3600.0
+"""A file is asked for again after this, as RFC 9309 asks for."""
+
+FAILURE_KEPT_S = 60.0
+"""A file that did not come is asked for again after this; until then its host is spared."""
 
 T = TypeVar("T")
 
@@ -52,7 +62,8 @@ class SiteFiles(Generic[T]):
         self._deadline_s = deadline_s
         self._path = path
         self._parse = parse
-        self._read: dict[URL, asyncio.Task[T]] = {}
+        # When it was asked for, and the answer.
+        self._read: dict[URL, tuple[float, asyncio.Task[T]]] = {}
 
     async def of(self, url: URL) -> T:
         """What the file says at a url's host; others that ask wait for the same answer.
@@ -61,11 +72,14 @@ class SiteFiles(Generic[T]):
             Exception: one of ``faults.EXPECTED``, as no answer came.
         """
         origin = url.origin()
+        if origin in self._read and _is_over(*self._read[origin]):
+            del self._read[origin]
         if origin not in self._read:
             if len(self._read) >= HOSTS_KEPT:
                 del self._read[next(iter(self._read))]
-            self._read[origin] = asyncio.create_task(self._ask(origin.with_path(self._path)))
-        return await asyncio.shield(self._read[origin])
+            asked = asyncio.create_task(self._ask(origin.with_path(self._path)))
+            self._read[origin] = time.monotonic(), asked
+        return await asyncio.shield(self._read[origin][1])
 
     async def _ask(self, url: URL) -> T:
         async with asyncio.timeout(self._deadline_s):
@@ -79,7 +93,7 @@ class SiteFiles(Generic[T]):
                 if response.status in REDIRECTS:
                     url = urls.parse(response.headers.get("Location", ""), base=url)
                     continue
-                if response.status >= 500:
+                if response.status >= 500 or response.status == TOO_MANY_REQUESTS:
                     raise FetchError(f"http_{response.status}", f"status {response.status}")
                 if response.status >= 400:
                     return b""
@@ -92,3 +106,9 @@ class SiteFiles(Generic[T]):
                         break
                 return bytes(content)
         return b""
+
+
+def _is_over(asked_at: float, answer: asyncio.Task[T]) -> bool:
+    """Whether an answer is too old to be believed."""
+    has_failed = answer.done() and (answer.cancelled() or answer.exception() is not None)
+    return time.monotonic() - asked_at > (FAILURE_KEPT_S if has_failed else KEPT_S)

@@ -32,20 +32,27 @@ class SiteSays:
         self._robots = Robots(session, guard, obeyed_s)
         self._tdmrep = TdmRep(session, guard, share_s)
 
-    async def ask(self, url: URL, signals: Signals) -> None:
+    async def ask(self, url: URL, signals: Signals) -> float:
         """Record what a url's site says of its use.
+
+        Returns:
+            Seconds that it asks us to leave between two requests, where that is obeyed.
 
         Raises:
             FetchError: ``policy_robots``, or that of ``Robots.rules``, where robots.txt is obeyed.
         """
+        delay_s = 0.0
         if self._settings.respect_robots or self._settings.ask_sites:
-            await self._ask_robots(url, signals)
+            delay_s = await self._ask_robots(url, signals)
         if self._settings.ask_sites:
             value, read_at = await self._tdmrep.said(url)
             signals.asked(read_at)
             signals.take("tdmrep_json", value, reserves=value.startswith("1"))
+        return (
+            min(delay_s, self._settings.max_crawl_delay_s) if self._settings.respect_robots else 0
+        )
 
-    async def _ask_robots(self, url: URL, signals: Signals) -> None:
+    async def _ask_robots(self, url: URL, signals: Signals) -> float:
         try:
             rules = await self._robots.rules(url)
         except FetchError:
@@ -53,7 +60,7 @@ class SiteSays:
                 raise
             signals.asked(datetime.now(UTC))
             signals.take("robots", "unanswered", reserves=False)
-            return
+            return 0.0
         signals.asked(rules.read_at)
         verdict = rules.verdict(url)
         is_allowed = verdict == "allow"
@@ -63,3 +70,4 @@ class SiteSays:
         if usages := rules.usage(url):
             reserves = any(map(reserves_training, usages))
             signals.take("robots_content_usage", " | ".join(usages), reserves=reserves)
+        return rules.crawl_delay_s

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
+from clip_assets.download.fetch import site_files
+from clip_assets.download.fetch.jobs import Job
 from clip_assets.download.fetch.odd_answers import CODINGS_LIMIT
 from clip_assets.settings import DownloadSettings
 from clip_assets_tests.download.authority import Authority
@@ -772,6 +775,58 @@ def test_a_host_that_cannot_be_reached_for_robots_txt_is_told_as_that(
     [found] = fetch(["http://127.0.0.1:1/a"], obedient)
 
     assert (found.error_class, found.attempts) == ("refused", 1)
+
+
+def test_a_crawl_delay_keeps_requests_apart_up_to_a_limit(
+    site: Web, obedient: DownloadSettings
+) -> None:
+    site.serve("/robots.txt", b"User-agent: *\nCrawl-delay: 1000")
+    urls = [site.serve(f"/{i}", b"x", delay_s=0.01) for i in range(4)]
+    start = time.monotonic()
+    found = fetch(urls, obedient.model_copy(update={"max_crawl_delay_s": 0.5}))
+
+    assert [(one.body, one.attempts) for one in found] == [(b"x", 1)] * 4
+    assert time.monotonic() - start > 3 * 0.5
+    assert site.most_at_once == 1
+
+
+def test_a_crawl_delay_is_not_kept_where_robots_txt_is_only_recorded(
+    site: Web, settings: DownloadSettings
+) -> None:
+    site.serve("/robots.txt", b"User-agent: *\nCrawl-delay: 1000")
+    found = fetch(
+        [site.serve(f"/{i}", b"x") for i in range(4)],
+        settings.model_copy(update={"ask_sites": True}),
+    )
+
+    assert [one.body for one in found] == [b"x"] * 4
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_rules_that_did_not_come_are_asked_for_again_after_a_while(
+    site: Web, obedient: DownloadSettings, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    urls = [site.serve(f"/{i}", b"x") for i in range(3)]
+    one_by_one = obedient.model_copy(update={"per_host": 1})
+    site.serve("/robots.txt", status=status)
+    found = fetch(urls, one_by_one)
+    assert [one.error_class for one in found] == ["robots_unanswered"] * 3
+    assert site.requests["/robots.txt"] == 1
+
+    async def once_busy(_: web.Request) -> web.Response:
+        return web.Response(status=status if site.requests["/robots.txt"] == 2 else 404)
+
+    site.pages["/robots.txt"] = once_busy
+    monkeypatch.setattr(site_files, "FAILURE_KEPT_S", 0.0)
+    found = fetch(urls, one_by_one)
+    assert [one.error_class for one in found] == ["robots_unanswered", None, None]
+    assert site.requests["/robots.txt"] == 3
+
+
+def test_ports_of_a_host_stand_in_one_line_and_fail_on_their_own() -> None:
+    one, other = (Job("", False, URL(f"http://a.org:{port}/")) for port in (80, 8080))
+    assert one.line == other.line
+    assert one.server != other.server
 
 
 def test_robots_txt_is_not_asked_for_unless_wanted(site: Web, settings: DownloadSettings) -> None:
