@@ -101,22 +101,16 @@ def test_modules_are_small(path: Path) -> None:
 
 
 LOAD = """
-import resource, sys
+import sys
 import clip_assets.definitions
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(usage.ru_utime + usage.ru_stime, *sorted(set(sys.argv[1:]) & set(sys.modules)))
+print(*sorted(set(sys.argv[1:]) & set(sys.modules)))
 """
 
 
 def test_loading_the_code_location_is_cheap() -> None:
     command = [sys.executable, "-c", LOAD, *HEAVY]
-    # The best of three: other processes of the machine only add to it.
-    answers = [
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(3)
-    ]
-    assert answers[0][1:] == [], "heavy libraries are imported by steps, not by the location"
-    assert min(float(answer[0]) for answer in answers) < 3, "seconds of CPU"
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == [], "heavy libraries are imported by steps, not by the location"
 
 
 def test_stages_do_not_load_dagster() -> None:
