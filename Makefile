@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 setup: $(STAMP) ## Install everything from the lock into .venv
 
 .PHONY: system
-system: ## Install PostgreSQL's server, which one test starts; as root, on Debian
+system: ## Install PostgreSQL's server and Chromium, which tests start; as root, on Debian
 	@.ci/system
 
 .PHONY: lock

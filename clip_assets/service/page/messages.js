@@ -1,0 +1,52 @@
+// What the page says where there is no picture to show, and the line above the pictures.
+import { byId, count, h, icon, sentences } from "./dom.js";
+import { filtersOf } from "./state.js";
+
+/** Fill the message; kinds are `empty`, `failed`, `stopped`, `busy` and `none`. */
+export function drawMessage(message) {
+  byId("message").hidden = false;
+  byId("message").replaceChildren(...KINDS[message.kind](message));
+}
+
+const KINDS = {
+  empty: ({ state, clear }) => {
+    const number = filtersOf(state);
+    return [
+      icon("none"),
+      h("h2", {}, "Nothing was found"),
+      h("p", {}, number
+        ? `No picture passes ${number === 1 ? "the filter" : `all ${number} filters`}. A search without filters always finds some.`
+        : "The index has no picture that this search may show."),
+      number ? h("button", { type: "button", class: "primary", onclick: clear }, number === 1 ? "Remove the filter" : "Remove the filters") : "",
+    ];
+  },
+  failed: ({ told, again }) => [
+    icon("broken"),
+    h("h2", {}, "That did not work"),
+    h("p", { class: "told" }, h("b", {}, told.where), ": ", told.found),
+    h("p", {}, sentences({ ...told, found: "" })),
+    h("button", { type: "button", class: "primary", onclick: again }, "Try again"),
+    told.request_id ? h("p", { class: "request" }, "request ", h("code", {}, told.request_id)) : "",
+  ],
+  stopped: ({ told }) => [h("h2", {}, "No more came"), h("p", {}, sentences(told))],
+  busy: ({ seconds }) => [icon("none"), h("h2", {}, "Many are searching"),
+    h("p", {}, `Asking again in ${count(Math.ceil(seconds))} s.`)],
+  none: () => [
+    icon("none"),
+    h("h2", {}, "No index is served yet"),
+    h("p", {}, "Build one with ", h("code", {}, "clip-assets run"), ", then start the service again."),
+  ],
+};
+
+/** The line above the pictures. */
+export function summary(results) {
+  const { answer, shown, hasMore } = results;
+  if (!answer || !shown.length) return [];
+  const took = Object.values(answer.took_ms ?? {}).filter(Number.isFinite).reduce((sum, one) => sum + one, 0);
+  const folded = results.list.reduce((sum, one) => sum + (one.folded?.length ?? 0), 0);
+  return [
+    h("strong", {}, hasMore ? `Best ${count(results.list.length)}` : `${count(results.list.length)} found`),
+    folded ? h("span", {}, `${count(folded)} folded`) : "",
+    took ? h("span", { title: "in the service" }, `${took < 10 ? took.toFixed(1) : Math.round(took)} ms`) : "",
+  ].filter(Boolean);
+}
