@@ -25,6 +25,7 @@ from clip_assets.commands import (
     models,
     run,
     search,
+    serve,
     status,
     verify,
 )
@@ -144,6 +145,7 @@ for command in (
     run.run,
     status.status,
     search.search,
+    serve.serve,
     index.index,
     models.embed,
     models.models,

@@ -25,6 +25,7 @@ LAYERS = [
     {"retrieval"},
     {"graph"},
     {"states", "status", "verification"},
+    {"service"},
     {"orchestration"},
     {"defs"},
     {"definitions", "components", "doctor", "demo", "cli", "commands"},

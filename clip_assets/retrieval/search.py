@@ -85,7 +85,7 @@ class Searcher:
 
     def __init__(self, pool: Pool, version: Version) -> None:
         self.version = version
-        self._pool = pool
+        self.pool = pool
         self._store = pool.store
         self._stack = ExitStack()
         self._rows = Rows(pool.store, version, self._stack)
@@ -152,7 +152,7 @@ class Searcher:
             raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
         if side not in layout.SIDES:
             raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
-        target = recall_target or self._pool.settings.index.recall_target
+        target = recall_target or self.pool.settings.index.recall_target
         gap = self._gap(query, side, target)
         nearest = self._nearest(self._vector(query), k, side, gap)
         close = [(i, s) for i, s in nearest if threshold is None or s >= threshold]
@@ -190,7 +190,7 @@ class Searcher:
         return queries.unit(embedding, self.version.dim)
 
     def _encoder(self) -> Encoder:
-        encoder = self._pool.encoder()
+        encoder = self.pool.encoder()
         if encoder.identity.digest() != self.version.model:
             raise ModelMismatchError(
                 f"index version {self.version.name}",

@@ -1,0 +1,50 @@
+"""The command that hosts pools for people and programs."""
+
+import click
+
+from clip_assets.terminal import say
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@click.command()
+@click.argument("pools", nargs=-1, metavar="[POOL]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=1234, show_default=True, help="0: a free one."
+)
+@click.option("--pool", "settings_file", help="Settings file of the only pool.")
+@click.option("--allow-host", multiple=True, help="A name by which requests may call the service.")
+@click.option("--no-uploads", is_flag=True, help="Take no images.")
+@click.option(
+    "--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB a request."
+)
+def serve(  # noqa: PLR0913  (a command's options are its interface)
+    pools: tuple[str, ...],
+    host: str,
+    port: int,
+    settings_file: str | None,
+    allow_host: tuple[str, ...],
+    max_body: int,
+    *,
+    no_uploads: bool,
+) -> None:
+    """Search page and API over the served indices of pools.
+
+    POOL is the root of a pool, a path or url, or NAME=ROOT; none: the pool that other commands
+    work on.
+    """
+    from clip_assets.service import serving
+    from clip_assets.service.hosted import Hosting
+    from clip_assets.service.offer import MIB, Offer
+
+    if len(pools) > 1 and settings_file:
+        raise click.UsageError("--pool is of one pool: each has its settings in pool.yaml")
+    names = {name.lower() for name in allow_host}
+    # Of a service on loopback a page from elsewhere could ask by a name of its own.
+    hosts = names | LOOPBACK if names or host in LOOPBACK else names
+    offer = Offer(uploads=not no_uploads, body_bytes=max_body * MIB, hosts=frozenset(hosts))
+    hosting = Hosting.of(pools, settings_file)
+    for index in hosting.indices.values():
+        say(f"{index.name}: version {index.version}", err=True)
+    serving.run(hosting, offer, host, port, lambda url: say(f"serving on {url}"))

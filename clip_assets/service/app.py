@@ -1,0 +1,115 @@
+"""The service as one ASGI application: endpoints, the page's files, faults as answers.
+
+It is run by ``service.serving``; what searches is in ``searching``.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from clip_assets.errors import ClipAssetsError
+from clip_assets.service import described, refusals, v1
+from clip_assets.service.guard import Guard
+from clip_assets.service.hosted import Hosting
+from clip_assets.service.offer import Offer
+from clip_assets.service.refusals import RefusalError
+from clip_assets.service.searching import Searching
+from clip_assets.service.v1 import JsonAnswer
+from clip_assets.service.wire import SearchRequest
+
+PAGE = Path(__file__).parent / "page"
+
+FAULTS = (
+    ClipAssetsError,
+    ValidationError,
+    RequestValidationError,
+    HTTPException,
+    Exception,
+)
+"""What becomes an answer; without a class's own name its traceback goes to the log, too."""
+
+
+def build(hosting: Hosting, offer: Offer) -> FastAPI:
+    """The application over some indices."""
+    searching = Searching(hosting, offer)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncGenerator[None]:
+        del app
+        hosting.start()
+        yield
+        searching.close()
+        hosting.close()
+
+    app = FastAPI(
+        title="clip-assets",
+        version=version("clip-assets"),
+        summary="Search of CLIP datasets by text, image, embedding and pair.",
+        lifespan=running,
+    )
+    app.add_middleware(Guard, offer=offer)
+    for fault in FAULTS:
+        app.add_exception_handler(fault, _answered)
+    app.include_router(v1.routes(searching))
+    _add_states(app, hosting)
+    _add_page(app)
+    _describe(app)
+    return app
+
+
+def _add_states(app: FastAPI, hosting: Hosting) -> None:
+    @app.get("/health", tags=["states"], summary="Whether the process lives")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "release": app.version}
+
+    @app.get("/ready", tags=["states"], summary="Whether searches are answered, and by what")
+    async def ready() -> JsonAnswer:
+        return JsonAnswer(described.readiness(hosting))
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+
+
+def _describe(app: FastAPI) -> None:
+    """Let OpenAPI know the shapes of bodies that endpoints read themselves."""
+    generated = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = generated()
+        shapes = document.setdefault("components", {}).setdefault("schemas", {})
+        reference = "#/components/schemas/{model}"
+        shapes |= SearchRequest.model_json_schema(ref_template=reference)["$defs"]
+        return document
+
+    app.openapi = described
+
+
+async def _answered(request: Request, error: Exception) -> JsonAnswer:
+    """A fault as an answer."""
+    if isinstance(error, HTTPException):
+        path = request.url.path[:200]
+        error = RefusalError(
+            error.status_code,
+            f"{request.method} {path}",
+            str(error.detail),
+            "an endpoint and a method that are",
+            "See /docs for all of them.",
+            error.headers,
+        )
+    refusal = refusals.of(error)
+    content = refusals.body(refusal, request.state.request_id)
+    return JsonAnswer(content, refusal.status, refusal.headers)

@@ -1,0 +1,88 @@
+"""What an index is, for who chooses one; and whether the service is ready.
+
+Versions are hosted by ``service.hosted``.
+"""
+
+from dataclasses import asdict
+from importlib.metadata import version as installed
+from typing import Any
+
+from clip_assets import layout, schemas
+from clip_assets.meanings import meaning
+from clip_assets.pool.pool import Pool
+from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets.service.offer import Offer
+
+
+def indices(hosting: Hosting, offer: Offer) -> list[dict[str, Any]]:
+    """Every hosted index, as ``/v1/indices`` tells it."""
+    return [_index(index, offer) for index in hosting.indices.values()]
+
+
+def readiness(hosting: Hosting) -> dict[str, Any]:
+    """Whether searches are answered, and by what."""
+    return {
+        "ready": True,
+        "release": installed("clip-assets"),
+        "indices": [
+            {
+                "name": index.name,
+                "version": index.version,
+                "model": index.model_state,
+                "problem": str(index.problem) if index.problem else None,
+            }
+            for index in hosting.indices.values()
+        ],
+    }
+
+
+def _index(index: HostedIndex, offer: Offer) -> dict[str, Any]:
+    with index.searcher() as searcher:
+        version = searcher.version
+        recall_target = index.pool.settings.index.recall_target
+        return {
+            "name": index.name,
+            "version": version.name,
+            "model": version.model_name,
+            "dim": version.dim,
+            "vectors": version.vectors,
+            "sides": list(layout.SIDES),
+            "recall_target": recall_target,
+            "recall": _recall(asdict(version)["reach"]),
+            **_rows(searcher.pool),
+            "partitions": [str(partition) for partition in version.partitions_used],
+            "columns": [
+                {
+                    "name": field.name,
+                    "type": str(field.type),
+                    "words": meaning(schemas.POOL_ROWS, field.name),
+                }
+                for field in schemas.POOL_ROWS
+            ],
+            "uploads": offer.uploads,
+            "image_urls": offer.image_urls,
+        }
+
+
+def _recall(reach: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
+    """What searches of each side find by kind of query, as it was measured."""
+    kept = ("target", "recall", "uncertainty", "scanned")
+    return {
+        side: {
+            kind: [{name: known[name] for name in kept} for known in reaches]
+            for kind, reaches in kinds.items()
+        }
+        for side, kinds in reach.items()
+    }
+
+
+def _rows(pool: Pool) -> dict[str, Any]:
+    """Pairs of the pool, and the share of them whose image was had."""
+    reports = [
+        manifest.report
+        for partition in pool.partitions
+        if (manifest := pool.catalog.get(layout.IMAGE_SHARDS, partition))
+    ]
+    rows = sum(report.rows_in for report in reports)
+    had = sum(report.rows_out for report in reports)
+    return {"rows": rows, "success": round(had / rows, 4) if rows else None}

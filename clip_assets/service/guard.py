@@ -1,0 +1,136 @@
+"""What every request passes first: an id, bounds of size, and headers that keep browsers safe.
+
+Which bounds there are is said by ``service.offer``.
+"""
+
+import re
+import secrets
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clip_assets.service import refusals
+from clip_assets.service.offer import MIB, Offer
+from clip_assets.service.refusals import RefusalError
+
+_OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob: http: https:; style-src 'self'; "
+    "script-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+"""What a page of ours may load: its own files, and pictures from where they are."""
+
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Guard:
+    """The outermost part of the service.
+
+    Args:
+        app: what is guarded.
+        offer: the bounds.
+    """
+
+    def __init__(self, app: ASGIApp, offer: Offer) -> None:
+        self._app, self._offer = app, offer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, request_id)
+        try:
+            self._check(headers)
+            await self._app(scope, _BoundedBody(receive, self._offer.body_bytes), answer)
+        except RefusalError as refusal:
+            if answer.has_begun:
+                raise
+            await answer.refuse(refusal)
+
+    def _check(self, headers: Headers) -> None:
+        host = headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if self._offer.hosts and name.strip("[]").lower() not in self._offer.hosts:
+            raise RefusalError(
+                421,
+                "the header Host",
+                repr(host[:100]),
+                f"one of {', '.join(sorted(self._offer.hosts))}",
+                "Start the service with --allow-host and this name.",
+            )
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._offer.body_bytes:
+            raise _too_large(self._offer.body_bytes)
+
+
+class _BoundedBody:
+    """What a request sends, up to a bound."""
+
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self._receive, self._most_bytes = receive, most_bytes
+        self._got_bytes = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._got_bytes += len(message.get("body", b""))
+        if self._got_bytes > self._most_bytes:
+            raise _too_large(self._most_bytes)
+        return message
+
+
+class _Answer:
+    """What is sent back, with the headers of every answer."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id = send, request_id
+        self.has_begun = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self._request_id
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    async def refuse(self, refusal: RefusalError) -> None:
+        """Answer a fault that was found before the endpoint."""
+        body = orjson.dumps(refusals.body(refusal, self._request_id))
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        headers |= refusal.headers
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self({"type": "http.response.start", "status": refusal.status, "headers": raw})
+        await self({"type": "http.response.body", "body": body})
+
+
+def _request_id(headers: Headers) -> str:
+    """The id that the client or a proxy gave, if it is one that logs may have, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _OWN_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _too_large(most_bytes: int) -> RefusalError:
+    return RefusalError(
+        413,
+        "the request",
+        "a body that is too large",
+        f"at most {most_bytes // MIB} MiB",
+        "Send smaller images, or start the service with a larger --max-body.",
+    )

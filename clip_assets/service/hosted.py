@@ -1,0 +1,242 @@
+"""Indices that are hosted: their versions change under running queries, and no query fails.
+
+A query borrows the version that is served when it begins, and a version is closed when it was
+replaced and its last query has ended. Searching in one is ``retrieval.search``.
+"""
+
+import logging
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Self
+
+from clip_assets import graph, layout
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.errors import ClipAssetsError, ConfigurationError, ModelMismatchError
+from clip_assets.pool.pool import Pool
+from clip_assets.retrieval.search import Searcher
+from clip_assets.service.refusals import RefusalError
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_S = 1.0
+"""Seconds between two glances at which version is served."""
+
+FOLLOW_REMOTE_S = 10.0
+"""The same on an object store, where each costs a request."""
+
+
+@dataclass(slots=True, eq=False)
+class _Opened:
+    """A version, and how many queries use it."""
+
+    searcher: Searcher
+    users: int = 0
+    is_replaced: bool = False
+
+
+class HostedIndex:
+    """The served version of a pool's index, and the model of its queries.
+
+    Args:
+        name: that requests call it by.
+        pool: whose index it is.
+
+    Attributes:
+        problem: why the version that is named by now is not served, if so.
+
+    Raises:
+        StoreError: the pool serves no version, or a damaged one.
+    """
+
+    def __init__(self, name: str, pool: Pool) -> None:
+        self.name = name
+        self.pool = pool
+        self.problem: ClipAssetsError | None = None
+        self._model: Future[Encoder] = Future()
+        self._lock = threading.Lock()
+        # What is named before the version is opened: a later one is seen as new.
+        self._named = pool.store.read_bytes(layout.CURRENT) if has_version(pool) else b""
+        self._opened = _Opened(Searcher.open(pool))
+
+    @property
+    def version(self) -> str:
+        """Name of the version that new queries get."""
+        return self._opened.searcher.version.name
+
+    @contextmanager
+    def searcher(self) -> Generator[Searcher]:
+        """The version that is served, until the block ends."""
+        with self._lock:
+            opened = self._opened
+            opened.users += 1
+        try:
+            yield opened.searcher
+        finally:
+            with self._lock:
+                opened.users -= 1
+                is_last = opened.is_replaced and not opened.users
+            if is_last:
+                opened.searcher.close()
+
+    def follow(self) -> None:
+        """Serve the version that is named by now; a damaged one changes nothing."""
+        try:
+            named = self.pool.store.read_bytes(layout.CURRENT)
+            if named != self._named:
+                self._replace(Searcher.open(self.pool.renewed()))
+                self._named = named
+            self.problem = None
+        except ClipAssetsError as error:
+            if str(error) != str(self.problem):
+                logger.warning("%s goes on with version %s: %s", self.name, self.version, error)
+            self.problem = error
+
+    def _replace(self, searcher: Searcher) -> None:
+        with self._lock:
+            before, self._opened = self._opened, _Opened(searcher)
+            before.is_replaced = True
+            is_unused = not before.users
+        if is_unused:
+            before.searcher.close()
+        logger.info("%s serves version %s", self.name, searcher.version.name)
+
+    def load_model(self) -> None:
+        """Load the model of queries; ``encoder`` has it or says why it is not there."""
+        try:
+            self._model.set_result(self.pool.encoder())
+        except ClipAssetsError as error:
+            logger.warning("%s takes no texts and no images: %s", self.name, error)
+            self._model.set_exception(error)
+        except BaseException as error:
+            self._model.set_exception(error)
+            raise
+
+    @property
+    def model_state(self) -> str:
+        """``loading``, ``loaded`` or ``failed``."""
+        if not self._model.done():
+            return "loading"
+        return "failed" if self._model.exception() else "loaded"
+
+    def encoder(self, digest: str) -> Encoder:
+        """The model of queries; waits until it is loaded.
+
+        Args:
+            digest: of the model of the version that is searched.
+
+        Raises:
+            ModelLoadError: it cannot be loaded.
+            ModelMismatchError: the version is of another model.
+        """
+        encoder = self._model.result()
+        if encoder.identity.digest() != digest:
+            raise ModelMismatchError(
+                f"index {self.name}",
+                f"vectors of another model than {encoder.identity.describe()}",
+                "the model that the pool's settings name",
+                "Search by uid or embedding, or start the service with the index's model.",
+            )
+        return encoder
+
+    def close(self) -> None:
+        """Close it; queries that still run finish first."""
+        with self._lock:
+            self._opened.is_replaced = True
+            is_unused = not self._opened.users
+        if is_unused:
+            self._opened.searcher.close()
+
+
+class Hosting:
+    """All hosted indices; the first one is what a request gets that names none.
+
+    Args:
+        indices: at least one, each with a name of its own.
+    """
+
+    def __init__(self, indices: Sequence[HostedIndex]) -> None:
+        self.indices = {index.name: index for index in indices}
+        self._first = indices[0]
+        self._ends = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._load, name="clip-assets-models", daemon=True),
+            threading.Thread(target=self._follow, name="clip-assets-versions", daemon=True),
+        ]
+
+    @classmethod
+    def of(cls, places: Sequence[str], settings_file: str | None = None) -> Self:
+        """Host pools.
+
+        Args:
+            places: their roots, or ``name=root``; none: the pool that other commands take.
+            settings_file: of the only one.
+
+        Raises:
+            ConfigurationError: two have one name.
+            StoreError: one serves no version.
+        """
+        named = [_named(place) for place in places] or [("", None)]
+        opened = [(name, graph.open_pool(root, settings_file)) for name, root in named]
+        indices = [HostedIndex(name or _name(pool), pool) for name, pool in opened]
+        names = [index.name for index in indices]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigurationError(
+                    "pools", f"two called {name!r}", "a name for each", "Say NAME=ROOT of each."
+                )
+        return cls(indices)
+
+    def get(self, name: str | None) -> HostedIndex:
+        """An index by its name, the first one where none is given.
+
+        Raises:
+            RefusalError: there is none of this name.
+        """
+        if not name:
+            return self._first
+        if name not in self.indices:
+            known = ", ".join(self.indices)
+            raise RefusalError(
+                404, "index", repr(name), f"one of {known}", "See /v1/indices for all of them."
+            )
+        return self.indices[name]
+
+    def start(self) -> None:
+        """Load models, and follow the served versions, in the background."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop following, and close all."""
+        self._ends.set()
+        for index in self.indices.values():
+            index.close()
+
+    def _load(self) -> None:
+        for index in self.indices.values():
+            index.load_model()
+
+    def _follow(self) -> None:
+        is_local = all(index.pool.store.is_local for index in self.indices.values())
+        while not self._ends.wait(FOLLOW_S if is_local else FOLLOW_REMOTE_S):
+            for index in self.indices.values():
+                index.follow()
+
+
+def has_version(pool: Pool) -> bool:
+    """Whether a pool serves a version, as far as a file says so."""
+    return pool.store.exists(layout.CURRENT)
+
+
+def _named(place: str) -> tuple[str, str]:
+    name, sign, root = place.partition("=")
+    return (name, root) if sign and "/" not in name else ("", place)
+
+
+def _name(pool: Pool) -> str:
+    """The last part of a pool's root."""
+    return PurePosixPath(pool.store.uri().rstrip("/")).name or "pool"

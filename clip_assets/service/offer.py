@@ -1,0 +1,25 @@
+"""What one service offers, and to whom; fixed when it starts.
+
+What pools there are is said by ``service.hosted``.
+"""
+
+from dataclasses import dataclass
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a service offers.
+
+    Args:
+        uploads: whether images may be sent.
+        image_urls: whether it fetches images that a query names by url.
+        body_bytes: most that a request may hold.
+        hosts: names that requests may call it by, without ports; empty for any.
+    """
+
+    uploads: bool = True
+    image_urls: bool = False
+    body_bytes: int = 16 * MIB
+    hosts: frozenset[str] = frozenset()

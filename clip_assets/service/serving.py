@@ -1,0 +1,89 @@
+"""Runs the service in this process until it is asked to end.
+
+The application itself is built by ``service.app``.
+"""
+
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.service import app
+from clip_assets.service.hosted import Hosting
+from clip_assets.service.offer import Offer
+
+GRACE_S = 3
+"""Seconds that running requests have when the service is asked to end."""
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it listens.
+
+    Attributes:
+        signals: that ended it.
+    """
+
+    def __init__(self, config: uvicorn.Config, began: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._began = began
+        self.signals: list[int] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._began()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take signals while it serves; they are raised again when its event loop has ended."""
+        with super().capture_signals():
+            yield
+            self.signals, self._captured_signals = self._captured_signals, []
+
+
+def run(
+    hosting: Hosting, offer: Offer, host: str, port: int, began: Callable[[str], object]
+) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        hosting: the indices; they are closed at the end.
+        offer: what is offered.
+        host: the address to listen on.
+        port: of it; 0 for one that is free.
+        began: told the service's url when requests are answered.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    listening = _listen(host, port)
+    where = f"[{host}]" if ":" in host else host
+    url = f"http://{where}:{listening.getsockname()[1]}"
+    config = uvicorn.Config(
+        app.build(hosting, offer),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    with listening:
+        server = _Server(config, lambda: began(url))
+        server.run(sockets=[listening])
+    for number in server.signals[:1]:
+        # The event loop had the file by which others hear of signals.
+        signal.raise_signal(number)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port}",
+            str(error.strerror),
+            "an address of this machine and a port that is free",
+            "Name another --host or --port.",
+        ) from error

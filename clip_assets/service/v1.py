@@ -1,0 +1,92 @@
+"""Endpoints of ``/v1``: typed requests, and answers that say what was found and why.
+
+What is done for them is in ``searching``; the endpoints of clip-retrieval are another module.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from starlette.datastructures import UploadFile
+
+from clip_assets.service import described
+from clip_assets.service.refusals import RefusalError
+from clip_assets.service.searching import Searching
+from clip_assets.service.wire import MOST_TERMS, SearchRequest
+
+IndexName = Annotated[str | None, Query(max_length=200, description="none: the first one")]
+
+FORM = "multipart/form-data"
+
+Shape = dict[str, Any]
+"""What OpenAPI says of answers: an object."""
+
+
+class JsonAnswer(Response):
+    """An answer in JSON; a number that is not finite is null."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """As orjson writes it."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _takes(model: type[SearchRequest]) -> dict[str, Any]:
+    """What OpenAPI says of a body that is JSON, or a form with images."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    form = {
+        "type": "object",
+        "required": ["request"],
+        "properties": {"request": {"type": "string", "description": "the json"}},
+        "additionalProperties": {"type": "string", "format": "binary"},
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema}, FORM: {"schema": form}},
+        }
+    }
+
+
+def routes(searching: Searching) -> APIRouter:
+    """The endpoints over what searches."""
+    router = APIRouter(prefix="/v1", tags=["search"], default_response_class=JsonAnswer)
+
+    @router.get("/indices", summary="What is hosted", response_model=Shape)
+    def indices() -> JsonAnswer:
+        return JsonAnswer({"indices": described.indices(searching.hosting, searching.offer)})
+
+    @router.post(
+        "/search",
+        summary="What is like a text, an image or a mix",
+        response_model=Shape,
+        openapi_extra=_takes(SearchRequest),
+    )
+    async def search(request: Request) -> JsonAnswer:
+        asked, uploads = await _search_request(request)
+        answer = await searching.search(asked, uploads)
+        return JsonAnswer(answer | {"request_id": request.state.request_id})
+
+    @router.get("/items/{uid}", summary="What one pair is", response_model=Shape)
+    async def item(uid: str, index: IndexName = None) -> JsonAnswer:
+        return JsonAnswer(await searching.item(index, uid))
+
+    return router
+
+
+async def _search_request(request: Request) -> tuple[SearchRequest, Mapping[str, bytes]]:
+    """What is asked for, and the images of a form by field."""
+    if not request.headers.get("content-type", "").lower().startswith(FORM):
+        return SearchRequest.model_validate_json(await request.body()), {}
+    async with request.form(max_files=MOST_TERMS, max_fields=1) as form:
+        text = form.get("request")
+        if not isinstance(text, str):
+            raise RefusalError(
+                422, FORM, "no field request", "the json of the search", "Correct the request."
+            )
+        files = {name: file for name, file in form.items() if isinstance(file, UploadFile)}
+        uploads = {name: await file.read() for name, file in files.items()}
+    return SearchRequest.model_validate_json(text), uploads

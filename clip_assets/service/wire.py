@@ -1,0 +1,95 @@
+"""What requests of ``/v1`` hold, and the bounds of each part.
+
+What is answered is made where it is known; ``service.described`` tells its shape.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+MOST_RESULTS = 1_000
+"""Of one answer; further ones are asked for by ``offset``."""
+
+FARTHEST = 10_000
+"""Results that ``offset`` can go beyond."""
+
+MOST_TERMS = 16
+
+MOST_TEXT = 10_000
+"""Characters; no model reads more than some hundred of them."""
+
+MOST_NUMBERS = 16_384
+"""Of an embedding."""
+
+MOST_WEIGHT = 100.0
+
+KINDS = ("text", "image", "upload", "image_url", "embedding", "uid")
+"""What a term can be."""
+
+Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
+Side = Literal["image", "text"]
+
+
+class SearchTerm(BaseModel):
+    """One part of a query: exactly one of ``KINDS``, and its weight."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Text | None = Field(default=None, description="words")
+    image: str | None = Field(default=None, description="an image file in base64")
+    upload: str | None = Field(
+        default=None, max_length=100, description="field of the form that has an image file"
+    )
+    image_url: str | None = Field(
+        default=None, max_length=4096, description="where an image is, if the service fetches"
+    )
+    embedding: list[FiniteFloat] | None = Field(
+        default=None, min_length=1, max_length=MOST_NUMBERS, description="of the index's model"
+    )
+    uid: str | None = Field(default=None, max_length=100, description="a pair of the index")
+    weight: FiniteFloat = Field(
+        default=1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT, description="below 0: less like this"
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of ``KINDS`` it is."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+
+class SearchRequest(BaseModel):
+    """What ``POST /v1/search`` asks for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    index: str | None = Field(default=None, max_length=200, description="null: the first one")
+    terms: list[SearchTerm] = Field(min_length=1, max_length=MOST_TERMS)
+    side: Side = Field(default="image", description="what is compared: images or captions")
+    k: int = Field(default=40, ge=1, le=MOST_RESULTS, description="results at most")
+    offset: int = Field(default=0, ge=0, le=FARTHEST, description="results left out before them")
+    threshold: FiniteFloat | None = Field(default=None, ge=-1, le=1)
+    threshold_kind: Literal["absolute", "relative", "elbow"] = Field(
+        default="absolute",
+        description="absolute: least similarity; relative: share of the best one's; "
+        "elbow: where relevance ends",
+    )
+    recall_target: FiniteFloat | None = Field(
+        default=None, ge=0.5, le=0.99, description="share of what an exact search finds"
+    )
+    where: str | None = Field(
+        default=None, max_length=4096, description="an SQL condition over columns of the pool"
+    )
+    fold: FiniteFloat | None = Field(
+        default=None, gt=0, le=1, description="results more alike than this become one"
+    )
+    columns: list[str] | None = Field(
+        default=None, max_length=100, description="further columns of each result"
+    )
+    facets: bool = Field(default=False, description="whether to count what results are like")

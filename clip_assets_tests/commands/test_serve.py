@@ -1,0 +1,63 @@
+"""The command that serves, as a process."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import httpx
+
+from clip_assets_tests.commands.conftest import Cli, Numbered
+from clip_assets_tests.pools import BIN
+
+
+@contextmanager
+def serving(*arguments: str) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
+    """``clip-assets serve``, its url and its process."""
+    process = subprocess.Popen(
+        [BIN / "clip-assets", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"CLIP_ASSETS_ROOT": "/nowhere"},
+    )
+    try:
+        assert process.stdout is not None
+        told = re.search(r"http://\S+", process.stdout.readline())
+        assert told, process.communicate()[1]
+        yield told[0], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_pool_is_served_until_a_signal_comes(made: Numbered) -> None:
+    made.embed(0, 30)
+    made.index()
+    vector = made.vectors("00000")[7].tolist()
+    with serving(made.store.uri()) as (url, process):
+        assert httpx.get(f"{url}/ready").json()["ready"]
+        body = {"terms": [{"embedding": vector}], "k": 1}
+        [found] = httpx.post(f"{url}/v1/search", json=body).json()["results"]
+        assert found["caption"] == "7"
+        assert "html" in httpx.get(url).headers["content-type"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+
+
+def test_a_pool_that_cannot_be_served_is_told(run: Cli, made: Numbered) -> None:
+    refused = run("serve", made.store.uri())
+    assert refused.exit_code == 2
+    assert "expected a served version" in refused.stderr
+    assert run("serve", "a", "b", "--pool", "c.yaml").exit_code == 2
+
+
+def test_a_port_that_is_taken_is_told(run: Cli, made: Numbered) -> None:
+    made.embed(0, 30)
+    made.index()
+    with serving(made.store.uri()) as (url, _):
+        refused = run("serve", made.store.uri(), "--port", url.rpartition(":")[2])
+        assert refused.exit_code == 2
+        assert "a port that is free" in refused.stderr

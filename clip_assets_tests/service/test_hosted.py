@@ -1,0 +1,64 @@
+"""Versions change under a running service, and it says what it serves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError, MissingArtifactError
+from clip_assets.index import versions
+from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets_tests.service.conftest import pool_of_animals
+
+
+def test_a_query_keeps_the_version_that_it_began_with(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path)
+    hosted = HostedIndex("animals", made.pool)
+    first = hosted.version
+    with hosted.searcher() as before:
+        made.add(2, ["ant"])
+        second = made.index()
+        hosted.follow()
+        assert hosted.version == second
+        with hosted.searcher() as after:
+            assert (after.version.vectors, before.version.vectors) == (6, 5)
+        # Still open, though it was replaced.
+        assert len(before.search(np.ones(24), k=9)) == 5
+    versions.use(made.store, first)
+    hosted.follow()
+    assert hosted.version == first
+    hosted.close()
+
+
+def test_a_damaged_version_changes_nothing_but_is_told(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path)
+    hosted = HostedIndex("animals", made.pool)
+    named = made.store.read_bytes(layout.CURRENT)
+    made.store.write_bytes(layout.CURRENT, b"00009-none\n")
+    hosted.follow()
+    assert "00009-none" in str(hosted.problem)
+    with hosted.searcher() as searcher:
+        assert len(searcher.search(np.ones(24), k=1)) == 1
+    made.store.write_bytes(layout.CURRENT, named)
+    hosted.follow()
+    assert hosted.problem is None
+    hosted.close()
+
+
+def test_pools_are_called_by_their_folders_or_as_told(tmp_path: Path) -> None:
+    pool_of_animals(tmp_path / "a" / "pool")
+    pool_of_animals(tmp_path / "b" / "pool")
+    first, second = str(tmp_path / "a" / "pool"), str(tmp_path / "b" / "pool")
+    hosting = Hosting.of([first, f"other={second}"])
+    assert list(hosting.indices) == ["pool", "other"]
+    assert hosting.get("").name == hosting.get(None).name == "pool"
+    with pytest.raises(ConfigurationError, match="two called 'pool'"):
+        Hosting.of([first, second])
+
+
+def test_a_pool_without_an_index_is_refused(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path)
+    made.store.delete(layout.CURRENT)
+    with pytest.raises(MissingArtifactError, match="a served version"):
+        HostedIndex("animals", made.pool)
