@@ -77,12 +77,13 @@ def _recall(reach: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, An
 
 
 def _rows(pool: Pool) -> dict[str, Any]:
-    """Pairs of the pool, and the share of them whose image was had."""
+    """Pairs of the pool, and how many of them have an image."""
     reports = [
         manifest.report
         for partition in pool.partitions
         if (manifest := pool.catalog.get(layout.IMAGE_SHARDS, partition))
     ]
-    rows = sum(report.rows_in for report in reports)
-    had = sum(report.rows_out for report in reports)
-    return {"rows": rows, "success": round(had / rows, 4) if rows else None}
+    return {
+        "rows": sum(report.rows_in for report in reports),
+        "success": sum(report.rows_out for report in reports),
+    }

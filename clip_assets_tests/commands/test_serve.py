@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from clip_assets.layout import Key
 from clip_assets_tests.commands.conftest import Cli, Numbered
 from clip_assets_tests.pools import BIN
 
@@ -36,7 +37,7 @@ def serving(*arguments: str) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
 def test_a_pool_is_served_until_a_signal_comes(made: Numbered) -> None:
     made.embed(0, 30)
     made.index()
-    vector = made.vectors("00000")[7].tolist()
+    vector = made.vectors(Key("00000"))[7].tolist()
     with serving(made.store.uri()) as (url, process):
         assert httpx.get(f"{url}/ready").json()["ready"]
         body = {"terms": [{"embedding": vector}], "k": 1}
