@@ -23,6 +23,7 @@ LAYERS = [
     {"pool"},
     STAGES,
     {"retrieval"},
+    {"streaming"},
     {"graph"},
     {"states", "status", "verification"},
     {"service"},

@@ -1,0 +1,172 @@
+"""The samples of a pool, or of a subset of them.
+
+They are those of the tars of all partitions that are done, in the pool's order. Where they are in
+their tar is the matter of ``tar_samples``, what the pool says of them that of ``told``.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets import layout, schemas
+from clip_assets.errors import MissingArtifactError, SchemaError
+from clip_assets.files.opening import content
+from clip_assets.inference.samples import Sample
+from clip_assets.layout import Key
+from clip_assets.pool.pool import Pool
+from clip_assets.storage import tables, uids
+from clip_assets.storage.manifests import Output
+from clip_assets.streaming.permutation import Rows
+from clip_assets.streaming.tar_samples import SCANS, Tars
+from clip_assets.streaming.told import Told, with_sample
+
+Gone = Literal["refuse", "leave out"]
+"""What to do about uids of a subset that have no sample."""
+
+
+class PoolSamples:
+    """The samples of a pool.
+
+    Args:
+        pool: the pool.
+        subset: name of one of its subsets, the path or url of a file of uids, or such an array;
+            a uid that it has twice comes twice in an epoch. By default all samples.
+        columns: of pool metadata, such as ``clip_similarity_score``: what samples say beside
+            their json.
+        gone: what to do about uids that have no sample, or have it no longer.
+        name: for messages and shares, by default that of the subset, or the pool's address.
+
+    Attributes:
+        left_out: how many entries of the subset have no sample.
+
+    Raises:
+        MissingArtifactError: the pool has no samples yet, or not those of a subset.
+        ConfigurationError: there is no such column.
+        SchemaError: the file is no list of uids.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        subset: str | uids.UidPairs | None = None,
+        *,
+        columns: Sequence[str] = (),
+        gone: Gone = "refuse",
+        name: str | None = None,
+    ) -> None:
+        self.name = name or (subset if isinstance(subset, str) else pool.store.uri())
+        self.left_out = 0
+        self._told = Told(pool, columns)
+        shards = _shards(pool)
+        rows = [output.path for _, output in shards]
+        with ThreadPoolExecutor(SCANS) as threads:
+            known = list(threads.map(partial(_uids, pool), rows))
+        self._keys = [key for key, _ in shards]
+        self._tars = Tars([_tar(pool, path) for path in rows], [len(one) for one in known])
+        if not len(self._tars):
+            raise MissingArtifactError(
+                pool.store.uri(),
+                "no samples",
+                "shards of at least one partition",
+                f"Run: clip-assets run --select {layout.IMAGE_SHARDS}",
+            )
+        self._firsts = {key: self._tars.first(self._keys.index(key)) for key in dict(shards)}
+        digests = [pool.catalog.digest(layout.IMAGE_SHARDS, key) for key in dict(shards)]
+        self._rows: Rows | None = None
+        if subset is not None:
+            listed = _subset(pool, subset) if isinstance(subset, str) else subset
+            self._rows = self._located(np.concatenate(known), listed, gone)
+            digests.append(hashlib.sha256(np.ascontiguousarray(listed).tobytes()).hexdigest())
+        self.digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """How many samples."""
+        return len(self._tars) if self._rows is None else len(self._rows)
+
+    def read(self, row: int) -> Sample:
+        """See ``SampleSet``."""
+        place = row if self._rows is None else int(self._rows[row])
+        sample = self._tars.read(place)
+        if not self._told.columns:
+            return sample
+        key = self._keys[self._tars.tar(place)]
+        said = self._told.of(key, place - self._firsts[key], sample.fields.get("uid"))
+        return replace(sample, fields=sample.fields | said)
+
+    def _located(self, known: uids.UidPairs, listed: uids.UidPairs, gone: Gone) -> Rows:
+        """The sample of each uid."""
+        keys, wanted = _sortable(known), _sortable(listed)
+        order = np.argsort(keys, kind="stable")
+        places = np.searchsorted(keys, wanted, sorter=order)
+        there = places < len(keys)
+        there[there] = keys[order[places[there]]] == wanted[there]
+        self.left_out = int(np.count_nonzero(~there))
+        if self.left_out and gone == "refuse":
+            first = uids.texts(listed[~there][:1])[0]
+            raise MissingArtifactError(
+                f"subset {self.name}",
+                f"{self.left_out:,} of {len(listed):,} uids without a sample, such as {first}",
+                "a sample of each",
+                "Make the subset again, or leave them out: gone='leave out'.",
+            )
+        return order[places[there]]
+
+
+def _shards(pool: Pool) -> list[tuple[Key, Output]]:
+    """The tables of all shards of partitions that are done, by number, with their partition."""
+    pool.catalog.preload(layout.IMAGE_SHARDS, pool.partitions)
+    made = [pool.catalog.get(layout.IMAGE_SHARDS, key) for key in pool.partitions]
+    return [
+        (one.key, output)
+        for one in made
+        if one
+        # A manifest names them in the order in which they were finished.
+        for output in sorted(one.of_kind(layout.shard_rows), key=lambda output: output.path)
+    ]
+
+
+def _tar(pool: Pool, rows: str) -> str:
+    uri = pool.store.uri(rows.removesuffix(".parquet") + ".tar")
+    return uri.removeprefix("file://") if pool.store.is_local else uri
+
+
+def _uids(pool: Pool, path: str) -> uids.UidPairs:
+    """Of the samples of a shard, in its tar's order."""
+    table = tables.read(pool.store, path, schemas.SHARD_ROWS, ["uid", "status"])
+    return uids.pairs(with_sample(table)["uid"])
+
+
+def _subset(pool: Pool, name: str) -> uids.UidPairs:
+    """The uids of a subset of the pool, or of a file."""
+    if name in pool.settings.subsets:
+        pool.catalog.require(layout.SUBSETS, Key(name))
+        stored = pool.store.read_bytes(layout.subset(name))
+    else:
+        stored = content(name)
+    try:
+        listed = np.load(io.BytesIO(stored), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise _no_uids(name, str(error)) from error
+    if listed.dtype != schemas.UID_PAIR or listed.ndim != 1:
+        raise _no_uids(name, f"an array of {listed.dtype}, {listed.shape}")
+    return listed
+
+
+def _no_uids(where: str, found: str) -> SchemaError:
+    return SchemaError(
+        where, found, f"uids as an array of {schemas.UID_PAIR}, (n,)", "See docs/layout.md."
+    )
+
+
+def _sortable(pairs: uids.UidPairs) -> npt.NDArray[np.bytes_]:
+    """Uids as texts of 16 bytes, which numpy sorts and compares faster than pairs."""
+    halves = np.empty((len(pairs), 2), ">u8")
+    halves[:, 0], halves[:, 1] = pairs["f0"], pairs["f1"]
+    return halves.view("S16").reshape(-1)
