@@ -4,10 +4,12 @@ DuckDB has no parameters for identifiers, file lists and options; whatever is wr
 query goes through ``literal`` or ``identifier``. What is asked belongs to the stages.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,6 +40,40 @@ def connection(memory_bytes: int) -> Generator[Database]:
         }
         with duckdb.connect(":memory:", config=config) as database:
             yield database
+
+
+@contextmanager
+def sealed(memory_bytes: int) -> Generator[Database]:
+    """A cursor of a database for what strangers wrote, for the time of the block.
+
+    It reads no file, loads no extension, sees no variable of Python, changes no setting and writes
+    nothing to a disk. All cursors of a process share one database and its bound of memory.
+
+    Args:
+        memory_bytes: bound on the memory of the database.
+    """
+    cursor = _sealed(memory_bytes, os.getpid()).cursor()
+    try:
+        yield cursor
+    finally:
+        cursor.close()
+
+
+@lru_cache(maxsize=1)
+def _sealed(memory_bytes: int, _process: int) -> Database:
+    # A fork has the database without its threads, so each process has its own.
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": f"{memory_bytes} bytes",
+            "max_temp_directory_size": "0 bytes",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+            "enable_external_access": False,
+            "lock_configuration": True,
+        },
+    )
 
 
 def literal(value: str | Path) -> str:
