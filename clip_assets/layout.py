@@ -266,6 +266,21 @@ def shard_stats(partition: PartitionKey, number: int) -> str:
     return f"shards/{partition}/{shard_name(number)}_stats.json"
 
 
+TAR_INDEX = "tar_index"
+"""Folder of tar indices; also, in the user's cache, of those of tars that are in no pool."""
+
+
+def tar_index_folder(partition: PartitionKey) -> str:
+    """Folder of the tar indices of a partition."""
+    return f"{TAR_INDEX}/{partition}"
+
+
+@artifact(IMAGE_SHARDS, schemas.TAR_INDEX)
+def tar_index(partition: PartitionKey, number: int) -> str:
+    """Where every member of one shard's tar is; shards of earlier releases have none."""
+    return f"{tar_index_folder(partition)}/{shard_name(number)}.parquet"
+
+
 # --- embeddings -------------------------------------------------------------------------
 
 

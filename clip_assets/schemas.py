@@ -146,6 +146,20 @@ What was said of the image's use is null where nothing was said or nobody asked.
 that reserve the use, and is null where nothing was heard or an earlier release fetched."""
 
 
+TAR_INDEX = pa.schema(
+    [
+        pa.field("uid", pa.string()),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+    ]
+)
+"""One row for every member of a tar, those of a sample one after the other. ``offset`` and ``size``
+are null for a member whose content is not in one piece of its own, a link for example. The file's
+metadata say how many bytes the tar has."""
+
+
 # --- embeddings -------------------------------------------------------------------------
 
 EMBEDDING_ROWS = pa.schema(

@@ -36,12 +36,13 @@ def test_a_column_keeps_its_type_on_its_way(
 
 
 def test_a_row_is_known_by_its_uid_from_file_to_file() -> None:
-    """Only ids of an index can be out of use, and only standalone samples can lack a uid."""
+    """Only ids of an index can be out of use, and only samples of others can lack a uid."""
     tables = {kind.name: kind.schema for kind in layout.ARTIFACTS if kind.schema is not None}
     of_rows = {name: schema for name, schema in tables.items() if "uid" in schema.names}
     assert {name for name, schema in of_rows.items() if schema.field("uid").nullable} == {
         "index_rows",
         "id_mapping",
+        "tar_index",
     }
     assert {schema.field("uid").type for schema in of_rows.values()} == {pa.string()}
 

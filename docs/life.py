@@ -156,6 +156,9 @@ def downloaded(pool: Pool, key: Key, uid: str) -> Iterator[Step]:
                 said = {member.name: f"{member.size:,} bytes" for member in named}
             about = "image, caption and json under the row's `key`: a sample of a webdataset."
             yield Step("A sample", tar, about, said)
+            index = layout.tar_index(key, number)
+            about = "where the image begins in the tar, so that it is read without the others."
+            yield Step("A place in the tar", index, about, row_of(pool, index, uid=uid))
 
 
 def embedded(pool: Pool, key: Key, uid: str) -> Iterator[Step]:

@@ -21,6 +21,7 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest, Report
+from clip_assets.webdataset.tar_index import indexed, write_index
 from clip_assets.webdataset.write import end_tar
 
 
@@ -64,6 +65,8 @@ def _work(run: StageRun, before: Manifest, damaged: frozenset[str]) -> Report:
             _count_again(run, table, stats)
         if tar in damaged:
             due |= _with_image(run, number)
+        elif layout.tar_index(run.partition, number) in damaged:
+            _index_again(run, number)
     plan = Plan(run.asset.made_from(run.pool, run.key), due, before.report.rows_out)
     intents.begin(run, plan)
     sound = {output.path: output for output in before.outputs if output.path not in damaged}
@@ -80,6 +83,17 @@ def _with_image(run: StageRun, number: int) -> Due:
     with run.publish(tar) as part, part.open("wb") as file:
         end_tar(file)
     return {}
+
+
+def _index_again(run: StageRun, number: int) -> None:
+    """Write a shard's tar index by its tar and its rows."""
+    tar, table, _ = shard_files(run.partition, number)
+    rows = tables.read(run.store, table, schemas.SHARD_ROWS, ["key", "uid"])
+    uids = dict(zip(*(rows[name].to_pylist() for name in ("key", "uid")), strict=True))
+    with run.store.local(tar) as path, path.open("rb") as file:
+        index = indexed(file, run.store.uri(tar), lambda sample: uids[sample.key])
+    with run.publish(layout.tar_index(run.partition, number)) as part:
+        write_index(part, index)
 
 
 def _count_again(run: StageRun, table: str, stats: str) -> None:

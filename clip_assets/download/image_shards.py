@@ -143,10 +143,12 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
 
 def _adopt(run: StageRun, number: int, unchanged: Mapping[str, Output]) -> bool:
     """Keep a shard that an earlier run finished."""
-    files = shard_files(run.partition, number)
     if not run.store.exists(layout.shard_stats(run.partition, number)):
         return False
-    for path in files:
+    index = layout.tar_index(run.partition, number)
+    # A shard of an earlier release has none, nor has one without images.
+    has_index = index in unchanged or run.store.exists(index)
+    for path in [*shard_files(run.partition, number), *[index] * has_index]:
         if path in unchanged:
             run.keep(unchanged[path])
         else:
@@ -201,9 +203,10 @@ def _cut(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[Row]]:
 def _remove_strays(run: StageRun) -> None:
     """Remove shards of other settings that a killed run left."""
     published = {output.path for output in run.outputs}
-    for path in run.store.list(layout.shard_folder(run.partition)):
-        if path not in published:
-            run.store.delete(path)
+    for folder in (layout.shard_folder(run.partition), layout.tar_index_folder(run.partition)):
+        for path in run.store.list(folder):
+            if path not in published:
+                run.store.delete(path)
 
 
 def _plan(run: StageRun) -> Plan:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from clip_assets.layout import PartitionKey
 from clip_assets.pool.stages import StageRun
 from clip_assets.settings import DownloadSettings
 from clip_assets.storage import tables
+from clip_assets.webdataset.tar_index import Entries, TarIndex, write_index
 from clip_assets.webdataset.write import end_tar, write_member
 
 Row = dict[str, Any]
@@ -33,13 +34,12 @@ Row = dict[str, Any]
 SUCCESS, NOT_FETCHED, NOT_RESIZED = "success", "failed_to_download", "failed_to_resize"
 """img2dataset's statuses."""
 
-
 TIMES = ("fetched_at", "site_asked_at")
 """Columns of a row that a journal holds as texts."""
 
 
 def shard_files(partition: PartitionKey, number: int) -> tuple[str, str, str]:
-    """All files of a shard, in order of publication."""
+    """img2dataset's files of a shard in order of publication; after the tar comes its index."""
     return (
         layout.shard_tar(partition, number),
         layout.shard_rows(partition, number),
@@ -90,9 +90,8 @@ class Shard:
             times = {
                 name: datetime.fromisoformat(result[name]) for name in TIMES if result.get(name)
             }
-            result |= times
             # A release before this one may have begun the shard, with keys of its own.
-            result["key"] = self._key(position)
+            result |= times | {"key": self._key(position)}
             self._set(position, self._pair(position) | result, place)
 
     @property
@@ -208,18 +207,27 @@ class Shard:
 
     def _publish_tar(self, run: StageRun, path: str, rows: list[Row]) -> None:
         with run.publish(path) as part, part.open("wb") as file:
-            for position in sorted(self._images):
-                image = self._journal.read(self._images[position])
-                for name, content in self._members(rows[position], image):
-                    write_member(file, name, content)
-            end_tar(file)
+            index = self._write_tar(file, rows)
+        with run.publish(layout.tar_index(run.partition, self.number)) as part:
+            write_index(part, index)
+
+    def _write_tar(self, file: BinaryIO, rows: list[Row]) -> TarIndex:
+        entries = Entries()
+        for position in sorted(self._images):
+            row = rows[position]
+            image = self._journal.read(self._images[position])
+            for extension, content in self._members(row, image):
+                place = write_member(file, f"{row['key']}.{extension}", content)
+                entries.add(row["uid"], row["key"], extension, place)
+        end_tar(file)
+        return entries.index(file.tell())
 
     def _publish_stats(self, run: StageRun, path: str, rows: list[Row]) -> None:
         with run.publish(path) as part:
             part.write_text(stats_of(rows, self._start, time.time()))
 
     def _members(self, row: Row, image: bytes) -> list[tuple[str, bytes]]:
-        """Files of one sample; webdataset's writer sorts them too."""
+        """Files of one sample by extension; webdataset's writer sorts them too."""
         fields = {name: row[name] for name in self._json_fields}
         members = {
             self._settings.encode_format: image,
@@ -227,7 +235,7 @@ class Shard:
             "json": json.dumps(fields, indent=4, default=str).encode(),
             "txt": (row["caption"] or "").encode(),
         }
-        return [(f"{row['key']}.{suffix}", members[suffix]) for suffix in sorted(members)]
+        return sorted(members.items())
 
 
 def stats_of(rows: list[Row], start: float, end: float) -> str:

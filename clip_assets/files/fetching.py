@@ -48,7 +48,7 @@ def fetched(source: File, folder: Path) -> Path:
         if source.size_bytes and has_ranges(source.uri):
             _fetch_blocks(fs, path, source, part)
         else:
-            _tried(lambda: fs.get_file(path, str(part)))
+            tried(lambda: fs.get_file(path, str(part)))
             fetched = part.stat().st_size
             if source.size_bytes not in (0, fetched):
                 raise _other_length(source, f"{fetched:,} bytes")
@@ -67,14 +67,14 @@ def _fetch_blocks(fs: fsspec.AbstractFileSystem, path: str, source: File, part: 
 
 
 def _block(fs: fsspec.AbstractFileSystem, path: str, source: File, start: int, stop: int) -> bytes:
-    content = _tried(lambda: bytes(fs.cat_file(path, start=start, end=stop)))  # pyright: ignore[reportArgumentType]
+    content = tried(lambda: bytes(fs.cat_file(path, start=start, end=stop)))  # pyright: ignore[reportArgumentType]
     if len(content) != stop - start:
         got = f"{len(content):,} bytes where {start:,} to {stop:,} were asked for"
         raise _other_length(source, got)
     return content
 
 
-def _tried(request: Callable[[], T]) -> T:
+def tried(request: Callable[[], T]) -> T:
     """What a request gives, sent again when the server or the network fails."""
     for _ in range(1, ATTEMPTS):
         try:

@@ -13,6 +13,7 @@ CONSEQUENCES = {
     layout.shard_tar: "its images are lost to training, to resharding and to embedding",
     layout.shard_rows: "what became of its urls is lost; no retry and no metadata of the partition",
     layout.shard_stats: "img2dataset's counts of the shard; a rerun would fetch the shard again",
+    layout.tar_index: "who first asks for an image of the shard waits until its tar is indexed",
     layout.img_emb: "no segment or recipe is made from the partition's images; served ones stay",
     layout.text_emb: "no segment or recipe is made from the partition's texts; served ones stay",
     layout.embedding_rows: "a new index version cannot say what the partition's vectors are",

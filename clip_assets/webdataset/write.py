@@ -7,6 +7,8 @@ sample is felt; tests compare the two.
 import tarfile
 from typing import BinaryIO
 
+from clip_assets.webdataset.index import Place
+
 BLOCK = tarfile.BLOCKSIZE
 """Bytes that headers and contents are filled up to."""
 
@@ -24,8 +26,8 @@ def _template() -> bytes:
 _TEMPLATE = _template()
 
 
-def write_member(file: BinaryIO, name: str, content: bytes) -> None:
-    """Append a member of mode 0444 and time 0.
+def write_member(file: BinaryIO, name: str, content: bytes) -> Place:
+    """Append a member of mode 0444 and time 0; where it is.
 
     Args:
         file: an unfinished tar.
@@ -40,8 +42,10 @@ def write_member(file: BinaryIO, name: str, content: bytes) -> None:
     header[CHECKSUM] = b" " * 8
     header[CHECKSUM] = b"%06o\0 " % sum(header)
     file.write(header)
+    place = Place(file.tell(), len(content))
     file.write(content)
     file.write(bytes(-len(content) % BLOCK))
+    return place
 
 
 def end_tar(file: BinaryIO) -> None:
