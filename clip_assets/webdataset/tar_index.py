@@ -4,7 +4,7 @@ It is made once, from the headers, and kept; where, is said in ``indices``. Read
 the matter of ``ranges``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,10 @@ class TarIndex:
     def __len__(self) -> int:
         """How many samples."""
         return len(self.starts) - 1
+
+    def __iter__(self) -> Iterator[Places]:
+        """The places of one sample after the other, in the tar's order."""
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, sample: int) -> Places:
         """The places of the ``sample``-th sample."""
