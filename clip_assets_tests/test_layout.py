@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clip_assets import graph, layout
 from clip_assets.layout import Artifact
 
-VALUES = {
+VALUES: dict[str, object] = {
     "partition": layout.partition_key(7),
     "asset": "raw_pairs",
     "name": "n",
