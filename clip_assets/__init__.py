@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from clip_assets.graph import open_pool
     from clip_assets.pool.pool import Pool
     from clip_assets.pool.reading import dataset, embeddings, relation
+    from clip_assets.retrieval.hits import Hit
     from clip_assets.retrieval.queries import Uid
-    from clip_assets.retrieval.search import Hit, Searcher
+    from clip_assets.retrieval.search import Searcher
+    from clip_assets.retrieval.terms import Term
 
 __all__ = [
     "ClipAssetsError",
     "Hit",
     "Pool",
     "Searcher",
+    "Term",
     "Uid",
     "dataset",
     "embeddings",
@@ -36,9 +39,10 @@ __all__ = [
 
 _HOMES = {
     "ClipAssetsError": "errors",
-    "Hit": "retrieval.search",
+    "Hit": "retrieval.hits",
     "Pool": "pool.pool",
     "Searcher": "retrieval.search",
+    "Term": "retrieval.terms",
     "Uid": "retrieval.queries",
     "dataset": "pool.reading",
     "embeddings": "pool.reading",

@@ -19,6 +19,7 @@ from clip_assets.errors import SchemaError
 from clip_assets.index.lists import no_lists
 
 Index = faiss.Index
+Selection = faiss.IDSelectorBitmap
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
@@ -174,7 +175,27 @@ def centroid_scores(index: Index, queries: Floats) -> Floats:
     return ordered
 
 
-def search(index: Index, queries: Floats, k: int, gap: float | None = None) -> tuple[Floats, Ids]:
+def selection(allowed: Ids, total: int) -> Selection:
+    """What a search may find, for ``search``.
+
+    Memory: a byte for each id while it is made, and a bit then.
+
+    Args:
+        allowed: ids, each once.
+        total: ids that there are.
+    """
+    mask = np.zeros(total, np.bool_)
+    mask[allowed] = True
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+
+
+def search(
+    index: Index,
+    queries: Floats,
+    k: int,
+    gap: float | None = None,
+    selected: Selection | None = None,
+) -> tuple[Floats, Ids]:
     """The nearest vectors of each query, best first, as far as codes tell.
 
     Args:
@@ -183,14 +204,18 @@ def search(index: Index, queries: Floats, k: int, gap: float | None = None) -> t
         k: at most ``index.ntotal`` are found; the rest has id -1.
         gap: look into every list whose centre is at most this much less similar than the nearest
             one; None: into as many as the index says itself. Without meaning for an exact one.
+        selected: ids that may be found; None: all.
 
     Returns:
         Similarities and ids, (q, k) each.
     """
     asked = np.ascontiguousarray(queries, dtype=np.float32)
     lists = inverted(index)
-    if lists is None or gap is None:
-        return index.search(asked, k)
+    if lists is None:
+        return index.search(asked, k, params=faiss.SearchParameters(sel=selected))
+    if gap is None:
+        own = faiss.SearchParametersIVF(nprobe=lists.nprobe, sel=selected)
+        return index.search(asked, k, params=own)
     inner = _inner(index, asked)
     scores, numbers = _within(lists, inner, gap)
     similarities = np.empty((len(inner), k), np.float32)
@@ -199,7 +224,7 @@ def search(index: Index, queries: Floats, k: int, gap: float | None = None) -> t
     rows, assigned, centres, best, labels = arrays
     # Not faiss' function of arrays: it takes the number of lists from the index, which other
     # threads search too.
-    parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1])
+    parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1], sel=selected)
     as_pairs = False  # of a list and a place in it, instead of ids
     lists.search_preassigned_c(
         len(inner), rows, k, assigned, centres, best, labels, as_pairs, parameters

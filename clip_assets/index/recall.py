@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.index import ann
-from clip_assets.index.ann import Floats, Ids, Index
+from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.neighbours import NEIGHBOURS, Truth
 from clip_assets.index.reach import EVERYTHING, TARGETS, Reach
@@ -45,6 +45,7 @@ def nearest(
     k: int,
     gap: float | None,
     exact: ExactVectors | None,
+    selected: Selection | None = None,
 ) -> tuple[Floats, Ids]:
     """The k nearest vectors of each query, best first.
 
@@ -54,14 +55,15 @@ def nearest(
         k: how many; where there are fewer, the rest has id -1.
         gap: see ``ann.search``.
         exact: puts the candidates right; None leaves them as the index has them.
+        selected: ids that may be found; None: all.
 
     Returns:
         Similarities and ids, (q, k) each; a similarity is that of the codes where the vector
         itself is not known.
     """
     if exact is None or ann.inverted(index) is None:
-        return ann.search(index, queries, k, gap)
-    similarities, ids = ann.search(index, queries, max(CANDIDATES, 2 * k), gap)
+        return ann.search(index, queries, k, gap, selected)
+    similarities, ids = ann.search(index, queries, max(CANDIDATES, 2 * k), gap, selected)
     true = exact.similarities(queries, ids)
     similarities = np.where(np.isnan(true), similarities, true)
     similarities[ids < 0] = -np.inf

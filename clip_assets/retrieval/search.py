@@ -1,13 +1,13 @@
 """From a query to ranked pairs of the pool, by the served index version.
 
-What a query may be is said by ``retrieval.queries``; rows come from ``retrieval.rows``. The
-versions themselves are made in ``index``.
+What a query may be is said by ``retrieval.queries``, several at once by ``retrieval.terms``; ids
+come from ``retrieval.served_side``, rows from ``retrieval.rows``. The versions are made in
+``index``.
 """
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,60 +21,15 @@ from clip_assets.errors import (
     SchemaError,
 )
 from clip_assets.index import versions
-from clip_assets.index.exact import ExactVectors
-from clip_assets.index.reach import EVERYTHING, for_target
+from clip_assets.index.reach import for_target
 from clip_assets.index.versions import Version
-from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries
+from clip_assets.retrieval.hits import Hit
 from clip_assets.retrieval.queries import Query, Uid, Vector
 from clip_assets.retrieval.rows import Ids, Rows
-
-if TYPE_CHECKING:
-    from clip_assets.index.ann import Index
-
-WIDER = 4
-"""Each further look asks for so many times the ids, and goes so many times as far."""
-
-NEAR = 0.01
-"""The least that a further look goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A pair that was found.
-
-    Args:
-        uid: the pair.
-        id: of its vector in this index version.
-        similarity: cosine of query and vector.
-        url: of the image.
-        caption: of the image.
-        partition: where the pair is.
-        key: of the sample in its partition.
-        image_path: ``<partition>/<shard>/<key>``.
-        width: of the image in the shard, pixels.
-        height: of the image in the shard, pixels.
-        original_width: of the image as it was downloaded, pixels.
-        original_height: of the image as it was downloaded, pixels.
-        sha256: of the image as it was downloaded.
-        pair_similarity: cosine of the pair's own image and caption.
-    """
-
-    uid: str
-    id: int
-    similarity: float
-    url: str | None
-    caption: str | None
-    partition: PartitionKey
-    key: str
-    image_path: str
-    width: int | None
-    height: int | None
-    original_width: int | None
-    original_height: int | None
-    sha256: str | None
-    pair_similarity: float | None
+from clip_assets.retrieval.served_side import Floats, Nearest, ServedSide
+from clip_assets.retrieval.terms import Mix, Term, mix
 
 
 class Searcher:
@@ -89,10 +44,7 @@ class Searcher:
         self._store = pool.store
         self._stack = ExitStack()
         self._rows = Rows(pool.store, version, self._stack)
-        self._indices: dict[str, Index] = {}
-        self._exact = {
-            side: ExactVectors(pool, version.slots, side, self._stack) for side in layout.SIDES
-        }
+        self._sides = {side: ServedSide(pool, version, side, self._stack) for side in layout.SIDES}
 
     @classmethod
     def open(cls, pool: Pool) -> Self:
@@ -115,7 +67,7 @@ class Searcher:
 
     def close(self) -> None:
         """Close files, and remove copies of remote ones."""
-        self._indices.clear()
+        self._sides.clear()
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -132,35 +84,109 @@ class Searcher:
         side: str = "image",
         *,
         recall_target: float | None = None,
+        allowed: Ids | None = None,
     ) -> list[Hit]:
         """The pairs nearest to a query, best first.
 
         Args:
             query: a text, image, embedding or pair, see ``retrieval.queries.Query``.
-            k: how many at most; fewer if the index has no more.
+            k: how many at most; fewer if there are no more.
             threshold: least similarity.
             side: ``image`` to compare with images, ``text`` to compare with captions.
             recall_target: share of what an exact search finds, rounded up to one of
                 ``reach.TARGETS``; None: the pool's setting.
+            allowed: see ``search_many``.
 
         Raises:
             ConfigurationError: one of these cannot be, or the pair is not in the index.
             ModelLoadError: the query needs the pool's model, which cannot be loaded.
             ModelMismatchError: the settings name another model than that of the index.
         """
-        if k < 1:
-            raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
-        if side not in layout.SIDES:
-            raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
-        target = recall_target or self.pool.settings.index.recall_target
-        gap = self._gap(query, side, target)
-        nearest = self._nearest(self._vector(query), k, side, gap)
-        close = [(i, s) for i, s in nearest if threshold is None or s >= threshold]
-        rows = self._rows.read([vector_id for vector_id, _ in close])
+        _check(k, side)
+        answer = self.search_many(
+            self.vector(query)[None],
+            k,
+            side,
+            kind=None if isinstance(query, np.ndarray) else queries.kind(query),
+            recall_target=recall_target,
+            allowed=allowed,
+        )
+        least = -np.inf if threshold is None else threshold
+        is_close = (answer.ids[0] >= 0) & (answer.similarities[0] >= least)
+        ids, similarities = answer.ids[0][is_close].tolist(), answer.similarities[0][is_close]
         return [
-            _hit(vector_id, similarity, self._rows.partition(vector_id), row)
-            for (vector_id, similarity), row in zip(close, rows, strict=True)
+            Hit.of(vector_id, similarity, self._rows.partition(vector_id), row)
+            for vector_id, similarity, row in zip(
+                ids, similarities.tolist(), self._rows.read(ids), strict=True
+            )
         ]
+
+    def search_many(
+        self,
+        vectors: Floats,
+        k: int = 10,
+        side: str = "image",
+        *,
+        kind: str | None = None,
+        recall_target: float | None = None,
+        allowed: Ids | None = None,
+    ) -> Nearest:
+        """The ids nearest to each of many vectors.
+
+        Args:
+            vectors: (q, dim), each of length 1, as ``vector`` and ``mix`` give them.
+            k: how many; as many are found, or all that there are.
+            side: ``image`` to compare with images, ``text`` to compare with captions.
+            kind: whether they are of a ``text`` or an ``image``; None: of either or both.
+            recall_target: see ``search``.
+            allowed: (n,) int64 ids of this version, ascending, each once: no other is found.
+                Up to ``served_side.FEW`` are compared one by one, which finds exactly the best;
+                more are sought in lists. None: all.
+
+        Returns:
+            ``ids`` and ``similarities``, (q, k) each, k of them or as many as there are.
+
+        Raises:
+            ConfigurationError: one of these cannot be.
+        """
+        _check(k, side)
+        if vectors.ndim != 2 or vectors.shape[1] != self.version.dim:
+            raise ConfigurationError(
+                "vectors",
+                f"shape {vectors.shape}",
+                f"(queries, {self.version.dim}), as the index",
+                "Embed the queries with the model of the index.",
+            )
+        gap = self._gap(kind, side, recall_target or self.pool.settings.index.recall_target)
+        return self._sides[side].nearest(vectors.astype(np.float32), k, gap, allowed)
+
+    def vector(self, query: Query) -> Vector:
+        """The vector that a query means, (dim,) float32 of length 1.
+
+        Raises:
+            ConfigurationError: it means none, or the pair is not in the index.
+            ModelLoadError: the query needs the pool's model, which cannot be loaded.
+            ModelMismatchError: the settings name another model than that of the index.
+        """
+        match query:
+            case Uid():
+                embedding = self._image_vector(query)
+            case np.ndarray():
+                embedding = query
+            case _:
+                embedding = queries.encode(query, self._encoder)
+        return queries.unit(embedding, self.version.dim)
+
+    def mix(self, terms: Sequence[Term]) -> Mix:
+        """One vector of several queries, see ``retrieval.terms``; raises what ``vector`` does."""
+        return mix(terms, self.vector)
+
+    def vectors(self, ids: Ids, side: str = "image") -> Floats:
+        """(n, dim) float32 whole vectors of some ids of this version, in their order.
+
+        NaN where a partition was embedded anew since the version was made.
+        """
+        return self._sides[side].vectors(ids)
 
     def rows(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
         """What some vector ids are: a row for each, in their order, all null for unused ids.
@@ -178,16 +204,6 @@ class Searcher:
             SchemaError: one of them is no uid of 32 hex digits.
         """
         return self._rows.find(uids)
-
-    def _vector(self, query: Query) -> Vector:
-        match query:
-            case Uid():
-                embedding = self._image_vector(query)
-            case np.ndarray():
-                embedding = query
-            case _:
-                embedding = queries.encode(query, self._encoder)
-        return queries.unit(embedding, self.version.dim)
 
     def _encoder(self) -> Encoder:
         encoder = self.pool.encoder()
@@ -212,7 +228,7 @@ class Searcher:
                 f"a pair of index version {self.version.name}",
                 "A pair without an image has no vector; see its status in the pool's metadata.",
             )
-        vector = self._exact["image"].rows(np.array([vector_id]), self.version.dim)[0]
+        vector = self.vectors(np.array([vector_id]))[0]
         if np.isnan(vector).any():
             raise ConfigurationError(
                 "query",
@@ -222,63 +238,18 @@ class Searcher:
             )
         return vector
 
-    def _gap(self, query: Query, side: str, recall_target: float) -> float | None:
+    def _gap(self, kind: str | None, side: str, recall_target: float) -> float | None:
         """How far a query looks; None where the version knows only a number of lists."""
         kinds = self.version.reach.get(side)
         if kinds is None:
             return None
-        gaps = {kind: for_target(known, recall_target).gap for kind, known in kinds.items()}
+        gaps = {name: for_target(known, recall_target).gap for name, known in kinds.items()}
         # What an embedding is of is not known.
-        return max(gaps.values()) if isinstance(query, np.ndarray) else gaps[queries.kind(query)]
-
-    def _nearest(
-        self, vector: Vector, k: int, side: str, gap: float | None
-    ) -> list[tuple[int, float]]:
-        """Ids in use and their similarities, best first, k of them or all there are."""
-        from clip_assets.index import recall
-
-        index = self._index(side)
-        exact = self._exact[side] if self._store.is_local else None
-        if not index.ntotal:
-            return []
-        wanted = k
-        while True:
-            size = min(wanted, index.ntotal)
-            similarities, ids = recall.nearest(index, vector[None], size, gap, exact)
-            used = [
-                (vector_id, similarity)
-                for vector_id, similarity in zip(
-                    ids[0].tolist(), similarities[0].tolist(), strict=True
-                )
-                if vector_id >= 0 and self._rows.partition(vector_id) is not None
-            ]
-            is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
-            if len(used) >= k or is_all:
-                return used[:k]
-            # Unused ids, or lists with too few vectors: look further.
-            wanted *= WIDER
-            gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
-
-    def _index(self, side: str) -> "Index":
-        from clip_assets.index import ann
-
-        if side not in self._indices:
-            path = layout.index(self.version.name, side)
-            file = self._stack.enter_context(self._store.local(path))
-            self._indices[side] = ann.read(file, self._store.uri(path), mapped=True)
-        return self._indices[side]
+        return max(gaps.values()) if kind is None else gaps[kind]
 
 
-def _hit(
-    vector_id: int, similarity: float, partition: PartitionKey | None, row: dict[str, Any]
-) -> Hit:
-    assert partition is not None
-    names = (field.name for field in fields(Hit) if field.name in row)
-    columns = {name: row[name] for name in names if name != "similarity"}
-    return Hit(
-        id=vector_id,
-        similarity=similarity,
-        partition=partition,
-        pair_similarity=row["similarity"],
-        **columns,
-    )
+def _check(k: int, side: str) -> None:
+    if k < 1:
+        raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
+    if side not in layout.SIDES:
+        raise ConfigurationError("side", repr(side), "image or text", "Choose one.")

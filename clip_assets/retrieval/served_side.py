@@ -1,0 +1,193 @@
+"""One side of an index version, opened: the ids nearest to vectors, among all or some of them.
+
+What a query means is said by ``retrieval.queries``; how far a search for a recall goes by
+``index.reach``. Rows of what is found are the matter of ``retrieval.rows``.
+"""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets import layout
+from clip_assets.errors import ConfigurationError
+from clip_assets.index import slots
+from clip_assets.index.exact import ExactVectors
+from clip_assets.index.reach import EVERYTHING
+from clip_assets.index.versions import Version
+from clip_assets.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from clip_assets.index.ann import Index, Selection
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+WIDER = 4
+"""Each further look asks for so many times the ids, and goes so many times as far."""
+
+NEAR = 0.01
+"""The least that a further look goes."""
+
+FEW = 20_000
+"""Up to so many allowed ids are compared one by one; more are sought in the lists."""
+
+BATCH = 64
+"""Queries whose candidates are in memory at once: 200 whole vectors each, if ``k`` is small."""
+
+
+class Nearest(NamedTuple):
+    """What is nearest to each of some queries, best first.
+
+    Args:
+        ids: (q, k) int64; -1 where there are no more.
+        similarities: (q, k) float32; -inf there.
+    """
+
+    ids: Ids
+    similarities: Floats
+
+
+class ServedSide:
+    """The index of one side of a version, and the vectors behind it. Threads may share it.
+
+    Args:
+        pool: whose version it is.
+        version: which is searched.
+        side: ``image`` or ``text``.
+        stack: what closes opened files.
+    """
+
+    def __init__(self, pool: Pool, version: Version, side: str, stack: ExitStack) -> None:
+        self._store, self._version, self._side, self._stack = pool.store, version, side, stack
+        self.exact = ExactVectors(pool, version.slots, side, stack)
+        self._starts = np.array([slot.start for slot in version.slots], np.int64)
+        self._is_used = np.array([slot.content is not None for slot in version.slots], np.bool_)
+        self._total = slots.ids(version.slots)
+        self._index: Index | None = None
+        self._opening = Lock()
+
+    def nearest(
+        self, queries: Floats, k: int, gap: float | None, allowed: Ids | None = None
+    ) -> Nearest:
+        """The k nearest vectors of each query: that many, or all that there are.
+
+        Args:
+            queries: (q, dim), each of length 1.
+            k: how many.
+            gap: how far to look, see ``ann.search``; further, where that gives fewer than k.
+            allowed: (n,) ids, ascending, each once; others are not found. None: all.
+
+        Raises:
+            ConfigurationError: ``allowed`` has ids that the version has not, or is in no order.
+        """
+        within = None if allowed is None else self._checked(allowed)
+        most = self._version.vectors if within is None else len(within)
+        size = min(k, most)
+        if not size or not len(queries):
+            return _nothing(len(queries), size)
+        batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
+        if within is not None and len(within) <= FEW:
+            vectors = self._all_of(within)
+            if vectors is not None:
+                return _joined(_scanned(batch, vectors, within, size) for batch in batches)
+            gap = EVERYTHING
+        selected = None if within is None else self._selection(within)
+        return _joined(self._looked_up(batch, size, gap, selected) for batch in batches)
+
+    def _looked_up(
+        self, queries: Floats, k: int, gap: float | None, selected: "Selection | None"
+    ) -> Nearest:
+        """By the lists, further and further until every query has k."""
+        from clip_assets.index import recall
+
+        index = self.index
+        exact = self.exact if self._store.is_local else None
+        answer, wanted = _nothing(len(queries), k), k
+        open_ones = np.arange(len(queries))
+        while len(open_ones):
+            size = min(wanted, index.ntotal)
+            asked = queries[open_ones]
+            similarities, ids = recall.nearest(index, asked, size, gap, exact, selected)
+            is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
+            used = self._in_use(ids)
+            done = (used.sum(axis=1) >= k) | is_all
+            for row in np.flatnonzero(done).tolist():
+                best = np.flatnonzero(used[row])[:k]
+                answer.ids[open_ones[row], : len(best)] = ids[row, best]
+                answer.similarities[open_ones[row], : len(best)] = similarities[row, best]
+            open_ones = open_ones[~done]
+            # Unused ids, or lists with too few vectors: look further.
+            wanted *= WIDER
+            gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
+        return answer
+
+    @property
+    def index(self) -> "Index":
+        """Faiss' index, opened when first asked for and left on the disk."""
+        from clip_assets.index import ann
+
+        with self._opening:
+            if self._index is None:
+                path = layout.index(self._version.name, self._side)
+                file = self._stack.enter_context(self._store.local(path))
+                self._index = ann.read(file, self._store.uri(path), mapped=True)
+            return self._index
+
+    def vectors(self, ids: Ids) -> Floats:
+        """(n, dim) whole vectors of some ids, in their order; NaN where they are not there.
+
+        They are not, where a partition was embedded anew since the version was made.
+        """
+        distinct, places = np.unique(ids, return_inverse=True)
+        return self.exact.rows(distinct, self._version.dim)[places]
+
+    def _in_use(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        owners = np.searchsorted(self._starts, ids, side="right") - 1
+        return (ids >= 0) & self._is_used[owners]
+
+    def _checked(self, allowed: Ids) -> Ids:
+        """Those of some ids that are in use."""
+        ids = np.asarray(allowed, np.int64)
+        is_wrong = ids.ndim != 1 or (np.diff(ids) <= 0).any()
+        if is_wrong or (len(ids) and not 0 <= ids[0] <= ids[-1] < self._total):
+            raise ConfigurationError(
+                "allowed",
+                f"{ids.size:,} ids in no order, twice or outside the version",
+                f"ids of 0 to {self._total - 1:,}, ascending, each once",
+                "Take them from this version, and numpy.unique of them.",
+            )
+        return ids[self._in_use(ids)]
+
+    def _all_of(self, ids: Ids) -> Floats | None:
+        """Their whole vectors; None where they lie elsewhere or some are others by now."""
+        if not self._store.is_local:
+            return None
+        vectors = self.exact.rows(ids, self._version.dim)
+        return None if np.isnan(vectors[:, 0]).any() else vectors
+
+    def _selection(self, ids: Ids) -> "Selection":
+        from clip_assets.index import ann
+
+        return ann.selection(ids, self._total)
+
+
+def _scanned(queries: Floats, vectors: Floats, ids: Ids, k: int) -> Nearest:
+    """The best of some vectors by comparing each; of equal ones the lower id first."""
+    similar = queries @ vectors.T
+    order = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    return Nearest(ids[order], np.take_along_axis(similar, order, axis=1))
+
+
+def _nothing(queries: int, k: int) -> Nearest:
+    return Nearest(
+        np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf, dtype=np.float32)
+    )
+
+
+def _joined(parts: Iterable[Nearest]) -> Nearest:
+    every = list(parts)
+    return Nearest(*(np.concatenate(own) for own in zip(*every, strict=True)))
