@@ -1,5 +1,7 @@
 """A recall that is asked for is had, and what is said of it is true."""
 
+from typing import Any
+
 import faiss
 import numpy as np
 import pytest
@@ -78,7 +80,7 @@ def test_as_many_lists_are_written_into_an_index_as_tools_without_gaps_need(
     made.embed(0, 5000)
     made.index()
     with made.store.local(layout.index(newest(made).name, "image")) as file:
-        index = faiss.read_index(str(file))
+        index: Any = faiss.read_index(str(file))
     assert 1 < index.nprobe < index.nlist
     stored = made.vectors(layout.partition_key(0)).astype("f4")
     queries = made.vectors(layout.partition_key(0), "text").astype("f4")[::10]
@@ -117,7 +119,7 @@ def recall_of_codes(made: RandomVectors, version: Version) -> float:
     stored = made.vectors(layout.partition_key(0)).astype("f4")
     queries = made.vectors(layout.partition_key(0), "text").astype("f4")[::50]
     with made.store.local(layout.index(version.name, "image")) as file:
-        index = faiss.read_index(str(file))
+        index: Any = faiss.read_index(str(file))
     faiss.extract_index_ivf(index).nprobe = 10**6
     _, ids = index.search(queries, NEIGHBOURS)
     exact = np.argsort(-(queries @ stored.T), axis=1)[:, :NEIGHBOURS]
