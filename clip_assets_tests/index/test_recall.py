@@ -122,7 +122,7 @@ def recall_of_codes(made: RandomVectors, version: Version) -> float:
         index: Any = faiss.read_index(str(file))
     faiss.extract_index_ivf(index).nprobe = 10**6
     _, ids = index.search(queries, NEIGHBOURS)
-    exact = np.argsort(-(queries @ stored.T), axis=1)[:, :NEIGHBOURS]
+    exact = np.argsort(np.negative(queries @ stored.T), axis=1)[:, :NEIGHBOURS]
     shared = [len({*one} & {*two}) for one, two in zip(exact.tolist(), ids.tolist(), strict=True)]
     return sum(shared) / exact.size
 
