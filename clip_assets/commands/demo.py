@@ -1,12 +1,16 @@
 """The command that shows everything on a small world."""
 
+import socket
 import sys
 from pathlib import Path
 
 import click
 
 from clip_assets.commands.options import FAILED
+from clip_assets.commands.serve import LOOPBACK, PORT
 from clip_assets.terminal import say
+
+HOST = "127.0.0.1"
 
 
 @click.command()
@@ -26,8 +30,9 @@ from clip_assets.terminal import say
     help="Of the demo world's web server.",
 )
 @click.option("--root", default="demo-pool", show_default=True, help="Where the pool lives.")
-def demo(folder: str, pairs: int, port: int, root: str) -> None:
-    """Build a small world, run the whole graph over it, and search it."""
+@click.option("--no-serve", is_flag=True, help="End when all is done, in a terminal too.")
+def demo(folder: str, pairs: int, port: int, root: str, *, no_serve: bool) -> None:
+    """Build a small world, run the whole graph over it, search it, and serve it in a terminal."""
     from clip_assets.demo import tour
 
     failures = tour.tour(Path(folder), root, pairs=pairs, port=port, say=say)
@@ -35,3 +40,28 @@ def demo(folder: str, pairs: int, port: int, root: str) -> None:
         say(f"failed: {name}: {message}", err=True)
     if failures:
         sys.exit(FAILED)
+    if not no_serve:
+        go_on_serving(root)
+
+
+def go_on_serving(root: str) -> None:
+    """Serve a pool until Ctrl-C; at once done where nobody could press it."""
+    if not sys.stdin.isatty():
+        return
+    from clip_assets.service import serving
+    from clip_assets.service.hosted import Hosting
+    from clip_assets.service.offer import Offer
+
+    hosting = Hosting.of([root], None)
+    offer = Offer(hosts=LOOPBACK)
+    say("5. its page, until Ctrl-C")
+    serving.run(hosting, offer, HOST, _port(), lambda url: say(f"   {url}"))
+
+
+def _port() -> int:
+    """That of `clip-assets serve`, or any if another process has it."""
+    try:
+        socket.create_server((HOST, PORT)).close()
+    except OSError:
+        return 0
+    return PORT

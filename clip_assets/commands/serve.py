@@ -4,6 +4,9 @@ import click
 
 from clip_assets.terminal import say
 
+PORT = 1234
+"""Where clip-retrieval's service is looked for."""
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -11,7 +14,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 @click.argument("pools", nargs=-1, metavar="[POOL]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=1234, show_default=True, help="0: a free one."
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: a free one."
 )
 @click.option("--pool", "settings_file", help="Settings file of the only pool.")
 @click.option("--allow-host", multiple=True, help="A name by which requests may call the service.")

@@ -31,6 +31,7 @@ Next:
   source env.sh                    then, in this shell:
   export CLIP_ASSETS_ROOT={root}
   clip-assets status               what is done, and what failed and why
+  clip-assets serve                the search page on http://127.0.0.1:1234
   clip-assets search "a blue star" another query
   dagster asset materialize --select {asset} --partition 00000
                                    one partition of one asset

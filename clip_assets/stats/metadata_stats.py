@@ -49,7 +49,7 @@ def metadata_stats(pool: Pool, key: Key) -> Outcome:
 
 METADATA_STATS = Asset(
     layout.METADATA_STATS,
-    "2",
+    "3",
     make=metadata_stats,
     inputs=metadata_stats_inputs,
     axis="pool",

@@ -24,7 +24,9 @@ NONE = "(none)"
 """What ``count`` calls a value that is not there."""
 
 _FOLDED_FROM = 15
-# Rows of a table that its picture shows better.
+# Rows of a table that its picture shows better, or its first ones.
+
+_FIRST = 5
 
 STANDS_OUT = 0.1
 """A domain with this share of the pairs, or a partition so far below the pool, is worth a line."""
@@ -44,18 +46,27 @@ _WORDS = {
 }
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222 }
-h1 { margin-bottom: .2rem } h2 { margin: 2.4rem 0 .6rem; font-size: 1.15rem }
-.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0 }
-.cards div { background: #f3f6fb; border-radius: 8px; padding: .7rem 1.2rem; min-width: 8rem }
-.cards b { display: block; font-size: 1.6rem; line-height: 1.2 } .cards, .note { color: #555 }
-section { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start }
-img { width: 100%; max-width: 32rem } table { border-collapse: collapse; min-width: 24rem; flex: 1 }
-td, th { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #eee }
-th { color: #666; font-weight: 500 }
-td:first-child, th:first-child { text-align: left; overflow-wrap: anywhere; max-width: 26rem }
-td:last-child { background: linear-gradient(#cfdff6 0 0) no-repeat left / var(--share, 0) 100% }
+:root { color-scheme: light dark; --ink: light-dark(#171717, #ededed);
+  --muted: light-dark(#5c5c5c, #a6a6a6); --line: light-dark(#e2e2e2, #343434);
+  --bar: light-dark(#cfe6e2, #1d4740) }
+body { font: 15px/1.5 Inter, system-ui, sans-serif; max-width: 66rem; margin: 2.5rem auto;
+  padding: 0 1.2rem; color: var(--ink); background: light-dark(#fff, #121212) }
+h1 { margin: 0 0 .2rem; font-size: 2rem; letter-spacing: -.02em; line-height: 1.15 }
+h2 { margin: 2.6rem 0 .7rem; font-size: 1.1rem; letter-spacing: -.01em }
+.cards { display: flex; flex-wrap: wrap; gap: 1.2rem 2.6rem; margin: 1.4rem 0 }
+.cards b { display: block; font-size: 1.7rem; line-height: 1.2; letter-spacing: -.02em;
+  color: var(--ink) }
+.cards, .note { color: var(--muted) } ul { padding-left: 1.1rem } li { margin: .2rem 0 }
+section { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
+  gap: 1.5rem; align-items: start }
+img { width: 100%; border-radius: 6px; background: #fff }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+td, th { padding: .18rem .8rem; text-align: right; border-bottom: 1px solid var(--line) }
+th { color: var(--muted); font-weight: 500 }
+td:first-child, th:first-child { text-align: left; padding-left: 0; overflow-wrap: anywhere }
+td:last-child { background: linear-gradient(var(--bar) 0 0) no-repeat left / var(--share, 0) 100%;
+  min-width: 6rem }
+summary { cursor: pointer; color: var(--muted); padding: .4rem 0 }
 """
 
 
@@ -79,7 +90,9 @@ def page(
     behind = f"{len(missing):,} partitions have no metadata yet, {len(stale):,} are stale."
     notes = "".join(f"<li>{escape(line)}" for line in stands_out(summary, partitions))
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pool statistics</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<title>Pool statistics</title>"
         f'<style>{_STYLE}</style><h1>Pool statistics</h1><p class="note">{counted}. {behind}</p>'
         f"{_cards(summary, len(partitions))}"
         f"{f'<h2>What stands out</h2><ul>{notes}</ul>' if notes else ''}"
@@ -211,8 +224,10 @@ def _section(
         encoded = base64.b64encode(picture).decode()
         image = f'<img alt="{escape(title)}" src="data:image/png;base64,{encoded}">'
     table = _table([value, "rows", "share"], rows)
-    if picture and len(rows) > _FOLDED_FROM:
-        table = f"<details><summary>{len(rows)} rows</summary>{table}</details>"
+    if len(rows) > _FOLDED_FROM:
+        first = "" if picture else _table([value, "rows", "share"], rows[:_FIRST])
+        told = f"{'All ' if first else ''}{len(rows)} rows"
+        table = f"<div>{first}<details><summary>{told}</summary>{table}</details></div>"
     return f"<h2>{escape(title)}</h2><section>{image}{table}</section>"
 
 

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { byId, copy, h, host, icon, isWeb, sentences, similarity } from "./dom.js";
 import { nameOf, signed } from "./terms.js";
 import { termsOf, WEIGHTS } from "./state.js";
-import { titleOf } from "./tile.js";
+import { titleOf, withOriginal } from "./tile.js";
 
 /** Columns that have a place of their own, or none. */
 const TOLD = new Set([
@@ -16,6 +16,7 @@ const LARGER = 2.5; // a small picture is shown up to so many times its size
 export class Detail {
   #dialog = byId("detail");
   #uid = null;
+  #pair = {};
   #pushed = false;
   #asking = null;
   #touch = null;
@@ -112,6 +113,7 @@ export class Detail {
   #fail(error) {
     byId("detail-title").textContent = "This pair cannot be shown";
     byId("detail-picture").replaceChildren();
+    byId("detail-picture").dataset.shows = "";
     byId("detail-body").replaceChildren(h("p", { class: "refusal" }, sentences(error.told)));
   }
 
@@ -130,15 +132,16 @@ export class Detail {
   #picture(pair, state) {
     const src = api.image(pair.uid, state.index);
     const box = byId("detail-picture");
-    if (box.querySelector("img")?.getAttribute("src") === src) return;
-    const picture = h("img", { src, alt: titleOf(pair) });
+    this.#pair = pair;
+    if (box.dataset.shows === src) return;
+    box.dataset.shows = src;
+    const picture = h("img", { src, alt: titleOf(pair), referrerpolicy: "no-referrer" });
     picture.addEventListener("load", () => {
       picture.style.maxWidth = `${LARGER * picture.naturalWidth}px`;
       picture.style.maxHeight = `${LARGER * picture.naturalHeight}px`;
     });
-    picture.addEventListener("error", () =>
-      box.replaceChildren(h("p", { class: "missing" }, icon("broken"), "No stored picture of this pair"),
-        isWeb(pair.url) ? h("a", { href: pair.url, target: "_blank", rel: "noreferrer" }, "Try the original") : ""));
+    withOriginal(picture, () => this.#pair.url, () =>
+      box.replaceChildren(h("p", { class: "missing" }, icon("broken"), "Neither we nor its host have this picture")));
     box.replaceChildren(picture);
   }
 

@@ -50,13 +50,6 @@ export function short(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-/** A share as percent, never rounded up to all of it. */
-export function percent(part, whole) {
-  if (!whole) return "–";
-  const share = (100 * part) / whole;
-  return `${part < whole ? Math.min(99.9, Number(share.toFixed(1))) : 100} %`;
-}
-
 /** What an error of the service says, as sentences. */
 export function sentences({ found, expected, advice }) {
   const ended = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`);

@@ -11,7 +11,7 @@ const rounding = (digits) => (value) => Number(value.toFixed(digits));
 const TITLES = {
   width: "Width of the original", aspect: "Shape", host: "Host", language: "Language", partition: "Partition",
 };
-const SHAPES = [["portrait", [0, 0.95]], ["square", [0.95, 1.05]], ["landscape", [1.05, 100]]];
+const SHAPES = [["portrait", [null, 0.95]], ["square", [0.95, 1.05]], ["landscape", [1.05, null]]];
 
 /** What no filter narrows. */
 export const NO_FILTERS = Object.fromEntries(
@@ -117,7 +117,7 @@ export class Filters {
     byId("over").textContent = `Counted over the first ${count(base.over)}`;
     const range = base.similarity ?? empty;
     byId("similarity-facet").hidden = range.edges.length < 2;
-    this.similarity.show(range, state.least === null ? null : [state.least, range.edges.at(-1)]);
+    this.similarity.show(range, state.least === null ? null : [state.least, null]);
     for (const name of RANGES) {
       byId(`${name}-facet`).hidden = !base[name]?.edges?.length || !canFilter(name, this.#index());
       this.ranges[name].show(base[name] ?? empty, state[name]);

@@ -233,7 +233,7 @@ export class Grid {
       x: () => this.#handlers.pick(this.#items[number], event.shiftKey),
       m: () => this.#handlers.like(this.#items[number]),
     };
-    const move = moves[event.key];
+    const move = moves[event.key.length > 1 ? event.key : event.key.toLowerCase()];
     if (!move) return;
     event.preventDefault();
     move();

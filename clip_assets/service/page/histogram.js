@@ -7,8 +7,9 @@ const LEAST_SHARE = 0.02; // of the width: a shorter stroke was a click
 /**
  * A histogram over `edges`, n + 1 of them, with n `counts`.
  *
- * chosen: [from, below] or null for all. one: whether only the lower end can be chosen. Calls
- * `choose` with such a pair, or with null, when a stroke or a key press has ended.
+ * chosen: [from, below], or null for all; an end that is null is open. one: whether only the lower
+ * end can be chosen. Calls `choose` with such a pair, or with null, when a stroke or a key press has
+ * ended.
  */
 export class Histogram {
   #edges = [];
@@ -60,7 +61,7 @@ export class Histogram {
     const span = this.#span();
     [...this.bars.children].forEach((bar, at) => {
       const middle = this.#edges[at] + (this.#edges[at + 1] - this.#edges[at]) / 2;
-      bar.classList.toggle("outside", middle < from || middle >= below);
+      bar.classList.toggle("outside", middle < from || middle > below);
     });
     this.thumbs.forEach((thumb, at) => {
       const value = at ? below : from;
@@ -80,7 +81,8 @@ export class Histogram {
   }
 
   #ends() {
-    return this.#chosen ?? [this.#edges[0], this.#edges.at(-1)];
+    const [from, below] = this.#chosen ?? [null, null];
+    return [from ?? this.#edges[0], below ?? this.#edges.at(-1)];
   }
 
   #thumb(label) {
@@ -144,9 +146,12 @@ export class Histogram {
   }
 
   #end(chosen) {
-    const isAll = !chosen || (chosen[0] <= this.#edges[0] && chosen[1] >= this.#edges.at(-1));
-    const rounded = isAll ? null : chosen.map((value) => this.round(value));
-    this.mark(rounded);
-    this.choose(rounded);
+    const [from, below] = chosen ?? [-Infinity, Infinity];
+    // What reaches the outermost bar means all beyond it, too.
+    const least = from <= this.#edges[0] ? null : this.round(from);
+    const most = below >= this.#edges.at(-1) ? null : this.round(below);
+    const ends = least === null && most === null ? null : [least, most];
+    this.mark(ends);
+    this.choose(ends);
   }
 }

@@ -146,6 +146,7 @@ const clearFilters = () => byId("no-filters").click();
 
 /** The beginning: the pool at a glance, and some of it. */
 async function begin() {
+  byId("results").setAttribute("aria-busy", "true");
   try {
     const some = await handful(index());
     if (termsOf(store.state).length) return;
@@ -154,6 +155,7 @@ async function begin() {
     grid.show(results.shown, { ends: null, context: { ...context([]), several: false } });
     rail.show([], grid.layout, null);
     byId("end").hidden = true;
+    byId("results").setAttribute("aria-busy", "false");
   } catch (error) {
     if (!(error instanceof api.Refusal)) throw error;
     results.failure = error;
@@ -174,6 +176,7 @@ function drawIndex() {
   byId("pool-name").textContent = indices.length < 2 ? current.name : "";
   byId("choose").hidden = !current.uploads;
   document.title = `${current.name} · clip_assets`;
+  byId("page-title").textContent = `Search of ${current.name}`;
   byId("about-glance").replaceChildren(...glance(current));
   byId("about-title").textContent = `${current.name}, ${count(current.vectors)} pictures`;
   filters.draw(store.state);

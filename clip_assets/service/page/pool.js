@@ -1,6 +1,6 @@
 // A pool at a glance: what there is, how good, and a handful of it before anything is searched for.
 import * as api from "./api.js";
-import { byId, count, h, percent } from "./dom.js";
+import { byId, count, h } from "./dom.js";
 
 const HANDFUL = 24;
 const SUGGESTED = 4;
@@ -11,15 +11,15 @@ export function glance(index) {
   const figures = [
     [count(index.rows), "pairs in the pool"],
     [count((index.partitions ?? []).length), "partitions"],
-    [percent(index.success, index.rows), "of pictures could be had"],
-    [bestRecall(index), "of what an exact search finds"],
-  ].filter(([figure]) => figure !== null && figure !== "–");
+    [index.success && index.rows ? share(index.success / index.rows) : null, "of their pictures could be had"],
+    [leastRecall(index), "of what an exact search finds"],
+  ].filter(([figure]) => figure !== null);
   const facts = [
     ["Model", index.model],
     ["Index version", h("code", {}, index.version)],
     ["Vector", `${index.dim} numbers`],
     ["Partitions", partitions(index.partitions ?? [])],
-    ["Recall", recalls(index.recall)],
+    ["Measured recall", recalls(index)],
   ].filter(([, value]) => value);
   return [
     h("dl", { class: "figures" }, figures.map(([figure, words]) =>
@@ -33,24 +33,30 @@ function partitions(names) {
   return `${count(names.length)}, ${names[0]} to ${names.at(-1)}`;
 }
 
-/** Every number in what is said of recall, with the words on the way to it. */
-function flat(told, path = []) {
-  if (typeof told === "number") return [[path, told]];
-  if (!told || typeof told !== "object") return [];
-  return Object.entries(told).flatMap(([name, value]) => flat(value, [...path, name]));
+const KINDS = { text: "words", image: "an image" };
+const SIDES = { image: "pictures", text: "captions" };
+const share = (value) => `${Number((100 * value).toFixed(1))} %`;
+
+/** What was measured for the recall that searches aim at: [side, kind, recall] of each. */
+function measured(index) {
+  return Object.entries(index.recall ?? {}).flatMap(([side, kinds]) =>
+    Object.entries(kinds).flatMap(([kind, known]) => {
+      const enough = known.filter((one) => one.target >= index.recall_target - 1e-9);
+      const found = enough[0] ?? known.at(-1);
+      return found ? [[side, kind, found.recall]] : [];
+    }));
 }
 
-function bestRecall(index) {
-  const measured = flat(index.recall).map(([, value]) => value).filter((value) => value > 0 && value <= 1);
-  const recall = measured.length ? Math.min(...measured) : index.recall_target;
-  return recall ? `${Number((100 * recall).toFixed(1))} %` : null;
+function leastRecall(index) {
+  const all = measured(index).map(([, , recall]) => recall);
+  return all.length ? share(Math.min(...all)) : null;
 }
 
-const recalls = (told) => {
-  const measured = flat(told).filter(([, value]) => value > 0 && value <= 1);
-  if (!measured.length) return null;
-  return h("ul", { class: "plain" }, measured.map(([path, value]) =>
-    h("li", {}, `${path.join(", ").replaceAll("_", " ")}: ${Number((100 * value).toFixed(1))} %`)));
+const recalls = (index) => {
+  const all = measured(index);
+  if (!all.length) return null;
+  return h("ul", { class: "plain" }, all.map(([side, kind, recall]) =>
+    h("li", {}, `${SIDES[side]} by ${KINDS[kind] ?? kind}: ${share(recall)}`)));
 };
 
 /**

@@ -12,16 +12,22 @@ export const PAGE = 60;
 const literal = (text) => `'${String(text).replaceAll("'", "''")}'`;
 const anyOf = (value, values) => `${value} IN (${values.map(literal).join(", ")})`;
 
+/** A value from one end of a range and below the other; an end that is null is open. */
+function within(value, [from, below], end) {
+  const least = from === null ? null : `${value} >= ${end(from)}`;
+  const most = below === null ? null : `${value} < ${end(below)}`;
+  return [least, most].filter(Boolean).join(" AND ");
+}
+
 /** For each facet: the columns it needs, and the condition that a choice in it means. */
 const CONDITIONS = {
   width: {
     columns: ["original_width"],
-    say: ([from, below]) => `original_width >= ${from} AND original_width < ${below}`,
+    say: (range) => within("original_width", range, (value) => value),
   },
   aspect: {
     columns: ["original_width", "original_height"],
-    say: ([from, below]) =>
-      `original_width >= ${from} * original_height AND original_width < ${below} * original_height`,
+    say: (range) => within("original_width", range, (value) => `${value} * original_height`),
   },
   host: { columns: ["url"], say: (hosts) => anyOf("lower(split_part(url, '/', 3))", hosts) },
   language: { columns: ["language"], say: (languages) => anyOf("language", languages) },

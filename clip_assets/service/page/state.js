@@ -12,7 +12,7 @@ export const BLANK = Object.freeze({
   fold: true,
   recall: null,
   where: "",
-  width: null, // [from, below], pixels
+  width: null, // [from, below], pixels; an end that is null is open
   aspect: null, // [from, below]
   host: [],
   language: [],
@@ -56,7 +56,7 @@ export function toQuery(state) {
   put("fold", !state.fold && "0");
   put("recall", state.recall && String(state.recall));
   put("where", state.where.trim());
-  for (const name of RANGES) put(name, state[name] && state[name].join("~"));
+  for (const name of RANGES) put(name, state[name] && state[name].map((end) => end ?? "").join("~"));
   for (const name of LISTS) for (const value of state[name]) put(name, value);
   put("item", state.item);
   return query;
@@ -81,7 +81,7 @@ export function fromQuery(text) {
   };
   for (const name of RANGES) {
     const ends = (query.get(name) ?? "").split("~").map(number);
-    if (ends.length === 2 && !ends.includes(null)) found[name] = ends;
+    if (ends.length === 2 && ends.some((end) => end !== null)) found[name] = ends;
   }
   for (const name of LISTS) found[name] = query.getAll(name);
   return found;

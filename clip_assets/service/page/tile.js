@@ -39,7 +39,7 @@ export function tile(result, context) {
     icon("tick"),
   );
   const folded = result.folded?.length ? stack(result, unfold) : null;
-  const element = h("article", { class: result.member ? "tile member" : "tile" }, open, picker, folded);
+  const element = h("article", { class: result.member ? "tile member" : "tile", "aria-label": titleOf(result) }, open, picker, folded);
   element.dataset.uid = result.uid;
   element.isOpen = Boolean(result.unfolded);
   element.paint = (pixels) => paint(open.firstElementChild, result, image(result.uid, index, pixels));
@@ -77,16 +77,28 @@ function shares(contributions) {
 /** Put the picture into its frame, once. */
 function paint(frame, result, src) {
   if (frame.firstChild) return;
-  const picture = h("img", { alt: "", decoding: "async", draggable: "false" });
+  const picture = h("img", { alt: "", decoding: "async", draggable: "false", referrerpolicy: "no-referrer" });
   picture.addEventListener("load", () => picture.classList.add("loaded"));
-  picture.addEventListener("error", () => frame.replaceChildren(missing(result)));
+  withOriginal(picture, () => result.url, () => frame.replaceChildren(missing(result)));
   picture.src = src;
   frame.append(picture);
 }
 
+/** Where we have no pixels of a pair, as for an index that another tool made, show the original. */
+export function withOriginal(picture, urlOf, fail) {
+  let isOriginal = false;
+  picture.addEventListener("error", () => {
+    if (isOriginal || !isWeb(urlOf())) fail();
+    else {
+      isOriginal = true;
+      picture.src = urlOf();
+    }
+  });
+}
+
 function missing(result) {
   const from = isWeb(result.url) ? host(result.url) : "";
-  return h("span", { class: "missing" }, icon("broken"), "No stored picture", from && h("span", {}, from));
+  return h("span", { class: "missing" }, icon("broken"), "No picture", from && h("span", {}, from));
 }
 
 /** Where an element lies, and how large its picture is. */
