@@ -167,6 +167,14 @@ def test_json_is_one_document(run: Cli) -> None:
     assert json.loads(run("status", "--json").stdout)["partitions"]["00000"]
 
 
+def test_a_folder_with_settings_alone_is_a_pool_to_fill(run: Cli) -> None:
+    Path("data").mkdir()
+    Path("data/pool.yaml").write_text("")
+    result = run("status")
+    assert result.exit_code == 0
+    assert "no partitions yet. Next: clip-assets add" in result.stdout
+
+
 def test_running_an_empty_pool_says_how_to_fill_it(run: Cli) -> None:
     Store.open("data")
     result = run("run")

@@ -215,7 +215,8 @@ class Given:
     @property
     def text(self) -> str:
         """Its values as text."""
-        return self.name if self.is_text else f"{self.name}::VARCHAR"
+        # In brackets: what follows a bare cast, such as [-1], would be part of its type.
+        return self.name if self.is_text else f"({self.name}::VARCHAR)"
 
     def short(self, limit: int) -> str:
         """Its values, null where they are longer than ``limit`` bytes.

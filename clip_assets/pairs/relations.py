@@ -20,17 +20,10 @@ from clip_assets.pairs.formats.batches import Batch
 from clip_assets.pairs.formats.csv import BROKEN_QUOTING, NO_VALUE
 from clip_assets.pairs.formats.dialect import Dialect
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
-from clip_assets.pairs.formats.parquet import ROW_NUMBER, RowGroups
+from clip_assets.pairs.formats.parquet import ROW_NUMBER, TEXTS, RowGroups, is_bytes
 from clip_assets.storage.sql import files, identifier, literal
 
 _SWALLOWS = '"?"'
-_TEXTS = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}
-_BINARY = (
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_fixed_size_binary,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +169,18 @@ def _given(names: Sequence[str], types: Sequence[pa.DataType]) -> dict[str, Give
 
 def _column(name: str, kind: pa.DataType) -> Given:
     if not pa.types.is_nested(kind):
-        return Given(name, is_text=kind in _TEXTS)
+        return Given(name, is_text=kind in TEXTS)
     json = f"to_json({name})::VARCHAR"
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and kind.value_type in _TEXTS:
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and kind.value_type in TEXTS:
         return Given(f"{name}[1]", json=json)
     return Given(name, is_text=False, json=json)
 
 
 def is_binary(kind: pa.DataType) -> bool:
     """Whether values are bytes or hold some."""
-    if pa.types.is_dictionary(kind):
-        return is_binary(kind.value_type)
     if pa.types.is_nested(kind):
         return any(is_binary(kind.field(i).type) for i in range(kind.num_fields))
-    return any(is_kind(kind) for is_kind in _BINARY)
+    return is_bytes(kind)
 
 
 def extra(name: str) -> str:

@@ -39,6 +39,8 @@ def connection(memory_bytes: int) -> Generator[Database]:
             "preserve_insertion_order": True,
         }
         with duckdb.connect(":memory:", config=config) as database:
+            # Progress is told by the stages, in their own words.
+            database.execute("SET enable_progress_bar = false")
             yield database
 
 

@@ -57,7 +57,8 @@ class Store:
 
         Args:
             root: a path or url.
-            create: whether to make it if there is none; only looking at one makes none.
+            create: whether to make it if there is none; only looking at one makes none. A folder
+                with settings is a pool without partitions.
 
         Raises:
             ConfigurationError: the url's protocol is unknown or needs a package.
@@ -78,6 +79,8 @@ class Store:
                 "Check --root and CLIP_ASSETS_ROOT, permissions and credentials.",
             ) from error
         if written is None:
+            if store.exists(layout.SETTINGS_FILE):  # set up, and nothing added yet
+                return store
             raise StoreError(
                 store.uri(),
                 "no pool",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout, schemas
@@ -19,6 +20,7 @@ from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import reading
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
+from clip_assets.pairs.formats.parquet import MANY
 from clip_assets.storage import tables
 from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
@@ -525,3 +527,28 @@ def test_formulas_and_markup_are_just_text(ingest: Ingest) -> None:
         for number, text in enumerate(texts)
     ]
     assert captions(ingest({"it's a 'file'.csv": "\n".join(["url,caption", *rows])})) == texts
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string_view(), pa.binary_view(), pa.binary(14), pa.dictionary(pa.int32(), pa.binary())],
+    ids=str,
+)
+def test_text_of_every_kind_of_a_writer_is_text(ingest: Ingest, kind: pa.DataType) -> None:
+    urls = [f"http://a.org/{i}" for i in range(3)]
+    values = urls if kind == pa.string_view() else [url.encode() for url in urls]
+    column = pa.array(values, kind)
+    found = ingest({"a.parquet": pa.table({"url": column, "caption": column})})
+    assert found.rows == list(zip(urls, urls, strict=True))
+
+
+def test_a_url_that_is_a_number_is_kept_as_it_is_written(ingest: Ingest) -> None:
+    found = ingest({"a.parquet": pa.table({"url": [1, 20], "caption": ["a", "b"]})})
+    assert found.rows == [("1", "a"), ("20", "b")]
+
+
+def test_row_groups_of_one_row_each_are_read_together(ingest: Ingest, tmp_path: Path) -> None:
+    rows = [(f"http://a.org/{i}", f"caption {i % 7}") for i in range(2 * MANY)]
+    table = pa.table({"url": [url for url, _ in rows], "caption": [text for _, text in rows]})
+    pq.write_table(table, tmp_path / "many.parquet", row_group_size=1)
+    assert ingest({"many.parquet": tmp_path / "many.parquet"}).rows == rows

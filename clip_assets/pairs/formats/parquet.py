@@ -1,6 +1,6 @@
 """Parquet files: their row groups, and their rows in batches where DuckDB cannot read them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -10,14 +10,27 @@ import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import MAX_VALUE_BYTES, refuse_too_many
-from clip_assets.pairs.formats.batches import BATCH_ROWS, Batch
+from clip_assets.pairs.formats.batches import BATCH_BYTES, BATCH_ROWS, Batch
 from clip_assets.pairs.formats.dialect import distinct
 from clip_assets.pairs.formats.lines import decoded
 
 ROW_NUMBER = "file_row_number"
 """What DuckDB calls the number of a row in its file."""
 
-_BYTES = {pa.binary(), pa.large_binary()}
+MANY, FEW = 1000, 1000
+"""So many row groups of so few rows each are no table as DuckDB reads them."""
+
+TEXTS = frozenset(
+    {pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())}
+)
+"""Types of a column of text."""
+
+_BYTES = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
 
 
 def batches(
@@ -42,7 +55,8 @@ def batches(
         with pq.ParquetFile(file, read_dictionary=_texts(schema)) as source:
             first = first_row_group or 0
             last = source.num_row_groups if row_groups is None else first + row_groups
-            for batch in source.iter_batches(BATCH_ROWS, row_groups=list(range(first, last))):
+            wanted = list(range(first, last))
+            for batch in _joined(source.iter_batches(BATCH_ROWS, row_groups=wanted)):
                 columns = [
                     _text(column) if number in unmarked else _valid(column)
                     for number, column in enumerate(batch.columns)
@@ -53,6 +67,29 @@ def batches(
                 yield Batch(names, table, repaired=sum(count for _, count in columns))
     except (pa.ArrowException, OSError) as error:
         raise bad_parquet(where, str(error), "a whole parquet file") from error
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches put together: one ends with its row group, which may be a single row."""
+    waiting: list[pa.RecordBatch] = []
+    rows, size = 0, 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _one(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield _one(waiting)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    [batch] = table.to_batches()
+    return batch
 
 
 def _valid(column: pa.Array) -> tuple[pa.Array, int]:
@@ -90,7 +127,7 @@ def _unmarked(schema: pa.Schema, understood: Collection[str]) -> set[int]:
     return {
         place
         for place, field in enumerate(schema)
-        if field.type in _BYTES and field.name.strip().casefold() in understood
+        if is_bytes(field.type) and field.name.strip().casefold() in understood
     }
 
 
@@ -105,8 +142,8 @@ class RowGroups:
         count: how many there are.
         is_plain: whether DuckDB reads them as they are meant. It does not where some text of
             more than ``MAX_VALUE_BYTES`` is stored once for many rows, since it needs that much
-            memory for each; where text has no mark; and where a column has the name that it
-            gives to the number of a row.
+            memory for each; where text has no mark; where a column has the name that it gives to
+            the number of a row; and where row groups are many and small, as it holds on to each.
     """
 
     names: list[str]
@@ -136,11 +173,15 @@ def row_groups_of(
             counts = [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
             first = first_row_group or 0
             last = len(counts) if row_groups is None else first + row_groups
-            is_long = any(_has_long_values(source, group) for group in range(first, last))
+            is_cut_small = last - first > MANY and sum(counts[first:last]) < FEW * (last - first)
+            is_long = not is_cut_small and any(
+                _has_long_values(source, group) for group in range(first, last)
+            )
     except (pa.ArrowException, OSError) as error:
         raise bad_parquet(where, str(error), "a whole parquet file") from error
     is_plain = not (
         is_long
+        or is_cut_small
         or _unmarked(schema, understood)
         or ROW_NUMBER in {name.casefold() for name in schema.names}
     )
@@ -162,8 +203,14 @@ def _has_long_values(source: pq.ParquetFile, group: int) -> bool:
 
 
 def _texts(schema: pa.Schema) -> list[str]:
-    kinds = {pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())}
-    return [field.name for field in schema if field.type in kinds]
+    return [field.name for field in schema if field.type in TEXTS]
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether values are bytes, of any kind, in a dictionary or not."""
+    if pa.types.is_dictionary(kind):
+        return is_bytes(kind.value_type)
+    return any(is_kind(kind) for is_kind in _BYTES)
 
 
 def bad_parquet(where: str, found: str, expected: str) -> SourceFormatError:
