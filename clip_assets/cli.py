@@ -23,6 +23,7 @@ from clip_assets.commands import (
     doctor,
     index,
     models,
+    reshard,
     run,
     search,
     serve,
@@ -44,6 +45,7 @@ KEPT = {
     "demo": "finished partitions, and of the others the finished chunks",
     "embed": "finished pieces",
     "add": "partitions planned so far, each whole",
+    "reshard": "tars that are whole",
 }
 """What an interrupted command leaves that it does not do again, by its name."""
 
@@ -147,6 +149,7 @@ for command in (
     search.search,
     serve.serve,
     index.index,
+    reshard.reshard,
     models.embed,
     models.models,
     config.config,

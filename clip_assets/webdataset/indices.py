@@ -75,11 +75,8 @@ def index_of(tar: Tar, *, anew: bool = False) -> TarIndex:
 
 def index_of_file(tar: Tar, file: File, *, anew: bool) -> TarIndex:
     """Like ``index_of``, of a tar that was looked at."""
-    if not anew:
-        for path in (tar.index, str(_kept(file)) if file.is_tagged else ""):
-            index = _read(path) if path else None
-            if index is not None and index.tar_bytes == file.size_bytes:
-                return index
+    if not anew and (index := kept_index_of(tar, file)):
+        return index
     logger.debug("%s: its headers are read for an index", tar.uri)
     with opened(tar.uri) as file_like:
         content = cast("BinaryIO", file_like)
@@ -87,6 +84,15 @@ def index_of_file(tar: Tar, file: File, *, anew: bool) -> TarIndex:
     if file.is_tagged:
         _keep(_kept(file), index)
     return index
+
+
+def kept_index_of(tar: Tar, file: File) -> TarIndex | None:
+    """The index of a tar that was looked at, if it is kept anywhere."""
+    for path in (tar.index, str(_kept(file)) if file.is_tagged else ""):
+        index = _read(path) if path else None
+        if index is not None and index.tar_bytes == file.size_bytes:
+            return index
+    return None
 
 
 def kept_folder() -> Path:
@@ -125,15 +131,8 @@ def _read(path: str) -> TarIndex | None:
         return None
 
 
-def _uid_of(tar: Tar, file: BinaryIO) -> UidOf:
-    uids = _uids_in_rows(tar.rows) if tar.rows else None
-    if uids is None:
-        return uid_in_json(file, tar.uri)
-    return lambda sample: uids.get(sample.key)
-
-
-def _uids_in_rows(path: str) -> dict[str | None, str | None] | None:
-    """Uid by key; None where there is no such table."""
+def uids_in_rows(path: str) -> pa.Table | None:
+    """Columns ``key`` and ``uid`` of the rows beside a tar; None where they are not told."""
     try:
         with opened(path) as file:
             table = pq.read_table(file, columns=["key", "uid"])
@@ -141,5 +140,13 @@ def _uids_in_rows(path: str) -> dict[str | None, str | None] | None:
         return None
     if set(table.column_names) != {"key", "uid"}:
         return None
-    texts = (table[name].cast(pa.string()).to_pylist() for name in ("key", "uid"))
-    return dict(zip(*texts, strict=True))
+    return table.cast(pa.schema([pa.field(name, pa.string()) for name in table.column_names]))
+
+
+def _uid_of(tar: Tar, file: BinaryIO) -> UidOf:
+    rows = uids_in_rows(tar.rows) if tar.rows else None
+    if rows is None:
+        return uid_in_json(file, tar.uri)
+    texts = (rows[name].to_pylist() for name in ("key", "uid"))
+    uids: dict[str | None, str | None] = dict(zip(*texts, strict=True))
+    return lambda sample: uids.get(sample.key)

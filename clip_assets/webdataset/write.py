@@ -8,22 +8,7 @@ import tarfile
 from typing import BinaryIO
 
 from clip_assets.webdataset.index import Place
-
-BLOCK = tarfile.BLOCKSIZE
-"""Bytes that headers and contents are filled up to."""
-
-NAME, SIZE, CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 156)
-"""Where a ustar header has what differs between members."""
-
-
-def _template() -> bytes:
-    info = tarfile.TarInfo()
-    info.mode = 0o444
-    info.uname = info.gname = "bigdata"
-    return info.tobuf(tarfile.USTAR_FORMAT)
-
-
-_TEMPLATE = _template()
+from clip_assets.webdataset.tar_headers import HEADER, header_of
 
 
 def write_member(file: BinaryIO, name: str, content: bytes) -> Place:
@@ -34,21 +19,14 @@ def write_member(file: BinaryIO, name: str, content: bytes) -> Place:
         name: at most 100 ASCII characters.
         content: less than 8 GiB.
     """
-    assert len(name) <= NAME.stop, name
-    header = bytearray(_TEMPLATE)
-    header[NAME] = name.encode("ascii").ljust(NAME.stop, b"\0")
-    header[SIZE] = b"%011o" % len(content)
-    # The checksum is taken with blanks in its own place.
-    header[CHECKSUM] = b" " * 8
-    header[CHECKSUM] = b"%06o\0 " % sum(header)
-    file.write(header)
+    file.write(header_of(name.encode("ascii"), len(content)))
     place = Place(file.tell(), len(content))
     file.write(content)
-    file.write(bytes(-len(content) % BLOCK))
+    file.write(bytes(-len(content) % HEADER))
     return place
 
 
 def end_tar(file: BinaryIO) -> None:
     """Write a tar's end."""
-    end = 2 * BLOCK
+    end = 2 * HEADER
     file.write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))

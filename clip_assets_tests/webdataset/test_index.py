@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
 from clip_assets.webdataset.index import LINK, SPARSE, Place, Places, index_tar, read_member
-from clip_assets.webdataset.write import CHECKSUM, end_tar, write_member
+from clip_assets.webdataset.tar_headers import CHECKSUM
+from clip_assets.webdataset.write import end_tar, write_member
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 

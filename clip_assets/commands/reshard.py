@@ -1,0 +1,76 @@
+"""The command that copies a subset's samples into new tars."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from clip_assets.commands.options import as_json
+from clip_assets.terminal import say
+
+
+@click.command()
+@click.option("--subset", required=True, help="Uids: a .npy file in DataComp's form, path or url.")
+@click.option("--output", required=True, help="An empty folder, path or url.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    help="A pool, a folder with tars, or a glob; may be repeated. [default: $CLIP_ASSETS_ROOT,"
+    " then data]",
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Samples of a tar.",
+)
+@click.option(
+    "--shuffle",
+    "seed",
+    type=click.IntRange(min=0),
+    metavar="SEED",
+    help="Order all samples at random by this seed. [default: the inputs' order]",
+)
+@click.option("--allow-missing", is_flag=True, help="Go on without uids that are in no tar.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Tars written at once. [default: all cores]"
+)
+@as_json
+def reshard(  # noqa: PLR0913  (a command's options are its interface)
+    subset: str,
+    output: str,
+    inputs: tuple[str, ...],
+    shard_size: int,
+    seed: int | None,
+    workers: int | None,
+    *,
+    allow_missing: bool,
+    json_output: bool,
+) -> None:
+    """Copy the samples of a subset into new tars, in DataComp's layout.
+
+    Nothing is decoded; a sample's key becomes its uid and a number. What a killed run has written
+    is kept by the next one.
+    """
+    from clip_assets import settings
+    from clip_assets.reshard.resharding import Options
+    from clip_assets.reshard.resharding import reshard as copied
+
+    given = Options(shard_size, seed, allow_missing)
+    options = given if workers is None else Options(shard_size, seed, allow_missing, workers)
+    done = copied(subset, output, list(inputs) or [settings.load().root], options)
+    if json_output:
+        click.echo(json.dumps(asdict(done), indent=1))
+        return
+    say(f"{done.samples:,} samples in {done.shards:,} tars in {done.seconds:,} s: {output}")
+    notes = {
+        "uids are in no tar, see missing_ids.npy": done.missing,
+        "samples were left out, as an earlier one has their uid": done.repeated,
+        "samples of the inputs have no uid": done.without_uid,
+        "tars were there from a run before": done.kept,
+    }
+    for note, count in notes.items():
+        if count:
+            say(f"{count:,} {note}")

@@ -1,0 +1,141 @@
+"""The shards of an output: each from the plan alone, so that any of them can be made at any time.
+
+What belongs into which is the plan's matter, what a folder may hold before is ``resharding``'s.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from itertools import count
+from threading import Event
+from typing import BinaryIO
+
+from clip_assets.reshard.plan import CopyPlan
+from clip_assets.reshard.sources import Sources, Stretch
+from clip_assets.reshard.stretches import LARGE, copy_sample, write_sample
+from clip_assets.reshard.subset_file import WantedUids
+from clip_assets.storage import uids
+from clip_assets.storage.store import Store
+from clip_assets.webdataset.write import end_tar
+
+logger = logging.getLogger(__name__)
+
+SHARD_SIZE = 10_000
+"""Samples of an output shard, by default; DataComp's."""
+
+BATCH_BYTES = 16 << 20
+"""Bytes of samples that a thread reads before it writes them."""
+
+BATCH_SAMPLES = 512
+"""Requests to a server at once."""
+
+BUFFER_BYTES = 1 << 20
+
+
+class _Stopped(Exception):  # noqa: N818  (never seen outside)
+    """Another shard failed, or somebody wants an end."""
+
+
+def shards(samples: int, size: int) -> Sequence[range]:
+    """Which samples are in each output shard."""
+    return [range(start, min(start + size, samples)) for start in range(0, samples, size)]
+
+
+def tar_name(number: int) -> str:
+    """DataComp's name of an output shard."""
+    return f"{number:08d}.tar"
+
+
+def stats_name(number: int) -> str:
+    """DataComp's name of the number of its samples; written last, so the shard is whole."""
+    return f"{number:08d}_stats.json"
+
+
+def write_shards(
+    folder: Store, plan: CopyPlan, wanted: WantedUids, shard_size: int, workers: int
+) -> int:
+    """Write the shards that are not there yet.
+
+    Args:
+        folder: of the output.
+        plan: what is in them.
+        wanted: the uids that the plan's places mean.
+        shard_size: samples of a shard.
+        workers: shards that are written side by side.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        SourceError, SourceChangedError, SchemaError, StorageFullError: of the first that fails.
+    """
+    every = shards(len(plan), shard_size)
+    # One look at the folder, however many shards it has.
+    there = set(folder.list(""))
+    missing = [number for number in range(len(every)) if stats_name(number) not in there]
+    stop = Event()
+    kept = len(every) - len(missing)
+    done = count(kept + 1)
+
+    def write(number: int) -> None:
+        if stop.is_set():
+            return
+        with folder.publish(tar_name(number)) as part, part.open("wb", BUFFER_BYTES) as file:
+            _write_tar(file, plan, wanted, every[number], stop)
+        stats = {"successes": len(every[number])}
+        folder.write_bytes(stats_name(number), json.dumps(stats).encode())
+        logger.info("%s of %s shards are written", f"{next(done):,}", f"{len(every):,}")
+
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="clip-assets-reshard")
+    futures = [executor.submit(write, number) for number in missing]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        # Also at Ctrl-C: a shard that is begun is given up at its next batch.
+        stop.set()
+        executor.shutdown(cancel_futures=True)
+    errors = [future.exception() for future in futures if not future.cancelled()]
+    for error in sorted(filter(None, errors), key=lambda error: isinstance(error, _Stopped)):
+        raise error
+    return kept
+
+
+def _write_tar(
+    file: BinaryIO, plan: CopyPlan, wanted: WantedUids, samples: range, stop: Event
+) -> None:
+    with Sources() as sources:
+        for batch in _batches(plan, samples):
+            if stop.is_set():
+                raise _Stopped
+            names = uids.texts(wanted.chosen(plan.place[batch.start : batch.stop]))
+            copies = plan.copy[batch.start : batch.stop].tolist()
+            keys = [f"{uid}-{copy}" for uid, copy in zip(names, copies, strict=True)]
+            stretches = [_stretch(plan, sample) for sample in batch]
+            small = [one for one in stretches if one.stop - one.start <= LARGE]
+            contents = iter(sources.read(small))
+            for key, stretch in zip(keys, stretches, strict=True):
+                if stretch.stop - stretch.start <= LARGE:
+                    write_sample(file, key, stretch, next(contents))
+                else:
+                    copy_sample(file, key, stretch, sources)
+        end_tar(file)
+
+
+def _stretch(plan: CopyPlan, sample: int) -> Stretch:
+    file = plan.tars[plan.tar[sample]]
+    return Stretch(file, int(plan.start[sample]), int(plan.stop[sample]))
+
+
+def _batches(plan: CopyPlan, samples: range) -> Iterator[range]:
+    """Samples that are read at once: a few megabytes, whatever their size."""
+    start, waiting = samples.start, 0
+    for sample in samples:
+        size = int(plan.stop[sample] - plan.start[sample])
+        size = 0 if size > LARGE else size
+        if sample > start and (waiting + size > BATCH_BYTES or sample - start >= BATCH_SAMPLES):
+            yield range(start, sample)
+            start, waiting = sample, 0
+        waiting += size
+    if start < samples.stop:
+        yield range(start, samples.stop)
