@@ -4,6 +4,7 @@ Each of fsspec's back ends has exceptions of its own beside ``OSError``; whoever
 user named catches them all.
 """
 
+import errno
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -56,6 +57,13 @@ def translated(where: str) -> Generator[None]:
                 "nothing",
                 "a file or folder",
                 "Check the spelling, or mount what holds it.",
+            ) from None
+        if isinstance(fault, OSError) and fault.errno == errno.ELOOP:
+            raise SourceError(
+                str(fault.filename or where),
+                "a link that leads back to itself",
+                "a file or folder",
+                "Mend the link, or name what it should lead to.",
             ) from None
         # Dagster keeps what an error was raised from, with its text.
         cause = None if holds_secret(f"{error} {fault}") else error

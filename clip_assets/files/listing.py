@@ -9,7 +9,7 @@ from typing import Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from clip_assets.errors import SourceMissingError
+from clip_assets.errors import SourceError, SourceMissingError
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import WEB, filesystem, uri_of
 from clip_assets.files.identity import File, Info, described
@@ -164,7 +164,9 @@ def _below(
         fs.info(path)
         if fs.isfile(path):
             return {}
-        raise FileNotFoundError(path)
+        raise SourceError(
+            path, NO_FILE, "a file or folder", "Write what it gives into a file, and add that."
+        )
     base = len(path.rstrip("/")) + 1
     return {
         name: info

@@ -187,3 +187,12 @@ def mark(bucket: Bucket, name: str) -> None:
 )
 def test_signs_make_a_glob(name: str, expected: bool) -> None:
     assert is_glob(name) == expected
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_called_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.x")
+    (tmp_path / "loop.x").symlink_to("loop.x")
+    with pytest.raises(SourceError, match=r"pipe\.x: found no file, such as a pipe"):
+        names(tmp_path / "pipe.x", tmp_path)
+    with pytest.raises(SourceError, match=r"loop\.x: found a link that leads back to itself"):
+        names(tmp_path / "loop.x", tmp_path)

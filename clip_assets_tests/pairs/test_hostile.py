@@ -133,14 +133,37 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(ingest: Ingest) -> None:
         ("a.txt", "http://x/1\r\nhttp://x/2\r\n"),
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
-def test_text_with_a_mark_of_its_encoding_is_read(
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-16", "utf-8-sig", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"],
+)
+def test_text_is_read_in_the_encoding_that_its_first_bytes_tell(
     ingest: Ingest, name: str, content: str, encoding: str
 ) -> None:
     found = ingest({name: content.encode(encoding)})
     assert [url for url, _ in found.rows] == ["http://x/1", "http://x/2"]
     assert captions(found) == ([None, None] if name == "a.txt" else ["é", "猫"])
     assert found.report.figures["rows_repaired_to_utf8"] == 0
+
+
+def test_numbers_of_any_length_leave_a_row_of_json_as_it_is(ingest: Ingest) -> None:
+    found = ingest({"a.jsonl": '{"url": "http://x/1", "width": ' + 10_000 * "9" + "}\n"})
+    assert found.rows == [("http://x/1", None)]
+    assert found.column("width") == [None]
+
+
+def test_blank_lines_cost_little_and_keep_their_numbers(ingest: Ingest) -> None:
+    blank = (3 << 20) * "\n"
+    found = ingest({"a.jsonl": blank + '{"url": "http://x/1"}\n' + blank + "bad\n"})
+    assert found.rows == [("http://x/1", None)]
+    assert [line for line, _, _ in found.rejects] == [2 * len(blank) + 2]
+
+
+def test_halves_of_surrogate_pairs_are_replaced_and_counted(ingest: Ingest) -> None:
+    lines = '{"url": "http://x/1", "text": "a\\ud800"}\n{"url": "http://x/2", "text": "ok"}\n'
+    found = ingest({"a.jsonl": lines})
+    assert captions(found) == ["a?", "ok"]
+    assert found.report.figures["rows_repaired_to_utf8"] == 1
 
 
 def test_captions_of_json_in_another_encoding_become_utf8(ingest: Ingest) -> None:

@@ -65,18 +65,20 @@ def from_records(records: Iterable[Record | Reject], where: str) -> Iterator[Bat
 
 
 def _batch(names: list[str], rows: list[Record], rejects: list[Reject]) -> Batch:
+    repaired = {number for number, row in enumerate(rows) if row.was_repaired}
     arrays = {
-        f"c{number}": _text_array([row.values.get(name) for row in rows])
+        f"c{number}": _text_array([row.values.get(name) for row in rows], repaired)
         for number, name in enumerate(names)
     }
     lines = pa.array([row.line for row in rows], pa.int64())
-    repaired = sum(row.was_repaired for row in rows)
-    return Batch(names, pa.table(arrays | {"line": lines}), rejects, repaired)
+    return Batch(names, pa.table(arrays | {"line": lines}), rejects, len(repaired))
 
 
-def _text_array(values: list[str | None]) -> pa.Array:
+def _text_array(values: list[str | None], repaired: set[int]) -> pa.Array:
+    """Texts as Arrow has them; rows that had to be changed for it are added to ``repaired``."""
     try:
         return pa.array(values, pa.large_string())
     except UnicodeEncodeError:  # json can spell halves of surrogate pairs
         whole = [value and value.encode("utf-8", "replace").decode() for value in values]
+        repaired |= {row for row, value in enumerate(values) if value != whole[row]}
         return pa.array(whole, pa.large_string())

@@ -27,6 +27,20 @@ _SAMPLE_RECORDS = 20
 _WINDOW_BYTES = 1 << 19
 
 
+ENCODING_BYTES = 4
+"""By so many first bytes an encoding is told."""
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+_ZEROS = {"a0a0": "utf-16-le", "0a0a": "utf-16-be", "a000": "utf-32-le", "000a": "utf-32-be"}
+# Where the first bytes are zero.
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How to read one text file.
@@ -38,7 +52,7 @@ class Dialect:
             of Spark and MySQL.
         columns: names, from the header or by position; empty for a file without content.
         has_header: whether the first row is no data.
-        encoding: ``utf-8``, or ``utf-16`` where a byte order mark says so.
+        encoding: see ``encoding_of``.
         ends_with_cr: whether a carriage return alone ends a line; where the first line ends
             otherwise, it is a character of a value.
     """
@@ -89,9 +103,18 @@ def detect(head: bytes, understood: Collection[str], where: str) -> Dialect:
 
 
 def encoding_of(start: bytes) -> str:
-    """``utf-16`` where a byte order mark says so, else ``utf-8``."""
-    is_wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "utf-16" if is_wide else "utf-8"
+    """What a text is written in, in Python's words.
+
+    Args:
+        start: its first ``ENCODING_BYTES``; a byte order mark tells, or the zeros beside the first
+            letters, which are ASCII in every table of pairs.
+    """
+    # The mark of UTF-32 begins with that of UTF-16.
+    for mark, name in _MARKS.items():
+        if start.startswith(mark):
+            return name
+    zeros = "".join("a" if byte else "0" for byte in start[:ENCODING_BYTES])
+    return _ZEROS.get(zeros, "utf-8")
 
 
 def is_plain(path: Path, dialect: Dialect) -> bool:

@@ -19,14 +19,24 @@ def jsonl_records(file: IO[bytes], plain: Collection[str]) -> Iterator[Record | 
         if line.is_too_long:
             yield too_long(line)
         elif line.text.strip():
-            try:
-                row = json.loads(line.text)
-            except (ValueError, RecursionError):
-                row = None
+            row = _parsed(line.text)
             if isinstance(row, dict):
-                yield Record(line.number, _values(row, plain), line.was_repaired)
+                values = _values(cast("dict[str, object]", row), plain)
+                yield Record(line.number, values, line.was_repaired)
             else:
                 yield Reject(line.number, "no json object", line.text)
+
+
+def _parsed(text: str) -> object:
+    """What a line says, None where it is no json."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:  # a number may have more digits than Python reads as one
+        return json.loads(text, parse_int=str)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _values(row: dict[str, object], plain: Collection[str]) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from clip_assets.pairs.formats.dialect import encoding_of
+from clip_assets.pairs.formats.dialect import ENCODING_BYTES, encoding_of
 
 MAX_RECORD_BYTES = 2_000_000
 """Of one row with its line ends, DuckDB's own default; a longer one is rejected."""
@@ -61,16 +61,28 @@ class Line:
 
 
 def marked_lines(file: IO[bytes]) -> Iterator[Line]:
-    """Lines of a file whose byte order mark, if it has one, says its encoding."""
-    encoding = encoding_of(file.read(2))
+    """Lines of a file whose first bytes say its encoding."""
+    encoding = encoding_of(file.read(ENCODING_BYTES))
     file.seek(0)
-    return lines(file, encoding, ends_with_cr=True)
+    return lines(file, encoding, ends_with_cr=True, with_blank=False)
 
 
-def lines(file: IO[bytes], encoding: str, *, ends_with_cr: bool) -> Iterator[Line]:
-    """Lines with their ends, in bounded memory."""
+def lines(
+    file: IO[bytes], encoding: str, *, ends_with_cr: bool, with_blank: bool = True
+) -> Iterator[Line]:
+    """Lines with their ends, in bounded memory.
+
+    Args:
+        file: at its start.
+        encoding: see ``dialect.encoding_of``.
+        ends_with_cr: whether a carriage return alone ends a line.
+        with_blank: whether blank lines are wanted; without them a file of nothing else ends soon.
+    """
     number, rest, skipping = 0, b"", False
     for chunk in _utf8(file, encoding):
+        if not (with_blank or rest or skipping or chunk.strip(b"\n")):
+            number += len(chunk)
+            continue
         # A carriage return at the end of a chunk may be half of a line end.
         pieces = _LINE[ends_with_cr].findall(rest + chunk)
         rest = pieces.pop() if pieces and not pieces[-1].endswith(b"\n") else b""
