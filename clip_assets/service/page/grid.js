@@ -125,7 +125,7 @@ export class Grid {
     }
     this.#layout = rows(shapes, {
       width,
-      target: isPhone ? Math.min(this.#target, width / 2.6) : this.#target,
+      target: isPhone ? Math.min(this.#target, width / 2.2) : this.#target,
       gap: isPhone ? 6 : 10,
       foot: this.#foot(),
       breaks,
@@ -138,7 +138,7 @@ export class Grid {
   #lines() {
     for (const old of this.#element.querySelectorAll(".ends")) old.remove();
     for (const { top } of this.#layout.marks) {
-      const line = h("p", { class: "ends" }, h("span", {}, "Relevance ends here: what follows is alike only a little"));
+      const line = h("p", { class: "ends" }, h("span", {}, "Relevance ends here"));
       line.style.transform = `translateY(${top}px)`;
       this.#element.append(line);
     }

@@ -97,6 +97,7 @@ function show(what) {
 
 const context = (list) => ({
   index: store.state.index,
+  isSearch: true,
   several: list.some((one) => one.contributions?.length > 1),
   pick,
   unfold: (result) => results.unfold(result, store.state.index),
@@ -126,7 +127,7 @@ const ACTS = {
   },
   failed: () => {
     const { told } = results.failure;
-    if (told.where === "where") filters.refuse(told);
+    if (/^(where|condition)/.test(told.where)) filters.refuse(told);
     show("message");
     grid.show([], { ends: null, context: context([]) });
     drawMessage({ kind: "failed", told, again: find });
@@ -152,7 +153,7 @@ async function begin() {
     if (termsOf(store.state).length) return;
     results.list = some.map((one, rank) => ({ ...one, rank }));
     drawStart(index(), some, (text) => store.set({ text }, { back: true }));
-    grid.show(results.shown, { ends: null, context: { ...context([]), several: false } });
+    grid.show(results.shown, { ends: null, context: { ...context([]), isSearch: false } });
     rail.show([], grid.layout, null);
     byId("end").hidden = true;
     byId("results").setAttribute("aria-busy", "false");

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { byId, count, h } from "./dom.js";
 
 const HANDFUL = 24;
+const AMONG = 120; // that the handful is drawn from: neighbours of one direction are alike
 const SUGGESTED = 4;
 const LONGEST = 48; // characters of a caption that is suggested as a search
 
@@ -65,13 +66,20 @@ const recalls = (index) => {
  */
 export async function handful(index, signal) {
   const embedding = Array.from({ length: index.dim }, () => Math.random() - 0.5);
-  const body = { index: index.name, terms: [{ embedding, weight: 1 }], side: "image", k: HANDFUL, offset: 0 };
+  const body = { index: index.name, terms: [{ embedding, weight: 1 }], side: "image", k: AMONG, offset: 0 };
   if (index.columns?.some((column) => column.name === "uid")) {
-    const digits = Math.max(0, Math.floor(Math.log(index.vectors / (2 * HANDFUL)) / Math.log(16)));
+    const digits = Math.max(0, Math.floor(Math.log(index.vectors / (2 * AMONG)) / Math.log(16)));
     const start = Array.from({ length: digits }, () => Math.floor(16 * Math.random()).toString(16)).join("");
     if (start) body.where = `uid LIKE '${start}%'`;
   }
-  return (await api.search({ body, files: new Map() }, signal)).results;
+  const { results } = await api.search({ body, files: new Map() }, signal);
+  return shuffled(results).slice(0, HANDFUL);
+}
+
+/** The same in a random order. */
+function shuffled(list) {
+  const places = list.map((one) => [Math.random(), one]);
+  return places.sort(([a], [b]) => a - b).map(([, one]) => one);
 }
 
 /** Captions of a handful that read like something to search for. */

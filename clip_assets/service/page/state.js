@@ -22,6 +22,8 @@ export const BLANK = Object.freeze({
 
 export const RANGES = ["width", "aspect"];
 export const LISTS = ["host", "language", "partition"];
+const PARTS = "*"; // between weight, kind and value of a term; urls have it as it is
+const ENDS = ".."; // of a range
 const KINDS = ["text", "uid", "image", "url"];
 export const WEIGHTS = { least: -2, most: 2, step: 0.25, added: 1, excluded: -0.5 };
 
@@ -50,13 +52,13 @@ export function toQuery(state) {
   put("side", state.side !== "image" && state.side);
   put("q", state.text.trim());
   put("weight", state.text.trim() && state.weight !== 1 && String(state.weight));
-  for (const term of state.terms) put("term", `${term.weight}~${term.kind}~${term.value}`);
+  for (const term of state.terms) put("term", [term.weight, term.kind, term.value].join(PARTS));
   put("least", state.least !== null && String(state.least));
   put("ends", state.ends && "1");
   put("fold", !state.fold && "0");
   put("recall", state.recall && String(state.recall));
   put("where", state.where.trim());
-  for (const name of RANGES) put(name, state[name] && state[name].map((end) => end ?? "").join("~"));
+  for (const name of RANGES) put(name, state[name] && state[name].map((end) => end ?? "").join(ENDS));
   for (const name of LISTS) for (const value of state[name]) put(name, value);
   put("item", state.item);
   return query;
@@ -80,7 +82,7 @@ export function fromQuery(text) {
     item: query.get("item"),
   };
   for (const name of RANGES) {
-    const ends = (query.get(name) ?? "").split("~").map(number);
+    const ends = (query.get(name) ?? "").split(ENDS).map(number);
     if (ends.length === 2 && ends.some((end) => end !== null)) found[name] = ends;
   }
   for (const name of LISTS) found[name] = query.getAll(name);
@@ -88,8 +90,8 @@ export function fromQuery(text) {
 }
 
 function term(text) {
-  const [weight, kind, ...rest] = text.split("~");
-  const value = rest.join("~");
+  const [weight, kind, ...rest] = text.split(PARTS);
+  const value = rest.join(PARTS);
   if (!KINDS.includes(kind) || !value || number(weight) === null) return null;
   return { kind, value, weight: bounded(Number(weight)) };
 }

@@ -9,7 +9,7 @@ export const titleOf = (result) => (result.caption ?? "").trim() || "without a c
 
 /** The element of a result; `place` sets where it is, `mark` whether it is selected. */
 export function tile(result, context) {
-  const { index, pick, unfold, href, several } = context;
+  const { index, pick, unfold, href, several, isSearch } = context;
   const open = h(
     "a",
     { class: "open", href: href(result.uid), draggable: "true", tabindex: "-1", data: { uid: result.uid } },
@@ -18,7 +18,7 @@ export function tile(result, context) {
     h(
       "span",
       { class: "line" },
-      h("span", { class: "figure" }, similarity(result.similarity)),
+      isSearch && h("span", { class: "figure" }, similarity(result.similarity)),
       h("span", { class: "caption" }, titleOf(result)),
     ),
   );
