@@ -19,6 +19,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 @click.option("--pool", "settings_file", help="Settings file of the only pool.")
 @click.option("--allow-host", multiple=True, help="A name by which requests may call the service.")
 @click.option("--no-uploads", is_flag=True, help="Take no images.")
+@click.option("--column", "columns", multiple=True, help="Tell only these of the metadata.")
 @click.option(
     "--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB a request."
 )
@@ -28,6 +29,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     port: int,
     settings_file: str | None,
     allow_host: tuple[str, ...],
+    columns: tuple[str, ...],
     max_body: int,
     *,
     no_uploads: bool,
@@ -46,7 +48,12 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     names = {name.lower() for name in allow_host}
     # Of a service on loopback a page from elsewhere could ask by a name of its own.
     hosts = names | LOOPBACK if names or host in LOOPBACK else names
-    offer = Offer(uploads=not no_uploads, body_bytes=max_body * MIB, hosts=frozenset(hosts))
+    offer = Offer(
+        uploads=not no_uploads,
+        body_bytes=max_body * MIB,
+        columns=columns or None,
+        hosts=frozenset(hosts),
+    )
     hosting = Hosting.of(pools, settings_file)
     for index in hosting.indices.values():
         say(f"{index.name}: version {index.version}", err=True)

@@ -17,14 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
-from clip_assets.service import described, refusals, v1
+from clip_assets.service import described, refusals, v1, v1_files
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.offer import Offer
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
 from clip_assets.service.v1 import JsonAnswer
-from clip_assets.service.wire import SearchRequest
+from clip_assets.service.wire import SearchRequest, SubsetRequest
 
 PAGE = Path(__file__).parent / "page"
 
@@ -60,6 +60,7 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
     for fault in FAULTS:
         app.add_exception_handler(fault, _answered)
     app.include_router(v1.routes(searching))
+    app.include_router(v1_files.routes(searching))
     _add_states(app, hosting)
     _add_page(app)
     _describe(app)
@@ -91,8 +92,10 @@ def _describe(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         document = generated()
         shapes = document.setdefault("components", {}).setdefault("schemas", {})
-        reference = "#/components/schemas/{model}"
-        shapes |= SearchRequest.model_json_schema(ref_template=reference)["$defs"]
+        for model in (SearchRequest, SubsetRequest):
+            shape = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            shapes |= shape.pop("$defs")
+            shapes[model.__name__] = shape
         return document
 
     app.openapi = described

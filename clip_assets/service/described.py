@@ -12,11 +12,12 @@ from clip_assets.meanings import meaning
 from clip_assets.pool.pool import Pool
 from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets.service.offer import Offer
+from clip_assets.service.visible import Visible
 
 
-def indices(hosting: Hosting, offer: Offer) -> list[dict[str, Any]]:
+def indices(hosting: Hosting, offer: Offer, visible: Visible) -> list[dict[str, Any]]:
     """Every hosted index, as ``/v1/indices`` tells it."""
-    return [_index(index, offer) for index in hosting.indices.values()]
+    return [_index(index, offer, visible) for index in hosting.indices.values()]
 
 
 def readiness(hosting: Hosting) -> dict[str, Any]:
@@ -36,8 +37,9 @@ def readiness(hosting: Hosting) -> dict[str, Any]:
     }
 
 
-def _index(index: HostedIndex, offer: Offer) -> dict[str, Any]:
-    with index.searcher() as searcher:
+def _index(index: HostedIndex, offer: Offer, visible: Visible) -> dict[str, Any]:
+    with index.opened() as opened:
+        searcher = opened.searcher
         version = searcher.version
         recall_target = index.pool.settings.index.recall_target
         return {
@@ -57,7 +59,7 @@ def _index(index: HostedIndex, offer: Offer) -> dict[str, Any]:
                     "type": str(field.type),
                     "words": meaning(schemas.POOL_ROWS, field.name),
                 }
-                for field in schemas.POOL_ROWS
+                for field in visible.schema
             ],
             "uploads": offer.uploads,
             "image_urls": offer.image_urls,

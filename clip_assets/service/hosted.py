@@ -4,12 +4,12 @@ A query borrows the version that is served when it begins, and a version is clos
 replaced and its last query has ended. Searching in one is ``retrieval.search``.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -17,7 +17,9 @@ from clip_assets import graph, layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ClipAssetsError, ConfigurationError, ModelMismatchError
 from clip_assets.pool.pool import Pool
+from clip_assets.retrieval.images import Images
 from clip_assets.retrieval.search import Searcher
+from clip_assets.service.aligned import AlignedColumns
 from clip_assets.service.refusals import RefusalError
 
 logger = logging.getLogger(__name__)
@@ -29,13 +31,18 @@ FOLLOW_REMOTE_S = 10.0
 """The same on an object store, where each costs a request."""
 
 
-@dataclass(slots=True, eq=False)
-class _Opened:
-    """A version, and how many queries use it."""
+class OpenVersion:
+    """A version that queries search, and how many do.
 
-    searcher: Searcher
-    users: int = 0
-    is_replaced: bool = False
+    Args:
+        searcher: of it; it is closed when it was replaced and its last query has ended.
+    """
+
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
+        self.columns = AlignedColumns(searcher)
+        self.users = 0
+        self.is_replaced = False
 
 
 class HostedIndex:
@@ -46,6 +53,7 @@ class HostedIndex:
         pool: whose index it is.
 
     Attributes:
+        images: the pool's stored images.
         problem: why the version that is named by now is not served, if so.
 
     Raises:
@@ -55,12 +63,13 @@ class HostedIndex:
     def __init__(self, name: str, pool: Pool) -> None:
         self.name = name
         self.pool = pool
+        self.images = Images(pool.store)
         self.problem: ClipAssetsError | None = None
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
         # What is named before the version is opened: a later one is seen as new.
         self._named = pool.store.read_bytes(layout.CURRENT) if has_version(pool) else b""
-        self._opened = _Opened(Searcher.open(pool))
+        self._opened = OpenVersion(Searcher.open(pool))
 
     @property
     def version(self) -> str:
@@ -68,13 +77,13 @@ class HostedIndex:
         return self._opened.searcher.version.name
 
     @contextmanager
-    def searcher(self) -> Generator[Searcher]:
+    def opened(self) -> Generator[OpenVersion]:
         """The version that is served, until the block ends."""
         with self._lock:
             opened = self._opened
             opened.users += 1
         try:
-            yield opened.searcher
+            yield opened
         finally:
             with self._lock:
                 opened.users -= 1
@@ -97,7 +106,7 @@ class HostedIndex:
 
     def _replace(self, searcher: Searcher) -> None:
         with self._lock:
-            before, self._opened = self._opened, _Opened(searcher)
+            before, self._opened = self._opened, OpenVersion(searcher)
             before.is_replaced = True
             is_unused = not before.users
         if is_unused:
@@ -122,8 +131,8 @@ class HostedIndex:
             return "loading"
         return "failed" if self._model.exception() else "loaded"
 
-    def encoder(self, digest: str) -> Encoder:
-        """The model of queries; waits until it is loaded.
+    async def encoder(self, digest: str) -> Encoder:
+        """The model of queries, as soon as it is loaded.
 
         Args:
             digest: of the model of the version that is searched.
@@ -132,7 +141,8 @@ class HostedIndex:
             ModelLoadError: it cannot be loaded.
             ModelMismatchError: the version is of another model.
         """
-        encoder = self._model.result()
+        # Whoever no longer waits leaves it to others.
+        encoder = await asyncio.shield(asyncio.wrap_future(self._model))
         if encoder.identity.digest() != digest:
             raise ModelMismatchError(
                 f"index {self.name}",

@@ -16,10 +16,12 @@ class Offer:
         uploads: whether images may be sent.
         image_urls: whether it fetches images that a query names by url.
         body_bytes: most that a request may hold.
+        columns: of the pools' metadata that are told; None: all.
         hosts: names that requests may call it by, without ports; empty for any.
     """
 
     uploads: bool = True
     image_urls: bool = False
     body_bytes: int = 16 * MIB
+    columns: tuple[str, ...] | None = None
     hosts: frozenset[str] = frozenset()

@@ -1,34 +1,41 @@
-"""What the endpoints of search share: queries in turn, and what answers hold.
+"""What the endpoints of search share: terms to vectors, and work in turn.
 
-Encoding computes in one thread and searching in as many as there are cores, so that a query waits
-for its turn and not for the machine.
+What is found for them is in ``finding``; encoding is ``encoding``.
 """
 
 import asyncio
 import base64
 import binascii
 import os
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.errors import ConfigurationError, SchemaError
 from clip_assets.retrieval import queries
-from clip_assets.retrieval.queries import Query, Uid
-from clip_assets.retrieval.search import Hit, Searcher
-from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets.retrieval.queries import Query, Uid, Vector
+from clip_assets.service import refusals
+from clip_assets.service.encoding import Encoding
+from clip_assets.service.finding import Finder, Took
+from clip_assets.service.hosted import HostedIndex, Hosting, OpenVersion
 from clip_assets.service.offer import Offer
 from clip_assets.service.refusals import RefusalError
+from clip_assets.service.turns import Turns
+from clip_assets.service.visible import Visible
 from clip_assets.service.wire import SearchRequest, SearchTerm
 
 T = TypeVar("T")
 
-_DIGITS = 6
-# Of a similarity; more are noise of float32.
+MOST_WAITING = 256
+"""Requests that wait for a thread; beyond it clients are asked to come again later."""
+
+PATIENCE_S = 60.0
+"""For a model that is being loaded."""
+
+Uploads = Mapping[str, bytes]
 
 
 class Searching:
@@ -42,15 +49,16 @@ class Searching:
     def __init__(self, hosting: Hosting, offer: Offer) -> None:
         self.hosting = hosting
         self.offer = offer
-        self._encoding = ThreadPoolExecutor(1, "clip-assets-encoding")
-        self._searching = ThreadPoolExecutor(os.cpu_count() or 1, "clip-assets-searching")
+        self.visible = Visible(offer.columns)
+        self.encoding = Encoding()
+        self.turns = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-searching")
 
     def close(self) -> None:
         """End its threads."""
-        self._encoding.shutdown(wait=False, cancel_futures=True)
-        self._searching.shutdown(wait=False, cancel_futures=True)
+        self.encoding.close()
+        self.turns.close()
 
-    async def search(self, request: SearchRequest, uploads: Mapping[str, bytes]) -> dict[str, Any]:
+    async def search(self, request: SearchRequest, uploads: Uploads) -> dict[str, Any]:
         """What a search finds, as the endpoint answers it; ``uploads`` are images by field.
 
         Raises:
@@ -60,78 +68,96 @@ class Searching:
             ModelError: the model is not there.
         """
         index = self.hosting.get(request.index)
-        if len(request.terms) > 1 or request.where or request.fold or request.facets:
-            raise RefusalError(
-                501, "request", "a mix, where, fold or facets", "one term", "Ask for less."
-            )
-        with index.searcher() as searcher:
-            start = time.perf_counter()
-            query = await self._query(index, searcher, request.terms[0], uploads)
-            encoded = time.perf_counter()
-            hits = await self.in_turn(
-                partial(
-                    searcher.search,
-                    query,
-                    k=request.offset + request.k + 1,
-                    threshold=request.threshold,
-                    side=request.side,
-                    recall_target=request.recall_target,
-                )
-            )
-            searched = time.perf_counter()
-            end = request.offset + request.k
+        took = Took()
+        with index.opened() as opened:
+            version = opened.searcher.version
+            with took.step("encode"):
+                asked, vectors = await self.vectors(index, opened, request.terms, uploads)
+            finder = partial(Finder, opened, request, self.visible, took)
+            answer = await self.turns.do(lambda: finder().answer(asked, vectors))
             target = request.recall_target or index.pool.settings.index.recall_target
             return {
                 "index": index.name,
-                "version": searcher.version.name,
-                "model": searcher.version.model_name,
-                "took_ms": {
-                    "encode": _ms(encoded - start),
-                    "search": _ms(searched - encoded),
-                },
+                "version": version.name,
+                "model": version.model_name,
+                "took_ms": took.steps,
                 "recall_target": target,
-                "results": [result(hit) for hit in hits[request.offset : end]],
-                "offset": request.offset,
-                "more": len(hits) > end,
-                "relevance_ends": None,
-                "facets": None,
+                **answer,
             }
 
+    async def vectors(
+        self,
+        index: HostedIndex,
+        opened: OpenVersion,
+        terms: Sequence[SearchTerm],
+        uploads: Uploads,
+    ) -> tuple[list[Query], list[Vector | None]]:
+        """What terms are, and the vectors of those that a model encodes; raises as ``search``."""
+        asked = [self._query(term, uploads) for term in terms]
+        encoded = await asyncio.gather(*(self._encoded(index, opened, query) for query in asked))
+        return asked, list(encoded)
+
     async def item(self, name: str | None, uid: str) -> dict[str, Any]:
-        """What one pair is.
+        """What one pair is, with all columns.
 
         Raises:
             RefusalError: there is no such index, or no such pair in it.
         """
         index = self.hosting.get(name)
-        with index.searcher() as searcher:
-            return await self.in_turn(partial(_item, index, searcher, uid))
+        with index.opened() as opened:
+            vector_id = await self.turns.do(partial(find_uid, index, opened, uid))
+            return await self.turns.do(partial(self._item, opened, vector_id))
 
-    async def in_turn(self, work: Callable[[], T]) -> T:
-        """Do some work in a thread of those that search."""
-        return await asyncio.get_running_loop().run_in_executor(self._searching, work)
+    def _item(self, opened: OpenVersion, vector_id: int) -> dict[str, Any]:
+        ids = np.array([vector_id])
+        [row] = opened.searcher.rows(ids).to_pylist()
+        names = [name for name in self.visible.schema.names if name not in ("uid", "url")]
+        [columns] = opened.columns.table(ids, names).to_pylist()
+        told = self.visible.columns(columns) | self.visible.row(row)
+        return {"uid": row["uid"], "id": vector_id} | told
 
-    async def _query(
-        self,
-        index: HostedIndex,
-        searcher: Searcher,
-        term: SearchTerm,
-        uploads: Mapping[str, bytes],
-    ) -> Query:
+    async def encoder(self, index: HostedIndex, digest: str) -> Encoder:
+        """The model of an index's queries.
+
+        Raises:
+            ModelError: it is not there, or is another one.
+            RefusalError: it is still being loaded.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await index.encoder(digest)
+        except TimeoutError:
+            raise refusals.later("the model", "one that is being loaded", "one to ask") from None
+
+    def _query(self, term: SearchTerm, uploads: Uploads) -> Query:
         if term.uid is not None:
             return Uid(term.uid)
         if term.embedding is not None:
             return np.array(term.embedding, np.float64)
         if term.text is not None:
-            content: str | bytes = term.text
-        elif term.image_url is not None:
+            return term.text.strip()
+        if term.image_url is not None:
             raise _not_offered("image_url", "urls of images are off", "--image-urls")
-        else:
-            content = self._image(term, uploads)
-        encode = partial(queries.encode, content, partial(index.encoder, searcher.version.model))
-        return await asyncio.get_running_loop().run_in_executor(self._encoding, encode)
+        return self._image(term, uploads)
 
-    def _image(self, term: SearchTerm, uploads: Mapping[str, bytes]) -> bytes:
+    async def _encoded(
+        self, index: HostedIndex, opened: OpenVersion, query: Query
+    ) -> Vector | None:
+        if not isinstance(query, str | bytes):
+            return None
+        if not query:
+            raise ConfigurationError(
+                "query",
+                f"an empty {queries.kind(query)}",
+                "some words, or an image file",
+                "Correct the query.",
+            )
+        version = opened.searcher.version
+        encoder = await self.encoder(index, version.model)
+        encode = self.encoding.text if isinstance(query, str) else self.encoding.image
+        return queries.unit(await encode(encoder, query), version.dim)  # pyright: ignore[reportArgumentType]
+
+    def _image(self, term: SearchTerm, uploads: Uploads) -> bytes:
         if not self.offer.uploads:
             raise _not_offered("image", "images cannot be sent", "without --no-uploads")
         if term.upload is None:
@@ -146,6 +172,28 @@ class Searching:
                 "Send multipart/form-data with the json in the field request.",
             )
         return uploads[term.upload]
+
+
+def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:
+    """The vector id of a pair.
+
+    Raises:
+        RefusalError: the version has no such pair.
+    """
+    searcher = opened.searcher
+    try:
+        vector_id = int(searcher.ids([uid])[0])
+    except SchemaError:  # not even the form of a uid
+        vector_id = -1
+    if vector_id < 0:
+        raise RefusalError(
+            404,
+            "uid",
+            repr(uid[:100]),
+            f"a pair of version {searcher.version.name} of {index.name}",
+            "A pair without an image is in no index.",
+        )
+    return vector_id
 
 
 def from_base64(text: str) -> bytes:
@@ -164,37 +212,7 @@ def from_base64(text: str) -> bytes:
         ) from error
 
 
-def result(hit: Hit) -> dict[str, Any]:
-    """A hit as answers hold it."""
-    row = asdict(hit)
-    row["similarity"] = round(hit.similarity, _DIGITS)
-    return row | {"contributions": [row["similarity"]], "folded": []}
-
-
-def _item(index: HostedIndex, searcher: Searcher, uid: str) -> dict[str, Any]:
-    ids = searcher.ids([uid]) if _is_uid(uid) else np.array([-1])
-    if ids[0] < 0:
-        raise RefusalError(
-            404,
-            "uid",
-            repr(uid[:100]),
-            f"a pair of version {searcher.version.name} of {index.name}",
-            "A pair without an image is in no index.",
-        )
-    [row] = searcher.rows(ids).to_pylist()
-    row["pair_similarity"] = row.pop("similarity")
-    return {"id": int(ids[0]), "partition": row["image_path"].partition("/")[0]} | row
-
-
-def _is_uid(text: str) -> bool:
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
-
-
 def _not_offered(where: str, found: str, option: str) -> RefusalError:
     return RefusalError(
         403, where, found, "another kind of term", f"Start the service with {option} to offer it."
     )
-
-
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 3)

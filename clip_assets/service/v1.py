@@ -3,11 +3,11 @@
 What is done for them is in ``searching``; the endpoints of clip-retrieval are another module.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from clip_assets.service import described
@@ -16,6 +16,8 @@ from clip_assets.service.searching import Searching
 from clip_assets.service.wire import MOST_TERMS, SearchRequest
 
 IndexName = Annotated[str | None, Query(max_length=200, description="none: the first one")]
+
+Asked = TypeVar("Asked", bound=BaseModel)
 
 FORM = "multipart/form-data"
 
@@ -33,22 +35,17 @@ class JsonAnswer(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _takes(model: type[SearchRequest]) -> dict[str, Any]:
+def takes(model: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI says of a body that is JSON, or a form with images."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
     form = {
         "type": "object",
         "required": ["request"],
         "properties": {"request": {"type": "string", "description": "the json"}},
         "additionalProperties": {"type": "string", "format": "binary"},
     }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema}, FORM: {"schema": form}},
-        }
-    }
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    content = {"application/json": {"schema": reference}, FORM: {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def routes(searching: Searching) -> APIRouter:
@@ -57,16 +54,17 @@ def routes(searching: Searching) -> APIRouter:
 
     @router.get("/indices", summary="What is hosted", response_model=Shape)
     def indices() -> JsonAnswer:
-        return JsonAnswer({"indices": described.indices(searching.hosting, searching.offer)})
+        told = described.indices(searching.hosting, searching.offer, searching.visible)
+        return JsonAnswer({"indices": told})
 
     @router.post(
         "/search",
         summary="What is like a text, an image or a mix",
         response_model=Shape,
-        openapi_extra=_takes(SearchRequest),
+        openapi_extra=takes(SearchRequest),
     )
     async def search(request: Request) -> JsonAnswer:
-        asked, uploads = await _search_request(request)
+        asked, uploads = await asked_for(SearchRequest, request)
         answer = await searching.search(asked, uploads)
         return JsonAnswer(answer | {"request_id": request.state.request_id})
 
@@ -77,10 +75,15 @@ def routes(searching: Searching) -> APIRouter:
     return router
 
 
-async def _search_request(request: Request) -> tuple[SearchRequest, Mapping[str, bytes]]:
-    """What is asked for, and the images of a form by field."""
+async def asked_for(model: type[Asked], request: Request) -> tuple[Asked, dict[str, bytes]]:
+    """What is asked for, and the images of a form by field.
+
+    Raises:
+        ValidationError: it cannot be.
+        RefusalError: the form has no json.
+    """
     if not request.headers.get("content-type", "").lower().startswith(FORM):
-        return SearchRequest.model_validate_json(await request.body()), {}
+        return model.model_validate_json(await request.body()), {}
     async with request.form(max_files=MOST_TERMS, max_fields=1) as form:
         text = form.get("request")
         if not isinstance(text, str):
@@ -89,4 +92,4 @@ async def _search_request(request: Request) -> tuple[SearchRequest, Mapping[str,
             )
         files = {name: file for name, file in form.items() if isinstance(file, UploadFile)}
         uploads = {name: await file.read() for name, file in files.items()}
-    return SearchRequest.model_validate_json(text), uploads
+    return model.model_validate_json(text), uploads

@@ -15,6 +15,12 @@ FARTHEST = 10_000
 
 MOST_TERMS = 16
 
+MOST_EXPORTED = 100_000
+"""Pairs of one file."""
+
+MOST_TEXTS = 256
+"""That are embedded for one request."""
+
 MOST_TEXT = 10_000
 """Characters; no model reads more than some hundred of them."""
 
@@ -27,6 +33,7 @@ KINDS = ("text", "image", "upload", "image_url", "embedding", "uid")
 """What a term can be."""
 
 Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
+Uid = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Side = Literal["image", "text"]
 
 
@@ -64,8 +71,8 @@ class SearchTerm(BaseModel):
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
 
-class SearchRequest(BaseModel):
-    """What ``POST /v1/search`` asks for."""
+class WhatIsSought(BaseModel):
+    """What a search or a subset asks for."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -73,7 +80,6 @@ class SearchRequest(BaseModel):
     terms: list[SearchTerm] = Field(min_length=1, max_length=MOST_TERMS)
     side: Side = Field(default="image", description="what is compared: images or captions")
     k: int = Field(default=40, ge=1, le=MOST_RESULTS, description="results at most")
-    offset: int = Field(default=0, ge=0, le=FARTHEST, description="results left out before them")
     threshold: FiniteFloat | None = Field(default=None, ge=-1, le=1)
     threshold_kind: Literal["absolute", "relative", "elbow"] = Field(
         default="absolute",
@@ -92,4 +98,40 @@ class SearchRequest(BaseModel):
     columns: list[str] | None = Field(
         default=None, max_length=100, description="further columns of each result"
     )
+
+
+class SearchRequest(WhatIsSought):
+    """What ``POST /v1/search`` asks for."""
+
+    offset: int = Field(default=0, ge=0, le=FARTHEST, description="results left out before them")
     facets: bool = Field(default=False, description="whether to count what results are like")
+
+
+class SubsetRequest(WhatIsSought):
+    """What ``POST /v1/subsets`` asks for: pairs that a search finds, or some by their uids."""
+
+    terms: list[SearchTerm] = Field(default_factory=list[SearchTerm], max_length=MOST_TERMS)
+    k: int = Field(default=1_000, ge=1, le=MOST_EXPORTED, description="pairs at most")
+    uids: list[Uid] | None = Field(default=None, min_length=1, max_length=MOST_EXPORTED)
+    format: Literal["npy", "parquet", "urls"] = "npy"
+
+    @model_validator(mode="after")
+    def _is_one_choice(self) -> Self:
+        if bool(self.terms) == bool(self.uids):
+            raise ValueError("give terms or uids")
+        return self
+
+    @property
+    def search(self) -> SearchRequest:
+        """The search that finds the pairs; its ``k`` may be more than one of people has."""
+        kept = {name: getattr(self, name) for name in WhatIsSought.model_fields}
+        return SearchRequest.model_construct(**kept, offset=0, facets=False)
+
+
+class EmbeddingsRequest(BaseModel):
+    """What ``POST /v1/embeddings`` asks for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    index: str | None = Field(default=None, max_length=200, description="null: the first one")
+    texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS)

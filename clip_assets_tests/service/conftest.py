@@ -1,21 +1,31 @@
 """A real service on loopback over indexed pools whose model is arithmetic."""
 
+import io
 import socket
+import tarfile
 import threading
-from collections.abc import Callable, Generator, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 import uvicorn
 
+from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
+from clip_assets.layout import Key
 from clip_assets.service import app
 from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets.service.offer import Offer
+from clip_assets.storage import tables
 from clip_assets.storage.store import Store
+from clip_assets_tests import models
 from clip_assets_tests.retrieval.conftest import Captions, WordEncoder, one_thread
 
 __all__ = ["ANIMALS", "one_thread"]
@@ -61,18 +71,74 @@ def serving(hosting: Hosting, offer: Offer | None = None) -> Generator[Served]:
         listening.close()
 
 
+def uid_of(caption: str) -> str:
+    """The uid of a pair in pools of captions."""
+    return f"{zlib.crc32(caption.encode()):032x}"
+
+
 def pool_of_animals(folder: Path, encoder: Callable[[], Encoder] = WordEncoder) -> Captions:
-    """An indexed pool of two partitions."""
+    """An indexed pool of two partitions, with its metadata; the first one has images."""
     made = Captions(Store.open(str(folder)), encoder)
-    made.add(0, ANIMALS[:3])
-    made.add(1, ANIMALS[3:])
+    for number, captions in enumerate((ANIMALS[:3], ANIMALS[3:])):
+        describe(made, made.add(number, captions), captions)
+    with (
+        made.store.publish(layout.shard_tar(Key("00000"), 0)) as part,
+        tarfile.open(part, "w") as tar,
+    ):
+        for number in range(3):
+            content = models.encoded(models.draw(number, (200, 100)), "JPEG")
+            info = tarfile.TarInfo(f"{number:08d}.jpg")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     made.index()
     return made
+
+
+def describe(made: Captions, key: Key, captions: Sequence[str]) -> None:
+    """The pool's metadata of a partition, in another order than its vectors."""
+    rows = [
+        {
+            "uid": uid_of(caption),
+            "url": f"http://{caption}.example/{place}",
+            "text": caption,
+            "original_width": 100 * (place + 1),
+            "status": "success",
+            "language": "en" if place else "de",
+            "similarity": 0.75,
+            "shard": f"{key}/00000",
+        }
+        for place, caption in enumerate(captions)
+    ]
+    table = pa.Table.from_pylist(rows[::-1], schemas.POOL_ROWS)
+    files = {layout.pool_rows(key): partial(tables.write, table=table)}
+    made.make(layout.POOL_METADATA, key, len(rows), files)
 
 
 @pytest.fixture(scope="session")
 def animals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service over ``ANIMALS`` that no test changes."""
     made = pool_of_animals(tmp_path_factory.mktemp("animals"))
-    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
-        yield served
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+            yield served
+
+
+def search(served: Served, *terms: dict[str, Any], **further: Any) -> dict[str, Any]:
+    """What a search that is right is answered."""
+    answer = served.http.post("/v1/search", json={"terms": terms} | further)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def captions(answer: dict[str, Any]) -> list[str]:
+    """Of the results."""
+    return [one["caption"] for one in answer["results"]]
+
+
+def error(answer: httpx.Response, status: int) -> dict[str, str]:
+    """What an answer says of a fault."""
+    assert answer.status_code == status, answer.text
+    told = answer.json()["error"]
+    assert told.keys() == {"where", "found", "expected", "advice", "request_id"}
+    return told

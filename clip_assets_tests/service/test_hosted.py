@@ -16,15 +16,15 @@ def test_a_query_keeps_the_version_that_it_began_with(tmp_path: Path) -> None:
     made = pool_of_animals(tmp_path)
     hosted = HostedIndex("animals", made.pool)
     first = hosted.version
-    with hosted.searcher() as before:
+    with hosted.opened() as before:
         made.add(2, ["ant"])
         second = made.index()
         hosted.follow()
         assert hosted.version == second
-        with hosted.searcher() as after:
-            assert (after.version.vectors, before.version.vectors) == (6, 5)
+        with hosted.opened() as after:
+            assert (after.searcher.version.vectors, before.searcher.version.vectors) == (6, 5)
         # Still open, though it was replaced.
-        assert len(before.search(np.ones(24), k=9)) == 5
+        assert len(before.searcher.search(np.ones(24), k=9)) == 5
     versions.use(made.store, first)
     hosted.follow()
     assert hosted.version == first
@@ -38,8 +38,8 @@ def test_a_damaged_version_changes_nothing_but_is_told(tmp_path: Path) -> None:
     made.store.write_bytes(layout.CURRENT, b"00009-none\n")
     hosted.follow()
     assert "00009-none" in str(hosted.problem)
-    with hosted.searcher() as searcher:
-        assert len(searcher.search(np.ones(24), k=1)) == 1
+    with hosted.opened() as opened:
+        assert len(opened.searcher.search(np.ones(24), k=1)) == 1
     made.store.write_bytes(layout.CURRENT, named)
     hosted.follow()
     assert hosted.problem is None

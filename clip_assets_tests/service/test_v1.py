@@ -4,28 +4,10 @@ import base64
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from clip_assets_tests.retrieval.conftest import WordEncoder
-from clip_assets_tests.service.conftest import ANIMALS, Served
-
-
-def search(served: Served, *terms: dict[str, Any], **further: Any) -> dict[str, Any]:
-    answer = served.http.post("/v1/search", json={"terms": terms} | further)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def captions(answer: dict[str, Any]) -> list[str]:
-    return [found["caption"] for found in answer["results"]]
-
-
-def error(answer: httpx.Response, status: int) -> dict[str, str]:
-    assert answer.status_code == status, answer.text
-    told = answer.json()["error"]
-    assert told.keys() == {"where", "found", "expected", "advice", "request_id"}
-    return told
+from clip_assets_tests.service.conftest import ANIMALS, Served, captions, error, search
 
 
 @pytest.mark.parametrize("caption", ANIMALS)

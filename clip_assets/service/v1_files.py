@@ -1,0 +1,102 @@
+"""Endpoints of ``/v1`` that answer with bytes: images, subsets, embeddings.
+
+Those that search are in ``v1``.
+"""
+
+import weakref
+from contextlib import ExitStack
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from clip_assets.service import exports, pixels
+from clip_assets.service.finding import Finder, Took
+from clip_assets.service.pixels import SentImage, Thumbnails
+from clip_assets.service.refusals import RefusalError
+from clip_assets.service.searching import Searching, find_uid
+from clip_assets.service.v1 import IndexName, JsonAnswer, asked_for, takes
+from clip_assets.service.wire import EmbeddingsRequest, SubsetRequest
+
+Size = Annotated[
+    int | None, Query(ge=1, le=4096, description="longest side, pixels; none: as it is stored")
+]
+
+NPY = "application/x-npy"
+
+
+def routes(searching: Searching) -> APIRouter:
+    """The endpoints over what searches."""
+    router = APIRouter(prefix="/v1", tags=["files"])
+    thumbnails = Thumbnails()
+
+    @router.get("/images/{uid}", summary="The stored image of a pair", response_class=Response)
+    async def image(
+        request: Request, uid: str, size: Size = None, index: IndexName = None
+    ) -> Response:
+        hosted = searching.hosting.get(index)
+        if not searching.visible.may("image_path"):
+            raise RefusalError(403, "images", "images are not told", "rows", "Use the url.")
+        with hosted.opened() as opened:
+            vector_id = await searching.turns.do(partial(find_uid, hosted, opened, uid))
+            wanted = pixels.size_of(size)
+            tag = pixels.tag(opened, vector_id, wanted)
+            headers = {"etag": f'"{tag}"', "cache-control": f"private, max-age={pixels.MAX_AGE_S}"}
+            if f'"{tag}"' in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers=headers)
+
+            def read() -> SentImage:
+                row = opened.searcher.rows(np.array([vector_id]), ["image_path"])
+                path = row["image_path"][0].as_py()
+                return thumbnails.get(hosted.images, path, wanted, tag)
+
+            picture = await searching.turns.do(read)
+        return Response(picture.content, media_type=picture.media_type, headers=headers)
+
+    @router.post(
+        "/subsets",
+        summary="Pairs as a file",
+        response_class=Response,
+        openapi_extra=takes(SubsetRequest),
+    )
+    async def subset(request: Request) -> StreamingResponse:
+        asked, uploads = await asked_for(SubsetRequest, request)
+        hosted = searching.hosting.get(asked.index)
+        with ExitStack() as stack:
+            opened = stack.enter_context(hosted.opened())
+            if asked.uids is not None:
+                searching.visible.check(asked.columns or [])
+                ids = await searching.turns.do(partial(exports.ids_of, opened, asked.uids))
+            else:
+                queries, vectors = await searching.vectors(hosted, opened, asked.terms, uploads)
+                finder = partial(Finder, opened, asked.search, searching.visible, Took())
+                ids = await searching.turns.do(lambda: finder().chosen(queries, vectors))
+            if asked.format == "urls" and not searching.visible.may("url"):
+                raise RefusalError(403, "format", "urls are not told", "npy", "Ask for uids.")
+            content = exports.chunks(
+                opened, ids, asked.format, searching.visible, asked.columns or []
+            )
+            name = f"{hosted.name}-{opened.searcher.version.name}"
+            headers = exports.disposition(name, asked.format)
+            # The version stays open until the last byte is sent, or nobody waits for it any more.
+            weakref.finalize(content, stack.pop_all().close)
+            return StreamingResponse(
+                content,
+                media_type=exports.MEDIA_TYPES[asked.format],
+                headers=headers,
+            )
+
+    @router.post("/embeddings", summary="Vectors of texts", response_class=Response)
+    async def embeddings(request: Request, asked: EmbeddingsRequest) -> Response:
+        hosted = searching.hosting.get(asked.index)
+        with hosted.opened() as opened:
+            version = opened.searcher.version
+            encoder = await searching.encoder(hosted, version.model)
+        vectors = (await searching.encoding.texts(encoder, asked.texts)).astype(np.float32)
+        if NPY in request.headers.get("accept", ""):
+            return Response(exports.as_npy(vectors), media_type=NPY)
+        return JsonAnswer({"model": version.model_name, "dim": version.dim, "embeddings": vectors})
+
+    return router
