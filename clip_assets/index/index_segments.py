@@ -21,7 +21,7 @@ from clip_assets.storage.manifests import Manifest, Report
 from clip_assets.storage.store import Store
 
 CHUNK_ROWS = 32_768
-"""Vectors that are encoded, and compared with all queries, at once."""
+"""Vectors that are encoded at once."""
 
 
 def index_segments(pool: Pool, partition: Key) -> Outcome:
@@ -54,7 +54,7 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "2",
+    "3",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),

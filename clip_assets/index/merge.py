@@ -82,7 +82,8 @@ def _question(run: StageRun, version: Version, side: str, kind: str, empty: Inde
         neighbours.read(run.store, layout.segment_neighbours(side, kind, partition), len(queries))
         for _, partition in _filled(version)
     )
-    return Question(empty, queries, neighbours.joined(known, len(queries)))
+    own = queries if kind == side else index_recipe.queries(run.store, side)
+    return Question(empty, queries, neighbours.joined(known, len(queries)), own)
 
 
 def _segment(

@@ -2,9 +2,10 @@
 
 A search looks into every list whose centre is nearly as similar to the query as the nearest one:
 within a *gap*. Near a border of lists these are many, within a list few, so at equal recall less
-is looked at than with a fixed number of lists. The gap for each recall is calibrated on half of
-the pool's own queries and measured on the other half, for captions and for images, because
-captions lie elsewhere than images. Candidates are put right by the vectors themselves.
+is looked at than with a fixed number of lists. The gap for each recall is calibrated on the
+pool's own queries, for captions and for images, because captions lie elsewhere than images, and
+none of them may find its own pair. What is then found is measured on queries that the gap was not
+chosen by. Candidates are put right by the vectors themselves.
 
 What an exact search finds is the matter of ``index.neighbours``.
 """
@@ -12,10 +13,10 @@ What an exact search finds is the matter of ``index.neighbours``.
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index import ann
+from clip_assets.index import ann, neighbours
 from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.neighbours import NEIGHBOURS, Truth
+from clip_assets.index.neighbours import KEPT, SAME, Truth
 from clip_assets.index.reach import EVERYTHING, TARGETS, Reach
 
 WANTED = 0.95
@@ -24,16 +25,23 @@ WANTED = 0.95
 CANDIDATES = 200
 """Nearest by their codes, which the vectors themselves put in order; more if more are asked for."""
 
+FOLDS = 5
+"""Parts of the queries, of which each tells what a gap finds that the others chose."""
+
+SEARCHED = 512
+"""Queries that are searched for, to know what codes lose of what the lists hold."""
+
 ALIKE = 1e-4
 """Similarities this close are the same: copies of an image stand for each other."""
-
-FIRST_HALF, SECOND_HALF = slice(0, None, 2), slice(1, None, 2)
 
 MIN_QUERIES = 20
 """With fewer queries there is nothing to calibrate by, and every list is looked into."""
 
-ROUNDS = 4
-"""Gaps tried for a recall that codes alone do not reach at the gap of its lists."""
+ROUNDS = 3
+"""Gaps tried for a recall: codes lose some of what lists hold, and more lists make up for it."""
+
+SAME_SHARE = 1e-3
+"""Shares of neighbours this close are reached by the same gap."""
 
 _BATCH = 64
 # Queries whose similarities to all centres are in memory at once.
@@ -74,34 +82,53 @@ def nearest(
 class Question:
     """Queries of one kind, what an exact search finds for them, and how far away that lies.
 
-    Half of the queries choose how far to search; the other half tells what is then found.
-
     Args:
         index: how the vectors are cut into lists; it may be empty.
         queries: (q, dim).
-        truth: of the queries.
+        truth: of the queries, with their own pairs.
+        own: (q, dim), what the queries' own pairs have on the side that is searched.
     """
 
-    def __init__(self, index: Index, queries: Floats, truth: Truth) -> None:
-        self._index, self._truth = index, truth
-        self.queries = queries
-        exists = np.isfinite(truth["similarity"])
-        self.least = np.where(exists, truth["similarity"], np.inf).min(axis=1)
+    def __init__(self, index: Index, queries: Floats, truth: Truth, own: Floats) -> None:
+        self._index, self.queries = index, queries
+        self.own = np.einsum("qd,qd->q", queries, own)
+        self._truth = neighbours.others(truth, self.own)
+        exists = np.isfinite(self._truth["similarity"])
+        self.known = exists.sum(axis=1)
+        self.least = np.where(exists, self._truth["similarity"], np.inf).min(axis=1)
         gaps, ranks = self._distances()
         self._gaps, self._ranks = np.where(exists, gaps, 0), np.where(exists, ranks, 1)
 
+    @property
+    def sample(self) -> slice:
+        """``SEARCHED`` of the queries, or all."""
+        return slice(None, None, max(1, len(self.queries) // SEARCHED))
+
     def gap(self, share: float) -> float:
-        """The least gap whose lists hold such a share of the first half's true neighbours."""
-        return float(np.quantile(self._gaps[FIRST_HALF], share, method="higher")) + ALIKE
+        """The least gap whose lists hold such a share of the true neighbours."""
+        return _least_gap(self._gaps, share)
+
+    def within(self, gap: float) -> Floats:
+        """Share of each query's true neighbours that lie in lists within a gap."""
+        return (self._gaps <= gap).mean(axis=1)
+
+    def within_gap_of_others(self, share: float) -> Floats:
+        """The same for a gap that a query has no part in: each fold's is chosen by the others."""
+        folds = np.arange(len(self._gaps)) % FOLDS
+        held = np.empty(len(self._gaps), np.float32)
+        for fold in range(FOLDS):
+            gap = _least_gap(self._gaps[folds != fold], share)
+            held[folds == fold] = (self._gaps[folds == fold] <= gap).mean(axis=1)
+        return held
 
     def probes(self) -> int:
         """So many of the nearest lists hold ``WANTED`` of the true neighbours."""
         return int(np.quantile(self._ranks, WANTED, method="higher")) if self._ranks.size else 1
 
     def scanned(self, gap: float, sizes: npt.NDArray[np.int64]) -> float:
-        """Share of all vectors that lie in lists within a gap; the mean of the second half."""
+        """Share of all vectors that lie in lists within a gap; the mean of the sample."""
         looked_at = 0
-        queries = self.queries[SECOND_HALF]
+        queries = self.queries[self.sample]
         for start in range(0, len(queries), _BATCH):
             scores = ann.centroid_scores(self._index, queries[start : start + _BATCH])
             within = scores >= scores.max(axis=1, keepdims=True) - gap
@@ -118,19 +145,20 @@ class Question:
             lists = self._truth["list"][batch].astype(np.int64)
             theirs = np.take_along_axis(scores, lists, axis=1)
             gaps[batch] = scores.max(axis=1, keepdims=True) - theirs
-            # A list's rank is how many score at least as much.
-            ranks[batch] = [
-                len(row) - np.searchsorted(np.sort(row), own)
-                for row, own in zip(scores, theirs, strict=True)
-            ]
+            for place in range(theirs.shape[1]):
+                # A list's rank is how many score at least as much.
+                ranks[batch, place] = (scores >= theirs[:, place : place + 1]).sum(axis=1)
         return gaps, ranks
+
+
+def _least_gap(gaps: Floats, share: float) -> float:
+    return float(np.quantile(gaps, share, method="higher")) + ALIKE
 
 
 class Meter:
     """Measures the index of one side of a version.
 
-    Memory: similarities of ``_BATCH`` queries to all centres, and the vectors of the candidates
-    of all queries of a kind.
+    Memory: for ``_BATCH`` queries similarities to all centres, and the vectors of candidates.
 
     Args:
         index: with all vectors.
@@ -148,32 +176,42 @@ class Meter:
         return [self._reach(question, target) for target in TARGETS]
 
     def _reach(self, question: Question, target: float) -> Reach:
-        gap = self._gap(question, target)
-        recalls = self._recalls(question, SECOND_HALF, gap)
+        share, lost = target, self._lost(question, target)
+        for _ in range(ROUNDS):
+            wanted = min(1.0, target + float(lost.mean()))
+            if abs(wanted - share) < SAME_SHARE:
+                break
+            share, lost = wanted, self._lost(question, wanted)
+        gap, held = question.gap(share), question.within_gap_of_others(share)
+        variance = held.var() / len(held) + lost.var() / len(lost)
         return Reach(
             target=target,
             gap=round(gap, 5),
-            recall=round(float(recalls.mean()), 4),
-            uncertainty=round(1.96 * float(recalls.std()) / len(recalls) ** 0.5, 4),
+            recall=round(min(1.0, float(held.mean() - lost.mean())), 4),
+            uncertainty=round(1.96 * float(variance) ** 0.5, 4),
             scanned=round(question.scanned(gap, self._sizes), 6),
         )
 
-    def _gap(self, question: Question, target: float) -> float:
-        """The least gap tried at which the first half is found as well as that."""
-        share, missing = target, 0.0
-        for _ in range(ROUNDS):
-            # Codes lose some of what the lists hold; more lists make up for it.
-            share = min(1.0, share + missing)
-            recalls = self._recalls(question, FIRST_HALF, question.gap(share))
-            missing = target - float(recalls.mean())
-            if missing <= 0 or share == 1:
-                break
-        return question.gap(share)
+    def _lost(self, question: Question, share: float) -> Floats:
+        """What codes lose, in shares of its neighbours, for each query of the sample.
 
-    def _recalls(self, question: Question, half: slice, gap: float) -> Floats:
-        """Recall of each query of a half."""
-        queries, least = question.queries[half], question.least[half]
-        wanted = min(NEIGHBOURS, self._index.ntotal)
-        _, ids = nearest(self._index, queries, wanted, gap, self._exact)
-        right = self._exact.similarities(queries, ids) >= least[:, None] - ALIKE
-        return right.mean(axis=1)
+        Less than nothing, where another vector stands for one that lies too far away.
+        """
+        gap = question.gap(share)
+        return question.within(gap)[question.sample] - self._recalls(question, gap)
+
+    def _recalls(self, question: Question, gap: float) -> Floats:
+        """Recall of each query of the sample, without its own pair."""
+        queries, own = question.queries[question.sample], question.own[question.sample]
+        known, least = question.known[question.sample], question.least[question.sample]
+        right = np.zeros(len(queries), np.int64)
+        for start in range(0, len(queries), _BATCH):
+            batch = slice(start, start + _BATCH)
+            _, ids = nearest(
+                self._index, queries[batch], min(KEPT, self._index.ntotal), gap, self._exact
+            )
+            similar = self._exact.similarities(queries[batch], ids)
+            true = (similar >= least[batch, None] - ALIKE).sum(axis=1)
+            own_too = (np.abs(similar - own[batch, None]) <= SAME).any(axis=1)
+            right[batch] = true - (own_too & (own[batch] >= least[batch] - ALIKE))
+        return np.where(known, np.minimum(right, known) / np.maximum(known, 1), 1)

@@ -45,10 +45,15 @@ class RandomVectors(Indexed):
     ) -> Key:
         """Embed a partition; other ``content`` gives other vectors."""
         name = f"{layout.partition_key(number)} {content}"
-        images = directions(f"{name} image", rows, dim)
-        texts = unit(images + 0.3 * directions(f"{name} text", rows, dim))
+        images, texts = self.drawn(name, rows, dim)
         named = self.rows(layout.partition_key(number), rows, content)
         return self.put(number, (images, texts), named, content=content, model=model)
+
+    @staticmethod
+    def drawn(name: str, rows: int, dim: int) -> tuple[Any, Any]:
+        """Vectors of images and of their captions."""
+        images = directions(f"{name} image", rows, dim)
+        return images, unit(images + 0.3 * directions(f"{name} text", rows, dim))
 
     @staticmethod
     def rows(key: Key, rows: int, content: str = "") -> list[dict[str, Any]]:

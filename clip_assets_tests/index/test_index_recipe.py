@@ -62,7 +62,7 @@ def test_crossing_the_flat_limit_renews_it(made: RandomVectors) -> None:
     assert made.recipe().manifest.report.figures["key"] == "IDMap2,Flat"
     made.embed(1, 1)
     figures = made.recipe().manifest.report.figures
-    assert figures["key"] == "IVF2,Flat"
+    assert figures["key"] == "IVF1,Flat"
     assert figures["decision"] == "new: 101 vectors are more than it fits (100)"
 
 
