@@ -21,7 +21,7 @@ from clip_assets.pool.asset import Asset
 from clip_assets.pool.pool import Pool
 from clip_assets.stats.metadata_stats import METADATA_STATS
 from clip_assets.storage.store import Store
-from clip_assets.subsets.baselines import SUBSETS
+from clip_assets.subsets.subset_files import SUBSETS
 
 TABLE = (
     RAW_PAIRS,

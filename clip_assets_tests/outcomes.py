@@ -15,7 +15,7 @@ from clip_assets.layout import Key
 from clip_assets.metadata.pool_metadata import pool_metadata
 from clip_assets.storage import tables
 from clip_assets.storage.manifests import Manifest
-from clip_assets.subsets.baselines import subsets
+from clip_assets.subsets.subset_files import subsets
 from clip_assets_tests.upstream import MadeUp
 
 Rows = Sequence[dict[str, Any]]

@@ -36,6 +36,7 @@ SPELLED = re.compile(
 EQUAL_BY_CHANCE = {
     ("__init__.py", "embeddings"),  # a function of the package's surface
     ("settings/__init__.py", "subsets"),  # a setting
+    ("settings/choices.py", "subsets"),  # likewise
     ("status.py", "subsets"),  # a key of the report, beside those of the other axes
     ("service/v1_files.py", "embeddings"),  # a field of an answer
 }

@@ -52,7 +52,7 @@ def test_root_is_found_in_the_environment(root: Path, monkeypatch: pytest.Monkey
         ({"download": {"Per-Host": 1}}, "download.Per-Host: .*nearest is download.per_host"),
         ({"image_size": 1}, "image_size: .*nearest is download.image_size"),
         ({"download": {"zzzzz": 1}}, "download.zzzzz: no such setting,"),
-        ({"subsets": {"mine": {"base": 1}}}, "subsets.mine.base: no such setting"),
+        ({"subsets": {"mine": {"base": 1}}}, "subsets.mine: needs one of baseline"),
         ({1: 2}, "no mapping"),
         ({"download": {"image_size": "big"}}, "download.image_size: .*integer"),
         ({"download": {"image_size": 0}}, "download.image_size: .*greater than or equal to 1"),
@@ -85,7 +85,15 @@ def run_config(root: Path) -> Result:
 
 def test_a_wrong_field_is_marked_where_every_setting_is_explained(root: Path) -> None:
     download = {"retrys": 1, "image_size": "big"}
-    write(root, {"download": download, "sorces": {}, "zzzzz": 1, "subsets": {"m": {"x": 1}}})
+    write(
+        root,
+        {
+            "download": download,
+            "sorces": {},
+            "zzzzz": 1,
+            "subsets": {"m": {"where": "true", "x": 1}},
+        },
+    )
     done = run_config(root)
     assert done.exit_code == 2
     assert "download.retrys: no such setting; the nearest is download.retries" in done.stderr

@@ -8,7 +8,7 @@ from clip_assets.orchestration.bodies import Event, made
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import needs
 from clip_assets.orchestration.resources import PoolResource
-from clip_assets.subsets.baselines import SUBSETS
+from clip_assets.subsets.subset_files import SUBSETS
 
 
 @declared(

@@ -1,7 +1,7 @@
 """DataComp's metadata of a partition, with what became of every pair.
 
 Joins pairs, shard rows and embedding rows by uid. Choosing rows from it is
-``subsets.baselines``; counting over the pool is ``stats``.
+``subsets.choosing``; counting over the pool is ``stats``.
 """
 
 from collections.abc import Iterator

@@ -23,13 +23,14 @@ from pydantic_settings import (
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
+from clip_assets.settings import choices
+from clip_assets.settings.choices import BasicFilter, Definition, NoFilter, SubsetSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
     IndexSettings,
     InferenceSettings,
     Section,
     SourceSettings,
-    SubsetSettings,
 )
 from clip_assets.settings.wrong import Place, faults
 
@@ -43,9 +44,9 @@ __all__ = [
     "SubsetSettings",
 ]
 
-SUBSETS = {
-    "no_filter": SubsetSettings(baseline="no_filter"),
-    "basic_filter": SubsetSettings(baseline="basic_filter"),
+SUBSETS: dict[str, SubsetSettings] = {
+    "no_filter": NoFilter(baseline="no_filter"),
+    "basic_filter": BasicFilter(baseline="basic_filter"),
 }
 """Subsets that every pool has; its settings add others."""
 
@@ -86,9 +87,9 @@ class Settings(BaseSettings):
     download: DownloadSettings = Field(default_factory=DownloadSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
-    subsets: dict[str, SubsetSettings] = Field(
+    subsets: dict[str, Definition] = Field(
         default_factory=lambda: dict(SUBSETS),
-        description="Further subsets by name, each with the baseline that it follows",
+        description="Further subsets by name, each with its definition, see docs/subsets.md",
     )
 
     @field_validator("subsets")
@@ -100,7 +101,8 @@ class Settings(BaseSettings):
         taken = [name for name in given if given[name] != SUBSETS.get(name, given[name])]
         if taken:
             raise ValueError(f"{taken[0]!r} is DataComp's, and every pool's; choose another name")
-        return SUBSETS | given
+        choices.check(every := SUBSETS | given)
+        return every
 
 
 def load(root: str | None = None, pool: str | None = None) -> Settings:
@@ -146,6 +148,7 @@ def places() -> list[Place]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             every += [(name, inner) for inner in section.model_fields]
+    every += [(choices.SECTION, "", inner) for inner in choices.fields()]
     return every
 
 

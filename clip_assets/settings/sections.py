@@ -280,19 +280,3 @@ class IndexSettings(Section):
     missing_partitions: Literal["skip", "refuse"] = Field(
         default="skip", description="What fan-in assets do about partitions that are not done"
     )
-
-
-class SubsetSettings(Section):
-    """Which rows of the pool's metadata a subset lists."""
-
-    baseline: Literal["no_filter", "basic_filter"] = Field(
-        description="DataComp's rule by its name: no_filter, basic_filter"
-    )
-    leave_out_opt_outs: bool = Field(
-        default=False, description="Leave out images whose use anything reserves, see opt_outs"
-    )
-    with_image: bool = Field(
-        default=True,
-        description="Only pairs whose image was had. DataComp's rules do not ask for one, so its "
-        "no_filter is every pair",
-    )

@@ -121,7 +121,7 @@ def wrong(text: str, found: str, expected: str) -> ConfigurationError:
     told = " ".join(text.split())
     told = f"{told[:TOLD]}..." if len(told) > TOLD else told
     return ConfigurationError(
-        f"condition {told!r}", found, expected, "Correct it; docs/run.md has examples."
+        f"condition {told!r}", found, expected, "Correct it; docs/subsets.md has examples."
     )
 
 

@@ -33,13 +33,20 @@ ones would not be seen."""
 BARS, INK, LINES = "#2f6fd0", "#404040", "#d0d0d0"
 
 
-def histogram(title: str, counts: Mapping[str, int], quantity: str = "rows") -> bytes:
+def histogram(
+    title: str,
+    counts: Mapping[str, int],
+    quantity: str = "rows",
+    line: tuple[float, str] | None = None,
+) -> bytes:
     """Counts as bars, in their order, as a PNG.
 
     Args:
         title: above the bars.
         counts: by the name of a class or the lower end of a bin; strangers' text is fine.
         quantity: what is counted.
+        line: a place among the bars, the first one's middle being 0, and what it is; default: the
+            median, where there are many bars.
     """
     # Slow to import, and only steps draw.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,15 +68,11 @@ def histogram(title: str, counts: Mapping[str, int], quantity: str = "rows") -> 
         told = [f"{count:,}\n{count / total:.1%}" if count else "0" for count in counts.values()]
         axes.bar_label(bars, told, fontsize=7, color=INK, padding=2)
         axes.margins(y=0.2)
-    elif any(counts.values()):
+    elif line is None and any(counts.values()):
         place = _median(counts)
-        axes.axvline(place, color=INK, linewidth=1, linestyle="--")
-        told = f"median {[*counts][place][:LABEL_CHARACTERS]}"
-        above = axes.get_xaxis_transform()
-        side = "right" if place > len(counts) / 2 else "left"
-        axes.text(
-            place, 1.0, told, transform=above, ha=side, fontsize=8, color=INK, parse_math=False
-        )
+        line = (place, f"median {[*counts][place][:LABEL_CHARACTERS]}")
+    if line:
+        _draw(axes, *line, bars=len(counts))
     # A dollar of a stranger's is no mathematics.
     labels = [name[:LABEL_CHARACTERS] for name in counts]
     axes.set_xticks(list(places)[::step], labels[::step], rotation=30, ha="right", parse_math=False)
@@ -80,6 +83,14 @@ def histogram(title: str, counts: Mapping[str, int], quantity: str = "rows") -> 
     # Without the library's version, which is in the picture otherwise, its bytes stay the same.
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
+
+
+def _draw(axes: "Axes", place: float, told: str, bars: int) -> None:
+    """A line among the bars with what it is."""
+    axes.axvline(place, color=INK, linewidth=1, linestyle="--")
+    above = axes.get_xaxis_transform()
+    side = "right" if place > bars / 2 else "left"
+    axes.text(place, 1.0, told, transform=above, ha=side, fontsize=8, color=INK, parse_math=False)
 
 
 def _calm(axes: "Axes") -> None:

@@ -1,6 +1,6 @@
 """Uids as text and as the pairs of integers that subset files hold.
 
-Nothing here knows a file; ``subsets.baselines`` writes what these functions make.
+Nothing here knows a file; ``subsets.choosing`` writes what these functions make.
 """
 
 import numpy as np

@@ -18,7 +18,8 @@ from clip_assets.graph import ASSETS
 from clip_assets.layout import Key
 from clip_assets.states import unfinished
 from clip_assets.storage import sql
-from clip_assets.subsets.baselines import more_words_than, subsets
+from clip_assets.subsets.methods.basic_filter import more_words_than
+from clip_assets.subsets.subset_files import subsets
 from clip_assets_tests.outcomes import Outcomes, Pair
 
 SPACES = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))

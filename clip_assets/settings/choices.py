@@ -1,0 +1,289 @@
+"""What a subset can be told: a class for each method, found by the word that names the method.
+
+A definition says one method and what belongs to it. Where it names other subsets it may have their
+definitions in place. What methods do is said by ``subsets.methods``.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from clip_assets.settings.sections import Section
+
+SECTION = "subsets"
+"""The setting that has them."""
+
+NESTED = 50
+"""Definitions in each other, by name or in place."""
+
+
+class SubsetSettings(Section):
+    """What every definition may say beside its method."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """Fields that are paths or urls of files."""
+
+    of: "Chosen | None" = Field(
+        default=None, description="Choose from this other subset; default: from the whole pool"
+    )
+    leave_out_opt_outs: bool = Field(
+        default=False, description="Leave out images whose use anything reserves, see opt_outs"
+    )
+    with_image: bool = Field(
+        default=True,
+        description="Only pairs whose image was had. DataComp's rules do not ask for one, so its "
+        "no_filter is every pair",
+    )
+
+    @property
+    def others(self) -> Sequence["Chosen"]:
+        """Other subsets that it is made of, but for ``of``."""
+        return ()
+
+    @property
+    def files(self) -> list[str]:
+        """Paths and urls of files that it reads."""
+        return [name for field in self.FILES if (name := getattr(self, field))]
+
+
+class ScoreSettings(SubsetSettings):
+    """Of pairs with a score: those from a value on, or the best share of them."""
+
+    threshold: float | None = Field(
+        default=None, allow_inf_nan=False, description="Least score, itself included"
+    )
+    fraction: float | None = Field(
+        default=None, ge=0, le=1, description="Share of the candidates, best first; ties all stay"
+    )
+    datacomp_compat: bool = Field(
+        default=False,
+        description="A fraction as DataComp's script takes it: one pair more, the best ones at 0, "
+        "and 1 refused",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_bound(self) -> Self:
+        if (self.threshold is None) == (self.fraction is None):
+            raise ValueError("say either threshold or fraction")
+        if self.datacomp_compat and self.fraction == 1:
+            raise ValueError("DataComp's script fails at a fraction of 1; leave out the filter")
+        return self
+
+
+class NoFilter(SubsetSettings):
+    """Every pair."""
+
+    baseline: Literal["no_filter"] = Field(description="DataComp's rule by its name")
+
+
+class BasicFilter(SubsetSettings):
+    """DataComp's limits of captions and image sizes."""
+
+    baseline: Literal["basic_filter"] = Field(description="DataComp's rule by its name")
+
+
+class ClipScore(ScoreSettings):
+    """Pairs whose image and caption are alike."""
+
+    baseline: Literal["clip_score"] = Field(description="DataComp's rule by its name")
+    arch: Literal["b32", "l14", "own"] = Field(
+        default="own", description="Whose similarity: OpenAI's ViT-B/32, ViT-L/14, the pool's own"
+    )
+
+
+class Where(SubsetSettings):
+    """Pairs of which a condition is true."""
+
+    where: str = Field(description="One SQL expression over columns of the metadata")
+
+
+class Ranked(ScoreSettings):
+    """Pairs by a column of numbers."""
+
+    by: str = Field(description="A column of numbers; the greatest are the best")
+
+
+class Drawn(SubsetSettings):
+    """Pairs drawn at random, the same ones in every run, however many pairs arrive later."""
+
+    sample: float = Field(ge=0, le=1, description="Share of the candidates, each drawn by its uid")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Another one draws others")
+
+
+class SetUnion(SubsetSettings):
+    """Pairs of any of several subsets."""
+
+    union: "list[Chosen]" = Field(min_length=1, description="Names of subsets, or definitions")
+
+    @property
+    def others(self) -> "Sequence[Chosen]":
+        """The subsets."""
+        return self.union
+
+
+class SetIntersection(SubsetSettings):
+    """Pairs of each of several subsets."""
+
+    intersection: "list[Chosen]" = Field(min_length=1, description="Likewise")
+
+    @property
+    def others(self) -> "Sequence[Chosen]":
+        """The subsets."""
+        return self.intersection
+
+
+class SetDifference(SubsetSettings):
+    """Pairs of the first subset that no other one has."""
+
+    difference: "list[Chosen]" = Field(min_length=2, description="Likewise")
+
+    @property
+    def others(self) -> "Sequence[Chosen]":
+        """The subsets."""
+        return self.difference
+
+
+class ListedUids(SubsetSettings):
+    """Pairs whose uids a text file lists."""
+
+    FILES = ("uids",)
+    uids: str = Field(description="Path or url of a text with one uid a line")
+
+
+class ListedUrls(SubsetSettings):
+    """Pairs whose urls a text file lists."""
+
+    FILES = ("urls",)
+    urls: str = Field(description="Path or url of a text with one url a line")
+
+
+class Adopted(SubsetSettings):
+    """Pairs of a subset that somebody published."""
+
+    FILES = ("published",)
+    published: str = Field(alias="from", description="Path or url of its .npy, DataComp's form")
+
+
+class Scored(ScoreSettings):
+    """Pairs by scores that somebody published."""
+
+    FILES = ("scores",)
+    scores: str = Field(description="Path or url of a parquet with uid and a column of scores")
+    column: str = Field(default="score", description="Which column")
+
+
+CLASSES: dict[str, type[SubsetSettings]] = {
+    "no_filter": NoFilter,
+    "basic_filter": BasicFilter,
+    "clip_score": ClipScore,
+    "where": Where,
+    "by": Ranked,
+    "sample": Drawn,
+    "union": SetUnion,
+    "intersection": SetIntersection,
+    "difference": SetDifference,
+    "uids": ListedUids,
+    "urls": ListedUrls,
+    "from": Adopted,
+    "scores": Scored,
+}
+"""Every class by its method: the value of ``baseline``, or the word that stands in its place."""
+
+_BASELINES = [method for method, kind in CLASSES.items() if "baseline" in kind.model_fields]
+_WORDS = [method for method in CLASSES if method not in _BASELINES]
+_NAME = "name"
+# Tag of a subset that is named and not defined in place.
+
+
+def _method(given: Any) -> str | None:
+    """The method of a definition, as people write it or as an object."""
+    if isinstance(given, str):
+        return _NAME
+    if isinstance(given, SubsetSettings):
+        return next(method for method, kind in CLASSES.items() if type(given) is kind)
+    if not isinstance(given, Mapping):
+        return None
+    if "baseline" in given:
+        return str(given["baseline"])
+    return next((word for word in _WORDS if word in given), None)
+
+
+if TYPE_CHECKING:
+    Definition: TypeAlias = SubsetSettings
+    Chosen: TypeAlias = str | SubsetSettings
+else:
+    _TOLD = (
+        f"needs one of baseline ({', '.join(_BASELINES)}), {', '.join(_WORDS)}, and what "
+        "belongs to it"
+    )
+    _BY_METHOD = Discriminator(_method, custom_error_type="method", custom_error_message=_TOLD)
+    _TAGGED = tuple(Annotated[kind, Tag(method)] for method, kind in CLASSES.items())
+    Definition = Annotated[reduce(or_, _TAGGED), _BY_METHOD]
+    Chosen = Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
+    for _kind in CLASSES.values():
+        _kind.model_rebuild()
+
+
+Subsets = Mapping[str, SubsetSettings]
+"""Definitions by name."""
+
+
+def check(subsets: Subsets) -> None:
+    """Refuse definitions that name a subset that there is none of, or that name each other.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    done: set[str] = set()
+    for name in subsets:
+        _visit(name, subsets, (), done)
+
+
+def _visit(name: str, subsets: Subsets, above: tuple[str, ...], done: set[str]) -> None:
+    if name in done:
+        return
+    if name in above:
+        ring = " -> ".join((*above[above.index(name) :], name))
+        raise ValueError(f"{ring}: a subset cannot be made of itself")
+    if name not in subsets:
+        nearest = difflib.get_close_matches(name, list(subsets), 1)
+        told = f"; the nearest is {nearest[0]}" if nearest else ""
+        raise ValueError(f"{above[-1]} names {name!r}, which is no subset{told}")
+    if len(above) >= NESTED:
+        raise ValueError(f"{above[0]}: more than {NESTED} subsets are made of each other")
+    for other in named(subsets[name]):
+        _visit(other, subsets, (*above, name), done)
+    done.add(name)
+
+
+def named(definition: SubsetSettings) -> Iterator[str]:
+    """Names of other subsets in a definition, also in those that stand in it."""
+    for other in (*definition.others, *([definition.of] if definition.of is not None else [])):
+        if isinstance(other, str):
+            yield other
+        else:
+            yield from named(other)
+
+
+def without_tags(place: tuple[str, ...]) -> tuple[str, ...]:
+    """Where something is wrong in ``subsets``, as people write it: without pydantic's tags."""
+    kept, rest = list(place[:2]), list(place[2:])
+    while rest:
+        rest.pop(0)  # the tag of the definition that what follows is in
+        if rest:
+            kept.append(rest.pop(0))
+        if rest and rest[0].isdigit():
+            kept.append(rest.pop(0))
+    return tuple(kept)
+
+
+def fields() -> Iterator[str]:
+    """Every field of every method."""
+    for kind in CLASSES.values():
+        for name, field in kind.model_fields.items():
+            yield field.alias or name

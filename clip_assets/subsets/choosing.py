@@ -1,0 +1,186 @@
+"""One choice from beginning to end: from rows and a definition to a file of uids and its figures.
+
+Pools and folders of metadata are chosen from alike; ``subset_files`` does it as a stage.
+"""
+
+import os
+import tempfile
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from clip_assets import schemas
+from clip_assets.settings.choices import Chosen, SubsetSettings
+from clip_assets.storage import sql, uids
+from clip_assets.subsets.candidates import Candidates
+from clip_assets.subsets.methods import METHODS
+from clip_assets.subsets.selection import UID, Selection
+from clip_assets.subsets.sorted_uids import Keys, keys
+from clip_assets.subsets.sorting import Records, Sorter
+
+MEMORY_BYTES = 2**29
+"""Of judging one piece's rows in SQL; beyond it, DuckDB spills."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """What was chosen.
+
+    Args:
+        rows: that were looked at.
+        kept: of them, those that are listed.
+        listed: uids in the file: kept rows, each as often as its method says.
+        distinct: uids that are listed.
+        dropped: other rows, by reason.
+        facts: of methods, for people.
+        pictures: PNGs by title.
+        added: uids that the last file does not list; None without one.
+        removed: uids that the last file lists and this one does not.
+    """
+
+    rows: int
+    kept: int
+    listed: int
+    distinct: int
+    dropped: Mapping[str, int]
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    added: int | None = None
+    removed: int | None = None
+
+
+def choose(
+    rows: Candidates,
+    named: Mapping[str, SubsetSettings],
+    chosen: Chosen,
+    target: Path | None,
+    *,
+    last: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda _done, _total, _unit: None,
+) -> Picked:
+    """Choose rows and list their uids, sorted, as DataComp's tools read them.
+
+    Memory: a piece's rows in the columns that the definition reads, what its methods say, and of
+    the uids what ``sorting.Sorter`` takes. The disk has 16 bytes for each uid of a large file,
+    and 8 for each score that a share is taken of.
+
+    Args:
+        rows: what is chosen from.
+        named: definitions that others may name.
+        chosen: a definition, or a name.
+        target: the file; None to count alone.
+        last: a file to compare with.
+        progress: told how many pieces were read.
+
+    Raises:
+        ClipAssetsError: of the definition, its files, or the rows.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="clip-assets-") as folder,
+        sql.connection(MEMORY_BYTES) as database,
+    ):
+        selection = Selection(rows, named, METHODS, Path(folder), database, progress)
+        sorter = Sorter(Path(folder), schemas.UID_PAIR)
+        count, kept, dropped = 0, 0, Counter[str]()
+        judge = selection.judge(chosen)
+        for piece, table in selection.tables(judge.columns):
+            verdict = judge.decide(piece, table)
+            count += len(table)
+            dropped.update({why: int(mask.sum()) for why, mask in verdict.dropped.items()})
+            kept += int(np.count_nonzero(verdict.kept))
+            passed = uids.pairs(_texts(table[UID].filter(pa.array(verdict.kept))))
+            sorter.add(np.repeat(passed, verdict.times[verdict.kept]))
+        distinct, added, removed = _write(sorter, target, last)
+        told = [tell() for tell in selection.told]
+    return Picked(
+        rows=count,
+        kept=kept,
+        listed=sorter.rows,
+        distinct=distinct,
+        dropped=dict(dropped),
+        facts={name: value for one in told for name, value in one.facts.items()},
+        pictures={title: png for one in told for title, png in one.pictures.items()},
+        added=added,
+        removed=removed,
+    )
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def is_subset(file: Path) -> bool:
+    """Whether a file is an array of uids, as ``choose`` writes it."""
+    try:
+        records = _mapped(file)
+    except (OSError, ValueError, EOFError):
+        return False
+    return records.ndim == 1 and records.dtype == np.dtype(schemas.UID_PAIR)
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """A file that is compared with, and how far it was."""
+
+    records: Records
+    reached: int = 0
+    common: int = 0
+    distinct: int = 0
+
+    def compare(self, own: Keys, until: int) -> None:
+        """Count what some distinct keys share with the file's next records."""
+        other = _unique(keys(self.records[self.reached : until]))
+        places = np.minimum(np.searchsorted(other, own), max(len(other) - 1, 0))
+        self.common += int(np.count_nonzero(other[places] == own)) if len(other) else 0
+        self.distinct += len(other)
+        self.reached = until
+
+    def until(self, block: Records) -> int:
+        """The end of the file's records that begin with the same byte as a block's."""
+        bound = ((int(block["f0"][0]) >> 56) + 1) << 56
+        records = range(self.reached, len(self.records))
+        return self.reached + bisect_left(records, bound, key=lambda i: int(self.records[i]["f0"]))
+
+
+def _write(
+    sorter: Sorter, target: Path | None, last: Path | None
+) -> tuple[int, int | None, int | None]:
+    """Write the file; count its uids, those that the last one lacks, and those it alone had."""
+    before = _Comparison(_mapped(last)) if last else None
+    distinct = 0
+    with (target or Path(os.devnull)).open("wb") as file:
+        _write_header(file, sorter.rows)
+        for block in sorter.blocks():
+            file.write(block.tobytes())
+            own = _unique(keys(block))
+            distinct += len(own)
+            if before:
+                # Blocks are apart in the order of uids, so each has its stretch of the other file.
+                end = before.until(block) if sorter.is_spilled else len(before.records)
+                before.compare(own, end)
+    if before is None:
+        return distinct, None, None
+    before.compare(keys(before.records[:0]), len(before.records))
+    return distinct, distinct - before.common, before.distinct - before.common
+
+
+def _unique(ordered: Keys) -> Keys:
+    is_new = np.ones(len(ordered), dtype=bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_new]
+
+
+def _mapped(file: Path) -> Records:
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def _write_header(file: IO[bytes], rows: int) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(schemas.UID_PAIR))
+    header = {"descr": descr, "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,222 @@
+"""Choosing by a score: from a threshold on, or the best share, with a picture of both.
+
+Scores of candidates go to a file, in which the threshold of a share is found exactly in a few
+passes, whatever their number. Which score a row has is the business of methods.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.settings.choices import ScoreSettings
+from clip_assets.storage.pictures import histogram
+from clip_assets.subsets.judgement import Judgement, passing
+from clip_assets.subsets.selection import Account, Judge, Selection
+
+Floats = npt.NDArray[np.floating]
+
+CHUNK_ROWS = 2**20
+"""Scores looked at together."""
+
+BINS = 50
+
+_SIGN, _DIGITS = np.uint64(2**63), 16
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number for each row, the greater the better.
+
+    Args:
+        name: for people.
+        columns: that it is made from.
+        of: from a piece's name and its table to (n,) floats, nan where a row has none.
+    """
+
+    name: str
+    columns: frozenset[str]
+    of: Callable[[str, pa.Table], Floats]
+
+
+def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score: Score) -> Judge:
+    """The judge that keeps rows by their score.
+
+    Raises:
+        ConfigurationError: DataComp's script would fail at this fraction.
+    """
+    columns = candidates.columns | score.columns
+    seen = Seen(selection.folder / f"{score.name}-{len(selection.told)}.f8")
+
+    def scored(piece: str, table: pa.Table) -> Floats:
+        scores = score.of(piece, table)
+        if piece not in seen.pieces:
+            seen.add(piece, scores[candidates.decide(piece, table).kept])
+        return scores
+
+    if settings.fraction is None:
+        assert settings.threshold is not None
+        threshold = settings.threshold
+    else:
+        for piece, table in selection.tables(columns):
+            scored(piece, table)
+        threshold = seen.threshold(settings.fraction, datacomp_compat=settings.datacomp_compat)
+
+    def decide(piece: str, table: pa.Table) -> Judgement:
+        scores = scored(piece, table)
+        # In the column's own type, as DataComp's script compares.
+        least = scores.dtype.type(threshold)
+        return passing(len(table), {"no_score": ~np.isnan(scores), "low_score": scores >= least})
+
+    selection.told.append(lambda: seen.told(score.name, threshold))
+    return Judge(columns, decide)
+
+
+class Seen:
+    """The scores of all candidates.
+
+    Args:
+        file: where they go; who made its folder removes it.
+
+    Attributes:
+        pieces: of which they are known.
+        rows: candidates, also those without a score.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.pieces: set[str] = set()
+        self.rows = 0
+
+    def add(self, piece: str, scores: Floats) -> None:
+        """Scores of a piece's candidates, nan for those without one."""
+        self.pieces.add(piece)
+        self.rows += len(scores)
+        with self._file.open("ab") as file:
+            file.write(scores[~np.isnan(scores)].astype(np.float64).tobytes())
+
+    @property
+    def known(self) -> npt.NDArray[np.float64]:
+        """(n,) every score, in no order."""
+        if not self._file.exists() or not self._file.stat().st_size:
+            return np.empty(0)
+        return np.memmap(self._file, dtype=np.float64, mode="r")
+
+    def threshold(self, fraction: float, *, datacomp_compat: bool) -> float:
+        """The least score of the best share of all candidates; nan where nothing is kept.
+
+        Raises:
+            ConfigurationError: DataComp's script would fail.
+        """
+        scores = self.known
+        # The place of the last one that is kept, the best one's being 0.
+        place = int(self.rows * fraction + (0 if datacomp_compat else 1e-9))
+        place -= 0 if datacomp_compat else 1
+        if datacomp_compat and place >= self.rows:
+            raise ConfigurationError(
+                f"fraction {fraction}",
+                f"{self.rows:,} candidates",
+                f"more than {place:,}, where DataComp's script fails",
+                "Take a smaller fraction, or leave out datacomp_compat.",
+            )
+        if place < 0 or not len(scores):
+            return np.nan
+        if place >= len(scores):
+            # Candidates without a score come last, and are not kept.
+            return np.nan if datacomp_compat else float(scores.min())
+        return nth_greatest(scores, place)
+
+    def told(self, name: str, threshold: float) -> Account:
+        """Where the threshold lies, as a value and as a share, and a picture of it."""
+        scores = self.known
+        is_none = np.isnan(threshold)
+        kept = sum(int(np.count_nonzero(chunk >= threshold)) for chunk in _chunks(scores))
+        figures = {
+            "candidates": self.rows,
+            "with_score": len(scores),
+            "threshold": None if is_none else float(threshold),
+            "kept": kept,
+            "kept_share": round(kept / self.rows, 6) if self.rows else None,
+        }
+        finite = _range(scores)
+        if finite is None:
+            return Account({name: figures})
+        picture = _picture(name, scores, finite, None if is_none else threshold)
+        return Account({name: figures}, {name: picture})
+
+
+def nth_greatest(scores: npt.NDArray[np.float64], place: int) -> float:
+    """The score at a place, the greatest one's being 0.
+
+    It takes one pass for every 16 bits of a float, and the memory of 65,536 counts.
+
+    Args:
+        scores: (n,) without nan; may be mapped from a file.
+        place: less than n.
+    """
+    known, rest = 0, place
+    for shift in range(64 - _DIGITS, -1, -_DIGITS):
+        counts = np.zeros(2**_DIGITS, np.int64)
+        for chunk in _chunks(scores):
+            ordered = _ordered(chunk)
+            if shift + _DIGITS < 64:
+                ordered = ordered[ordered >> np.uint64(shift + _DIGITS) == np.uint64(known)]
+            digits = (ordered >> np.uint64(shift)) & np.uint64(2**_DIGITS - 1)
+            counts += np.bincount(digits.astype(np.intp), minlength=2**_DIGITS)
+        above = np.cumsum(counts[::-1])
+        step = int(np.searchsorted(above, rest, "right"))
+        rest -= int(above[step - 1]) if step else 0
+        known = (known << _DIGITS) | (2**_DIGITS - 1 - step)
+    bits = np.uint64(known)
+    bits = bits ^ _SIGN if bits & _SIGN else ~bits
+    return float(bits.view(np.float64))
+
+
+def _ordered(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Integers that sort as the floats do."""
+    bits = np.ascontiguousarray(scores).view(np.uint64)
+    return np.where(bits & _SIGN, ~bits, bits ^ _SIGN)
+
+
+def _chunks(scores: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float64]]:
+    for start in range(0, len(scores), CHUNK_ROWS):
+        yield scores[start : start + CHUNK_ROWS]
+
+
+def _range(scores: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """The least and the greatest finite score, None without any."""
+    ends = [
+        (float(finite.min()), float(finite.max()))
+        for chunk in _chunks(scores)
+        if len(finite := chunk[np.isfinite(chunk)])
+    ]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+def _picture(
+    name: str,
+    scores: npt.NDArray[np.float64],
+    ends: tuple[float, float],
+    threshold: float | None,
+) -> bytes:
+    low, high = ends
+    width = (high - low) / BINS or 1.0
+    counts = np.zeros(BINS, np.int64)
+    for chunk in _chunks(scores):
+        finite = chunk[np.isfinite(chunk)]
+        places = np.clip((finite - low) / width, 0, BINS - 1).astype(np.intp)
+        counts += np.bincount(places, minlength=BINS)
+    bars = {f"{low + width * place:.4g}": 0 for place in range(BINS)}
+    if len(bars) < BINS:  # ends that differ in no digit that is shown
+        bars = {f"{low + width * place:.9g}": 0 for place in range(BINS)}
+    for bar, count in zip(bars, counts.tolist(), strict=False):
+        bars[bar] = count
+    line = None
+    if threshold is not None:
+        place = min(max((threshold - low) / width, -1), BINS) - 0.5
+        line = (place, f"kept from {threshold:.4g}")
+    return histogram(f"{name} of candidates", bars, line=line)

@@ -1,0 +1,39 @@
+"""The methods by which subsets are chosen: one module for each, and the table of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clip_assets.settings.choices import SubsetSettings
+from clip_assets.subsets.methods import (
+    adopted,
+    basic_filter,
+    clip_score,
+    listed,
+    no_filter,
+    ranked,
+    sample,
+    scored,
+    sets,
+    where,
+)
+from clip_assets.subsets.selection import Method
+
+METHODS: Mapping[type[SubsetSettings], Method[Any]] = {
+    method.settings: method
+    for method in (
+        no_filter.METHOD,
+        basic_filter.METHOD,
+        clip_score.METHOD,
+        where.METHOD,
+        ranked.METHOD,
+        sample.METHOD,
+        sets.UNION,
+        sets.INTERSECTION,
+        sets.DIFFERENCE,
+        listed.UIDS,
+        listed.URLS,
+        adopted.METHOD,
+        scored.METHOD,
+    )
+}
+"""By the class of definitions that each is for."""

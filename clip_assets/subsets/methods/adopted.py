@@ -1,0 +1,95 @@
+"""Candidates of a subset that somebody published as DataComp's ``.npy``, joined by uid."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from clip_assets import schemas
+from clip_assets.errors import SourceFormatError
+from clip_assets.files import opening
+from clip_assets.files.filesystem import filesystem
+from clip_assets.settings.choices import Adopted
+from clip_assets.storage import uids
+from clip_assets.subsets.judgement import Judgement
+from clip_assets.subsets.methods.listed import Listed
+from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
+from clip_assets.subsets.sorted_uids import BLOCK_ROWS, SortedUids, is_sorted, stored
+from clip_assets.subsets.sorting import Records, Sorter
+
+
+def judge(selection: Selection, settings: Adopted, _candidates: Judge) -> Judge:
+    """By the published uids, each as often as it stands there; they need not be sorted.
+
+    Raises:
+        SourceFormatError: the file is not of DataComp's form.
+        SourceError: it cannot be read.
+    """
+    records = published(settings.published, selection.folder)
+    in_order = is_sorted(records)
+    listed = Listed(SortedUids(records) if in_order else _sorted(records, selection.folder))
+
+    def decide(_piece: str, table: pa.Table) -> Judgement:
+        times = listed.times(uids.pairs(table[UID]))
+        return Judgement(times, {"not_listed": times == 0})
+
+    def told() -> Account:
+        where = settings.published
+        figures = listed.told(where).facts[where]
+        return Account({where: figures | {"rows": len(records), "was_sorted": in_order}})
+
+    selection.told.append(told)
+    return Judge(frozenset([UID]), decide)
+
+
+def published(uri: str, folder: Path) -> Records:
+    """Uids of a published subset, (n,) mapped from a file, in their order there.
+
+    Args:
+        uri: a path or url.
+        folder: where a copy of a remote file goes.
+
+    Raises:
+        SourceFormatError: it is no array of pairs of unsigned integers.
+        SourceError: it cannot be read.
+    """
+    file = _local(uri, folder)
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise _no_subset(uri, str(error).partition("\n")[0]) from error
+    expected = np.dtype(schemas.UID_PAIR)
+    if array.ndim != 1 or array.dtype.newbyteorder("<") != expected:
+        raise _no_subset(uri, f"{array.dtype} of shape {array.shape}")
+    return array
+
+
+def _local(uri: str, folder: Path) -> Path:
+    fs, path = filesystem(uri)
+    if "file" in fs.protocol:
+        with opening.opened(uri):  # so that what is wrong with it is told alike
+            return Path(path)
+    copy = folder / f"published-{len(list(folder.iterdir()))}.npy"
+    with opening.opened(uri) as source, copy.open("wb") as part:
+        shutil.copyfileobj(source, part, 2**20)
+    return copy
+
+
+def _sorted(records: Records, folder: Path) -> SortedUids:
+    sorter = Sorter(folder, schemas.UID_PAIR)
+    for start in range(0, len(records), BLOCK_ROWS):
+        sorter.add(np.asarray(records[start : start + BLOCK_ROWS]).astype(schemas.UID_PAIR))
+    return stored(sorter, folder / f"sorted-{id(sorter)}", schemas.UID_PAIR)
+
+
+def _no_subset(uri: str, found: str) -> SourceFormatError:
+    return SourceFormatError(
+        uri,
+        found,
+        "a .npy of uids, (n,) of two unsigned 64-bit integers",
+        "Name a subset as DataComp publishes them.",
+    )
+
+
+METHOD = Method(Adopted, judge)

@@ -1,0 +1,54 @@
+"""Candidates by a column of numbers."""
+
+import difflib
+
+import numpy as np
+import pyarrow as pa
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.settings.choices import Ranked
+from clip_assets.subsets.cuts import Floats, Score, cut
+from clip_assets.subsets.selection import Judge, Method, Selection
+
+
+def judge(selection: Selection, settings: Ranked, candidates: Judge) -> Judge:
+    """By the column that the definition names."""
+    return cut(selection, settings, candidates, score(selection, settings.by))
+
+
+def score(selection: Selection, column: str) -> Score:
+    """A column of the rows as their score.
+
+    Raises:
+        ConfigurationError: there is no such column, or it has no numbers.
+    """
+    schema = selection.rows.schema
+    numbers = [field.name for field in schema if is_number(field.type)]
+    if column not in numbers:
+        nearest = difflib.get_close_matches(column, numbers, 1)
+        hint = f"perhaps {nearest[0]}; " if nearest else ""
+        raise ConfigurationError(
+            f"score {column!r}",
+            "no such column" if column not in schema.names else "a column without numbers",
+            f"{hint}one of {', '.join(numbers) or 'none: there are no numbers'}",
+            "Name another column.",
+        )
+
+    def of(_piece: str, table: pa.Table) -> Floats:
+        return values(table[column])
+
+    return Score(column, frozenset([column]), of)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of a type can be compared."""
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def values(column: pa.ChunkedArray) -> Floats:
+    """(n,) its numbers, nan where null, in its own type where that is a float."""
+    numbers = column if pa.types.is_floating(column.type) else column.cast(pa.float64())
+    return np.asarray(numbers.to_numpy())
+
+
+METHOD = Method(Ranked, judge)

@@ -1,0 +1,78 @@
+"""Candidates by scores that somebody published in a parquet by uid."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets.errors import SchemaError, SourceFormatError
+from clip_assets.files import opening
+from clip_assets.settings.choices import Scored
+from clip_assets.storage import uids
+from clip_assets.subsets.cuts import Floats, Score, cut
+from clip_assets.subsets.methods.listed import Listed
+from clip_assets.subsets.methods.ranked import is_number, values
+from clip_assets.subsets.selection import UID, Judge, Method, Selection
+from clip_assets.subsets.sorted_uids import SortedUids, stored
+from clip_assets.subsets.sorting import Sorter
+
+RECORD = np.dtype([("f0", "<u8"), ("f1", "<u8"), ("score", "<f8")])
+
+
+def judge(selection: Selection, settings: Scored, candidates: Judge) -> Judge:
+    """By the published score of each uid; of several the first one counts.
+
+    Raises:
+        SourceFormatError: the file is no parquet, or lacks a column.
+        SourceError: it cannot be read.
+    """
+    members = _read(selection, settings)
+    listed = Listed(members)
+
+    def of(_piece: str, table: pa.Table) -> Floats:
+        asked = uids.pairs(table[UID])
+        places, times = members.find(asked)
+        listed.see(places[times > 0])
+        scores = np.full(len(asked), np.nan)
+        scores[times > 0] = members.records["score"][places[times > 0]]
+        return scores
+
+    selection.told.append(lambda: listed.told(settings.scores))
+    return cut(selection, settings, candidates, Score(settings.column, frozenset([UID]), of))
+
+
+def _read(selection: Selection, settings: Scored) -> SortedUids:
+    sorter = Sorter(selection.folder, RECORD)
+    try:
+        with opening.opened(settings.scores) as file:
+            stored_file = pq.ParquetFile(file)
+            _check(settings, stored_file.schema_arrow)
+            for batch in stored_file.iter_batches(columns=[UID, settings.column]):
+                table = pa.Table.from_batches([batch])
+                pairs = uids.pairs(table[UID].cast(pa.string()))
+                records = np.empty(len(pairs), RECORD)
+                records["f0"], records["f1"] = pairs["f0"], pairs["f1"]
+                records["score"] = values(table[settings.column])
+                sorter.add(records)
+    except (pa.ArrowInvalid, SchemaError) as error:
+        raise _unfit(settings, str(error).partition("\n")[0]) from error
+    return stored(sorter, selection.folder / f"scores-{id(sorter)}", RECORD)
+
+
+def _check(settings: Scored, schema: pa.Schema) -> None:
+    names = schema.names
+    if UID not in names or settings.column not in names:
+        raise _unfit(settings, f"columns {', '.join(names)}")
+    if not is_number(schema.field(settings.column).type):
+        raise _unfit(settings, f"{settings.column} of {schema.field(settings.column).type}")
+
+
+def _unfit(settings: Scored, found: str) -> SourceFormatError:
+    return SourceFormatError(
+        settings.scores,
+        found,
+        f"a parquet with {UID} of {uids.DIGITS} hex digits and numbers in {settings.column}",
+        "Name its column of scores by column.",
+    )
+
+
+METHOD = Method(Scored, judge)

@@ -1,0 +1,148 @@
+"""Choosing rows by a definition: candidates, methods, and passes over the rows.
+
+A definition becomes a judge, which decides on the rows of one piece at a time. Methods are modules
+of ``subsets.methods``; what they choose is written by ``subset_files``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clip_assets.settings.choices import Chosen, SubsetSettings
+from clip_assets.storage import sql
+from clip_assets.subsets.candidates import Candidates
+from clip_assets.subsets.judgement import Judgement, Mask, passing, within
+
+Decide = Callable[[str, pa.Table], Judgement]
+"""What is said of the rows of a piece: from its name and a table with the columns asked for."""
+
+Kind = TypeVar("Kind", bound=SubsetSettings)
+
+UID = "uid"
+
+HAD = pa.array(["success"])
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a definition became.
+
+    Args:
+        columns: that it reads.
+        decide: on a piece's rows; asked again of the same piece it says the same.
+    """
+
+    columns: frozenset[str]
+    decide: Decide
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Kind]):
+    """One way of choosing.
+
+    Args:
+        settings: the definitions that it is for.
+        judge: from a selection, a definition and the judge of its candidates; it may look at all
+            rows to find what it needs, with ``Selection.tables``.
+    """
+
+    settings: type[Kind]
+    judge: "Callable[[Selection, Kind, Judge], Judge]"
+
+
+@dataclass
+class Selection:
+    """One choice of rows, while it is made.
+
+    Args:
+        rows: what is chosen from.
+        named: definitions that others may name.
+        methods: by the class of definitions that each is for.
+        folder: for what does not fit into memory; it goes with the selection.
+        database: of methods that ask in SQL.
+
+    Attributes:
+        told: what methods say when all rows were seen: figures, and pictures by title.
+    """
+
+    rows: Candidates
+    named: Mapping[str, SubsetSettings]
+    methods: Mapping[type[SubsetSettings], Method[Any]]
+    folder: Path
+    database: sql.Database
+    progress: Callable[[int, int, str], None] = lambda _done, _total, _unit: None
+    told: list[Callable[[], "Account"]] = field(default_factory=list["Callable[[], Account]"])
+    _judges: dict[str, Judge] = field(default_factory=dict[str, Judge])
+
+    def judge(self, chosen: Chosen) -> Judge:
+        """The judge of a definition, or of a name; the same one for the same name."""
+        if isinstance(chosen, str):
+            if chosen not in self._judges:
+                self._judges[chosen] = self.judge(self.named[chosen])
+            return self._judges[chosen]
+        candidates = self._candidates(chosen)
+        method = self.methods[type(chosen)].judge(self, chosen, candidates)
+
+        def decide(piece: str, table: pa.Table) -> Judgement:
+            return within(candidates.decide(piece, table), method.decide(piece, table))
+
+        return _once(Judge(candidates.columns | method.columns, decide))
+
+    def tables(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
+        """Every piece with some of its columns, and with its uids."""
+        asked = sorted({UID, *columns})
+        for number, piece in enumerate(self.rows.pieces):
+            yield piece, self.rows.read(piece, asked)
+            self.progress(number + 1, len(self.rows.pieces), "partitions")
+
+    def _candidates(self, definition: SubsetSettings) -> Judge:
+        """What a method may choose from."""
+        above = self.judge(definition.of) if definition.of is not None else None
+        columns = above.columns if above else frozenset[str]()
+        asks_image = definition.with_image and self.rows.has_outcomes
+        asks_free = definition.leave_out_opt_outs and self.rows.has_outcomes
+        columns |= {"status"} if asks_image else set()
+        columns |= {"opt_outs"} if asks_free else set()
+
+        def decide(piece: str, table: pa.Table) -> Judgement:
+            rules: dict[str, Mask] = {}
+            if asks_image:
+                rules["no_image"] = np.asarray(pc.is_in(table["status"], HAD), dtype=bool)
+            if asks_free:
+                # Null where nothing was heard, which is nan here.
+                reserved = np.asarray(pc.list_value_length(table["opt_outs"]), dtype=np.float64)
+                rules["opt_out"] = ~(reserved > 0)
+            own = passing(len(table), rules)
+            return within(above.decide(piece, table), own) if above else own
+
+        return _once(Judge(columns, decide))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a method says of how it chose: for people.
+
+    Args:
+        facts: json values by name.
+        pictures: PNGs by title.
+    """
+
+    facts: Mapping[str, Any]
+    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+def _once(judge: Judge) -> Judge:
+    """A judge that is asked once for each table, by however many others."""
+    last: list[tuple[pa.Table, Judgement]] = []
+
+    def decide(piece: str, table: pa.Table) -> Judgement:
+        if not last or last[0][0] is not table:
+            last[:] = [(table, judge.decide(piece, table))]
+        return last[0][1]
+
+    return Judge(judge.columns, decide)
