@@ -1,0 +1,543 @@
+"""The page in a real browser over a real service: what it finds, and what people can do with it.
+
+The ten tasks of ``docs/page.md`` are tests here; each is named in its docstring.
+"""
+
+import base64
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Route, expect
+
+from clip_assets.service.hosted import Hosting
+from clip_assets_tests.pools import CHECKOUT
+from clip_assets_tests.retrieval.conftest import one_thread
+from clip_assets_tests.service import accessibility, page_pictures, pictures
+from clip_assets_tests.service.browsing import DESKTOP, PHONE, Visit, chromium
+from clip_assets_tests.service.conftest import serving
+from clip_assets_tests.service.pictures import Pictures
+from clip_assets_tests.websites import website
+
+__all__ = ["one_thread"]
+
+FIRST = 1
+"""Results that show what was asked for, with certainty: others like it may be folded into it."""
+
+MINUS = "\N{MINUS SIGN}"
+
+DROP = """
+([name, base64, kind]) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+    : new DragEvent("drop", { dataTransfer: data, bubbles: true });
+  document.body.dispatchEvent(event);
+}
+"""
+"""Let a page have a file as a person's hand or clipboard would bring it."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    with website() as site:
+        return pictures.make(tmp_path_factory.mktemp("browsed"), site)
+
+
+@pytest.fixture(scope="module")
+def url(made: Pictures) -> Iterator[str]:
+    """Of a service over the pictures, whose web server is gone: what is shown is what is stored."""
+    with serving(Hosting.of([f"pictures={made.root}"])) as served:
+        yield served.url
+
+
+@pytest.fixture(scope="module")
+def browser(url: str) -> Iterator[Browser]:
+    """Begun after the pool is made: while it runs, this thread cannot run an event loop."""
+    assert url
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(color_scheme="light", accept_downloads=True, **DESKTOP)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, url: str) -> Iterator[Visit]:
+    """A tab for the page; nothing that goes wrong in it is forgiven."""
+    started = Visit(context, url)
+    yield started
+    assert started.faults == []
+
+
+def shown(made: Pictures, visit: Visit, number: int = FIRST) -> set[tuple[str, str]]:
+    """Colour and shape of the first results."""
+    return {tuple(made.shown[words]) for words in visit.captions(number)}
+
+
+def test_words_find_their_pictures_as_they_are_typed(visit: Visit, made: Pictures) -> None:
+    """Task 1: find."""
+    visit.go("?fold=0")
+    visit.page.keyboard.press("/")
+    visit.page.keyboard.type("a blue star")
+    expect(visit.page).to_have_url(re.compile(r"q=a\+blue\+star&"))
+    visit.settled()
+    assert shown(made, visit, pictures.EACH) == {("blue", "star")}
+    similarities = visit.page.locator(".tile .line .figure").all_inner_texts()
+    assert similarities == sorted(similarities, reverse=True)
+    picture = visit.tiles.first.locator("img.loaded")
+    expect(picture).to_be_visible()
+    assert "/v1/images/" in (picture.get_attribute("src") or "")
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(visit: Visit, made: Pictures) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "red" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    visit.find("star")
+    visit.page.route("**/v1/search", hold)
+    visit.words.fill("a red circle")
+    expect(visit.page.locator("body")).to_have_class(re.compile("waiting"))
+    visit.type("a green arrow")
+    for route in held:
+        route.continue_()
+    visit.page.wait_for_timeout(200)
+    assert len(held) == 1
+    assert shown(made, visit) == {("green", "arrow")}
+
+
+def test_a_picture_finds_what_is_like_it(visit: Visit, made: Pictures) -> None:
+    """Task 2: more like this, by the keyboard and in the detail."""
+    visit.find("a pink flower")
+    visit.page.locator(".tile a.open").first.focus()
+    visit.page.keyboard.press("m")
+    expect(visit.page.get_by_role("list", name="Terms of the search")).to_be_visible()
+    visit.settled()
+    assert shown(made, visit) == {("pink", "flower")}
+    expect(visit.page.locator(".tile .figure").first).to_have_text(re.compile(r"^(1\.000|0\.99)"))
+    wanted = tuple(made.shown[visit.captions(2)[1]])
+    visit.tiles.nth(1).locator("a.open").click()
+    visit.button("More like this").click()
+    expect(visit.page.get_by_role("dialog")).to_have_count(0)
+    visit.settled()
+    assert shown(made, visit) == {wanted}
+
+
+@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+def test_an_image_of_ones_own_finds_what_is_like_it(visit: Visit, made: Pictures, way: str) -> None:
+    """Task 3: search by an image."""
+    words = "a yellow house"
+    number = list(made.shown).index(words)
+    content = made.files[f"/{number:03d}.jpg"]
+    visit.go()
+    if way == "choose":
+        with visit.page.expect_file_chooser() as chooser:
+            visit.button("Search by an image").click()
+        chooser.value.set_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content}])
+    else:
+        visit.page.evaluate(DROP, ["a.jpg", base64.b64encode(content).decode(), way])
+    expect(visit.page.locator("#chips img")).to_be_visible()
+    expect(visit.page).to_have_url(re.compile("term="))
+    visit.settled()
+    assert visit.captions(1) == [words]
+    # A reload finds the image where it was left: in this browser.
+    visit.page.reload()
+    visit.settled()
+    assert visit.captions(1) == [words]
+
+
+def test_a_term_is_excluded_and_weighed(visit: Visit) -> None:
+    """Tasks 4 and 5: exclude, and weigh a mix."""
+    visit.find("star")
+    mixed = visit.captions(8)
+    visit.button("Exclude a term").click()
+    visit.page.keyboard.type("blue")
+    expect(visit.page).to_have_url(re.compile("q=blue"))
+    visit.settled()
+    assert not any("blue" in words for words in visit.captions(8))
+    assert mixed != visit.captions(8)
+    group = visit.page.get_by_role("group", name="star, weight +1")
+    group.get_by_role("button", name="More of star").press("Enter")
+    expect(visit.page.get_by_role("group", name="star, weight +1.25")).to_be_visible()
+    expect(visit.button("More of star")).to_be_focused()
+    visit.settled()
+    visit.tiles.first.locator("a.open").click()
+    rows = visit.page.locator(".why table tr")
+    expect(rows).to_have_count(2)
+    given = [float(text.replace(MINUS, "-")) for text in rows.locator(".figure").all_inner_texts()]
+    total = float(visit.page.locator(".why .large").inner_text())
+    assert sum(given) == pytest.approx(total, abs=0.002)
+    assert given[1] < given[0]
+
+
+def test_backspace_edits_the_last_term(visit: Visit) -> None:
+    visit.find("star")
+    visit.button("Add another term").click()
+    expect(visit.page.locator(".chip")).to_have_count(1)
+    visit.page.keyboard.press("Backspace")
+    expect(visit.page.locator(".chip")).to_have_count(0)
+    expect(visit.words).to_have_value("star")
+
+
+def test_facets_narrow_what_is_found(visit: Visit) -> None:
+    """Task 6: narrow by a brush, by a list and by keys."""
+    visit.find("heart")
+    plot = visit.page.locator("#width-facet .plot")
+    box = plot.bounding_box()
+    assert box
+    visit.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 10)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + box["width"] + 5, box["y"] + 10, steps=4)
+    visit.page.mouse.up()
+    expect(visit.page).to_have_url(re.compile(r"width=[0-9]+\.\."))
+    visit.settled()
+    least = int(re.findall(r"width=(\d+)", visit.page.url)[0])
+    assert least > 100
+    visit.page.get_by_role("checkbox", name=re.compile("^00001")).check()
+    expect(visit.page).to_have_url(re.compile("partition=00001"))
+    visit.settled()
+    visit.tiles.first.locator("a.open").click()
+    facts = visit.page.locator("#detail-body .facts").first
+    expect(facts).to_contain_text("00001")
+    width = re.findall(r"Original size\s*(\d+) ", facts.inner_text())
+    assert int(width[0]) >= least
+    visit.page.keyboard.press("Escape")
+    thumb = visit.page.get_by_role("slider", name="Similarity, least")
+    before = float(thumb.get_attribute("aria-valuenow") or 0)
+    thumb.press("PageUp")
+    expect(visit.page).to_have_url(re.compile("least="))
+    visit.settled()
+    assert float(thumb.get_attribute("aria-valuenow") or 0) > before
+    expect(visit.page.locator("#filters-count")).to_have_text("3")
+    visit.button("Remove all").click()
+    expect(visit.page).to_have_url(re.compile(r"\?q=heart$"))
+
+
+def test_a_condition_on_columns_narrows_and_says_what_is_wrong(visit: Visit) -> None:
+    """Task 7: a condition."""
+    visit.find("heart")
+    visit.page.get_by_text("Condition on columns").click()
+    field = visit.page.get_by_label("Condition in SQL")
+    field.fill("language = 'de' AND original_width > 100")
+    visit.button("Apply").click()
+    expect(visit.page).to_have_url(re.compile("where="))
+    visit.settled()
+    visit.tiles.first.locator("a.open").click()
+    expect(visit.page.locator("#detail-body")).to_contain_text(re.compile(r"language\s*de"))
+    visit.page.keyboard.press("Escape")
+    field.fill("widht > 100")
+    visit.button("Apply").click()
+    alert = visit.page.locator("#where-error")
+    expect(alert).to_be_visible()
+    expect(alert).to_contain_text("widht")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    field.fill("1 = 0")
+    visit.button("Apply").click()
+    expect(visit.page.get_by_role("heading", name="Nothing was found")).to_be_visible()
+    visit.button("Remove the filter").click()
+    expect(visit.tiles.first).to_be_visible()
+
+
+def test_results_end_where_relevance_ends(visit: Visit) -> None:
+    visit.find("a black cross")
+    line = visit.page.locator(".ends")
+    expect(line).to_contain_text("Relevance ends here")
+    visit.page.get_by_label("Stop where relevance ends").check()
+    expect(visit.page.locator("#end")).to_be_visible()
+    visit.settled()
+    assert 0 < visit.tiles.count() < 60
+    expect(line).to_have_count(0)
+
+
+def test_nearly_equal_pictures_are_folded_and_open(visit: Visit) -> None:
+    visit.find("a red circle")
+    stack = visit.page.locator(".tile .stack").first
+    number = int(stack.inner_text().strip("+ \n"))
+    stack.click()
+    expect(visit.page.locator(".tile.member")).to_have_count(number)
+    expect(visit.page.locator(".tile.member .caption").first).not_to_be_empty()
+    visit.page.locator(".tile .stack[aria-expanded=true]").click()
+    expect(visit.page.locator(".tile.member")).to_have_count(0)
+    visit.page.get_by_label("Fold nearly equal pictures").uncheck()
+    expect(visit.page).to_have_url(re.compile("fold=0"))
+    visit.settled()
+    expect(visit.page.locator(".tile .stack")).to_have_count(0)
+
+
+def test_scrolling_reaches_every_picture_with_few_in_the_document(
+    visit: Visit, made: Pictures
+) -> None:
+    visit.go("?q=a+red+circle&fold=0")
+    end = visit.page.locator("#end")
+    seen: set[str] = set()
+    most = 0
+    for _ in range(200):
+        now = visit.tiles.evaluate_all("tiles => tiles.map((tile) => tile.dataset.uid)")
+        seen |= set(now)
+        most = max(most, len(now))
+        if end.is_visible() and visit.page.evaluate(
+            "scrollY + innerHeight >= document.documentElement.scrollHeight - 2"
+        ):
+            break
+        visit.page.mouse.move(700, 500)
+        visit.page.mouse.wheel(0, 700)
+        visit.page.wait_for_timeout(60)
+    assert len(seen) == len(made.files)
+    assert most < 120
+
+
+def test_arrows_go_from_picture_to_picture(visit: Visit) -> None:
+    visit.find("a red circle")
+    opened = visit.page.locator(".tile a.open")
+    opened.first.focus()
+    visit.page.keyboard.press("ArrowRight")
+    expect(opened.nth(1)).to_be_focused()
+    visit.page.keyboard.press("ArrowDown")
+    here = visit.page.evaluate("document.activeElement.closest('.tile').ariaPosInSet")
+    assert int(here) > 3
+    visit.page.keyboard.press("End")
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.get_by_role("dialog")).to_be_visible()
+    first = visit.page.locator("#detail-title").inner_text()
+    visit.page.keyboard.press("ArrowLeft")
+    expect(visit.page.locator("#detail-title")).not_to_have_text(first)
+    visit.page.go_back()
+    expect(visit.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_pictures_are_compared(visit: Visit) -> None:
+    """Task 8: compare."""
+    visit.find("a red circle")
+    for number in (0, 1):
+        visit.tiles.nth(number).hover()
+        visit.tiles.nth(number).locator(".pick").click()
+    expect(visit.page.locator("#selection-count")).to_have_text("2 selected")
+    visit.button("Compare").click()
+    table = visit.page.get_by_role("table")
+    expect(table.locator("img")).to_have_count(2)
+    row = table.get_by_role("row", name=re.compile("^Similarity to the search"))
+    assert len(row.get_by_role("cell").all_inner_texts()) == 2
+
+
+@pytest.mark.parametrize("form", ["npy", "parquet", "urls"])
+def test_chosen_pictures_are_saved(visit: Visit, form: str) -> None:
+    """Task 9: export."""
+    visit.find("a blue star")
+    visit.page.locator(".tile a.open").first.focus()
+    for key in ("x", "ArrowRight", "ArrowRight", "Shift+X"):
+        visit.page.keyboard.press(key)
+    expect(visit.page.locator("#selection-count")).to_have_text("3 selected")
+    wanted = visit.tiles.evaluate_all("tiles => tiles.slice(0, 3).map((tile) => tile.dataset.uid)")
+    visit.page.locator("#selection").get_by_role("button", name="Download").click()
+    visit.page.locator(f"[name=format][value={form}]").check()
+    with visit.page.expect_download() as saved:
+        visit.page.locator("#download-save").click()
+    content = Path(saved.value.path()).read_bytes()
+    assert saved.value.suggested_filename
+    if form == "npy":
+        rows = np.load(io.BytesIO(content))
+        assert {f"{high:016x}{low:016x}" for high, low in rows.tolist()} == set(wanted)
+    elif form == "parquet":
+        assert set(pq.read_table(io.BytesIO(content))["uid"].to_pylist()) == set(wanted)
+    else:
+        assert len(content.decode().split()) == 3
+
+
+def test_a_link_shows_the_same_search(visit: Visit, context: BrowserContext, url: str) -> None:
+    """Task 10: share."""
+    visit.go("?q=heart&term=-0.5*text*red&side=text&fold=0&partition=00000&least=0.1")
+    expect(visit.page.locator("#filters-count")).to_have_text("2")
+    expect(visit.page.get_by_label("Captions")).to_be_checked()
+    wanted = visit.captions(6)
+    visit.tiles.nth(2).locator("a.open").click()
+    title = visit.page.locator("#detail-title")
+    expect(title).to_have_text(wanted[2])
+    other = Visit(context, url)
+    other.page.goto(visit.page.url)
+    expect(other.page.locator("#detail-title")).to_have_text(wanted[2])
+    other.page.keyboard.press("Escape")
+    assert other.captions(6) == wanted
+    assert other.faults == []
+
+
+def test_the_beginning_shows_the_pool(visit: Visit, made: Pictures) -> None:
+    visit.go()
+    figures = visit.page.locator("#start-glance").inner_text()
+    assert f"{len(made.files)}" in figures
+    assert "100 %" in figures
+    expect(visit.tiles.first.locator("img.loaded")).to_be_visible()
+    visit.page.locator(".try").first.click()
+    expect(visit.page).to_have_url(re.compile("q="))
+    visit.settled()
+    visit.page.get_by_role("link", name="clip_assets, start over").click()
+    expect(visit.page.locator("#start")).to_be_visible()
+    visit.button("The pool at a glance").click()
+    expect(visit.page.get_by_role("dialog")).to_contain_text("demo")
+
+
+def test_a_service_that_is_away_or_busy_is_told(visit: Visit, context: BrowserContext) -> None:
+    visit.find("a red circle")
+    context.set_offline(True)
+    visit.words.fill("a blue star")
+    expect(visit.page.get_by_role("heading", name="That did not work")).to_be_visible()
+    context.set_offline(False)
+    visit.faults.clear()  # the browser's own words about the network
+    visit.button("Try again").click()
+    expect(visit.page.locator(".tile .caption").first).to_have_text(re.compile("blue star"))
+
+    refused: list[Route] = []
+
+    def once(route: Route) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route)
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": {}})
+
+    visit.page.route("**/v1/search", once)
+    visit.words.fill("a green arrow")
+    expect(visit.page.locator(".tile .caption").first).to_have_text(re.compile("green arrow"))
+    assert len(refused) == 1
+
+
+def test_an_image_that_is_elsewhere_is_asked_for(visit: Visit) -> None:
+    visit.go("?term=1*image*0123456789abcdef")
+    message = visit.page.locator("#message")
+    expect(message).to_contain_text("Drop the image here")
+    expect(visit.page.locator("#chips")).to_contain_text("image not here")
+
+
+def test_a_pair_that_is_not_there_is_told(visit: Visit) -> None:
+    visit.go(f"?q=star&item={'0' * 32}")
+    expect(visit.page.get_by_role("dialog")).to_contain_text("This pair cannot be shown")
+
+
+def test_the_colours_are_chosen(visit: Visit) -> None:
+    visit.find("star")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = visit.page.evaluate(paper)
+    for _ in range(2):
+        visit.page.locator("#theme").click()
+    dark = visit.page.evaluate(paper)
+    assert dark != light
+    visit.page.reload()
+    assert visit.page.evaluate(paper) == dark
+
+
+@pytest.mark.parametrize(
+    ("device", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"]
+)
+def test_everybody_can_use_it(
+    browser: Browser, url: str, device: dict[str, Any], scheme: Any
+) -> None:
+    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce", **device)
+    visit = Visit(context, url)
+    page, found = visit.page, {}
+    visit.go()
+    found["start"] = accessibility.faults(page)
+    visit.go("?q=star&term=-0.5*text*red&least=0.1")
+    found["results"] = accessibility.faults(page)
+    if device is PHONE:
+        visit.button("Filters 1").click()
+        found["filters"] = accessibility.faults(page)
+        visit.button("Close the filters").click()
+    page.locator(".tile a.open").nth(1).click()
+    expect(page.locator(".columns-of")).to_be_visible()
+    found["detail"] = accessibility.faults(page)
+    page.keyboard.press("Escape")
+    page.locator("#save").click()
+    found["download"] = accessibility.faults(page)
+    page.keyboard.press("Escape")
+    page.locator(".tile a.open").first.focus()
+    for key in ("x", "ArrowRight", "x"):
+        page.keyboard.press(key)
+    found["selected"] = accessibility.faults(page)
+    page.locator("#selection-compare").click()
+    found["compared"] = accessibility.faults(page)
+    context.close()
+    assert {where: faults for where, faults in found.items() if faults} == {}
+
+
+def test_focus_can_be_seen_and_comes_back(visit: Visit) -> None:
+    visit.find("a red circle")
+    link = visit.page.locator(".tile a.open").nth(2)
+    link.focus()
+    visit.page.keyboard.press("ArrowLeft")
+    outline = "getComputedStyle(document.activeElement.querySelector('.frame')).outlineStyle"
+    assert visit.page.evaluate(outline) == "solid"
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.get_by_role("dialog")).to_be_visible()
+    visit.page.keyboard.press("Escape")
+    expect(visit.page.locator(".tile a.open").nth(1)).to_be_focused()
+
+
+def test_the_page_names_nobody_else(url: str) -> None:
+    """Nothing is loaded from another host, and what may be is bounded by a policy."""
+    with httpx.Client(base_url=url) as http:
+        answer = http.get("/")
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["content-type"].startswith("text/html")
+        assert http.get("/page/main.js").headers["content-type"].startswith("text/javascript")
+    for file in (CHECKOUT / "clip_assets/service/page").iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.findall(r"https?://[a-z]|[\"'(]//", text), file.name
+        assert " style=" not in text, file.name
+
+
+def test_the_documents_show_and_tell_what_is_tested(
+    browser: Browser, url: str, tmp_path: Path
+) -> None:
+    taken = {path.name for path in page_pictures.take(browser, url, tmp_path)}
+    page = CHECKOUT / "docs" / "page.md"
+    shown = set(re.findall(r"pictures/([\w-]+[.]jpg)", page.read_text()))
+    assert shown == taken == {path.name for path in page.parent.glob("pictures/page-*")}
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in taken)
+    told = {int(number) for number in re.findall(r"^[|] ([0-9]+) [|]", page.read_text(), re.M)}
+    tested = re.findall(r"Tasks? ([0-9]+)(?: and ([0-9]+))?:", Path(__file__).read_text())
+    assert told == {int(number) for pair in tested for number in pair if number}
+    assert len(told) == 10
+
+
+GO_ON = "from clip_assets.commands.demo import go_on_serving; go_on_serving({root!r})"
+
+
+@pytest.mark.slow
+def test_the_demo_goes_on_with_the_page_in_a_terminal_alone(made: Pictures) -> None:
+    command = [sys.executable, "-c", GO_ON.format(root=str(made.root))]
+    closed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert closed.stdout == b""
+    terminal, end = os.openpty()
+    running = subprocess.Popen(command, stdin=end, stdout=subprocess.PIPE, text=True)
+    assert running.stdout
+    try:
+        lines = iter(running.stdout.readline, "")
+        address = next(line.strip() for line in lines if "http://" in line)
+        assert "clip_assets" in httpx.get(address).text
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) != 0
+    finally:
+        running.kill()
+        running.communicate()
+        for descriptor in (terminal, end):
+            os.close(descriptor)
