@@ -74,6 +74,10 @@ COLUMNS: Mapping[str, str] = {
     "image_path": "partition, shard and key of the sample",
     "json": "all that was said of the sample",
     "i": "vector id in the index",
+    "id": "vector id in the index version that was searched",
+    "query": "what was asked: the text, image path or uid; of an embedding its row",
+    "query_row": "row of the query in its file, from 0",
+    "rank": "of the result among those of its query, from 0",
 }
 
 ELSEWHERE: Mapping[str, Mapping[str, str]] = {
@@ -84,6 +88,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "sha256": "of the image file, as the source says",
     },
     "REJECTS": {"text": "the row as it stands there"},
+    "RETRIEVED": {"similarity": "cosine of the query and the result"},
     "POOL_ROWS": {"similarity": "the source's cosine of image and caption"},
 }
 

@@ -242,3 +242,17 @@ ID_MAPPING = pa.schema(
 
 INDEX_ROWS = pa.schema([field.with_nullable(nullable=True) for field in EMBEDDING_ROWS])
 """Row i describes vector id i of an index version; all null where the id is not in use."""
+
+RETRIEVED = pa.schema(
+    [
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("query_row", pa.int64(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("caption", pa.string()),
+    ]
+)
+"""A row for each result of each query, the best of a query first."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,8 @@ from clip_assets.terminal import say
 
 if TYPE_CHECKING:
     from clip_assets.index.versions import Difference
+    from clip_assets.pool.pool import Pool
+    from clip_assets.retrieval.comparing import SideBySide
 
 SHOWN = 20
 """Partitions listed one by one as text; the json has all."""
@@ -53,24 +56,62 @@ def use(version: str, root: str | None, settings_file: str | None) -> None:
 @index.command()
 @click.argument("first")
 @click.argument("second")
+@click.option(
+    "--queries",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Search both by these queries, see retrieve.",
+)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Results.")
 @as_json
 @pool_options
-def compare(
-    first: str, second: str, root: str | None, settings_file: str | None, *, json_output: bool
+def compare(  # noqa: PLR0913  (a command's options are its interface)
+    first: str,
+    second: str,
+    queries: Path | None,
+    k: int,
+    root: str | None,
+    settings_file: str | None,
+    *,
+    json_output: bool,
 ) -> None:
     """What changed from version FIRST to SECOND: partitions, vectors, kind of index, model.
 
     A partition is changed if it has other vectors or rows, and moved if it has the same under
-    other ids.
+    other ids. With --queries also how much of an exact search's results each finds, how fast, and
+    how many of the first's results the second has too.
     """
     from clip_assets import graph
     from clip_assets.index import versions
 
-    change = versions.compare(graph.open_pool(root, settings_file).store, first, second)
+    pool = graph.open_pool(root, settings_file)
+    change = versions.compare(pool.store, first, second)
+    searched = _searched(pool, (first, second), queries, k) if queries else None
     if json_output:
-        click.echo(json.dumps(asdict(change), indent=1))
-    else:
-        say(_as_text(change))
+        told = asdict(change) | ({"searched": asdict(searched)} if searched else {})
+        click.echo(json.dumps(told, indent=1))
+        return
+    say(_as_text(change))
+    if searched:
+        say(_results(searched))
+
+
+def _searched(pool: "Pool", names: tuple[str, str], queries: Path, k: int) -> "SideBySide":
+    from clip_assets.retrieval import query_file
+    from clip_assets.retrieval.comparing import side_by_side
+
+    return side_by_side(pool, names, query_file.read(queries), k)
+
+
+def _results(searched: "SideBySide") -> str:
+    lines = [f"queries  {searched.queries:,}, {searched.k:,} results of each"]
+    for one in searched.measured:
+        recall = "not known" if one.recall is None else f"{one.recall:.3f}"
+        lines.append(
+            f"{one.version}  recall {recall}, median {one.median_ms:.2f} ms, "
+            f"95 of 100 within {one.slowest_ms:.2f} ms"
+        )
+    lines.append(f"overlap  {searched.overlap:.3f} of the first's results")
+    return "\n".join(lines)
 
 
 def _as_text(change: "Difference") -> str:

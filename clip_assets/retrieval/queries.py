@@ -4,7 +4,7 @@ Finding neighbours of the vector is ``retrieval.search``.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -75,9 +75,7 @@ def encode(query: str | Path | bytes, encoder: Callable[[], Encoder]) -> npt.NDA
         ImageError: it is no image.
     """
     if isinstance(query, str):
-        if not query.strip():
-            raise _wrong("an empty text", "some words")
-        return encoder().encode_text([query])
+        return encode_many([query], encoder)
     content = _content(query)
     model = encoder()
     try:
@@ -86,6 +84,15 @@ def encode(query: str | Path | bytes, encoder: Callable[[], Encoder]) -> npt.NDA
         where = str(query) if isinstance(query, Path) else error.where
         raise ImageError(where, error.found, error.expected, error.advice, error.detail) from error
     return model.encode_images([pixels])
+
+
+def encode_many(texts: Sequence[str], encoder: Callable[[], Encoder]) -> npt.NDArray[np.float16]:
+    """The embeddings of texts, (n, dim) float16; raises as ``encode`` does."""
+    if not all(text.strip() for text in texts):
+        raise _wrong("an empty text", "some words")
+    model = encoder()
+    batches = (texts[n : n + model.batch_size] for n in range(0, len(texts), model.batch_size))
+    return np.concatenate([model.encode_text(batch) for batch in batches])
 
 
 def vector_in(file: str) -> npt.NDArray[np.floating]:

@@ -177,9 +177,24 @@ class Searcher:
                 embedding = queries.encode(query, self._encoder)
         return queries.unit(embedding, self.version.dim)
 
+    def vectors_of(self, asked: Sequence[Query]) -> Floats:
+        """The vectors of many queries, (q, dim) float32; texts are encoded together."""
+        texts = [place for place, query in enumerate(asked) if isinstance(query, str)]
+        rows = np.empty((len(asked), self.version.dim), np.float32)
+        if texts:
+            embedded = queries.encode_many([str(asked[place]) for place in texts], self._encoder)
+            rows[texts] = [queries.unit(row, self.version.dim) for row in embedded]
+        for place in sorted({*range(len(asked))} - {*texts}):
+            rows[place] = self.vector(asked[place])
+        return rows
+
     def mix(self, terms: Sequence[Term]) -> Mix:
         """One vector of several queries, see ``retrieval.terms``; raises what ``vector`` does."""
         return mix(terms, self.vector)
+
+    def exactly(self, vectors: Floats, k: int = 10, side: str = "image") -> Nearest:
+        """What an exact search finds; costs a pass over all, see ``ServedSide.exactly``."""
+        return self._sides[side].exactly(vectors, min(k, self.version.vectors))
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
         """(n, dim) float32 whole vectors of some ids of this version, in their order.

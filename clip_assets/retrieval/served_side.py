@@ -4,7 +4,7 @@ What a query means is said by ``retrieval.queries``; how far a search for a reca
 ``index.reach``. Rows of what is found are the matter of ``retrieval.rows``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
-from clip_assets.errors import ConfigurationError
+from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import slots
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.reach import EVERYTHING
@@ -124,6 +124,43 @@ class ServedSide:
             wanted *= WIDER
             gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
         return answer
+
+    def exactly(self, queries: Floats, k: int) -> Nearest:
+        """The k nearest of all, by comparing each: what a search should find.
+
+        Costs a pass over the vectors of the version.
+
+        Raises:
+            NotReadyError: some are not there any more, or lie on an object store.
+        """
+        best = _nothing(len(queries), k)
+        for start, stop in self._ranges():
+            ids = np.arange(start, stop)
+            vectors = self._all_of(ids)
+            if vectors is None:
+                raise NotReadyError(
+                    f"index version {self._version.name}",
+                    "vectors that lie elsewhere, or are others by now",
+                    "those that it was made of, on this machine",
+                    "Compare versions of the pool as it is now.",
+                )
+            for batch in range(0, len(queries), BATCH):
+                rows = slice(batch, batch + BATCH)
+                more = _scanned(queries[rows], vectors, ids, min(k, len(ids)))
+                both = Nearest(
+                    np.concatenate([best.ids[rows], more.ids], axis=1),
+                    np.concatenate([best.similarities[rows], more.similarities], axis=1),
+                )
+                order = np.argsort(-both.similarities, axis=1, kind="stable")[:, :k]
+                best.ids[rows] = np.take_along_axis(both.ids, order, 1)
+                best.similarities[rows] = np.take_along_axis(both.similarities, order, 1)
+        return best
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
+        """Ids in use, at most ``FEW`` at a time."""
+        for slot, _ in self._version.used:
+            for start in range(slot.start, slot.start + slot.count, FEW):
+                yield start, min(start + FEW, slot.start + slot.count)
 
     @property
     def index(self) -> "Index":

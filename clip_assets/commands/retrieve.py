@@ -1,0 +1,57 @@
+"""The command that answers a file of queries."""
+
+from pathlib import Path
+
+import click
+
+from clip_assets import layout
+from clip_assets.commands.options import pool_options
+from clip_assets.terminal import say
+
+
+@click.command()
+@click.argument("queries", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--column", help="Of the queries. [default: text, query, image, uid, ... as it has]")
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    help="Results of each. [default: 10, or all above --threshold]",
+)
+@click.option("--threshold", type=float, help="Least cosine similarity.")
+@click.option("--recall", type=click.FloatRange(0.5, 0.99), help="As of search.")
+@click.option(
+    "--side",
+    type=click.Choice(layout.SIDES),
+    default="image",
+    show_default=True,
+    help="Compare with images or with captions.",
+)
+@pool_options
+def retrieve(  # noqa: PLR0913  (a command's options are its interface)
+    queries: Path,
+    output: Path,
+    column: str | None,
+    k: int | None,
+    threshold: float | None,
+    recall: float | None,
+    side: str,
+    root: str | None,
+    settings_file: str | None,
+) -> None:
+    """What each query of a file finds, to a parquet file OUTPUT.
+
+    QUERIES is a .parquet or .csv table, a .txt with a text in each line, or a .npy of embeddings.
+    A table's queries are its column text, image (paths), uid or embedding. OUTPUT has a row for
+    each result: query, query_row, rank, uid, id, similarity, url, caption.
+    """
+    from clip_assets import graph
+    from clip_assets.retrieval import answering, query_file
+    from clip_assets.retrieval.search import Searcher
+
+    asked = query_file.read(queries, column)
+    wanted = 10 if k is None and threshold is None else k
+    with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
+        tables = answering.retrieve(searcher, asked, wanted, threshold, side, recall_target=recall)
+        rows = answering.write(output, tables)
+    say(f"{rows:,} results of {len(asked):,} queries: {output}")

@@ -1,0 +1,55 @@
+"""Images that a query finds, copied out of a pool's shards into a folder of files.
+
+Reading one image is ``retrieval.images``, finding them ``retrieval.search``; whole samples are
+copied into new tars by ``reshard``.
+"""
+
+from pathlib import Path
+
+from clip_assets.errors import ConfigurationError
+from clip_assets.retrieval import answering
+from clip_assets.retrieval.images import Images
+from clip_assets.retrieval.queries import Query
+from clip_assets.retrieval.search import Searcher
+from clip_assets.webdataset.read import IMAGE_EXTENSIONS
+
+RESULTS = "results.parquet"
+
+
+def copy_images(
+    searcher: Searcher, query: Query, folder: Path, k: int = 100, threshold: float | None = None
+) -> int:
+    """Copy the images of what a query finds, as they lie in their shards.
+
+    Args:
+        searcher: of the pool.
+        query: see ``retrieval.queries.Query``.
+        folder: empty, or made; gets ``<uid>.<extension>`` and ``results.parquet``, of
+            ``schemas.RETRIEVED``, which is written last.
+        k: how many at most.
+        threshold: least similarity.
+
+    Returns:
+        How many were copied.
+
+    Raises:
+        ConfigurationError: the folder is not empty, or the query cannot be.
+        MissingArtifactError: an image is not in its shard any more.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigurationError(
+            str(folder), "files", "an empty folder, or none", "Name another folder."
+        )
+    name = query if isinstance(query, str) else "query"
+    tables = list(answering.retrieve(searcher, [(name, query)], k, threshold))
+    folder.mkdir(parents=True, exist_ok=True)
+    images, copied = Images(searcher.pool.store), 0
+    for table in tables:
+        paths = searcher.rows(table["id"].to_numpy(), ["image_path"])["image_path"].to_pylist()
+        for uid, path in zip(table["uid"].to_pylist(), paths, strict=True):
+            members = images.sample(str(path))
+            extension = next(name for name in IMAGE_EXTENSIONS if name in members)
+            (folder / f"{uid}.{extension}").write_bytes(members[extension])
+            copied += 1
+    answering.write(folder / RESULTS, iter(tables))
+    return copied
