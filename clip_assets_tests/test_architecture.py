@@ -71,14 +71,17 @@ def test_only_the_dagster_layer_imports_dagster() -> None:
     assert users == {"defs", "orchestration", "definitions", "components"}
 
 
-def test_only_one_room_imports_torch_and_open_clip() -> None:
-    models = {"torch", "torchvision", "open_clip", "safetensors"}
-    rooms = {
+def rooms_that_import(*modules: str) -> set[str]:
+    return {
         str(path.parent.relative_to(PACKAGE))
         for path in MODULES
-        if models & {module.split(".")[0] for module in imports(path)}
+        if {*modules} & {module.split(".")[0] for module in imports(path)}
     }
-    assert rooms == {"encoders/openclip"}
+
+
+def test_one_room_imports_models_and_one_more_makes_tensors() -> None:
+    assert rooms_that_import("open_clip", "torchvision", "safetensors") == {"encoders/openclip"}
+    assert rooms_that_import("torch") == {"encoders/openclip", "streaming"}
 
 
 def test_only_settings_and_few_named_places_read_the_environment() -> None:

@@ -1,5 +1,49 @@
 """From a finished pool, or any folder of tars, to a training loop.
 
-Which sample comes when is a function of seed and position, and each is read by its byte range.
-torch is imported where it is needed, when it is.
+Which sample comes when is a function of seed and position, and each is read by its byte range; see
+docs/streaming.md. Nothing is imported before it is asked for, torch only when a batch is made.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clip_assets.streaming.cropping import CenterCrop
+    from clip_assets.streaming.dealing import Batches
+    from clip_assets.streaming.decoded import Decoded, TrainingBatch
+    from clip_assets.streaming.loader import Loader
+    from clip_assets.streaming.pool_samples import PoolSamples
+    from clip_assets.streaming.stream import Stream
+    from clip_assets.streaming.tar_samples import TarSamples
+    from clip_assets.streaming.trainer import TrainingData
+
+__all__ = [
+    "Batches",
+    "CenterCrop",
+    "Decoded",
+    "Loader",
+    "PoolSamples",
+    "Stream",
+    "TarSamples",
+    "TrainingBatch",
+    "TrainingData",
+]
+
+_HOMES = {
+    "TrainingBatch": "decoded",
+    "Batches": "dealing",
+    "CenterCrop": "cropping",
+    "Decoded": "decoded",
+    "Loader": "loader",
+    "PoolSamples": "pool_samples",
+    "Stream": "stream",
+    "TarSamples": "tar_samples",
+    "TrainingData": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the surface, from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

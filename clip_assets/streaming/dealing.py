@@ -4,6 +4,7 @@ A global batch is a stretch of the stream, and a rank's part of it is a stretch 
 number of ranks gives the same global batches, and the state knows of no rank and no worker.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,18 +37,27 @@ class Batches:
 
     Args:
         stream: which samples.
-        rank: whose batches, counted from 0.
-        world_size: how many ranks there are.
-        drop_last: whether to leave out what is left of an epoch after its whole batches. Without
-            it the last batch is smaller, and some ranks may have none of it.
+        rank: whose batches, counted from 0; by default that of ``torch.distributed``, 0 without.
+        world_size: how many ranks there are, likewise.
+        drop_last: whether to leave out what is left of an epoch after its whole batches, as
+            trainings of several ranks must that wait for each other at every step. Without it the
+            last batch is smaller, and some ranks may have none of it.
 
     Raises:
         ConfigurationError: no such rank, or more ranks than samples in a batch.
     """
 
     def __init__(
-        self, stream: Stream, rank: int = 0, world_size: int = 1, *, drop_last: bool = False
+        self,
+        stream: Stream,
+        rank: int | None = None,
+        world_size: int | None = None,
+        *,
+        drop_last: bool = False,
     ) -> None:
+        own_rank, ranks = _distributed()
+        rank = own_rank if rank is None else rank
+        world_size = ranks if world_size is None else world_size
         if not 0 <= rank < world_size <= stream.batch_size:
             raise ConfigurationError(
                 "rank",
@@ -65,14 +75,17 @@ class Batches:
         left, size = len(self._stream) - self.state.position, self._stream.batch_size
         return left // size if self._drop_last else -(-left // size)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """The rank's positions in each batch."""
-        first, size = self.state.epoch * len(self._stream), self._stream.batch_size
-        for number in range(len(self)):
-            start = self.state.position + number * size
+    def __iter__(self) -> Iterator[range]:
+        """The rank's positions in each batch, from the state as it is now."""
+        return self._dealt(self.state, len(self))
+
+    def _dealt(self, state: State, batches: int) -> Iterator[range]:
+        first, size = state.epoch * len(self._stream), self._stream.batch_size
+        for number in range(batches):
+            start = state.position + number * size
             count = min(size, len(self._stream) - start)
             low, high = (count * rank // self._ranks for rank in (self._rank, self._rank + 1))
-            yield list(range(first + start + low, first + start + high))
+            yield range(first + start + low, first + start + high)
 
     def after(self, batches: int) -> State:
         """The state when so many of the coming batches are done."""
@@ -99,3 +112,11 @@ class Batches:
                 "Open the samples with which it was saved, or start anew.",
             )
         self.state = State(**state)
+
+
+def _distributed() -> tuple[int, int]:
+    """The rank of this process, and how many there are."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

@@ -26,6 +26,7 @@ from clip_assets.storage.manifests import Output
 from clip_assets.streaming.permutation import Rows
 from clip_assets.streaming.tar_samples import SCANS, Tars
 from clip_assets.streaming.told import Told, with_sample
+from clip_assets.webdataset.indices import Tar
 
 Gone = Literal["refuse", "leave out"]
 """What to do about uids of a subset that have no sample."""
@@ -69,7 +70,7 @@ class PoolSamples:
         with ThreadPoolExecutor(SCANS) as threads:
             known = list(threads.map(partial(_uids, pool), rows))
         self._keys = [key for key, _ in shards]
-        self._tars = Tars([_tar(pool, path) for path in rows], [len(one) for one in known])
+        self._tars = Tars([_tar(pool, *shard) for shard in shards], [len(one) for one in known])
         if not len(self._tars):
             raise MissingArtifactError(
                 pool.store.uri(),
@@ -132,9 +133,9 @@ def _shards(pool: Pool) -> list[tuple[Key, Output]]:
     ]
 
 
-def _tar(pool: Pool, rows: str) -> str:
-    uri = pool.store.uri(rows.removesuffix(".parquet") + ".tar")
-    return uri.removeprefix("file://") if pool.store.is_local else uri
+def _tar(pool: Pool, partition: Key, rows: Output) -> Tar:
+    number = int(rows.path.rpartition("/")[2].removesuffix(".parquet"))
+    return Tar.of_shard(pool.store, partition, number)
 
 
 def _uids(pool: Pool, path: str) -> uids.UidPairs:

@@ -30,6 +30,7 @@ class Stream:
         shuffle: False for one set in its own order.
 
     Attributes:
+        sets: the samples.
         batch_size: samples of a global batch.
         digest: another one where another sample would be at some position.
 
@@ -48,14 +49,14 @@ class Stream:
         length: int | None = None,
         shuffle: bool = True,
     ) -> None:
-        self._sets = list(samples) if isinstance(samples, Sequence) else [samples]
+        self.sets = list(samples) if isinstance(samples, Sequence) else [samples]
         self.batch_size = batch_size
         if batch_size < 1:
             raise ConfigurationError("batch_size", str(batch_size), "1 or more", "Choose one.")
         self._order = self._ordered(seed, shares, length, shuffle=shuffle)
-        told = [[one.digest for one in self._sets], seed, shuffle]
-        if len(self._sets) > 1:
-            told += [list(map(str, shares or map(len, self._sets))), batch_size, len(self)]
+        told = [[one.digest for one in self.sets], seed, shuffle]
+        if len(self.sets) > 1:
+            told += [list(map(str, shares or map(len, self.sets))), batch_size, len(self)]
         self.digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class Stream:
 
     def read_many(self, positions: Sequence[int]) -> list[Sample]:
         """The samples at some positions, in their order."""
-        return [self._sets[number].read(row) for number, row in self.places(positions)]
+        return [self.sets[number].read(row) for number, row in self.places(positions)]
 
     def places(self, positions: Sequence[int]) -> list[tuple[int, int]]:
         """The set, and the row in it, of each position, counted over all epochs."""
@@ -87,13 +88,13 @@ class Stream:
     def _ordered(
         self, seed: int, shares: Sequence[Share] | None, length: int | None, *, shuffle: bool
     ) -> Order:
-        sizes = list(map(len, self._sets))
+        sizes = list(map(len, self.sets))
         if len(sizes) == 1:
             if not sizes[0]:
-                name = self._sets[0].name
+                name = self.sets[0].name
                 raise ConfigurationError(name, "no samples", "some", "See why it is empty.")
             return Shuffled(sizes[0], seed, shuffle=shuffle)
-        names = [one.name for one in self._sets]
+        names = [one.name for one in self.sets]
         given = sizes if shares is None else shares
         if not (len(set(names)) == len(names) == len(given)) or not shuffle:
             raise ConfigurationError(

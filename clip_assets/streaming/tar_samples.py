@@ -1,11 +1,10 @@
 """The samples of any tars, each read alone by its byte range.
 
-Where they are in a tar is found by its headers, once; what is in them is parsed as ``clip-assets
-embed`` does it. A pool's tars are found by ``pool_samples``.
+Where they are in a tar is said by its index, and kept here in less memory; what is in them is
+parsed as ``clip-assets embed`` does it. A pool's tars are found by ``pool_samples``.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,23 +13,21 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from fsspec.implementations.local import LocalFileSystem
+import pyarrow.compute as pc
 
 from clip_assets.errors import DamagedError, SourceMissingError
 from clip_assets.files.faults import translated
-from clip_assets.files.filesystem import filesystem
 from clip_assets.files.identity import File, looked_at
 from clip_assets.files.listing import is_file, listed
-from clip_assets.files.opening import opened
 from clip_assets.inference.samples import Sample, parse_any
-from clip_assets.webdataset.index import Places, index_tar
+from clip_assets.streaming.permutation import Rows
+from clip_assets.webdataset.index import Place
+from clip_assets.webdataset.indices import Tar, index_of
+from clip_assets.webdataset.ranges import read_places
 from clip_assets.webdataset.read import IMAGE_EXTENSIONS, Members
 
 SCANS = 16
-"""Tars whose headers are read at a time."""
-
-_ROLES = 3
-# Image, caption and json have a place each.
+"""Tars whose indices are read at a time."""
 
 
 class SampleSet(Protocol):
@@ -60,71 +57,76 @@ class SampleSet(Protocol):
 
 @dataclass(frozen=True)
 class TarContents:
-    """Where the samples of one tar are.
+    """Where the samples of one tar are, in little memory.
 
     Args:
+        uri: of the tar.
         keys: of the samples, in the tar's order.
         places: (n, 6) int64; offset and size of image, caption and json, -1 for one that is not
             there.
         kinds: (n,) int8; which of ``IMAGE_EXTENSIONS`` the image has.
     """
 
-    keys: pa.StringArray
+    uri: str
+    keys: pa.ChunkedArray
     places: npt.NDArray[np.int64]
     kinds: npt.NDArray[np.int8]
 
     @classmethod
-    def of(cls, samples: Sequence[Places]) -> "TarContents":
-        """Those of some samples; one with a member that has no place counts without it."""
-        places = np.full((len(samples), 2 * _ROLES), -1, np.int64)
-        kinds = np.zeros(len(samples), np.int8)
-        for row, sample in enumerate(samples):
-            known = (number for number, end in enumerate(IMAGE_EXTENSIONS) if end in sample.members)
-            kinds[row] = next(known, 0)
-            for role, extension in enumerate(_extensions(int(kinds[row]))):
-                if place := sample.members.get(extension):
-                    places[row, 2 * role : 2 * role + 2] = place.offset, place.size
-        return cls(pa.array([sample.key for sample in samples], pa.string()), places, kinds)
+    def of(cls, tar: Tar) -> "TarContents":
+        """Those of a tar; a member without a place of its own, a link, counts as missing.
+
+        Raises:
+            SourceError: it cannot be read.
+            SchemaError: it is damaged.
+        """
+        index = index_of(tar)
+        count = len(index)
+        places = np.full((count, 6), -1, np.int64)
+        kinds = np.zeros(count, np.int8)
+        samples = np.repeat(np.arange(count), np.diff(index.starts))
+        members = index.members.append_column("sample", pa.array(samples))
+        members = members.filter(pc.is_valid(members["offset"]))
+        # Of several images the one that is preferred comes last, and stays.
+        for kind, extension in reversed([*enumerate(IMAGE_EXTENSIONS)]):
+            kinds[_put(members, extension, places[:, :2])] = kind
+        _put(members, "txt", places[:, 2:4])
+        _put(members, "json", places[:, 4:])
+        keys = index.members["key"].take(pa.array(index.starts[:-1], pa.int64()))
+        return cls(tar.uri, keys, places, kinds)
 
     def __len__(self) -> int:
         """How many samples."""
         return len(self.kinds)
 
-    def read(self, uri: str, row: int) -> Members:
+    def read(self, row: int) -> Members:
         """The contents of one sample, by one request.
 
         Raises:
             SourceError: the tar cannot be read.
-            DamagedError: it ends before the sample does.
+            DamagedError: it is not the one that was indexed.
         """
-        starts, sizes = self.places[row, ::2], self.places[row, 1::2]
-        there = np.flatnonzero(starts >= 0)
         key = self.keys[row].as_py()
-        if not len(there):
-            return Members(key, {})
-        first, end = int(starts[there].min()), int((starts + sizes)[there].max())
-        block = _range(uri, first, end)
-        if len(block) < end - first:
-            raise changed(uri, f"a tar that ends before byte {end:,}", "a longer one")
-        extensions = _extensions(int(self.kinds[row]))
-        return Members(
-            key,
-            {
-                extensions[role]: block[starts[role] - first : starts[role] - first + sizes[role]]
-                for role in there
-            },
-        )
+        extensions = IMAGE_EXTENSIONS[self.kinds[row]], "txt", "json"
+        offsets, sizes = self.places[row, ::2].tolist(), self.places[row, 1::2].tolist()
+        places = {
+            f"{key}.{extension}": Place(offset, size)
+            for extension, offset, size in zip(extensions, offsets, sizes, strict=True)
+            if offset >= 0
+        }
+        with translated(self.uri):
+            contents = read_places(self.uri, places)
+        if contents is None:
+            raise changed(self.uri, "another tar", "the one that was indexed")
+        return Members(key, {name[len(key) + 1 :]: content for name, content in contents.items()})
 
 
-def contents_of(uri: str) -> TarContents:
-    """Where the samples of a tar are, by its headers.
-
-    Raises:
-        SourceError: it cannot be read.
-        SchemaError: it is damaged.
-    """
-    with opened(uri) as file:
-        return TarContents.of(list(index_tar(file, uri)))  # pyright: ignore[reportArgumentType]
+def _put(members: pa.Table, extension: str, places: npt.NDArray[np.int64]) -> Rows:
+    """Enter the places of members of one extension; returns the samples that have one."""
+    some = members.filter(pc.field("extension") == extension)
+    samples = some["sample"].to_numpy()
+    places[samples, 0], places[samples, 1] = some["offset"].to_numpy(), some["size"].to_numpy()
+    return samples
 
 
 class Tars:
@@ -134,7 +136,7 @@ class Tars:
     afterwards share them.
 
     Args:
-        uris: of the tars.
+        tars: in their order.
         counts: how many samples each has, None to look into all of them at once.
 
     Raises:
@@ -142,12 +144,12 @@ class Tars:
         SchemaError: one is damaged.
     """
 
-    def __init__(self, uris: Sequence[str], counts: Sequence[int] | None = None) -> None:
-        self.uris = uris
+    def __init__(self, tars: Sequence[Tar], counts: Sequence[int] | None = None) -> None:
+        self._tars = tars
         self._contents: dict[int, TarContents] = {}
         if counts is None:
             with ThreadPoolExecutor(SCANS) as threads:
-                self._contents = dict(enumerate(threads.map(contents_of, uris)))
+                self._contents = dict(enumerate(threads.map(TarContents.of, tars)))
             counts = [len(contents) for contents in self._contents.values()]
         self.ends = np.cumsum(np.array(counts, np.int64))
 
@@ -168,19 +170,19 @@ class Tars:
         tar = self.tar(row)
         if tar not in self._contents:
             self._contents[tar] = self._counted(tar)
-        members = self._contents[tar].read(self.uris[tar], row - self.first(tar))
+        members = self._contents[tar].read(row - self.first(tar))
         return parse_any(members, "", "txt")
 
     def _counted(self, tar: int) -> TarContents:
-        contents = contents_of(self.uris[tar])
+        contents = TarContents.of(self._tars[tar])
         expected = int(self.ends[tar]) - self.first(tar)
         if len(contents) != expected:
-            raise changed(self.uris[tar], f"{len(contents):,} samples", f"{expected:,}")
+            raise changed(contents.uri, f"{len(contents):,} samples", f"{expected:,}")
         return contents
 
 
 class TarSamples:
-    """The samples of a folder of tars, of a glob, or of one tar; all headers are read at once.
+    """The samples of a folder of tars, of a glob, or of one tar; their indices are read at once.
 
     Args:
         where: a path or url.
@@ -195,7 +197,8 @@ class TarSamples:
     def __init__(self, where: str, name: str | None = None) -> None:
         self.name = name or where
         files = _tars(where)
-        self._tars = Tars([file.uri for file in files])
+        # Beside a tar of img2dataset lies a table of its samples.
+        self._tars = Tars([Tar(file.uri, f"{file.uri[:-4]}.parquet") for file in files])
         # Wherever the same tars lie, and whenever they were copied there.
         first, last = (file.uri.split("/")[:-1] for file in (files[0], files[-1]))
         steps = [a == b for a, b in zip(first, last, strict=False)]
@@ -227,19 +230,3 @@ def _tars(where: str) -> list[File]:
     if not tars:
         raise SourceMissingError(where, "no tars", "at least one", "Check the spelling.")
     return sorted(tars, key=lambda tar: tar.uri)
-
-
-def _extensions(kind: int) -> tuple[str, str, str]:
-    return IMAGE_EXTENSIONS[kind], "txt", "json"
-
-
-def _range(uri: str, start: int, end: int) -> bytes:
-    with translated(uri):
-        fs, path = filesystem(uri)
-        if not isinstance(fs, LocalFileSystem):
-            return bytes(fs.cat_file(path, start=start, end=end))  # pyright: ignore[reportArgumentType]
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(file, end - start, start)
-        finally:
-            os.close(file)

@@ -11,12 +11,21 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clip_assets import layout, schemas
+from clip_assets import Pool, graph, layout, schemas
+from clip_assets.demo import server, world
 from clip_assets.layout import Key
+from clip_assets.partitions import ledger
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests.models import draw, encoded
+from clip_assets_tests.pools import write_settings
 from clip_assets_tests.upstream import MadeUp
+
+NEEDED = [
+    layout.RAW_PAIRS, layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS,
+    layout.POOL_METADATA, layout.SUBSETS,
+]  # fmt: skip
+"""Assets that training needs."""
 
 
 def uid_of(number: int) -> str:
@@ -87,6 +96,27 @@ class Streamed(MadeUp):
     def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
         known = [{name: row.get(name) for name in schema.names} for row in rows]
         return pa.Table.from_pylist(known, schema=schema)
+
+
+@pytest.fixture(scope="session")
+def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    """A pool of a small demo world in a folder ``demo-pool``, with subsets and without an index."""
+    folder = tmp_path_factory.mktemp("streaming")
+    (root := folder / "demo-pool").mkdir()
+    with server.serving(folder / "world") as url:
+        world.build_world(folder / "world", url, 250)
+        settings = {
+            "download": {"allow_hosts": ["127.0.0.1"], "retries": 0, "deadline_s": 2},
+            "inference": {"model": "demo", "pretrained": None},
+        }
+        write_settings(root, settings)
+        pool = graph.open_pool(str(root), create=True)
+        ledger.add_sources(pool.store, [str(folder / "world" / "sources")], pool.settings.sources)
+        for name in NEEDED:
+            asset = graph.ASSETS[name]
+            for key in pool.renewed().keys(asset.axis):
+                asset.make(pool.renewed(), key)
+    return pool.renewed()
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Image files to the pixels that a training sees, as fast as a core can and without Python's lock.
+
+A JPEG much larger than wanted is decoded smaller in the first place. What may be decoded at all is
+said by ``download.headers``; what OpenCV cannot read goes to ``encoders.images``.
+"""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.encoders import images
+from clip_assets.errors import ConfigurationError, ImageError
+from clip_assets.files.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Square = npt.NDArray[np.uint8]
+"""(side, side, 3) uint8, RGB."""
+
+SMOOTH = 1.5
+"""Images that shrink by more are averaged; below it cubic interpolation shows the same, faster."""
+
+_REDUCTIONS = (8, 4, 2)
+# At which JPEGs can be decoded.
+
+
+class CenterCrop:
+    """Resizes an image's shorter side, and cuts off what is longer at both ends.
+
+    Args:
+        side: of the result, in pixels.
+
+    Raises:
+        ConfigurationError: no side of an image.
+    """
+
+    def __init__(self, side: int = 224) -> None:
+        if not 0 < side <= 2**14:
+            raise ConfigurationError("side", str(side), "1 to 16,384 pixels", "Choose one.")
+        import cv2
+
+        # Every image has a thread of its own; more would only stand in their way.
+        cv2.setNumThreads(1)
+        self.side = side
+
+    def __call__(self, content: bytes) -> Square:
+        """The pixels of an image file.
+
+        Raises:
+            ImageError: see ``encoders.images.decode``.
+        """
+        if not content:
+            raise _refused(images.EMPTY)
+        decoded = self._decoded(content)
+        if decoded is None:
+            return images.decode(content, self._pillow)
+        return self._square(decoded)
+
+    def _decoded(self, content: bytes) -> Any:
+        """The image by OpenCV, (height, width, 3) BGR, perhaps smaller; None if it cannot."""
+        import cv2
+
+        from clip_assets.download import headers
+
+        try:
+            header = headers.read(content)
+        except Exception:  # what strangers' files make of readers of headers
+            return None
+        if header.pixels > MAX_PIXELS:
+            raise _refused(images.TOO_LARGE)
+        short = min(header.width, header.height)
+        smaller = (number for number in _REDUCTIONS if short >= number * self.side)
+        flag = cv2.IMREAD_IGNORE_ORIENTATION | {
+            8: cv2.IMREAD_REDUCED_COLOR_8,
+            4: cv2.IMREAD_REDUCED_COLOR_4,
+            2: cv2.IMREAD_REDUCED_COLOR_2,
+        }.get(next(smaller, 1), cv2.IMREAD_COLOR)
+        try:
+            return cv2.imdecode(np.frombuffer(header.body, np.uint8), flag)
+        except cv2.error:
+            return None
+
+    def _square(self, decoded: Any) -> Square:
+        import cv2
+
+        height, width = decoded.shape[:2]
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        square = decoded[top : top + short, left : left + short]
+        if short != self.side:
+            method = cv2.INTER_AREA if short > SMOOTH * self.side else cv2.INTER_CUBIC
+            square = cv2.resize(square, (self.side, self.side), interpolation=method)
+        return cast("Square", cv2.cvtColor(square, cv2.COLOR_BGR2RGB))
+
+    def _pillow(self, image: "Image.Image") -> Square:
+        from PIL import Image
+
+        square = images.center_square(image, self.side, Image.Resampling.BICUBIC)
+        return np.asarray(square.convert("RGB"))
+
+
+def _refused(reason: str) -> ImageError:
+    return ImageError("image file", reason, "an image that can be decoded", "Use another image.")

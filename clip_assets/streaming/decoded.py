@@ -1,0 +1,161 @@
+"""Samples to what a training takes in at a step; what cannot be used is told, and left out.
+
+How batches are read ahead is the matter of ``loader``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.errors import ImageError
+from clip_assets.inference.samples import NO_IMAGE, Sample
+from clip_assets.streaming.cropping import CenterCrop
+from clip_assets.streaming.stream import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Decode = Callable[[bytes], npt.NDArray[Any]]
+"""An image file to an array that is alike in shape and type for all; raises ``ImageError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A sample that a batch lacks.
+
+    Args:
+        key: of the sample in its tar.
+        reason: one of few.
+    """
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Samples of a step, row i of everything about the same.
+
+    Args:
+        images: (n, 3, side, side) uint8 with ``CenterCrop``, channels last in memory.
+        captions: (n,), empty where there is none.
+        uids: (n,); the key of a sample that has none.
+        scores: (n,) float32 each, nan for a sample that has none, by name.
+        flaws: what is left out.
+    """
+
+    images: "Tensor"
+    captions: list[str]
+    uids: list[str]
+    scores: "dict[str, Tensor]" = field(default_factory=dict[str, Any])
+    flaws: list[Flaw] = field(default_factory=list[Flaw])
+
+    def __len__(self) -> int:
+        """How many samples."""
+        return len(self.uids)
+
+    def pin_memory(self) -> Self:
+        """The same, from where an accelerator can fetch it by itself."""
+        scores = {name: values.pin_memory() for name, values in self.scores.items()}
+        images = self.images.pin_memory()
+        return type(self)(images, self.captions, self.uids, scores, self.flaws)
+
+
+class Decoded:
+    """A stream with its images decoded: to torch a data set whose items are whole batches' worth.
+
+    ``DataLoader(decoded, batch_sampler=Batches(stream), collate_fn=decoded.collate)`` reads it.
+
+    Args:
+        stream: which samples.
+        decode: what is made of an image file.
+        scores: fields that samples or their pool say, to be numbers of a batch.
+    """
+
+    def __init__(
+        self, stream: Stream, decode: Decode | None = None, scores: Sequence[str] = ()
+    ) -> None:
+        self.stream = stream
+        self._decode = decode or CenterCrop()
+        self._scores = tuple(scores)
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return len(self.stream)
+
+    def __getitem__(self, position: int) -> "Item":
+        """The sample at a position, counted over all epochs."""
+        return self.item(*self.stream.places([position])[0])
+
+    def __getitems__(self, positions: Sequence[int]) -> "list[Item]":
+        """The samples at some positions."""
+        return [self.item(*place) for place in self.stream.places(positions)]
+
+    def item(self, number: int, row: int) -> "Item":
+        """One row of one set, decoded.
+
+        Raises:
+            SourceError: what holds it cannot be read.
+            DamagedError: what holds it is not what it was.
+        """
+        sample = self.stream.sets[number].read(row)
+        if sample.fault or sample.image is None:
+            return Item(sample, sample.fault or NO_IMAGE)
+        try:
+            return Item(sample, "", self._decode(sample.image))
+        except ImageError as error:
+            return Item(sample, error.found)
+
+    def collate(self, items: "Sequence[Item]") -> TrainingBatch:
+        """Samples as one batch."""
+        import torch
+
+        sound = [item for item in items if item.pixels is not None]
+        arrays = [item.pixels for item in sound if item.pixels is not None]
+        pixels = np.stack(arrays) if arrays else self._none
+        images = torch.from_numpy(pixels)
+        fields = [item.sample.fields for item in sound]
+        return TrainingBatch(
+            # A view: the pixels stay as they were decoded, in the order that accelerators like.
+            images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] == 3 else images,
+            [item.sample.caption or "" for item in sound],
+            [_uid(item.sample) for item in sound],
+            {
+                name: torch.tensor([_number(said.get(name)) for said in fields])
+                for name in self._scores
+            },
+            [Flaw(item.sample.key, item.flaw) for item in items if item.pixels is None],
+        )
+
+    @property
+    def _none(self) -> npt.NDArray[Any]:
+        """The pixels of no image at all."""
+        side = getattr(self._decode, "side", 0)
+        return np.empty((0, side, side, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A decoded sample.
+
+    Args:
+        sample: as it was read.
+        flaw: why it cannot be used, empty if it can.
+        pixels: None if it cannot be used.
+    """
+
+    sample: Sample
+    flaw: str
+    pixels: npt.NDArray[Any] | None = None
+
+
+def _uid(sample: Sample) -> str:
+    uid = sample.fields.get("uid")
+    return uid if isinstance(uid, str) else sample.key
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
