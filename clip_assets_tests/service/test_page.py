@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
 @pytest.fixture(scope="module")
 def url(made: Pictures) -> Iterator[str]:
     """Of a service over the pictures, whose web server is gone: what is shown is what is stored."""
-    with serving(Hosting.of([f"pictures={made.root}"])) as served:
+    with serving(Hosting.of([f"{name}={made.root}" for name in ("pictures", "others")])) as served:
         yield served.url
 
 
@@ -433,6 +433,18 @@ def test_a_pair_that_is_not_there_is_told(visit: Visit) -> None:
     expect(visit.page.get_by_role("dialog")).to_contain_text("This pair cannot be shown")
 
 
+def test_an_index_is_chosen(visit: Visit) -> None:
+    visit.find("a red circle")
+    wanted = visit.captions(3)
+    visit.page.get_by_label("Index", exact=True).select_option("others")
+    expect(visit.page).to_have_url(re.compile("index=others"))
+    visit.settled()
+    assert visit.captions(3) == wanted
+    source = visit.tiles.first.locator("img.loaded").get_attribute("src")
+    assert source
+    assert "index=others" in source
+
+
 def test_the_colours_are_chosen(visit: Visit) -> None:
     visit.find("star")
     paper = "getComputedStyle(document.body).backgroundColor"
@@ -490,6 +502,11 @@ def test_focus_can_be_seen_and_comes_back(visit: Visit) -> None:
     expect(visit.page.get_by_role("dialog")).to_be_visible()
     visit.page.keyboard.press("Escape")
     expect(visit.page.locator(".tile a.open").nth(1)).to_be_focused()
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("Escape")
+    expect(visit.page.locator(".tile a.open").nth(3)).to_be_focused()
 
 
 def test_the_page_names_nobody_else(url: str) -> None:
