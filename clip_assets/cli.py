@@ -30,6 +30,7 @@ from clip_assets.commands import (
     search,
     serve,
     status,
+    subset,
     verify,
 )
 from clip_assets.errors import ClipAssetsError
@@ -159,6 +160,7 @@ for command in (
     config.config,
     doctor.doctor,
     verify.verify,
+    subset.subset,
     demo.demo,
 ):
     main.add_command(command)

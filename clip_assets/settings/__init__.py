@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,7 +23,7 @@ from pydantic_settings import (
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
-from clip_assets.settings import choices
+from clip_assets.settings import choices, named
 from clip_assets.settings.choices import BasicFilter, Definition, NoFilter, SubsetSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
@@ -95,14 +95,58 @@ class Settings(BaseSettings):
     @field_validator("subsets")
     @classmethod
     def _with_baselines(cls, given: dict[str, SubsetSettings]) -> dict[str, SubsetSettings]:
-        odd = [name for name in given if not NAME.fullmatch(name)]
-        if odd:
-            raise ValueError(f"{odd[0]!r} is no name of letters, digits, _ and - of 1 to 64")
+        _check_names(given)
         taken = [name for name in given if given[name] != SUBSETS.get(name, given[name])]
         if taken:
             raise ValueError(f"{taken[0]!r} is DataComp's, and every pool's; choose another name")
-        choices.check(every := SUBSETS | given)
+        named.check(every := SUBSETS | given)
         return every
+
+
+def _check_names(given: Mapping[str, SubsetSettings]) -> None:
+    odd = [name for name in given if not NAME.fullmatch(name)]
+    if odd:
+        raise ValueError(f"{odd[0]!r} is no name of letters, digits, _ and - of 1 to 64")
+
+
+class _One(BaseModel):
+    """A definition alone."""
+
+    subsets: dict[str, Definition]
+
+
+def with_subset(
+    defined: Mapping[str, SubsetSettings], name: str, definition: Mapping[str, Any]
+) -> dict[str, SubsetSettings]:
+    """Subsets with one more, or with another definition of one.
+
+    Args:
+        defined: subsets by name.
+        name: of the new one.
+        definition: as people write it.
+
+    Raises:
+        ConfigurationError: it is none, or does not fit the others.
+    """
+    where = f"subset {name!r}"
+    try:
+        new = _One(subsets={name: definition}).subsets  # pyright: ignore[reportArgumentType]
+        _check_names(new)
+        named.check(every := {**defined, **new})
+    except ValidationError as error:
+        by_place = faults(error, places())
+        told = [": ".join(filter(None, (".".join(p[2:]), why))) for p, why in by_place.items()]
+        raise ConfigurationError(
+            where,
+            "; ".join(told),
+            "a definition",
+            "docs/subsets.md has examples.",
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(
+            where, str(error), "a definition", "docs/subsets.md has examples."
+        ) from error
+    return every
 
 
 def load(root: str | None = None, pool: str | None = None) -> Settings:

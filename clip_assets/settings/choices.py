@@ -4,7 +4,6 @@ A definition says one method and what belongs to it. Where it names other subset
 definitions in place. What methods do is said by ``subsets.methods``.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -16,9 +15,6 @@ from clip_assets.settings.sections import Section
 
 SECTION = "subsets"
 """The setting that has them."""
-
-NESTED = 50
-"""Definitions in each other, by name or in place."""
 
 
 class SubsetSettings(Section):
@@ -177,6 +173,32 @@ class Scored(ScoreSettings):
     column: str = Field(default="score", description="Which column")
 
 
+class VectorSettings(ScoreSettings):
+    """Pairs by a score that follows from their vectors; those without vectors have none."""
+
+    arch: Literal["own", "b32", "l14"] = Field(
+        default="own",
+        description="Whose vectors: the pool's own; of DataComp's folders b32 or l14",
+    )
+
+
+class NegClipLoss(VectorSettings):
+    """Pairs that stand out of others: similarity, less how well both go with a batch's others."""
+
+    vectors: Literal["negcliploss"] = Field(description="The score by its name")
+    batch: int = Field(default=8192, ge=2, description="Pairs of a batch; the paper has 32,768")
+    rounds: int = Field(default=2, ge=1, description="Batches of each pair; the paper has 10")
+    temperature: float = Field(default=0.01, gt=0, description="By which similarities are divided")
+
+
+class NormSim(VectorSettings):
+    """Pairs whose images are near target images: NormSim with p = 2."""
+
+    FILES = ("targets",)
+    vectors: Literal["normsim"] = Field(description="The score by its name")
+    targets: str = Field(description="Path or url of a .npy, (n, dim): images of the targets")
+
+
 CLASSES: dict[str, type[SubsetSettings]] = {
     "no_filter": NoFilter,
     "basic_filter": BasicFilter,
@@ -191,11 +213,17 @@ CLASSES: dict[str, type[SubsetSettings]] = {
     "urls": ListedUrls,
     "from": Adopted,
     "scores": Scored,
+    "negcliploss": NegClipLoss,
+    "normsim": NormSim,
 }
-"""Every class by its method: the value of ``baseline``, or the word that stands in its place."""
+"""Every class by its method: the value of ``baseline`` or ``vectors``, or the word that stands in
+their place."""
 
-_BASELINES = [method for method, kind in CLASSES.items() if "baseline" in kind.model_fields]
-_WORDS = [method for method in CLASSES if method not in _BASELINES]
+_BY_VALUE = {
+    word: [method for method, kind in CLASSES.items() if word in kind.model_fields]
+    for word in ("baseline", "vectors")
+}
+_WORDS = [method for method in CLASSES if not any(method in of for of in _BY_VALUE.values())]
 _NAME = "name"
 # Tag of a subset that is named and not defined in place.
 
@@ -208,8 +236,9 @@ def _method(given: Any) -> str | None:
         return next(method for method, kind in CLASSES.items() if type(given) is kind)
     if not isinstance(given, Mapping):
         return None
-    if "baseline" in given:
-        return str(given["baseline"])
+    for word in _BY_VALUE:
+        if word in given:
+            return str(given[word])
     return next((word for word in _WORDS if word in given), None)
 
 
@@ -217,57 +246,14 @@ if TYPE_CHECKING:
     Definition: TypeAlias = SubsetSettings
     Chosen: TypeAlias = str | SubsetSettings
 else:
-    _TOLD = (
-        f"needs one of baseline ({', '.join(_BASELINES)}), {', '.join(_WORDS)}, and what "
-        "belongs to it"
-    )
+    _VALUES = [f"{word} ({', '.join(of)})" for word, of in _BY_VALUE.items()]
+    _TOLD = f"needs one of {', '.join((*_VALUES, *_WORDS))}, and what belongs to it"
     _BY_METHOD = Discriminator(_method, custom_error_type="method", custom_error_message=_TOLD)
     _TAGGED = tuple(Annotated[kind, Tag(method)] for method, kind in CLASSES.items())
     Definition = Annotated[reduce(or_, _TAGGED), _BY_METHOD]
     Chosen = Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
     for _kind in CLASSES.values():
         _kind.model_rebuild()
-
-
-Subsets = Mapping[str, SubsetSettings]
-"""Definitions by name."""
-
-
-def check(subsets: Subsets) -> None:
-    """Refuse definitions that name a subset that there is none of, or that name each other.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    done: set[str] = set()
-    for name in subsets:
-        _visit(name, subsets, (), done)
-
-
-def _visit(name: str, subsets: Subsets, above: tuple[str, ...], done: set[str]) -> None:
-    if name in done:
-        return
-    if name in above:
-        ring = " -> ".join((*above[above.index(name) :], name))
-        raise ValueError(f"{ring}: a subset cannot be made of itself")
-    if name not in subsets:
-        nearest = difflib.get_close_matches(name, list(subsets), 1)
-        told = f"; the nearest is {nearest[0]}" if nearest else ""
-        raise ValueError(f"{above[-1]} names {name!r}, which is no subset{told}")
-    if len(above) >= NESTED:
-        raise ValueError(f"{above[0]}: more than {NESTED} subsets are made of each other")
-    for other in named(subsets[name]):
-        _visit(other, subsets, (*above, name), done)
-    done.add(name)
-
-
-def named(definition: SubsetSettings) -> Iterator[str]:
-    """Names of other subsets in a definition, also in those that stand in it."""
-    for other in (*definition.others, *([definition.of] if definition.of is not None else [])):
-        if isinstance(other, str):
-            yield other
-        else:
-            yield from named(other)
 
 
 def without_tags(place: tuple[str, ...]) -> tuple[str, ...]:

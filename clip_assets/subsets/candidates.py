@@ -3,25 +3,49 @@
 Both are read piece by piece, some columns at a time. What is chosen is the business of methods.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import IO, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.errors import SchemaError, SourceMissingError
+from clip_assets.errors import (
+    AlignmentError,
+    ConfigurationError,
+    SchemaError,
+    SourceFormatError,
+    SourceMissingError,
+)
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
-from clip_assets.storage import tables
+from clip_assets.storage import tables, vectors
+
+
+@dataclass(frozen=True, slots=True)
+class PieceVectors:
+    """Vectors of a piece's rows.
+
+    Args:
+        places: (n,) int64, for each row the place of its vectors, -1 where it has none.
+        images: (m, dim); may be mapped from a file.
+        texts: (m, dim).
+    """
+
+    places: npt.NDArray[np.int64]
+    images: npt.NDArray[np.floating]
+    texts: npt.NDArray[np.floating]
 
 
 class Candidates(Protocol):
-    """Candidates that can be chosen from."""
+    """Rows that can be chosen from."""
 
     @property
     def pieces(self) -> Sequence[str]:
@@ -38,11 +62,31 @@ class Candidates(Protocol):
         """Whether rows say if their image was had, and what reserves its use."""
         ...
 
+    @property
+    def vector_columns(self) -> frozenset[str]:
+        """Columns by which a row's vectors are found."""
+        ...
+
     def read(self, piece: str, columns: list[str]) -> pa.Table:
         """Some columns of a piece's rows, in their order.
 
         Raises:
             SchemaError: it lacks one.
+        """
+        ...
+
+    def vectors(
+        self, piece: str, table: pa.Table, arch: str
+    ) -> AbstractContextManager[PieceVectors]:
+        """Vectors of a piece's rows, for the time of the block.
+
+        Args:
+            piece: which.
+            table: its rows with ``vector_columns``.
+            arch: whose: ``own``, or of DataComp's folders ``b32`` and ``l14``.
+
+        Raises:
+            ConfigurationError: there are none of that model.
         """
         ...
 
@@ -60,6 +104,7 @@ class PoolRows:
     partitions: Sequence[PartitionKey]
     schema: pa.Schema = schemas.POOL_ROWS
     has_outcomes: bool = True
+    vector_columns: frozenset[str] = frozenset(("shard", "key"))
 
     @property
     def pieces(self) -> Sequence[str]:
@@ -67,58 +112,110 @@ class PoolRows:
         return self.partitions
 
     def read(self, piece: str, columns: list[str]) -> pa.Table:
-        """Candidates of a partition; one without rows has no table."""
+        """Rows of a partition; one without rows has no table."""
         made = self.pool.catalog.require(layout.POOL_METADATA, layout.Key(piece))
         for output in made.of_kind(layout.pool_rows):
             return tables.read(self.pool.store, output.path, self.schema, columns)
         return pa.schema([self.schema.field(name) for name in columns]).empty_table()
 
+    @contextmanager
+    def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:
+        """By the place of a row's sample: partition, shard and key."""
+        if arch != "own":
+            raise _no_vectors(arch, "the pool's own vectors: own")
+        key, store = layout.Key(piece), self.pool.store
+        embedded = self.pool.catalog.require(layout.EMBEDDINGS, key)
+        if not embedded.report.rows_out:
+            none = np.zeros((0, 1), np.float16)
+            yield PieceVectors(np.full(len(table), -1), none, none)
+            return
+        path = layout.embedding_rows(key)
+        samples = tables.read(store, path, schemas.EMBEDDING_ROWS, ["image_path"])["image_path"]
+        columns = (table["shard"], table["key"], pa.scalar("/"))
+        joined = pc.binary_join_element_wise(*columns)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        places = pc.fill_null(pc.index_in(joined, samples), pa.scalar(-1, pa.int32()))
+        with (
+            vectors.opened(store, layout.img_emb(key)) as images,
+            vectors.opened(store, layout.text_emb(key)) as texts,
+        ):
+            yield PieceVectors(np.asarray(places, np.int64), images, texts)
 
-@dataclass(frozen=True)
+
 class MetadataFolder:
     """A folder of DataComp's metadata: files whose names have ``.parquet`` in them.
 
     Args:
         uri: path or url.
 
+    Attributes:
+        pieces: its files.
+        schema: columns of the first one.
+        has_outcomes: False; what became of an image is not told.
+
     Raises:
         SourceMissingError: there is no such file.
-        SourceError: it cannot be listed.
+        SourceError: it cannot be listed, or the first file is no parquet.
     """
 
-    uri: str
-    has_outcomes: bool = False
-
-    @cached_property
-    def pieces(self) -> Sequence[str]:
-        """Its files."""
-        with translated(self.uri):
-            fs, folder = filesystem(self.uri)
-            files = sorted(str(path) for path in fs.ls(folder, detail=False) if ".parquet" in path)
-        if not files:
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.has_outcomes = False
+        self.vector_columns: frozenset[str] = frozenset()
+        with translated(uri):
+            self._fs, folder = filesystem(uri)
+            listed = self._fs.ls(folder, detail=False)
+            self.pieces: Sequence[str] = sorted(str(path) for path in listed if ".parquet" in path)
+        if not self.pieces:
             raise SourceMissingError(
-                self.uri, "no parquet file", "DataComp's metadata", "Name the folder they are in."
+                uri, "no parquet file", "DataComp's metadata", "Name the folder they are in."
             )
-        return files
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """Columns of its first file."""
-        fs, _ = filesystem(self.uri)
-        with translated(self.pieces[0]), fs.open(self.pieces[0], "rb") as file:
-            return pq.read_schema(cast("IO[bytes]", file))
+        with self._opened(self.pieces[0]) as file:
+            self.schema = file.schema_arrow
 
     def read(self, piece: str, columns: list[str]) -> pa.Table:
-        """Candidates of a file."""
-        fs, _ = filesystem(self.uri)
-        with translated(piece), fs.open(piece, "rb") as file:
-            stored = pq.ParquetFile(cast("IO[bytes]", file))
-            lacking = [name for name in columns if name not in stored.schema_arrow.names]
+        """Rows of a file."""
+        with self._opened(piece) as file:
+            lacking = [name for name in columns if name not in file.schema_arrow.names]
             if lacking:
                 raise SchemaError(
                     piece,
-                    f"columns {', '.join(stored.schema_arrow.names)}",
+                    f"columns {', '.join(file.schema_arrow.names)}",
                     f"also {', '.join(lacking)}",
                     "Choose by columns that it has, or give the folder that has them.",
                 )
-            return stored.read(columns=columns)
+            return file.read(columns=columns)
+
+    @contextmanager
+    def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:
+        """From the npz beside the file, whose rows are those of the file."""
+        path = f"{piece.partition('.parquet')[0]}.npz"
+        if arch == "own":
+            raise _no_vectors(arch, "those of DataComp's folders: b32, l14")
+        with (
+            translated(path),
+            self._fs.open(path, "rb") as content,
+            np.load(cast("IO[bytes]", content)) as arrays,
+        ):
+            names = [f"{arch}_{side}" for side in ("img", "txt")]
+            if not {*names} <= {*arrays.files}:
+                raise _no_vectors(f"{path} with {', '.join(arrays.files)}", ", ".join(names))
+            images, texts = (arrays[name] for name in names)
+        if not len(images) == len(texts) == len(table):
+            counts = f"{len(images):,} and {len(texts):,} vectors"
+            raise AlignmentError(path, counts, f"{len(table):,}", "Fetch both files again.")
+        yield PieceVectors(np.arange(len(table)), images, texts)
+
+    @contextmanager
+    def _opened(self, piece: str) -> Generator[pq.ParquetFile]:
+        try:
+            with translated(piece), self._fs.open(piece, "rb") as content:
+                yield pq.ParquetFile(cast("IO[bytes]", content))
+        except pa.ArrowInvalid as error:
+            told = str(error).partition("\n")[0]
+            raise SourceFormatError(
+                piece, told, "a parquet file", "Remove it, or fetch it again."
+            ) from error
+
+
+def _no_vectors(found: str, expected: str) -> ConfigurationError:
+    return ConfigurationError("vectors", found, expected, "Name it by arch.")

@@ -39,7 +39,7 @@ class Picked:
         distinct: uids that are listed.
         dropped: other rows, by reason.
         facts: of methods, for people.
-        pictures: PNGs by title.
+        pictures: what draws a PNG, by its title: only steps do.
         added: uids that the last file does not list; None without one.
         removed: uids that the last file lists and this one does not.
     """
@@ -50,7 +50,9 @@ class Picked:
     distinct: int
     dropped: Mapping[str, int]
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    pictures: Mapping[str, Callable[[], bytes]] = field(
+        default_factory=dict[str, Callable[[], bytes]]
+    )
     added: int | None = None
     removed: int | None = None
 
@@ -105,7 +107,7 @@ def choose(
         distinct=distinct,
         dropped=dict(dropped),
         facts={name: value for one in told for name, value in one.facts.items()},
-        pictures={title: png for one in told for title, png in one.pictures.items()},
+        pictures={title: draw for one in told for title, draw in one.pictures.items()},
         added=added,
         removed=removed,
     )

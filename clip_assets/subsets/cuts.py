@@ -6,6 +6,7 @@ passes, whatever their number. Which score a row has is the business of methods.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ class Seen:
         if place < 0 or not len(scores):
             return np.nan
         if place >= len(scores):
-            # Candidates without a score come last, and are not kept.
+            # Rows without a score come last, and are not kept.
             return np.nan if datacomp_compat else float(scores.min())
         return nth_greatest(scores, place)
 
@@ -202,7 +203,8 @@ def _picture(
     scores: npt.NDArray[np.float64],
     ends: tuple[float, float],
     threshold: float | None,
-) -> bytes:
+) -> Callable[[], bytes]:
+    """What draws the scores and the threshold; the scores themselves may then be gone."""
     low, high = ends
     width = (high - low) / BINS or 1.0
     counts = np.zeros(BINS, np.int64)
@@ -219,4 +221,4 @@ def _picture(
     if threshold is not None:
         place = min(max((threshold - low) / width, -1), BINS) - 0.5
         line = (place, f"kept from {threshold:.4g}")
-    return histogram(f"{name} of candidates", bars, line=line)
+    return partial(histogram, f"{name} of candidates", bars, line=line)

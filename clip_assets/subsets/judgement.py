@@ -32,7 +32,7 @@ class Judgement:
 
 
 def passing(count: int, rules: Mapping[str, Mask]) -> Judgement:
-    """Candidates that pass every rule, once each; the others for the first rule that they fail.
+    """Rows that pass every rule, once each; the others for the first rule that they fail.
 
     Args:
         count: rows.
@@ -53,7 +53,7 @@ def within(candidates: Judgement, chosen: Judgement) -> Judgement:
 
 
 def both(first: Judgement, second: Judgement) -> Judgement:
-    """Candidates that both list, as often as the one that lists them less often."""
+    """Rows that both list, as often as the one that lists them less often."""
     dropped = dict(first.dropped)
     for reason, rows in second.dropped.items():
         dropped[reason] = dropped.get(reason, False) | (rows & first.kept)
@@ -61,13 +61,13 @@ def both(first: Judgement, second: Judgement) -> Judgement:
 
 
 def either(first: Judgement, second: Judgement) -> Judgement:
-    """Candidates that one of them lists, as often as the one that lists them more often."""
+    """Rows that one of them lists, as often as the one that lists them more often."""
     times = np.maximum(first.times, second.times)
     return Judgement(times, {reason: rows & (times == 0) for reason, rows in first.dropped.items()})
 
 
 def without(first: Judgement, second: Judgement) -> Judgement:
-    """Candidates that the first lists and the second does not."""
+    """Rows that the first lists and the second does not."""
     taken = first.kept & second.kept
     dropped = dict(first.dropped)
     dropped["in_another"] = dropped.get("in_another", False) | taken

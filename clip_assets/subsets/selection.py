@@ -129,11 +129,13 @@ class Account:
 
     Args:
         facts: json values by name.
-        pictures: PNGs by title.
+        pictures: what draws a PNG, by its title.
     """
 
     facts: Mapping[str, Any]
-    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    pictures: Mapping[str, Callable[[], bytes]] = field(
+        default_factory=dict[str, Callable[[], bytes]]
+    )
 
 
 def _once(judge: Judge) -> Judge:

@@ -132,8 +132,8 @@ def _work(run: StageRun) -> Report:
             **choice.facts,
         },
         pictures={
-            title: run.publish_picture(f"{_file_name(title)}.png", png)
-            for title, png in choice.pictures.items()
+            title: run.publish_picture(f"{_file_name(title)}.png", draw())
+            for title, draw in choice.pictures.items()
         },
     )
 

@@ -7,6 +7,7 @@ from clip_assets.settings.choices import SubsetSettings
 from clip_assets.subsets.methods import (
     adopted,
     basic_filter,
+    by_vectors,
     clip_score,
     listed,
     no_filter,
@@ -34,6 +35,8 @@ METHODS: Mapping[type[SubsetSettings], Method[Any]] = {
         listed.URLS,
         adopted.METHOD,
         scored.METHOD,
+        by_vectors.NEG_CLIP_LOSS,
+        by_vectors.NORM_SIM,
     )
 }
 """By the class of definitions that each is for."""

@@ -1,4 +1,4 @@
-"""Candidates of a subset that somebody published as DataComp's ``.npy``, joined by uid."""
+"""Rows of a subset that somebody published as DataComp's ``.npy``, joined by uid."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Candidates whose uids or urls a text file lists, one a line."""
+"""Rows whose uids or urls a text file lists, one a line."""
 
 import hashlib
 from collections.abc import Iterable, Iterator

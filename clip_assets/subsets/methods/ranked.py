@@ -1,4 +1,4 @@
-"""Candidates by a column of numbers."""
+"""Rows by a column of numbers."""
 
 import difflib
 

@@ -1,4 +1,4 @@
-"""Candidates by scores that somebody published in a parquet by uid."""
+"""Rows by scores that somebody published in a parquet by uid."""
 
 import numpy as np
 import pyarrow as pa

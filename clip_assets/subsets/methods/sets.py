@@ -1,4 +1,4 @@
-"""Candidates of several subsets together: of any, of each, of the first alone."""
+"""Rows of several subsets together: of any, of each, of the first alone."""
 
 from collections.abc import Callable
 from functools import reduce

@@ -1,4 +1,4 @@
-"""Candidates for which a condition is true."""
+"""Rows for which a condition is true."""
 
 import pyarrow as pa
 
