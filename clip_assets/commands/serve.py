@@ -1,7 +1,11 @@
 """The command that hosts pools for people and programs."""
 
+import logging
+from pathlib import Path
+
 import click
 
+from clip_assets.errors import ConfigurationError
 from clip_assets.terminal import say
 
 PORT = 1234
@@ -18,6 +22,20 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 )
 @click.option("--pool", "settings_file", help="Settings file of the only pool.")
 @click.option("--allow-host", multiple=True, help="A name by which requests may call the service.")
+@click.option("--image-urls", is_flag=True, help="Fetch images that queries name by url.")
+@click.option("--cors-origin", "origins", multiple=True, help="Pages that may ask; *: any.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Holds the token that requests must bear.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="Requests a second of one client; 0: any number.",
+)
+@click.option("--access-log/--no-access-log", default=True, help="A line of JSON a request.")
 @click.option("--no-uploads", is_flag=True, help="Take no images.")
 @click.option("--column", "columns", multiple=True, help="Tell only these of the metadata.")
 @click.option(
@@ -31,7 +49,12 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     allow_host: tuple[str, ...],
     columns: tuple[str, ...],
     max_body: int,
+    origins: tuple[str, ...],
+    token_file: str | None,
+    rate: float,
     *,
+    image_urls: bool,
+    access_log: bool,
     no_uploads: bool,
 ) -> None:
     """Search page and API over the served indices of pools.
@@ -53,8 +76,32 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
         body_bytes=max_body * MIB,
         columns=columns or None,
         hosts=frozenset(hosts),
+        image_urls=image_urls,
+        origins=origins,
+        token=_token(token_file),
+        per_second=rate,
     )
+    logging.getLogger("clip_assets.access").disabled = not access_log
     hosting = Hosting.of(pools, settings_file)
     for index in hosting.indices.values():
         say(f"{index.name}: version {index.version}", err=True)
     serving.run(hosting, offer, host, port, lambda url: say(f"serving on {url}"))
+
+
+def _token(file: str | None) -> str | None:
+    """The token of a file.
+
+    Raises:
+        ConfigurationError: it is empty, or no header can hold it.
+    """
+    if file is None:
+        return None
+    token = Path(file).read_text().strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigurationError(
+            file,
+            "no token, or one with other characters",
+            "printable ASCII without blanks",
+            "Write one: openssl rand -hex 32",
+        )
+    return token

@@ -14,12 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
-from clip_assets.service import described, refusals, v1, v1_files
+from clip_assets.service import clipback, described, refusals, v1, v1_files
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
+from clip_assets.service.measuring import Measures, Reading
 from clip_assets.service.offer import Offer
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
@@ -27,6 +29,9 @@ from clip_assets.service.v1 import JsonAnswer
 from clip_assets.service.wire import SearchRequest, SubsetRequest
 
 PAGE = Path(__file__).parent / "page"
+
+LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Pages of this machine may ask from other ports, as clip-retrieval's front does."""
 
 FAULTS = (
     ClipAssetsError,
@@ -41,6 +46,7 @@ FAULTS = (
 def build(hosting: Hosting, offer: Offer) -> FastAPI:
     """The application over some indices."""
     searching = Searching(hosting, offer)
+    measures = Measures(readings(searching))
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncGenerator[None]:
@@ -56,15 +62,37 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         summary="Search of CLIP datasets by text, image, embedding and pair.",
         lifespan=running,
     )
-    app.add_middleware(Guard, offer=offer)
+    # The last one is the outermost.
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=offer.origins,
+        allow_origin_regex=LOOPBACK_ORIGINS,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id", "content-disposition"],
+    )
+    app.add_middleware(Guard, offer=offer, measures=measures)
     for fault in FAULTS:
         app.add_exception_handler(fault, _answered)
-    app.include_router(v1.routes(searching))
+    app.include_router(v1.routes(searching, measures))
     app.include_router(v1_files.routes(searching))
+    app.include_router(clipback.routes(searching, measures))
     _add_states(app, hosting)
     _add_page(app)
     _describe(app)
     return app
+
+
+def readings(searching: Searching) -> list[Reading]:
+    """Numbers that are read when they are asked for."""
+    encoding, turns = searching.encoding, searching.turns
+    return [
+        Reading("clip_assets_working", "Requests in turns", lambda: turns.taken),
+        Reading("clip_assets_waiting", "Queries that wait to be encoded", lambda: encoding.waiting),
+        Reading("clip_assets_batches", "Batches encoded", lambda: encoding.batches, grows=True),
+        Reading("clip_assets_encoded", "Queries encoded", lambda: encoding.encoded, grows=True),
+        Reading("clip_assets_known", "Queries known", lambda: encoding.remembered, grows=True),
+    ]
 
 
 def _add_states(app: FastAPI, hosting: Hosting) -> None:
@@ -115,4 +143,7 @@ async def _answered(request: Request, error: Exception) -> JsonAnswer:
         )
     refusal = refusals.of(error)
     content = refusals.body(refusal, request.state.request_id)
+    if request.url.path in clipback.PATHS:
+        # As clip-retrieval's client reads it.
+        content["message"] = str(refusal)
     return JsonAnswer(content, refusal.status, refusal.headers)

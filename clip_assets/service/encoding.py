@@ -7,6 +7,7 @@ the matter of ``encoders``.
 
 import asyncio
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -14,12 +15,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.service import refusals
+from clip_assets.service.turns import Turns
 
 WINDOW_S = 0.001
 """For which a batch waits for more, when the one before it had more than one query."""
@@ -50,6 +53,7 @@ class Encoding:
         self._waiting: queue.Queue[_Wanted | None] = queue.Queue()
         self._kept: OrderedDict[Key, Vectors] = OrderedDict()
         self._lock = threading.Lock()
+        self._decoding = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-decoding")
         self.batches = 0
         self.encoded = 0
         self.remembered = 0
@@ -63,6 +67,7 @@ class Encoding:
     def close(self) -> None:
         """End the thread after what waits."""
         self._waiting.put(None)
+        self._decoding.close()
 
     async def text(self, encoder: Encoder, text: str) -> Vectors:
         """The embedding of a text: (dim,) float16.
@@ -85,10 +90,8 @@ class Encoding:
         kept = self._remembered(key)
         if kept is not None:
             return kept
-        if self.waiting >= MOST_WAITING:
-            raise _busy()
         # Decoded beside the thread that encodes.
-        pixels = await asyncio.to_thread(encoder.preprocess, content)
+        pixels = await self._decoding.do(partial(encoder.preprocess, content))
         return await self._encoded(encoder, key, pixels)
 
     async def texts(self, encoder: Encoder, texts: Sequence[str]) -> Vectors:

@@ -126,11 +126,13 @@ class Finder:
             "facets": self._facets(candidates) if request.facets else None,
         }
 
-    def chosen(self, queries: Sequence[Query], vectors: Sequence[Vector | None]) -> Ids:
-        """Ids of the results that a page would have, without their rows."""
+    def ranked(
+        self, queries: Sequence[Query], vectors: Sequence[Vector | None]
+    ) -> tuple[Ids, Floats]:
+        """Ids of the results that a page would have, and their similarities, without rows."""
         candidates = self._candidates(self._mix(queries, vectors))
         own = candidates.own[self._request.offset :][: self._request.k]
-        return candidates.ids[own]
+        return candidates.ids[own], candidates.similarities[own]
 
     def _mix(self, queries: Sequence[Query], vectors: Sequence[Vector | None]) -> Mix:
         asked = [

@@ -1,10 +1,14 @@
-"""What every request passes first: an id, bounds of size, and headers that keep browsers safe.
+"""What every request passes first: an id, bounds, a token, and headers that keep browsers safe.
 
-Which bounds there are is said by ``service.offer``.
+Which bounds there are is said by ``service.offer``. What was answered is counted and logged here,
+one JSON object a line, without anything that a query holds.
 """
 
+import hmac
+import logging
 import re
 import secrets
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,10 +17,19 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_assets.service import refusals
+from clip_assets.service.measuring import Measures
 from clip_assets.service.offer import MIB, Offer
+from clip_assets.service.rates import Rates
 from clip_assets.service.refusals import RefusalError
 
+access = logging.getLogger("clip_assets.access")
+
 _OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+_SLASHES = re.compile("//+")
+
+OPEN_PATHS = ("/health", "/ready")
+"""Answered without a token and at any rate: what runs the service asks them."""
 
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob: http: https:; style-src 'self'; "
@@ -41,29 +54,36 @@ class Guard:
     Args:
         app: what is guarded.
         offer: the bounds.
+        measures: counts answers.
     """
 
-    def __init__(self, app: ASGIApp, offer: Offer) -> None:
-        self._app, self._offer = app, offer
+    def __init__(self, app: ASGIApp, offer: Offer, measures: Measures) -> None:
+        self._app, self._offer, self._measures = app, offer, measures
+        self._rates = Rates(offer.per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        start = time.perf_counter()
+        # clip-retrieval's front asks for //knn-service.
+        scope["path"] = _SLASHES.sub("/", scope["path"])
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
         try:
-            self._check(headers)
+            self._check(scope, headers)
             await self._app(scope, _BoundedBody(receive, self._offer.body_bytes), answer)
         except RefusalError as refusal:
             if answer.has_begun:
                 raise
             await answer.refuse(refusal)
+        finally:
+            self._record(scope, answer, request_id, time.perf_counter() - start)
 
-    def _check(self, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if self._offer.hosts and name.strip("[]").lower() not in self._offer.hosts:
@@ -77,6 +97,35 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._offer.body_bytes:
             raise _too_large(self._offer.body_bytes)
+        if scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
+            return
+        if self._offer.token is not None:
+            _check_token(self._offer.token, headers.get("authorization", ""))
+        wait_s = self._rates.wait_s((scope.get("client") or ("",))[0])
+        if wait_s:
+            raise RefusalError(
+                429,
+                "the client",
+                "too many requests",
+                f"{self._offer.per_second:g} a second",
+                f"Try again in {wait_s} s.",
+                {"Retry-After": str(wait_s)},
+            )
+
+    def _record(self, scope: Scope, answer: "_Answer", request_id: str, seconds: float) -> None:
+        route = scope.get("route")
+        endpoint = getattr(route, "path", None) or "none"
+        self._measures.request(endpoint, answer.status, seconds)
+        told = {
+            "request_id": request_id,
+            "client": (scope.get("client") or ("",))[0],
+            "method": scope["method"],
+            "endpoint": endpoint,
+            "status": answer.status,
+            "ms": round(1000 * seconds, 1),
+            "bytes": answer.sent_bytes,
+        }
+        access.info("%s", orjson.dumps(told).decode())
 
 
 class _BoundedBody:
@@ -100,14 +149,18 @@ class _Answer:
     def __init__(self, send: Send, request_id: str) -> None:
         self._send, self._request_id = send, request_id
         self.has_begun = False
+        self.status = 499  # what logs have where the client went away first
+        self.sent_bytes = 0
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.has_begun = True
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._request_id
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+        self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
     async def refuse(self, refusal: RefusalError) -> None:
@@ -118,6 +171,20 @@ class _Answer:
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": raw})
         await self({"type": "http.response.body", "body": body})
+
+
+def _check_token(token: str, authorization: str) -> None:
+    """Refuse who does not bear it; how much of it is right cannot be told by the time it takes."""
+    expected, given = f"Bearer {token}".encode(), authorization.encode()
+    if not hmac.compare_digest(expected, given):
+        raise RefusalError(
+            401,
+            "the header Authorization",
+            "no token, or another one",
+            "Bearer and the service's token",
+            "Ask who runs the service.",
+            {"WWW-Authenticate": "Bearer"},
+        )
 
 
 def _request_id(headers: Headers) -> str:

@@ -18,6 +18,9 @@ class Offer:
         body_bytes: most that a request may hold.
         columns: of the pools' metadata that are told; None: all.
         hosts: names that requests may call it by, without ports; empty for any.
+        origins: of pages elsewhere that may ask; those of this machine always may.
+        token: that requests must bear; None: none.
+        per_second: requests of one client that are answered over time; 0: any number.
     """
 
     uploads: bool = True
@@ -25,3 +28,6 @@ class Offer:
     body_bytes: int = 16 * MIB
     columns: tuple[str, ...] | None = None
     hosts: frozenset[str] = frozenset()
+    origins: tuple[str, ...] = ()
+    token: str | None = None
+    per_second: float = 0

@@ -19,6 +19,7 @@ from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Uid, Vector
 from clip_assets.service import refusals
 from clip_assets.service.encoding import Encoding
+from clip_assets.service.fetching_one import fetched
 from clip_assets.service.finding import Finder, Took
 from clip_assets.service.hosted import HostedIndex, Hosting, OpenVersion
 from clip_assets.service.offer import Offer
@@ -93,7 +94,7 @@ class Searching:
         uploads: Uploads,
     ) -> tuple[list[Query], list[Vector | None]]:
         """What terms are, and the vectors of those that a model encodes; raises as ``search``."""
-        asked = [self._query(term, uploads) for term in terms]
+        asked = [await self._query(index, term, uploads) for term in terms]
         encoded = await asyncio.gather(*(self._encoded(index, opened, query) for query in asked))
         return asked, list(encoded)
 
@@ -129,7 +130,7 @@ class Searching:
         except TimeoutError:
             raise refusals.later("the model", "one that is being loaded", "one to ask") from None
 
-    def _query(self, term: SearchTerm, uploads: Uploads) -> Query:
+    async def _query(self, index: HostedIndex, term: SearchTerm, uploads: Uploads) -> Query:
         if term.uid is not None:
             return Uid(term.uid)
         if term.embedding is not None:
@@ -137,7 +138,10 @@ class Searching:
         if term.text is not None:
             return term.text.strip()
         if term.image_url is not None:
-            raise _not_offered("image_url", "urls of images are off", "--image-urls")
+            if not self.offer.image_urls:
+                raise _not_offered("image_url", "urls of images are off", "--image-urls")
+            settings = index.pool.settings.download
+            return await fetched(term.image_url, settings, self.offer.body_bytes)
         return self._image(term, uploads)
 
     async def _encoded(

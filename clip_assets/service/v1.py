@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from clip_assets.service import described
+from clip_assets.service.measuring import Measures
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
 from clip_assets.service.wire import MOST_TERMS, SearchRequest
@@ -48,7 +49,7 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def routes(searching: Searching) -> APIRouter:
+def routes(searching: Searching, measures: Measures) -> APIRouter:
     """The endpoints over what searches."""
     router = APIRouter(prefix="/v1", tags=["search"], default_response_class=JsonAnswer)
 
@@ -66,6 +67,7 @@ def routes(searching: Searching) -> APIRouter:
     async def search(request: Request) -> JsonAnswer:
         asked, uploads = await asked_for(SearchRequest, request)
         answer = await searching.search(asked, uploads)
+        measures.steps(answer["took_ms"])
         return JsonAnswer(answer | {"request_id": request.state.request_id})
 
     @router.get("/items/{uid}", summary="What one pair is", response_model=Shape)

@@ -72,7 +72,7 @@ def routes(searching: Searching) -> APIRouter:
             else:
                 queries, vectors = await searching.vectors(hosted, opened, asked.terms, uploads)
                 finder = partial(Finder, opened, asked.search, searching.visible, Took())
-                ids = await searching.turns.do(lambda: finder().chosen(queries, vectors))
+                ids, _ = await searching.turns.do(lambda: finder().ranked(queries, vectors))
             if asked.format == "urls" and not searching.visible.may("url"):
                 raise RefusalError(403, "format", "urls are not told", "npy", "Ask for uids.")
             content = exports.chunks(

@@ -1,7 +1,11 @@
 """Versions change under a running service, and it says what it serves."""
 
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -9,7 +13,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.index import versions
 from clip_assets.service.hosted import HostedIndex, Hosting
-from clip_assets_tests.service.conftest import pool_of_animals
+from clip_assets_tests.service.conftest import pool_of_animals, serving
 
 
 def test_a_query_keeps_the_version_that_it_began_with(tmp_path: Path) -> None:
@@ -62,3 +66,44 @@ def test_a_pool_without_an_index_is_refused(tmp_path: Path) -> None:
     made.store.delete(layout.CURRENT)
     with pytest.raises(MissingArtifactError, match="a served version"):
         HostedIndex("animals", made.pool)
+
+
+@pytest.mark.slow
+def test_versions_change_under_load_without_a_failed_query(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path)
+    first = made.index()
+    made.add(2, ["ant", "bee"])
+    second = made.index()
+    hosting = Hosting([HostedIndex("animals", made.pool)])
+    ends = threading.Event()
+    statuses: Counter[int] = Counter()
+    seen: set[str] = set()
+
+    def ask(url: str) -> None:
+        with httpx.Client(base_url=url, timeout=60) as http:
+            while not ends.is_set():
+                answer = http.post("/v1/search", json={"terms": [{"text": "cat"}], "k": 3})
+                statuses[answer.status_code] += 1
+                seen.add(answer.json()["version"])
+
+    with serving(hosting) as served:
+        threads = [threading.Thread(target=ask, args=(served.url,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for name in [first, second] * 5:
+            versions.use(made.store, name)
+            hosting.get(None).follow()
+            before = statuses.total()
+            while statuses.total() < before + 8:
+                time.sleep(0.01)
+        # A version that is gone while it is served: what is open stays readable.
+        made.store.delete(layout.version_folder(second))
+        before = statuses.total()
+        while statuses.total() < before + 8:
+            time.sleep(0.01)
+        ends.set()
+        for thread in threads:
+            thread.join()
+        assert hosting.get(None).version == second
+    assert set(statuses) == {200}
+    assert seen == {first, second}

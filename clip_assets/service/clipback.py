@@ -1,0 +1,75 @@
+"""The endpoints of clip-retrieval's back, so that its client and its front work against ours.
+
+What they ask for is in ``knn``, searching in ``searching``.
+"""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from clip_assets.service import knn
+from clip_assets.service.finding import Took
+from clip_assets.service.knn import KnnAnswers
+from clip_assets.service.measuring import Measures
+from clip_assets.service.searching import Searching
+
+PATHS = ("/indices-list", "/knn-service", "/metadata")
+
+IGNORED = ("use_safety_model", "use_violence_detector", "aesthetic_score")
+"""What is asked for of models that are not there: as there, it changes nothing."""
+
+
+def routes(searching: Searching, measures: Measures) -> APIRouter:
+    """The endpoints over what searches."""
+    router = APIRouter(tags=["clip-retrieval"])
+    answers = KnnAnswers(searching)
+
+    @router.get("/indices-list", summary="Names of indices")
+    async def indices() -> Response:
+        return _json([*searching.hosting.indices])
+
+    @router.post("/knn-service", summary="Results of a query")
+    async def knn_service(request: Request) -> Response:
+        took = Took()
+        with took.step("request"):
+            body = knn.parsed(await request.body())
+            results = await answers.knn(knn.knn(body), took)
+        measures.knn(took.steps, body)
+        ignored = ", ".join(name for name in IGNORED if body.get(name))
+        return _json(results, {"x-ignored": ignored} if ignored else {})
+
+    @router.post("/metadata", summary="Metadata of ids")
+    async def metadata(request: Request) -> Response:
+        body = knn.parsed(await request.body())
+        ids = knn.ids_of(body)
+        return _json(await answers.metadata(knn.index_name(body), ids))
+
+    @router.get("/config.json", summary="What its front is told")
+    async def config(request: Request) -> Response:
+        return _json(
+            {"defaultBackend": str(request.base_url), "defaultIndex": "", "urlColumn": "url"}
+        )
+
+    @router.get("/metrics", summary="For Prometheus")
+    async def metrics() -> Response:
+        content, media_type = measures.exposed()
+        return Response(content, media_type=media_type)
+
+    router.add_api_route("/metrics/", metrics, include_in_schema=False)
+
+    @router.get("/metrics-summary", summary="For people", response_class=PlainTextResponse)
+    async def summary() -> PlainTextResponse:
+        return PlainTextResponse(measures.summary())
+
+    async def options() -> Response:
+        return Response()
+
+    for path in PATHS:
+        router.add_api_route(path, options, methods=["OPTIONS"], include_in_schema=False)
+    return router
+
+
+def _json(content: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content) + b"\n", media_type="application/json", headers=headers)
