@@ -1,7 +1,8 @@
 """The image that a query names by url, fetched as downloads are.
 
 Off unless a service offers it. The downloader's rules hold: addresses are judged after resolution
-and after every redirect, and size and time are bounded; exceptions are the pool's ``allow_hosts``.
+and after every redirect, and size and time are bounded. Hosts that the pool's downloads may reach
+beside those of the web may be reached here, too.
 """
 
 from clip_assets.download.fetch.fetcher import open_fetcher
