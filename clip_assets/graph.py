@@ -19,6 +19,7 @@ from clip_assets.metadata.pool_metadata import POOL_METADATA
 from clip_assets.pairs.raw_pairs import RAW_PAIRS
 from clip_assets.pool.asset import Asset
 from clip_assets.pool.pool import Pool
+from clip_assets.reshard.subset_shards import SUBSET_SHARDS
 from clip_assets.stats.metadata_stats import METADATA_STATS
 from clip_assets.storage.store import Store
 from clip_assets.subsets.subset_files import SUBSETS
@@ -30,6 +31,7 @@ TABLE = (
     EMBEDDINGS,
     POOL_METADATA,
     SUBSETS,
+    SUBSET_SHARDS,
     METADATA_STATS,
     INDEX_RECIPE,
     INDEX_SEGMENTS,

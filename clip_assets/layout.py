@@ -56,6 +56,7 @@ IMAGE_SHARDS = "image_shards"
 EMBEDDINGS = "embeddings"
 POOL_METADATA = "pool_metadata"
 SUBSETS = "subsets"
+SUBSET_SHARDS = "subset_shards"
 METADATA_STATS = "metadata_stats"
 INDEX_RECIPE = "index_recipe"
 INDEX_SEGMENTS = "index_segments"
@@ -321,6 +322,27 @@ def pool_rows(partition: PartitionKey) -> str:
 def subset(subset: str) -> str:
     """Sorted uids of a subset, (n,) of ``UID_PAIR``."""
     return f"{SUBSETS}/{subset}.npy"
+
+
+SUBSET_SHARD_DIGITS = 8
+"""Digits of a shard's number among those of a subset; DataComp's."""
+
+
+def subset_shard_folder(subset: str) -> str:
+    """Folder of a subset's shards, in DataComp's layout."""
+    return f"{SUBSET_SHARDS}/{subset}"
+
+
+@artifact(SUBSET_SHARDS)
+def subset_tar(subset: str, number: int) -> str:
+    """Samples of a subset, in webdataset form; their keys are their uids and a number."""
+    return f"{SUBSET_SHARDS}/{subset}/{number:0{SUBSET_SHARD_DIGITS}d}.tar"
+
+
+@artifact(SUBSET_SHARDS)
+def subset_tar_stats(subset: str, number: int) -> str:
+    """How many samples one of these tars has; written last, so a shard counts as done by it."""
+    return f"{SUBSET_SHARDS}/{subset}/{number:0{SUBSET_SHARD_DIGITS}d}_stats.json"
 
 
 @artifact(METADATA_STATS)

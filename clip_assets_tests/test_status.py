@@ -42,7 +42,12 @@ def test_every_asset_and_partition_has_a_state(pool: Pool) -> None:
         "missing",
         "missing",
     ]
-    assert {*found["partitions"]["00000"], *found["pool"], layout.SUBSETS} == {*graph.ASSETS}
+    assert {
+        *found["partitions"]["00000"],
+        *found["pool"],
+        layout.SUBSETS,
+        layout.SUBSET_SHARDS,
+    } == {*graph.ASSETS}
     assert found["subsets"] == dict.fromkeys(pool.settings.subsets, "missing")
     assert {*found["pool"].values()} == {"missing"}
     assert found["rows"]["raw_pairs"] == 2

@@ -7,16 +7,17 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from itertools import count
+from pathlib import Path
 from threading import Event
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from clip_assets.reshard.plan import CopyPlan
 from clip_assets.reshard.sources import Sources, Stretch
 from clip_assets.reshard.stretches import LARGE, copy_sample, write_sample
 from clip_assets.reshard.subset_file import WantedUids
 from clip_assets.storage import uids
-from clip_assets.storage.store import Store
 from clip_assets.webdataset.write import end_tar
 
 logger = logging.getLogger(__name__)
@@ -42,23 +43,29 @@ def shards(samples: int, size: int) -> Sequence[range]:
     return [range(start, min(start + size, samples)) for start in range(0, samples, size)]
 
 
-def tar_name(number: int) -> str:
-    """DataComp's name of an output shard."""
-    return f"{number:08d}.tar"
+class ShardOutput(Protocol):
+    """Where shards are written."""
 
+    def whole(self) -> set[int]:
+        """Numbers of the shards that are there already and are left as they are."""
+        ...
 
-def stats_name(number: int) -> str:
-    """DataComp's name of the number of its samples; written last, so the shard is whole."""
-    return f"{number:08d}_stats.json"
+    def publish_tar(self, number: int) -> AbstractContextManager[Path]:
+        """A place for a shard's tar, published when the block ends well."""
+        ...
+
+    def publish_stats(self, number: int) -> AbstractContextManager[Path]:
+        """Likewise for the number of its samples, by which it counts as whole."""
+        ...
 
 
 def write_shards(
-    folder: Store, plan: CopyPlan, wanted: WantedUids, shard_size: int, workers: int
+    output: ShardOutput, plan: CopyPlan, wanted: WantedUids, shard_size: int, workers: int
 ) -> int:
     """Write the shards that are not there yet.
 
     Args:
-        folder: of the output.
+        output: where.
         plan: what is in them.
         wanted: the uids that the plan's places mean.
         shard_size: samples of a shard.
@@ -71,9 +78,8 @@ def write_shards(
         SourceError, SourceChangedError, SchemaError, StorageFullError: of the first that fails.
     """
     every = shards(len(plan), shard_size)
-    # One look at the folder, however many shards it has.
-    there = set(folder.list(""))
-    missing = [number for number in range(len(every)) if stats_name(number) not in there]
+    there = output.whole()
+    missing = [number for number in range(len(every)) if number not in there]
     stop = Event()
     kept = len(every) - len(missing)
     done = count(kept + 1)
@@ -81,10 +87,11 @@ def write_shards(
     def write(number: int) -> None:
         if stop.is_set():
             return
-        with folder.publish(tar_name(number)) as part, part.open("wb", BUFFER_BYTES) as file:
+        with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file:
             _write_tar(file, plan, wanted, every[number], stop)
         stats = {"successes": len(every[number])}
-        folder.write_bytes(stats_name(number), json.dumps(stats).encode())
+        with output.publish_stats(number) as part:
+            part.write_text(json.dumps(stats))
         logger.info("%s of %s shards are written", f"{next(done):,}", f"{len(every):,}")
 
     executor = ThreadPoolExecutor(workers, thread_name_prefix="clip-assets-reshard")

@@ -8,10 +8,13 @@ side, and a killed run goes on after those that are whole.
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -115,7 +118,7 @@ def reshard(
     _write_ids(folder, SAMPLE_IDS, wanted.pairs())
     if plan.is_missing.any():
         _write_ids(folder, MISSING, wanted.chosen(plan.is_missing))
-    kept = write_shards(folder, plan, wanted, options.shard_size, options.workers)
+    kept = write_shards(_Folder(folder), plan, wanted, options.shard_size, options.workers)
     done = Resharded(
         len(plan),
         len(list(shards(len(plan), options.shard_size))),
@@ -132,6 +135,28 @@ def reshard(
     folder.write_bytes(META, json.dumps(meta | how | counts, indent=1).encode())
     folder.delete(layout.TEMPORARY)
     return done
+
+
+class _Folder:
+    """A folder as an output."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def whole(self) -> set[int]:
+        """Shards that have their stats."""
+        names = self._store.list("")
+        digits = f"[0-9]{{{layout.SUBSET_SHARD_DIGITS},}}"
+        matches = (re.fullmatch(f"({digits})_stats[.]json", name) for name in names)
+        return {int(match[1]) for match in matches if match}
+
+    def publish_tar(self, number: int) -> AbstractContextManager[Path]:
+        """The tar of eight digits."""
+        return self._store.publish(f"{number:0{layout.SUBSET_SHARD_DIGITS}d}.tar")
+
+    def publish_stats(self, number: int) -> AbstractContextManager[Path]:
+        """And its stats."""
+        return self._store.publish(f"{number:0{layout.SUBSET_SHARD_DIGITS}d}_stats.json")
 
 
 def _check_missing(plan: CopyPlan, wanted: WantedUids, subset: str, options: Options) -> None:

@@ -5,7 +5,6 @@ A stretch is what a sample's members and their headers fill. Nothing here decode
 
 import io
 import tarfile
-from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 from clip_assets.errors import SchemaError
@@ -19,6 +18,8 @@ from clip_assets.webdataset.tar_headers import (
     padded,
     plain,
 )
+
+_ZEROS = bytes(HEADER)
 
 LARGE = 4 << 20
 """A sample of more bytes is not read whole."""
@@ -54,10 +55,12 @@ def write_sample(file: BinaryIO, key: str, stretch: Stretch, content: bytes) -> 
             name is too long.
     """
     view = memoryview(content)
+    parts: list[bytes | memoryview] = []
     for member in members_of(content, stretch.file.uri):
-        file.write(_header(key, member, stretch))
-        file.write(view[member.start : member.start + member.size])
-        file.write(bytes(-member.size % HEADER))
+        parts.append(_header(key, member, stretch))
+        parts.append(view[member.start : member.start + member.size])
+        parts.append(_ZEROS[: -member.size % HEADER])
+    file.write(b"".join(parts))
 
 
 def copy_sample(file: BinaryIO, key: str, stretch: Stretch, sources: Sources) -> None:
@@ -133,21 +136,21 @@ def os_name(name: str) -> bytes:
 
 
 def _member(name: bytes, start: int, size: int) -> Member:
-    folder, slash, base = readable(name.decode("utf-8", "surrogateescape")).rpartition("/")
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = readable(name.decode("utf-8", "surrogateescape"))
+    folder, slash, base = text.rpartition("/")
     stem, _, extension = base.partition(".")
     return Member(folder + slash + stem, extension.lower(), start, size)
 
 
-def _of_last(every: Iterable[Member], where: str) -> list[Member]:
+def _of_last(every: list[Member], where: str) -> list[Member]:
     """Members of the last key, of each name the last one."""
-    of_all = list(every)
-    if not of_all:
+    if not every:
         raise damaged(where, CHANGED)
-    by_extension: dict[str, Member] = {}
-    for member in of_all:
-        if member.key == of_all[-1].key:
-            by_extension[member.extension] = member
-    return list(by_extension.values())
+    key = every[-1].key
+    return list({member.extension: member for member in every if member.key == key}.values())
 
 
 def _header(key: str, member: Member, stretch: Stretch) -> bytes:

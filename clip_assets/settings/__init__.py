@@ -32,6 +32,7 @@ from clip_assets.settings.sections import (
     Section,
     SourceSettings,
 )
+from clip_assets.settings.sharding import SubsetShardSettings
 from clip_assets.settings.wrong import Place, faults
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "SubsetSettings",
+    "SubsetShardSettings",
 ]
 
 SUBSETS: dict[str, SubsetSettings] = {
@@ -90,6 +92,11 @@ class Settings(BaseSettings):
     subsets: dict[str, Definition] = Field(
         default_factory=lambda: dict(SUBSETS),
         description="Further subsets by name, each with its definition, see docs/subsets.md",
+    )
+
+    subset_shards: dict[str, SubsetShardSettings] = Field(
+        default_factory=dict[str, SubsetShardSettings],
+        description="Subsets whose samples are copied into shards of their own, by name",
     )
 
     @field_validator("subsets")

@@ -20,6 +20,8 @@ CONSEQUENCES = {
     layout.embedding_inputs: "the partition is embedded whole when a tar of it changes",
     layout.pool_rows: "subsets and statistics cannot be made anew",
     layout.subset: "who trains on the subset does not get it",
+    layout.subset_tar: "who trains on the subset's shards lacks its samples",
+    layout.subset_tar_stats: "a trainer that counts samples by it passes over the shard",
     layout.partition_stats: f"counted again by the next statistics; else {NOTHING_MADE}",
     layout.stats_report: f"the page of statistics; {NOTHING_MADE}",
     layout.stats: f"the statistics for programs; {NOTHING_MADE}",

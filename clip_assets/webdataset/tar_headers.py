@@ -19,7 +19,7 @@ SIZE_LIMIT = 1 << 33
 CHECKSUM = slice(148, 156)
 """Where a header has the sum of its bytes."""
 
-_NAME, _SIZE, _TYPE, _PREFIX = slice(0, 100), slice(124, 136), 156, 345
+_SIZE, _TYPE, _PREFIX = slice(124, 135), 156, 345
 
 _FILES = (0, ord("0"))
 
@@ -31,7 +31,7 @@ def _template() -> tuple[bytes, int]:
     header = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
     # The checksum is taken with blanks in its own place.
     header[CHECKSUM] = b" " * 8
-    header[_SIZE] = b"\0" * 12
+    header[124:136] = b"\0" * 12
     return bytes(header), sum(header)
 
 
@@ -49,7 +49,7 @@ def header_of(name: bytes, size: int) -> bytes:
     header = bytearray(_TEMPLATE)
     digits = b"%011o" % size
     header[: len(name)] = name
-    header[124:135] = digits
+    header[_SIZE] = digits
     header[CHECKSUM] = b"%06o\0 " % (_SUM + sum(name) + sum(digits))
     return bytes(header)
 
@@ -62,15 +62,17 @@ def plain(header: bytes) -> tuple[bytes, int] | None:
     """
     if len(header) != HEADER or header[_TYPE] not in _FILES or header[_PREFIX]:
         return None
-    name = header[_NAME].rstrip(b"\0")
+    name = header[:NAME_BYTES].rstrip(b"\0")
     try:
-        size = int(header[_SIZE].strip(b"\0 "), 8)
-        told = int(header[CHECKSUM].strip(b"\0 "), 8)
+        size = int(header[_SIZE], 8)
+        told = int(header[CHECKSUM].partition(b"\0")[0], 8)
     except ValueError:
         return None
-    # The low half of Adler's sum is that of the bytes and 1, a tenth of the time of adding them.
-    total = (zlib.adler32(header) & 0xFFFF) - 1 - sum(header[CHECKSUM]) + 8 * ord(" ")
-    if (total - told) % 65521 or not name or name.endswith(b"/") or b"\0" in name or size < 0:
+    # The low half of Adler's sum is 1 and the bytes, in a tenth of the time of adding them. The
+    # checksum is taken with blanks in its own place.
+    adler = zlib.adler32(header[CHECKSUM.stop :], zlib.adler32(header[: CHECKSUM.start]))
+    total = (adler & 0xFFFF) - 1 + 8 * ord(" ")
+    if (total - told) % 65521 or size < 0 or not name or name[-1] == ord("/") or 0 in name:
         return None
     return name, size
 

@@ -89,6 +89,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, site_of_images: Site) ->
         "download": {"allow_hosts": ["127.0.0.1"], "samples_per_shard": SHARD, "retries": 0},
         "inference": {"model": "demo"},
         "subsets": {"release": {"baseline": "basic_filter"}},
+        "subset_shards": {"no_filter": {"shard_size": 5, "seed": 0}},
         "devices": "none",
     }
     write_settings(whole.root, settings)

@@ -1,0 +1,125 @@
+"""Shards of a pool's subset: made when asked for, resumed, and mended to the same bytes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip_assets import layout
+from clip_assets.errors import MissingArtifactError, SchemaError
+from clip_assets.layout import Key, partition_key
+from clip_assets.reshard.subset_shards import subset_shards
+from clip_assets.storage import uids
+from clip_assets.storage.store import Store
+from clip_assets_tests.inference.shards import P, image_shards_of
+from clip_assets_tests.reshard.tars import keys, pair, pairs_of, uid
+from clip_assets_tests.upstream import MadeUp
+
+NAME = Key("no_filter")
+
+
+def put_subset(made: MadeUp, numbers: list[int]) -> None:
+    """Make up the subset."""
+    listed = uids.in_order(pairs_of([uid(number) for number in numbers]))
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.save(file, listed)
+
+    made.make(layout.SUBSETS, NAME, len(listed), {layout.subset(NAME): write})
+
+
+@pytest.fixture
+def asked(made: MadeUp) -> MadeUp:
+    """A pool of two partitions, and a subset of five samples whose shards are asked for."""
+    image_shards_of(made, partition_key(0), [[pair(n) for n in range(4)], [pair(4)]])
+    image_shards_of(made, partition_key(1), [[pair(n) for n in range(10, 14)]])
+    put_subset(made, [1, 4, 10, 13, 13])
+    made.set(subset_shards={NAME: {"shard_size": 2}})
+    return made
+
+
+def tars(made: MadeUp) -> list[bytes]:
+    """The shards of the subset, in order."""
+    names = made.store.list(layout.subset_shard_folder(NAME))
+    return [made.store.read_bytes(name) for name in names if name.endswith(".tar")]
+
+
+def test_samples_of_all_partitions_are_in_the_shards(asked: MadeUp) -> None:
+    report = subset_shards(asked.pool, NAME).manifest.report
+    assert (report.rows_in, report.rows_out, report.dropped) == (5, 5, {"no_image": 0})
+    assert [keys(tar) for tar in tars(asked)] == [
+        [f"{uid(1)}-0", f"{uid(4)}-0"], [f"{uid(10)}-0", f"{uid(13)}-0"], [f"{uid(13)}-1"],
+    ]  # fmt: skip
+    assert subset_shards(asked.pool, NAME).reused
+
+
+def test_other_subsets_have_none(made: MadeUp) -> None:
+    with pytest.raises(MissingArtifactError):
+        subset_shards(made.pool, NAME)
+    put_subset(made, [1, 4])
+    made.set(subset_shards={"basic_filter": {}})
+    manifest = subset_shards(made.pool, NAME).manifest
+    assert (manifest.outputs, manifest.report.rows_in) == ([], 0)
+    assert manifest.report.figures == {"asked_for": False}
+
+
+def test_shards_that_are_asked_for_no_more_are_removed(asked: MadeUp) -> None:
+    subset_shards(asked.pool, NAME)
+    put_subset(asked, [1])
+    subset_shards(asked.pool, NAME)
+    assert [keys(tar) for tar in tars(asked)] == [[f"{uid(1)}-0"]]
+    put_subset(asked, [])
+    subset_shards(asked.pool, NAME)
+    assert tars(asked) == []
+
+
+def test_pairs_whose_image_was_not_had_are_counted(asked: MadeUp) -> None:
+    put_subset(asked, [1, 77, 77])
+    report = subset_shards(asked.pool, NAME).manifest.report
+    assert (report.rows_in, report.rows_out, report.dropped) == (3, 1, {"no_image": 2})
+
+
+def test_another_image_makes_them_stale(asked: MadeUp) -> None:
+    subset_shards(asked.pool, NAME)
+    image_shards_of(asked, partition_key(1), [[pair(n, 99) for n in range(10, 14)]])
+    record = asked.pool.assets[layout.SUBSET_SHARDS]
+    assert record.state(asked.pool, NAME) == "stale"
+    before = tars(asked)
+    assert subset_shards(asked.pool, NAME).manifest.report.rows_out == 5
+    assert [tar == old for tar, old in zip(tars(asked), before, strict=True)] == [
+        True, False, False,
+    ]  # fmt: skip
+
+
+def test_what_a_run_finished_before_it_was_stopped_is_kept(local_store: Store) -> None:
+    local_made = MadeUp(local_store)
+    image_shards_of(local_made, P, [[pair(n) for n in range(4)], [pair(4)]])
+    put_subset(local_made, [1, 2, 4])
+    local_made.set(subset_shards={NAME: {"shard_size": 2}})
+    whole = subset_shards(local_made.pool, NAME).manifest
+    local_made.store.delete(layout.manifest(layout.SUBSET_SHARDS, NAME))
+    second = Path(local_made.store.base, layout.shard_tar(P, 1))
+    content, time_ns = second.read_bytes(), second.stat().st_mtime_ns
+    for stored in (bytes(len(content)), content):
+        second.write_bytes(stored)
+        os.utime(second, ns=(time_ns, time_ns))
+        if stored != content:
+            with pytest.raises(SchemaError, match="changed"):
+                subset_shards(local_made.pool, NAME)
+    again = subset_shards(local_made.pool, NAME).manifest
+    assert (whole.report.figures["shards_kept"], again.report.figures["shards_kept"]) == (0, 1)
+    assert again.digest() == whole.digest()
+    assert local_made.store.list(layout.work(layout.SUBSET_SHARDS, NAME)) == []
+
+
+@pytest.mark.parametrize("kind", [layout.subset_tar, layout.subset_tar_stats])
+def test_a_damaged_file_is_made_again(asked: MadeUp, kind: "layout.Artifact[[str, int]]") -> None:
+    manifest = subset_shards(asked.pool, NAME).manifest
+    path = kind(NAME, 1)
+    before = asked.store.read_bytes(path)
+    asked.store.delete(path)
+    subset_shards(asked.pool.mending(manifest, [path]), NAME)
+    assert asked.store.read_bytes(path) == before
+    assert asked.pool.catalog.require(layout.SUBSET_SHARDS, NAME) == manifest
