@@ -33,6 +33,7 @@ def report(pool: Pool) -> Report:
 
     Returns:
         ``root``; ``partitions``: state by asset for each key; ``subsets``: state of each;
+        ``subset_shards``: of each whose shards are asked for;
         ``pool``: state of each asset that is made once; ``rows``: rows out by asset over all
         partitions; ``success_rate`` of downloads; ``without_image``: the most frequent reasons;
         ``kept_by_owners``: urls that an opt-out refused, by error class;
@@ -54,6 +55,11 @@ def report(pool: Pool) -> Report:
             for key in pool.partitions
         },
         "subsets": dict(states[layout.SUBSETS]),
+        "subset_shards": {
+            key: state
+            for key, state in states[layout.SUBSET_SHARDS].items()
+            if key in pool.settings.subset_shards
+        },
         "pool": {name: states[name][WHOLE] for name in by_axis["pool"]},
         "rows": rows,
         "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),
@@ -84,7 +90,10 @@ def as_text(told: Report) -> str:
         counts = Counter(states[asset] for states in partitions.values())
         summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         lines.append(f"  {asset:<16} {rows:>12,} rows   {summary}")
-    once = told["pool"] | {named(layout.SUBSETS, key): s for key, s in told["subsets"].items()}
+    by_subset = ((name, told.get(name, {})) for name in (layout.SUBSETS, layout.SUBSET_SHARDS))
+    once = told["pool"] | {
+        named(name, key): state for name, states in by_subset for key, state in states.items()
+    }
     lines += [f"  {name:<24} {state}" for name, state in once.items()]
     lines.append("")
     if told["success_rate"] is not None:

@@ -49,6 +49,7 @@ def test_every_asset_and_partition_has_a_state(pool: Pool) -> None:
         layout.SUBSET_SHARDS,
     } == {*graph.ASSETS}
     assert found["subsets"] == dict.fromkeys(pool.settings.subsets, "missing")
+    assert found["subset_shards"] == {}, "none are asked for"
     assert {*found["pool"].values()} == {"missing"}
     assert found["rows"]["raw_pairs"] == 2
     assert found["index"] == {

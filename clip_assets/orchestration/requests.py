@@ -50,15 +50,20 @@ def run_requests(instance: dg.DagsterInstance, pool: Pool) -> Iterator[dg.RunReq
     behind = [name for name in behind if not given_up(instance, [pool.assets[name]], [WHOLE])]
     if behind:
         yield dg.RunRequest(run_key="pool", asset_selection=_keys(behind))
-    for asset in fan_ins:
-        if asset.axis in AXES:
-            left = states.unfinished(pool, [asset], asset.axis)
-            for key in sorted({*left} - given_up(instance, [asset], left), key=left.index):
-                yield dg.RunRequest(
-                    run_key=f"{asset.axis} {key}",
-                    partition_key=key,
-                    asset_selection=_keys([asset.name]),
-                )
+    for axis in AXES.keys() - {"partition"}:
+        of_axis = [asset for asset in fan_ins if asset.axis == axis]
+        # One run for each key, which makes its assets in their order.
+        behind_by_key: dict[Key, list[str]] = {}
+        for asset in of_axis:
+            left = states.unfinished(pool, [asset], axis)
+            for key in {*left} - given_up(instance, [asset], left):
+                behind_by_key.setdefault(key, []).append(asset.name)
+        for key in sorted(behind_by_key, key=pool.keys(axis).index):
+            yield dg.RunRequest(
+                run_key=f"{axis} {key}",
+                partition_key=key,
+                asset_selection=_keys(behind_by_key[key]),
+            )
 
 
 def _keys(names: Iterable[str]) -> list[dg.AssetKey]:

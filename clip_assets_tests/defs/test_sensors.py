@@ -125,5 +125,8 @@ def test_schedule_makes_keys_known_and_requests_runs_of_both_axes(
     assert ranges.tags.items() >= range_tags(KEYS[0], KEYS[-1]).items()
     assert dg.AssetKey("faiss_index") in whole.asset_selection
     assert [request.tags["dagster/partition"] for request in by_subset] == list(SUBSETS)
+    for request in by_subset:
+        selected = {key.to_user_string() for key in request.asset_selection or ()}
+        assert selected == {layout.SUBSETS, layout.SUBSET_SHARDS}, "in one run, in their order"
     for request in (ranges, whole, *by_subset):
         assert AUTOMATIC & {*request.tags}, "so that it waits for what another run makes"

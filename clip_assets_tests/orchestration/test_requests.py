@@ -52,7 +52,10 @@ def requested(made: MadeUp) -> list[tuple[set[str], dict[str, str] | str | None]
 
 
 NEIGHBOURS = (ON["partition"], range_tags(KEYS[1], KEYS[2]))
-SUBSETS = [({layout.SUBSETS}, "no_filter"), ({layout.SUBSETS}, "basic_filter")]
+SUBSETS = [
+    ({layout.SUBSETS, layout.SUBSET_SHARDS}, "no_filter"),
+    ({layout.SUBSETS, layout.SUBSET_SHARDS}, "basic_filter"),
+]
 
 
 def test_neighbours_that_are_not_done_are_one_run_and_fan_ins_follow_by_themselves(
@@ -72,7 +75,8 @@ def test_only_fan_ins_that_are_behind_are_asked_for(made: MadeUp) -> None:
     for name in ON["pool"] - {layout.METADATA_STATS}:
         made.make(name, WHOLE, 1, {})
     made.make(layout.SUBSETS, Key("no_filter"), 1, {})
-    assert requested(made) == [NEIGHBOURS, ({layout.METADATA_STATS}, None), SUBSETS[1]]
+    rest = ({layout.SUBSET_SHARDS}, "no_filter")
+    assert requested(made) == [NEIGHBOURS, ({layout.METADATA_STATS}, None), rest, SUBSETS[1]]
 
 
 def test_nothing_is_asked_of_an_empty_pool(local_store: Store) -> None:
