@@ -55,7 +55,7 @@ def report(pool: Pool) -> Report:
             for key in pool.partitions
         },
         "subsets": dict(states[layout.SUBSETS]),
-        "subset_shards": {
+        layout.SUBSET_SHARDS: {
             key: state
             for key, state in states[layout.SUBSET_SHARDS].items()
             if key in pool.settings.subset_shards
