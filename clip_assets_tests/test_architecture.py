@@ -29,7 +29,7 @@ LAYERS = [
     {"service"},
     {"orchestration"},
     {"defs"},
-    {"definitions", "components", "doctor", "demo", "cli", "commands"},
+    {"definitions", "components", "doctor", "demo", "cli", "commands", "client"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = ["torch", "open_clip", "faiss", "autofaiss", "img2dataset", "matplotlib", "pandas"]

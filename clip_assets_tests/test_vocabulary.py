@@ -23,8 +23,8 @@ TWICE = {
     # a command's module is called as the command, a declaration's as its assets
     "doctor", "embeddings", "images", "index", "search", "status", "verify",
     # each of two packages has one of the kind, and the package says of what
-    "faults", "identity", "listing", "opening", "pictures", "pipeline", "reading", "report",
-    "sources", "summary",
+    "client", "faults", "identity", "listing", "opening", "pictures", "pipeline", "reading",
+    "report", "sources", "summary",
 }  # fmt: skip
 """Names that more than one module has; no others may follow."""
 

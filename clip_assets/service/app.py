@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
@@ -38,6 +39,7 @@ FAULTS = (
     ValidationError,
     RequestValidationError,
     HTTPException,
+    ClientDisconnect,
     Exception,
 )
 """What becomes an answer; without a class's own name its traceback goes to the log, too."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from clip_assets.errors import (
     ClipAssetsError,
@@ -69,6 +70,8 @@ def of(error: Exception) -> RefusalError:
             return _of_request(error.errors())
         case ConfigurationError() | ImageError():
             return _told(400, error)
+        case ClientDisconnect():
+            return RefusalError(400, "the client", "a request that was cut off", "a whole one", "")
         case StoreError() | ModelError():
             return _told(503, error)
         case _:

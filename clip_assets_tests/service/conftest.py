@@ -142,3 +142,14 @@ def error(answer: httpx.Response, status: int) -> dict[str, str]:
     told = answer.json()["error"]
     assert told.keys() == {"where", "found", "expected", "advice", "request_id"}
     return told
+
+
+class RealImages(WordEncoder):
+    """Decodes images as a real model does; their vectors stay arithmetic."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self._real = encoder
+
+    def preprocess(self, content: bytes) -> Any:
+        return self._real.preprocess(content)

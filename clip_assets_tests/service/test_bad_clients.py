@@ -1,0 +1,105 @@
+"""Tokens, rates, bombs, slow and many clients: what a service is asked for nothing good."""
+
+import socket
+import struct
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets.service.offer import Offer
+from clip_assets.service.rates import Rates
+from clip_assets_tests.service.conftest import Served, error, pool_of_animals, search, serving
+
+
+def test_a_token_is_asked_for(tmp_path: Path) -> None:
+    hosting = Hosting([HostedIndex("animals", pool_of_animals(tmp_path).pool)])
+    with serving(hosting, Offer(token="secret")) as served:
+        for given in ({}, {"authorization": "Bearer secre"}, {"authorization": "Basic secret"}):
+            error(served.http.get("/v1/indices", headers=given), 401)
+            assert served.http.post("/knn-service", json={}, headers=given).status_code == 401
+        right = {"authorization": "Bearer secret"}
+        assert served.http.get("/v1/indices", headers=right).status_code == 200
+        assert served.http.get("/health").status_code == 200
+
+
+def test_a_client_that_asks_too_often_waits(tmp_path: Path) -> None:
+    hosting = Hosting([HostedIndex("animals", pool_of_animals(tmp_path).pool)])
+    with serving(hosting, Offer(per_second=0.02)) as served:
+        assert served.http.get("/v1/indices").status_code == 200
+        answer = served.http.get("/v1/indices")
+        error(answer, 429)
+        assert int(answer.headers["retry-after"]) > 10
+    rates = Rates(0.001)
+    assert [rates.wait_s("a") > 0 for _ in range(3)] == [False, True, True]
+    assert rates.wait_s("b") == 0
+
+
+def png(width: int, height: int) -> bytes:
+    """One bit a pixel: many pixels in few bytes."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(((width + 7) // 8 + 1) * height))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def upload(served: Served, content: bytes) -> httpx.Response:
+    request = {"request": '{"terms": [{"upload": "image0"}]}'}
+    return served.http.post("/v1/search", data=request, files={"image0": content})
+
+
+def test_images_of_clients_are_decoded_within_bounds(encoder: Encoder, tmp_path: Path) -> None:
+    from clip_assets_tests.service.conftest import RealImages
+
+    made = pool_of_animals(tmp_path, lambda: RealImages(encoder))
+    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+        assert upload(served, png(1, 1)).status_code == 200
+        assert "too large" in error(upload(served, png(20_000, 20_000)), 400)["found"]
+        for content in (b"GIF89a", b"", png(40, 40)[:45], b"<svg/>"):
+            error(upload(served, content), 400)
+
+
+def test_a_client_that_never_ends_its_request_stops_nobody(animals: Served) -> None:
+    host, port = animals.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(200):
+            slow = stack.enter_context(socket.create_connection((host, int(port))))
+            slow.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert search(animals, {"text": "cat"})["results"]
+
+
+def test_a_thousand_connections_are_taken(animals: Served) -> None:
+    host, port = animals.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        assert search(animals, {"text": "cat"})["results"]
+
+
+@pytest.mark.parametrize("where", ["regexp_matches(repeat('a', 30), '(a+)+b')", "sleep(99)"])
+def test_a_condition_that_never_ends_is_refused(animals: Served, where: str) -> None:
+    body = {"terms": [{"text": "cat"}], "where": where}
+    error(animals.http.post("/v1/search", json=body), 400)
+
+
+def test_a_model_that_is_missing_keeps_embeddings_and_pairs(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path).served_by(missing)
+    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+        body = {"terms": [{"text": "cat"}]}
+        assert "no such" in error(served.http.post("/v1/search", json=body), 503)["found"]
+        assert search(served, {"embedding": [1.0] * 24})["results"]
+        assert served.http.get("/ready").json()["indices"][0]["model"] == "failed"
+
+
+def missing() -> Encoder:
+    from clip_assets.errors import ModelLoadError
+
+    raise ModelLoadError("model.pt", "no such file", "weights", "Put it back.")

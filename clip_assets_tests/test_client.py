@@ -1,0 +1,84 @@
+"""The client says what the service found, waits when it is busy, and raises what it refuses."""
+
+import asyncio
+import io
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_assets.client import AsyncClient, Client, QueryTerm, ServiceError
+from clip_assets_tests.retrieval.conftest import WordEncoder
+from clip_assets_tests.servers import serving
+from clip_assets_tests.service.conftest import Served, animals, one_thread, uid_of
+
+__all__ = ["animals", "one_thread"]
+
+TERMS = [QueryTerm(text="cat"), QueryTerm(uid=uid_of("dog"), weight=-0.5)]
+
+
+def test_searches_give_typed_results(animals: Served) -> None:
+    with Client(animals.url) as client:
+        assert client.indices()[0]["name"] == "animals"
+        answer = client.search(TERMS, k=3, columns=["language"], facets=True)
+        first = answer.results[0]
+        assert (first.caption, first.columns["language"], len(first.contributions)) == (
+            "cat", "de", 2,
+        )  # fmt: skip
+        assert answer.facets is not None
+        assert client.search(QueryTerm(image=b"fox"), k=1).results[0].caption == "fox"
+        vector = client.embeddings(["hen"])[0]
+        assert vector == pytest.approx(WordEncoder().encode_text(["hen"])[0].astype(np.float32))
+        assert client.search(QueryTerm(embedding=vector), k=1).results[0].caption == "hen"
+        assert client.item(uid_of("cow"), index="animals")["caption"] == "cow"
+        assert Image.open(io.BytesIO(client.image(uid_of("cow"), size=64))).size == (64, 32)
+        assert len(np.load(io.BytesIO(client.subset("cat", k=2)))) == 2
+        with pytest.raises(ServiceError, match="a pair of version") as refused:
+            client.item("f" * 32)
+        assert refused.value.status == 404
+
+
+def test_the_same_for_asyncio(animals: Served) -> None:
+    async def ask() -> None:
+        async with AsyncClient(animals.url) as client:
+            found, others = await asyncio.gather(client.search(TERMS), client.search("fox", k=1))
+            assert (found.results[0].caption, others.results[0].caption) == ("cat", "fox")
+            assert (await client.indices())[0]["name"] == "animals"
+            assert (await client.item(uid_of("cow")))["caption"] == "cow"
+            assert (await client.embeddings(["a", "b"])).shape == (2, 24)
+            assert await client.image(uid_of("cow"))
+            assert await client.subset("cat", k=2)
+            with pytest.raises(ServiceError):
+                await client.search([])
+
+    asyncio.run(ask())
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """Is busy twice."""
+
+    left = 2
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        type(self).left -= 1
+        is_busy = type(self).left >= 0
+        body = json.dumps({"indices": []}).encode()
+        self.send_response(503 if is_busy else 200)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_service_that_is_busy_is_asked_again() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Busy)
+    with serving(server), Client(f"http://127.0.0.1:{server.server_port}") as client:
+        assert client.indices() == []
+        assert _Busy.left == -1
+        assert threading.active_count() > 1
