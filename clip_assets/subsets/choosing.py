@@ -7,10 +7,10 @@ import os
 import tempfile
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ from clip_assets.subsets.methods import METHODS
 from clip_assets.subsets.selection import UID, Selection
 from clip_assets.subsets.sorted_uids import Keys, keys
 from clip_assets.subsets.sorting import Records, Sorter
+
+Value = TypeVar("Value")
 
 MEMORY_BYTES = 2**29
 """Of judging one piece's rows in SQL; beyond it, DuckDB spills."""
@@ -106,11 +108,21 @@ def choose(
         listed=sorter.rows,
         distinct=distinct,
         dropped=dict(dropped),
-        facts={name: value for one in told for name, value in one.facts.items()},
-        pictures={title: draw for one in told for title, draw in one.pictures.items()},
+        facts=_apart([one.facts for one in told]),
+        pictures=_apart([one.pictures for one in told]),
         added=added,
         removed=removed,
     )
+
+
+def _apart(told: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+    """What several methods say, by name; a name that was there is numbered."""
+    every: dict[str, Value] = {}
+    for one in told:
+        for name, value in one.items():
+            alike = sum(other == name or other.startswith(f"{name} (") for other in every)
+            every[f"{name} ({alike + 1})" if alike else name] = value
+    return every
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -51,7 +51,7 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
         ConfigurationError: DataComp's script would fail at this fraction.
     """
     columns = candidates.columns | score.columns
-    seen = Seen(selection.folder / f"{score.name}-{len(selection.told)}.f8")
+    seen = Seen(selection.folder / f"scores-{len(selection.told)}.f8")
 
     def scored(piece: str, table: pa.Table) -> Floats:
         scores = score.of(piece, table)

@@ -152,6 +152,17 @@ def test_what_was_found_is_told(made: Outcomes) -> None:
     }  # fmt: skip
 
 
+def test_scores_of_one_name_are_told_apart(made: Outcomes, tmp_path: Path) -> None:
+    parts = [{"baseline": "clip_score", "threshold": least} for least in (0.3, 0.8)]
+    report = manifest(made, {"union": parts}).report
+    kept = [report.figures[f"clip_similarity_score{which}"]["kept"] for which in ("", " (2)")]
+    assert kept == [4, 1]
+    assert len(set(report.pictures.values())) == 2
+    table = pa.table({"uid": [uid(n) for n in range(10)], "a/b": pa.array([*range(10)])})
+    pq.write_table(table, file := tmp_path / "s.parquet")
+    assert chosen(made, {"scores": str(file), "column": "a/b", "threshold": 7}) == [7, 8]
+
+
 def test_a_threshold_that_keeps_nothing_is_an_empty_subset(made: Outcomes) -> None:
     assert chosen(made, {"baseline": "clip_score", "threshold": 2}) == []
     assert made.uids("mine").dtype == schemas.UID_PAIR
