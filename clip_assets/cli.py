@@ -24,6 +24,7 @@ from clip_assets.commands import (
     filter_images,
     index,
     models,
+    publish,
     reshard,
     retrieve,
     run,
@@ -49,6 +50,7 @@ KEPT = {
     "embed": "finished pieces",
     "add": "partitions planned so far, each whole",
     "reshard": "tars that are whole",
+    "publish": "files that the hub has",
 }
 """What an interrupted command leaves that it does not do again, by its name."""
 
@@ -152,6 +154,7 @@ for command in (
     search.search,
     serve.serve,
     index.index,
+    publish.publish,
     reshard.reshard,
     retrieve.retrieve,
     filter_images.filter_images,

@@ -19,6 +19,7 @@ from clip_assets.metadata.pool_metadata import POOL_METADATA
 from clip_assets.pairs.raw_pairs import RAW_PAIRS
 from clip_assets.pool.asset import Asset
 from clip_assets.pool.pool import Pool
+from clip_assets.publishing.hub_dataset import HUB_DATASET
 from clip_assets.reshard.subset_shards import SUBSET_SHARDS
 from clip_assets.stats.metadata_stats import METADATA_STATS
 from clip_assets.storage.store import Store
@@ -37,6 +38,7 @@ TABLE = (
     INDEX_SEGMENTS,
     FAISS_INDEX,
     ID_MAPPING,
+    HUB_DATASET,
 )
 
 

@@ -62,6 +62,7 @@ INDEX_RECIPE = "index_recipe"
 INDEX_SEGMENTS = "index_segments"
 FAISS_INDEX = "faiss_index"
 ID_MAPPING = "id_mapping"
+HUB_DATASET = "hub_dataset"
 
 P = ParamSpec("P")
 
@@ -441,3 +442,39 @@ def mapped_uids(version: str, slot: int) -> str:
 def id_mapping(version: str, slot: int) -> str:
     """Vector ids of one id range."""
     return f"index/{version}/id_mapping/part-{slot:08d}.parquet"
+
+
+# --- hub --------------------------------------------------------------------------------
+
+HUB = "hub"
+"""Folder of all that is published on a hub, as it lies there."""
+
+
+@artifact(HUB_DATASET)
+def hub_card() -> str:
+    """The card of the published data set."""
+    return f"{HUB}/README.md"
+
+
+@artifact(HUB_DATASET)
+def hub_croissant() -> str:
+    """The same for programs, in the words of croissant."""
+    return f"{HUB}/croissant.json"
+
+
+@artifact(HUB_DATASET)
+def hub_rows(slot: int) -> str:
+    """Published rows of one id range, with their vectors; ``schemas.HUB_ROWS`` says which."""
+    return f"{HUB}/data/train-{slot:05d}.parquet"
+
+
+@artifact(HUB_DATASET)
+def hub_index(side: str) -> str:
+    """The index of one side, without vectors of rows that are not published."""
+    return f"{HUB}/faiss/{side}.index"
+
+
+@artifact(HUB_DATASET)
+def hub_mapping(slot: int) -> str:
+    """Vector ids of the published rows of one id range."""
+    return f"{HUB}/id_mapping/part-{slot:05d}.parquet"

@@ -256,3 +256,15 @@ RETRIEVED = pa.schema(
     ]
 )
 """A row for each result of each query, the best of a query first."""
+
+
+# --- hub --------------------------------------------------------------------------------
+
+HUB_ROWS = pa.schema(
+    [
+        ID_MAPPING.field("i"),
+        *(field for field in INDEX_ROWS if field.name not in ("image_path", "key", FURTHER.name)),
+        *(POOL_ROWS.field(name) for name in ("license", "language", "nsfw")),
+    ]
+)
+"""Columns that may be published, beside the vectors of each side in ``<side>_embedding``."""

@@ -13,6 +13,7 @@ import clip_assets
 PACKAGE = Path(clip_assets.__file__).parent
 STAGES = {
     "pairs", "dedup", "download", "inference", "metadata", "subsets", "reshard", "stats", "index",
+    "publishing",
 }  # fmt: skip
 LAYERS = [
     {"layout", "schemas", "meanings", "errors", "terminal", "masking", "processes"},

@@ -118,7 +118,7 @@ def test_every_path_of_the_layout_is_told() -> None:
     build = runpy.run_path(str(CHECKOUT / "docs/build.py"))
     helpers = {"partition_key", "artifact", "made_by", "is_table", "shard_name", "shard_folder"}
     folders = {"PLANS", "PICTURES", "VERSIONS", "version_folder", "TAR_INDEX", "tar_index_folder"}
-    folders.add("subset_shard_folder")
+    folders |= {"HUB", "subset_shard_folder"}
     paths = {
         name
         for name, value in vars(layout).items()

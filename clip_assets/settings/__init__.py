@@ -25,6 +25,7 @@ from clip_assets.errors import ConfigurationError, SourceError, SourceMissingErr
 from clip_assets.files import opening
 from clip_assets.settings import choices, named
 from clip_assets.settings.choices import BasicFilter, Definition, NoFilter, SubsetSettings
+from clip_assets.settings.publication import HubSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
     IndexSettings,
@@ -37,6 +38,7 @@ from clip_assets.settings.wrong import Place, faults
 
 __all__ = [
     "DownloadSettings",
+    "HubSettings",
     "IndexSettings",
     "InferenceSettings",
     "Section",
@@ -89,6 +91,7 @@ class Settings(BaseSettings):
     download: DownloadSettings = Field(default_factory=DownloadSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
+    hub: HubSettings = Field(default_factory=HubSettings)
     subsets: dict[str, Definition] = Field(
         default_factory=lambda: dict(SUBSETS),
         description="Further subsets by name, each with its definition, see docs/subsets.md",

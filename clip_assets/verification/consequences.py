@@ -35,6 +35,11 @@ CONSEQUENCES = {
     layout.index_rows: "hits of this version in its range of ids have no url and caption",
     layout.mapped_rows: "hits of this version in its range of ids have no url and caption",
     layout.mapped_uids: "no uid of its range of ids is found in this version",
+    layout.hub_card: "who finds the data set on a hub is not told what it is",
+    layout.hub_croissant: "programs that find the data set on a hub are not told what it is",
+    layout.hub_rows: "it cannot be published as it is; what is on the hub stays",
+    layout.hub_index: "it cannot be published as it is; what is on the hub stays",
+    layout.hub_mapping: "it cannot be published as it is; what is on the hub stays",
     layout.id_mapping: "who reads vector ids of this version finds no pair for them",
 }
 """By the kind of file."""

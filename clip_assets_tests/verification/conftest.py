@@ -90,6 +90,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, site_of_images: Site) ->
         "inference": {"model": "demo"},
         "subsets": {"release": {"baseline": "basic_filter"}},
         "subset_shards": {"no_filter": {"shard_size": 5, "seed": 0}},
+        "hub": {"repository": "we/pairs"},
         "devices": "none",
     }
     write_settings(whole.root, settings)
