@@ -27,10 +27,10 @@ def names(assets: Sequence[Asset]) -> list[str]:
 def test_whole_graph_is_made_in_as_few_runs_as_its_axes_allow() -> None:
     assert [(axis, set(names(batch))) for axis, batch in batches(TABLE)] == [
         ("partition", {*names(TABLE[:4]), "pool_metadata"}),
-        ("subset", {"subsets"}),
+        ("subset", {"subsets", "subset_shards"}),
         ("pool", {"metadata_stats", "index_recipe"}),
         ("partition", {"index_segments"}),
-        ("pool", {"faiss_index", "id_mapping"}),
+        ("pool", {"faiss_index", "id_mapping", "hub_dataset"}),
     ]
 
 

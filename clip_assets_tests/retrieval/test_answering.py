@@ -134,8 +134,8 @@ def test_what_lies_beside_the_graph_can_be_an_asset(pool: Captions, tmp_path: Pa
     answers = retrieved("answers", file, output, k=2)
     assert {key.to_user_string() for key in answers.dependency_keys} == {"id_mapping"}
     resources = {"pool": PoolResource(root=pool.store.base)}
-    [event] = dg.materialize(
-        [answers], resources=resources, instance=dg.DagsterInstance.ephemeral()
-    ).asset_materializations_for_node("answers")
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = dg.materialize([answers], resources=resources, instance=instance)
+    [event] = made.asset_materializations_for_node("answers")
     assert event.metadata["queries"].value == 3
     assert pq.read_table(output)["caption"].to_pylist()[::2] == THINGS[:3]

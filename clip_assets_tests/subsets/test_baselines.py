@@ -213,7 +213,7 @@ def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> No
     made.set(subsets={"mine": {"baseline": "basic_filter"}})
     made.add(0, [Pair(uid=hex_uid(7)), Pair(uid=hex_uid(8), caption="short")])
     made.metadata()
-    assert unfinished(made.pool, ASSETS.values(), "subset") == ["no_filter", "basic_filter", "mine"]
+    assert unfinished(made.pool, [ASSETS[layout.SUBSETS]], "subset") == ["no_filter", "basic_filter", "mine"]
     for name in ("no_filter", "mine"):
         made.subset(name)
     assert made.uids("mine").tolist() == [(0, 7)]
@@ -225,6 +225,6 @@ def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> No
     assert told["subsets"] == {"no_filter": "done", "basic_filter": "missing", "mine": "done"}
     assert "subsets mine" in status.as_text(told)
     made.set(subsets={"mine": {"baseline": "no_filter"}})
-    assert unfinished(made.pool, ASSETS.values(), "subset") == ["basic_filter", "mine"]
+    assert unfinished(made.pool, [ASSETS[layout.SUBSETS]], "subset") == ["basic_filter", "mine"]
     made.subset("mine")
     assert made.uids("mine").tolist() == [(0, 7), (0, 8)]
