@@ -213,7 +213,11 @@ def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> No
     made.set(subsets={"mine": {"baseline": "basic_filter"}})
     made.add(0, [Pair(uid=hex_uid(7)), Pair(uid=hex_uid(8), caption="short")])
     made.metadata()
-    assert unfinished(made.pool, [ASSETS[layout.SUBSETS]], "subset") == ["no_filter", "basic_filter", "mine"]
+    assert unfinished(made.pool, [ASSETS[layout.SUBSETS]], "subset") == [
+        "no_filter",
+        "basic_filter",
+        "mine",
+    ]
     for name in ("no_filter", "mine"):
         made.subset(name)
     assert made.uids("mine").tolist() == [(0, 7)]
