@@ -20,7 +20,8 @@ export function compare(pairs, index, open) {
   const heads = shown.map((pair) =>
     h("th", { scope: "col" },
       h("button", { type: "button", class: "picture", onclick: () => { byId("compare").close(); open(pair.uid); } },
-        h("img", { src: image(pair.uid, index, 512), alt: titleOf(pair) }))));
+        // Its size holds the place until it is loaded.
+        h("img", { src: image(pair.uid, index, 512), alt: titleOf(pair), width: pair.width, height: pair.height }))));
   const rows = ROWS.map(([name, value]) => {
     const values = shown.map(value);
     const differs = new Set(values).size > 1;
