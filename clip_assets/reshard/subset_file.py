@@ -4,7 +4,6 @@ A uid that stands there twice is wanted twice. What is in which tar is the matte
 """
 
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,8 @@ import numpy.typing as npt
 from clip_assets import schemas
 from clip_assets.errors import ConfigurationError
 from clip_assets.files.opening import content
-from clip_assets.storage import uids
+from clip_assets.storage import uid_files, uids
 from clip_assets.storage.uids import UidPairs
-
-_MAGIC = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
@@ -72,17 +69,19 @@ def read_subset(uri: str) -> WantedUids:
     """The uids of a subset file.
 
     Args:
-        uri: of a .npy file of ``schemas.UID_PAIR``, or of the bare array, which numpy calls a
-            memory map; DataComp has both. Their order does not matter.
+        uri: of the file, see ``storage.uid_files``. Their order does not matter.
 
     Raises:
         SourceMissingError: it is not there.
         SourceError: it cannot be read.
-        ConfigurationError: it is no list of uids, or an empty one.
+        SourceFormatError: it is no list of uids.
+        ConfigurationError: it is an empty one.
     """
-    pairs = _pairs(content(uri), uri)
+    pairs = uid_files.read(content(uri), uri)
     if not len(pairs):
-        raise _wrong(uri, "no uid", "Nothing would be written; look at how the subset was made.")
+        raise ConfigurationError(
+            uri, "no uid", "at least one", "Nothing would be written; see how the subset was made."
+        )
     ordered = uids.in_order(pairs)
     is_first = np.ones(len(ordered), np.bool_)
     is_first[1:] = ordered[1:] != ordered[:-1]
@@ -94,22 +93,3 @@ def read_subset(uri: str) -> WantedUids:
         bool((ordered == pairs).all()),
         hashlib.sha256(ordered.tobytes()).hexdigest(),
     )
-
-
-def _pairs(stored: bytes, uri: str) -> UidPairs:
-    if stored.startswith(_MAGIC):
-        try:
-            array = np.load(io.BytesIO(stored), allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise _wrong(uri, f"a damaged file ({error})", "Make or fetch it again.") from error
-        if array.dtype != schemas.UID_PAIR or array.ndim != 1:
-            dtype = f"{array.ndim} dimensions of {array.dtype}"
-            raise _wrong(uri, dtype, "Write it with numpy.save(path, numpy.array(pairs, 'u8,u8')).")
-        return array
-    if uri.endswith(".npy") or len(stored) % np.dtype(schemas.UID_PAIR).itemsize:
-        raise _wrong(uri, "no array", "A file that numpy.save wrote, or the bare 16 bytes a uid.")
-    return np.frombuffer(stored, schemas.UID_PAIR)
-
-
-def _wrong(uri: str, found: str, advice: str) -> ConfigurationError:
-    return ConfigurationError(uri, found, "sorted uids, numpy's dtype u8,u8, little-endian", advice)

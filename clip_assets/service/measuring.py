@@ -19,18 +19,18 @@ BUCKETS = (
 """Upper bounds, seconds."""
 
 KNN = {
-    "full_knn_request_time": "Time spent processing knn request",
-    "download_time": "Time spent downloading url",
-    "text_clip_inference_time": "Time spent doing a text clip inference",
-    "image_clip_inference_time": "Time spent doing a image clip inference",
-    "metadata_get_time": "Time spent retrieving metadata",
-    "knn_index_time": "Time spent doing a knn on the index",
-    "dedup_time": "Time spent deduping",
-    "safety_time": "Time spent doing a safety inference",
-    "image_prepro_time": "Time spent doing the image preprocessing",
-    "text_prepro_time": "Time spent doing the text preprocessing",
+    "full_knn_request_time": "whole requests",
+    "download_time": "images fetched by url",
+    "text_clip_inference_time": "texts encoded",
+    "image_clip_inference_time": "images encoded",
+    "metadata_get_time": "rows of results read",
+    "knn_index_time": "neighbours found",
+    "dedup_time": "near-copies left out",
+    "safety_time": "safety of results judged",
+    "image_prepro_time": "images prepared for the model",
+    "text_prepro_time": "texts prepared for the model",
 }
-"""Histograms of clip-retrieval's back. The last three have no times here: there is no safety
+"""Histograms that clip-retrieval's back has. The last three have no times here: there is no safety
 model, and preprocessing is part of inference."""
 
 OF_STEP = {
@@ -74,7 +74,7 @@ class Measures:
         self._registry = CollectorRegistry()
         self._registry.register(_Readings(readings))
         self._knn = {
-            name: Histogram(name, words, registry=self._registry, buckets=BUCKETS)
+            name: Histogram(name, f"Seconds: {words}", registry=self._registry, buckets=BUCKETS)
             for name, words in KNN.items()
         }
         self._requests = Histogram(
@@ -124,19 +124,18 @@ class Measures:
         """What requests of the knn endpoint took, step by step, each as a share of all time."""
         calls, total = self._spent.get("full_knn_request_time", (0, 0.0))
         if not calls:
-            return "No request yet, go do some"
+            return "no request of /knn-service yet\n"
         steps = sorted(
             ((name, *spent) for name, spent in self._spent.items()),
             key=lambda step: -step[2],
         )
         lines = [
-            f"Among {calls} calls to the knn end point with an average latency of "
-            f"{total / calls:.4f}s per request, the step costs are (in order):",
+            f"{calls} requests of /knn-service, {total / calls:.4f} s each on average",
             "",
-            f"{'name':<28}{'description':<42}{'calls':>8}{'average':>12}{'share':>8}",
+            f"{'step':<28}{'':<32}{'calls':>8}{'average':>12}{'share':>8}",
         ]
         lines += [
-            f"{name:<28}{KNN[name]:<42}{number:>8}{spent / number:>11.4f}s{spent / total:>8.1%}"
+            f"{name:<28}{KNN[name]:<32}{number:>8}{spent / number:>11.4f}s{spent / total:>8.1%}"
             for name, number, spent in steps
             if name != "full_knn_request_time"
         ]

@@ -71,8 +71,9 @@ class Thumbnails:
             return SentImage(content, TYPES.get(content[:2], "application/octet-stream"))
         picture = SentImage(_smaller(content, size, image_path), "image/webp")
         with self._lock:
-            self._kept[tag] = picture
-            self._bytes += len(picture.content)
+            if tag not in self._kept:  # else another thread was faster
+                self._kept[tag] = picture
+                self._bytes += len(picture.content)
             while self._bytes > KEPT_BYTES:
                 self._bytes -= len(self._kept.popitem(last=False)[1].content)
         return picture

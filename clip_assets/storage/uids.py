@@ -1,6 +1,7 @@
 """Uids as text and as the pairs of integers that subset files hold.
 
-Nothing here knows a file; ``subsets.choosing`` writes what these functions make.
+Nothing here knows a file: those are read by ``storage.uid_files`` and written by
+``subsets.choosing``.
 """
 
 import numpy as np
@@ -12,6 +13,9 @@ from clip_assets.errors import SchemaError
 
 UidPairs = npt.NDArray[np.void]
 """(n,) of ``schemas.UID_PAIR``."""
+
+Keys = npt.NDArray[np.bytes_]
+"""(n,) 16 bytes that sort as the uids do, which pairs of integers do only slowly."""
 
 DIGITS = 32
 """Hex digits of a uid."""
@@ -36,11 +40,16 @@ def pairs(uids: pa.ChunkedArray) -> UidPairs:
     return numbers
 
 
-def texts(uids: UidPairs) -> list[str]:
-    """Pairs of integers as uids of 32 lowercase hex digits, in the same order."""
+def keys(uids: UidPairs) -> Keys:
+    """Uids, or records that have one, as keys in the same order."""
     halves = np.empty((len(uids), 2), dtype=">u8")
     halves[:, 0], halves[:, 1] = uids["f0"], uids["f1"]
-    digits = halves.tobytes().hex()
+    return halves.view("S16").reshape(-1)
+
+
+def texts(uids: UidPairs) -> list[str]:
+    """Pairs of integers as uids of 32 lowercase hex digits, in the same order."""
+    digits = keys(uids).tobytes().hex()
     return [digits[start : start + DIGITS] for start in range(0, len(digits), DIGITS)]
 
 

@@ -5,7 +5,6 @@ their tar is the matter of ``tar_samples``, what the pool says of them that of `
 """
 
 import hashlib
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,15 +12,14 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from clip_assets import layout, schemas
-from clip_assets.errors import MissingArtifactError, SchemaError
+from clip_assets.errors import MissingArtifactError
 from clip_assets.files.opening import content
 from clip_assets.inference.samples import Sample
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
-from clip_assets.storage import tables, uids
+from clip_assets.storage import tables, uid_files, uids
 from clip_assets.storage.manifests import Output
 from clip_assets.streaming.permutation import Rows
 from clip_assets.streaming.tar_samples import SCANS, Tars
@@ -103,7 +101,7 @@ class PoolSamples:
 
     def _located(self, known: uids.UidPairs, listed: uids.UidPairs, gone: Gone) -> Rows:
         """The sample of each uid."""
-        keys, wanted = _sortable(known), _sortable(listed)
+        keys, wanted = uids.keys(known), uids.keys(listed)
         order = np.argsort(keys, kind="stable")
         places = np.searchsorted(keys, wanted, sorter=order)
         there = places < len(keys)
@@ -151,23 +149,4 @@ def _subset(pool: Pool, name: str) -> uids.UidPairs:
         stored = pool.store.read_bytes(layout.subset(name))
     else:
         stored = content(name)
-    try:
-        listed = np.load(io.BytesIO(stored), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise _no_uids(name, str(error)) from error
-    if listed.dtype != schemas.UID_PAIR or listed.ndim != 1:
-        raise _no_uids(name, f"an array of {listed.dtype}, {listed.shape}")
-    return listed
-
-
-def _no_uids(where: str, found: str) -> SchemaError:
-    return SchemaError(
-        where, found, f"uids as an array of {schemas.UID_PAIR}, (n,)", "See docs/layout.md."
-    )
-
-
-def _sortable(pairs: uids.UidPairs) -> npt.NDArray[np.bytes_]:
-    """Uids as texts of 16 bytes, which numpy sorts and compares faster than pairs."""
-    halves = np.empty((len(pairs), 2), ">u8")
-    halves[:, 0], halves[:, 1] = pairs["f0"], pairs["f1"]
-    return halves.view("S16").reshape(-1)
+    return uid_files.read(stored, name)

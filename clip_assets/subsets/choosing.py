@@ -18,10 +18,10 @@ import pyarrow as pa
 from clip_assets import schemas
 from clip_assets.settings.choices import Chosen, SubsetSettings
 from clip_assets.storage import sql, uids
+from clip_assets.storage.uids import Keys, keys
 from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.methods import METHODS
 from clip_assets.subsets.selection import UID, Selection
-from clip_assets.subsets.sorted_uids import Keys, keys
 from clip_assets.subsets.sorting import Records, Sorter
 
 Value = TypeVar("Value")

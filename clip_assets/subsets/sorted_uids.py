@@ -9,23 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.storage.uids import UidPairs
+from clip_assets.storage.uids import UidPairs, keys
 from clip_assets.subsets.sorting import Records, Sorter
 
 BLOCK_ROWS = 2**18
 """Looked at together."""
 
-Keys = npt.NDArray[np.bytes_]
-"""(n,) 16 bytes that sort as the uids do, which pairs of integers do only slowly."""
-
 Places = npt.NDArray[np.int64]
-
-
-def keys(records: Records) -> Keys:
-    """The uids of some records as keys, in the same order."""
-    halves = np.empty((len(records), 2), dtype=">u8")
-    halves[:, 0], halves[:, 1] = records["f0"], records["f1"]
-    return halves.view("S16").reshape(-1)
 
 
 class SortedUids:

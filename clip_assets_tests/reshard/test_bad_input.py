@@ -14,6 +14,7 @@ from clip_assets.errors import (
     SchemaError,
     SourceChangedError,
     SourceError,
+    SourceFormatError,
     SourceMissingError,
 )
 from clip_assets.files.identity import looked_at
@@ -83,22 +84,32 @@ def test_the_bare_array_is_a_subset_too(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (np.zeros(3, ">u8,>u8"), ">u8"),
         (np.zeros(3, "u8"), "uint64"),
         (np.zeros((3, 2), "u8"), "2 dimensions"),
         (np.zeros((3, 2), "u8,u8"), "2 dimensions"),
         (np.zeros(3, "i8,i8"), "i8"),
         (np.zeros(3, "u8,u8,u8"), "u8"),
         (np.array(["a" * 32]), "U32"),
-        (np.zeros(0, "u8,u8"), "no uid"),
     ],
 )
 def test_what_is_no_list_of_uids_is_refused(
     tmp_path: Path, array: "np.ndarray[tuple[int, ...], np.dtype[np.void]]", found: str
 ) -> None:
     np.save(tmp_path / "s.npy", array)
-    with pytest.raises(ConfigurationError, match=found):
+    with pytest.raises(SourceFormatError, match=found):
         read_subset(str(tmp_path / "s.npy"))
+
+
+def test_an_empty_list_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", np.zeros(0, "u8,u8"))
+    with pytest.raises(ConfigurationError, match="no uid"):
+        read_subset(str(tmp_path / "s.npy"))
+
+
+def test_uids_in_the_other_order_of_bytes_are_the_same(tmp_path: Path) -> None:
+    file = subset(tmp_path / "little.npy", [2, 0, 1])
+    np.save(tmp_path / "big.npy", np.load(file).astype(">u8,>u8"))
+    assert read_subset(str(tmp_path / "big.npy")).digest == read_subset(file).digest
 
 
 def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
@@ -107,11 +118,11 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
     whole = Path(subset(tmp_path / "s.npy", [1, 2])).read_bytes()
     for name, content in {"a.npy": whole[:-1], "b.npy": b"x" * 32, "c.bin": b"x" * 33}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(SourceFormatError):
             read_subset(str(tmp_path / name))
     (tmp_path / "o.npy").write_bytes(b"")
     np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ConfigurationError, match="damaged"):
+    with pytest.raises(SourceFormatError, match="damaged"):
         read_subset(str(tmp_path / "o.npy"))
 
 

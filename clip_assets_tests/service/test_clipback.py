@@ -188,7 +188,7 @@ def test_its_front_finds_what_it_asks_for(animals: Served) -> None:
 def test_metrics_are_counted(tmp_path: Path) -> None:
     made = pool_of_animals(tmp_path)
     with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
-        assert served.http.get("/metrics-summary").text == "No request yet, go do some"
+        assert served.http.get("/metrics-summary").text == "no request of /knn-service yet\n"
         for _ in range(3):
             ask(served, GOOD["text"])
         ask(served, GOOD["image"])
@@ -203,7 +203,7 @@ def test_metrics_are_counted(tmp_path: Path) -> None:
         ):
             assert line in lines
         summary = served.http.get("/metrics-summary").text
-        assert summary.startswith("Among 4 calls to the knn end point")
+        assert summary.startswith("4 requests of /knn-service")
         shares = [float(line.split()[-1].rstrip("%")) for line in summary.splitlines()[3:]]
         assert sum(shares) <= 100.1
 

@@ -290,7 +290,7 @@ def test_what_is_no_published_subset_is_refused(
         file.write_bytes(content)
     else:
         np.save(file, content)
-    with pytest.raises(SourceFormatError, match="two unsigned 64-bit integers"):
+    with pytest.raises(SourceFormatError, match="uids as DataComp has them"):
         chosen(made, {"from": str(file)})
 
 

@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from clip_assets import schemas
-from clip_assets.errors import SourceFormatError
 from clip_assets.files import opening
 from clip_assets.files.filesystem import filesystem
 from clip_assets.settings.choices import Adopted
-from clip_assets.storage import uids
+from clip_assets.storage import uid_files, uids
 from clip_assets.subsets.judgement import Judgement
 from clip_assets.subsets.methods.listed import Listed
 from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
@@ -54,15 +53,7 @@ def published(uri: str, folder: Path) -> Records:
         SourceFormatError: it is no array of pairs of unsigned integers.
         SourceError: it cannot be read.
     """
-    file = _local(uri, folder)
-    try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise _no_subset(uri, str(error).partition("\n")[0]) from error
-    expected = np.dtype(schemas.UID_PAIR)
-    if array.ndim != 1 or array.dtype.newbyteorder("<") != expected:
-        raise _no_subset(uri, f"{array.dtype} of shape {array.shape}")
-    return array
+    return uid_files.mapped(_local(uri, folder), uri)
 
 
 def _local(uri: str, folder: Path) -> Path:
@@ -81,15 +72,6 @@ def _sorted(records: Records, folder: Path) -> SortedUids:
     for start in range(0, len(records), BLOCK_ROWS):
         sorter.add(np.asarray(records[start : start + BLOCK_ROWS]).astype(schemas.UID_PAIR))
     return stored(sorter, folder / f"sorted-{id(sorter)}", schemas.UID_PAIR)
-
-
-def _no_subset(uri: str, found: str) -> SourceFormatError:
-    return SourceFormatError(
-        uri,
-        found,
-        "a .npy of uids, (n,) of two unsigned 64-bit integers",
-        "Name a subset as DataComp publishes them.",
-    )
 
 
 METHOD = Method(Adopted, judge)
