@@ -18,7 +18,7 @@ from clip_assets.terminal import say
 
 if TYPE_CHECKING:
     from clip_assets.pool.pool import Pool
-    from clip_assets.settings.choices import SubsetSettings
+    from clip_assets.settings.bases import SubsetSettings
     from clip_assets.subsets.choosing import Picked
 
 DEFINING = (

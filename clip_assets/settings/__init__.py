@@ -24,7 +24,8 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
 from clip_assets.settings import choices, named
-from clip_assets.settings.choices import BasicFilter, Definition, NoFilter, SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
+from clip_assets.settings.choices import BasicFilter, Definition, NoFilter
 from clip_assets.settings.publication import HubSettings
 from clip_assets.settings.sections import (
     DownloadSettings,

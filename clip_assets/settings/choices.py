@@ -7,68 +7,20 @@ definitions in place. What methods do is said by ``subsets.methods``.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from clip_assets.settings.sections import Section
+from clip_assets.settings.bases import (
+    ScoreSettings,
+    SubsetSettings,
+    VectorSettings,
+    score_alone,
+    unbounded,
+)
 
 SECTION = "subsets"
 """The setting that has them."""
-
-
-class SubsetSettings(Section):
-    """What every definition may say beside its method."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-    FILES: ClassVar[tuple[str, ...]] = ()
-    """Fields that are paths or urls of files."""
-
-    of: "Chosen | None" = Field(
-        default=None, description="Choose from this other subset; default: from the whole pool"
-    )
-    leave_out_opt_outs: bool = Field(
-        default=False, description="Leave out images whose use anything reserves, see opt_outs"
-    )
-    with_image: bool = Field(
-        default=True,
-        description="Only pairs whose image was had. DataComp's rules do not ask for one, so its "
-        "no_filter is every pair",
-    )
-
-    @property
-    def others(self) -> Sequence["Chosen"]:
-        """Other subsets that it is made of, but for ``of``."""
-        return ()
-
-    @property
-    def files(self) -> list[str]:
-        """Paths and urls of files that it reads."""
-        return [name for field in self.FILES if (name := getattr(self, field))]
-
-
-class ScoreSettings(SubsetSettings):
-    """Of pairs with a score: those from a value on, or the best share of them."""
-
-    threshold: float | None = Field(
-        default=None, allow_inf_nan=False, description="Least score, itself included"
-    )
-    fraction: float | None = Field(
-        default=None, ge=0, le=1, description="Share of the candidates, best first; ties all stay"
-    )
-    datacomp_compat: bool = Field(
-        default=False,
-        description="A fraction as DataComp's script takes it: one pair more, the best ones at 0, "
-        "and 1 refused",
-    )
-
-    @model_validator(mode="after")
-    def _has_one_bound(self) -> Self:
-        if (self.threshold is None) == (self.fraction is None):
-            raise ValueError("say either threshold or fraction")
-        if self.datacomp_compat and self.fraction == 1:
-            raise ValueError("DataComp's script fails at a fraction of 1; leave out the filter")
-        return self
 
 
 class NoFilter(SubsetSettings):
@@ -173,15 +125,6 @@ class Scored(ScoreSettings):
     column: str = Field(default="score", description="Which column")
 
 
-class VectorSettings(ScoreSettings):
-    """Pairs by a score that follows from their vectors; those without vectors have none."""
-
-    arch: Literal["own", "b32", "l14"] = Field(
-        default="own",
-        description="Whose vectors: the pool's own; of DataComp's folders b32 or l14",
-    )
-
-
 class NegClipLoss(VectorSettings):
     """Pairs that stand out of others: similarity, less how well both go with a batch's others."""
 
@@ -226,6 +169,8 @@ _BY_VALUE = {
 _WORDS = [method for method in CLASSES if not any(method in of for of in _BY_VALUE.values())]
 _NAME = "name"
 # Tag of a subset that is named and not defined in place.
+_UNTAGGED = ("queries", "terms")
+# Lists of what is no definition.
 
 
 def _method(given: Any) -> str | None:
@@ -245,6 +190,7 @@ def _method(given: Any) -> str | None:
 if TYPE_CHECKING:
     Definition: TypeAlias = SubsetSettings
     Chosen: TypeAlias = str | SubsetSettings
+    Scoring: TypeAlias = ScoreSettings
 else:
     _VALUES = [f"{word} ({', '.join(of)})" for word, of in _BY_VALUE.items()]
     _TOLD = f"needs one of {', '.join((*_VALUES, *_WORDS))}, and what belongs to it"
@@ -252,15 +198,19 @@ else:
     _TAGGED = tuple(Annotated[kind, Tag(method)] for method, kind in CLASSES.items())
     Definition = Annotated[reduce(or_, _TAGGED), _BY_METHOD]
     Chosen = Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
+    Scoring = Annotated[
+        reduce(or_, _TAGGED), _BY_METHOD, BeforeValidator(unbounded), AfterValidator(score_alone)
+    ]
     for _kind in CLASSES.values():
-        _kind.model_rebuild()
+        _kind.model_rebuild(_types_namespace={"Chosen": Chosen, "Scoring": Scoring})
 
 
 def without_tags(place: tuple[str, ...]) -> tuple[str, ...]:
     """Where something is wrong in ``subsets``, as people write it: without pydantic's tags."""
     kept, rest = list(place[:2]), list(place[2:])
     while rest:
-        rest.pop(0)  # the tag of the definition that what follows is in
+        if kept[-1] not in _UNTAGGED and not (kept[-1].isdigit() and kept[-2] in _UNTAGGED):
+            rest.pop(0)  # the tag of the definition that what follows is in
         if rest:
             kept.append(rest.pop(0))
         if rest and rest[0].isdigit():

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 
-from clip_assets.settings.choices import SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
 
 NESTED = 50
 """Definitions in each other, by name or in place."""

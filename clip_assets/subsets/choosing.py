@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from clip_assets import schemas
-from clip_assets.settings.choices import Chosen, SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
+from clip_assets.settings.choices import Chosen
 from clip_assets.storage import sql, uids
 from clip_assets.storage.uids import Keys, keys
 from clip_assets.subsets.candidates import Candidates

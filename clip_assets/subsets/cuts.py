@@ -5,21 +5,19 @@ passes, whatever their number. Which score a row has is the business of methods.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from clip_assets.errors import ConfigurationError
-from clip_assets.settings.choices import ScoreSettings
+from clip_assets.settings.bases import ScoreSettings
 from clip_assets.storage.pictures import histogram
 from clip_assets.subsets.judgement import Judgement, passing
-from clip_assets.subsets.selection import Account, Judge, Selection
-
-Floats = npt.NDArray[np.floating]
+from clip_assets.subsets.selection import Account, Floats, Judge, Method, Score, Selection
 
 CHUNK_ROWS = 2**20
 """Scores looked at together."""
@@ -29,19 +27,18 @@ BINS = 50
 _SIGN, _DIGITS = np.uint64(2**63), 16
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A number for each row, the greater the better.
+Kind = TypeVar("Kind", bound=ScoreSettings)
 
-    Args:
-        name: for people.
-        columns: that it is made from.
-        of: from a piece's name and its table to (n,) floats, nan where a row has none.
-    """
 
-    name: str
-    columns: frozenset[str]
-    of: Callable[[str, pa.Table], Floats]
+def by_score(
+    settings: type[Kind], score: Callable[[Selection, Kind, Judge], Score]
+) -> Method[Kind]:
+    """A method that chooses by a score alone."""
+
+    def judge(selection: Selection, definition: Kind, candidates: Judge) -> Judge:
+        return cut(selection, definition, candidates, score(selection, definition, candidates))
+
+    return Method(settings, judge, score)
 
 
 def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score: Score) -> Judge:
@@ -59,13 +56,18 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
             seen.add(piece, scores[candidates.decide(piece, table).kept])
         return scores
 
-    if settings.fraction is None:
-        assert settings.threshold is not None
+    if settings.threshold is not None:
         threshold = settings.threshold
     else:
         for piece, table in selection.tables(columns):
             scored(piece, table)
-        threshold = seen.threshold(settings.fraction, datacomp_compat=settings.datacomp_compat)
+        if settings.k is not None:
+            known = seen.known
+            last = min(settings.k, len(known)) - 1
+            threshold = nth_greatest(known, last) if len(known) else np.nan
+        else:
+            assert settings.fraction is not None
+            threshold = seen.threshold(settings.fraction, datacomp_compat=settings.datacomp_compat)
 
     def decide(piece: str, table: pa.Table) -> Judgement:
         scores = scored(piece, table)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clip_assets.settings.choices import Chosen, SubsetSettings
+from clip_assets.settings.bases import ScoreSettings, SubsetSettings
+from clip_assets.settings.choices import Chosen
 from clip_assets.storage import sql
 from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.judgement import Judgement, Mask, passing, within
@@ -22,6 +24,8 @@ Decide = Callable[[str, pa.Table], Judgement]
 """What is said of the rows of a piece: from its name and a table with the columns asked for."""
 
 Kind = TypeVar("Kind", bound=SubsetSettings)
+
+Floats = npt.NDArray[np.floating]
 
 UID = "uid"
 
@@ -42,6 +46,21 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """A number for each row, the greater the better.
+
+    Args:
+        name: for people.
+        columns: that it is made from.
+        of: from a piece's name and its table to (n,) floats, nan where a row has none.
+    """
+
+    name: str
+    columns: frozenset[str]
+    of: Callable[[str, pa.Table], Floats]
+
+
+@dataclass(frozen=True, slots=True)
 class Method(Generic[Kind]):
     """One way of choosing.
 
@@ -49,10 +68,12 @@ class Method(Generic[Kind]):
         settings: the definitions that it is for.
         judge: from a selection, a definition and the judge of its candidates; it may look at all
             rows to find what it needs, with ``Selection.tables``.
+        score: likewise, by which it chooses; None for a method that has none.
     """
 
     settings: type[Kind]
     judge: "Callable[[Selection, Kind, Judge], Judge]"
+    score: "Callable[[Selection, Kind, Judge], Score] | None" = None
 
 
 @dataclass
@@ -92,6 +113,12 @@ class Selection:
             return within(candidates.decide(piece, table), method.decide(piece, table))
 
         return _once(Judge(candidates.columns | method.columns, decide))
+
+    def score(self, settings: ScoreSettings, candidates: Judge) -> Score:
+        """The score of a definition, without its bound."""
+        score = self.methods[type(settings)].score
+        assert score is not None, f"{type(settings).__name__} has a bound, so it has a score"
+        return score(self, settings, candidates)
 
     def tables(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
         """Every piece with some of its columns, and with its uids."""

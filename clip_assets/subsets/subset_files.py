@@ -20,7 +20,8 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
-from clip_assets.settings.choices import BasicFilter, NoFilter, SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
+from clip_assets.settings.choices import BasicFilter, NoFilter
 from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def _digest(
 
     A remote file is taken for one that does not change under its name.
     """
-    content: list[Any] = [type(definition).__name__, definition.model_dump(mode="json")]
+    told = definition.model_dump(mode="json", exclude_defaults=True)
+    content: list[Any] = [type(definition).__name__, told]
     above = [definition.of] if definition.of is not None else []
     for other in (*definition.others, *above):
         if isinstance(other, str):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clip_assets.settings.choices import SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
 from clip_assets.subsets.methods import (
     adopted,
     basic_filter,

@@ -11,8 +11,8 @@ from clip_assets.files import opening
 from clip_assets.settings.choices import NegClipLoss, NormSim
 from clip_assets.storage import uids
 from clip_assets.subsets.candidates import PieceVectors
-from clip_assets.subsets.cuts import Floats, Score, cut
-from clip_assets.subsets.selection import UID, Judge, Method, Selection
+from clip_assets.subsets.cuts import by_score
+from clip_assets.subsets.selection import UID, Floats, Judge, Score, Selection
 from clip_assets.subsets.vector_scores import neg_clip_loss, norm_sim, second_moment
 
 CHUNK_ROWS = 2**16
@@ -67,8 +67,8 @@ class Copied:
         return [np.memmap(file, np.float16, "r", shape=shape) for file in self._files]
 
 
-def _neg_clip_loss(selection: Selection, settings: NegClipLoss, candidates: Judge) -> Judge:
-    """By how a pair stands out of batches of the candidates.
+def _neg_clip_loss(selection: Selection, settings: NegClipLoss, candidates: Judge) -> Score:
+    """How a pair stands out of batches of the candidates.
 
     Raises:
         ConfigurationError: the rows have no vectors of this model.
@@ -97,11 +97,11 @@ def _neg_clip_loss(selection: Selection, settings: NegClipLoss, candidates: Judg
         scored[rows] = scores[start : start + len(rows)]
         return scored
 
-    return cut(selection, settings, candidates, Score("negcliploss", columns, of))
+    return Score("negcliploss", columns, of)
 
 
-def _norm_sim(selection: Selection, settings: NormSim, candidates: Judge) -> Judge:
-    """By how near an image is to target images.
+def _norm_sim(selection: Selection, settings: NormSim, _candidates: Judge) -> Score:
+    """How near an image is to target images.
 
     Raises:
         ConfigurationError: the rows have no vectors of this model.
@@ -124,8 +124,7 @@ def _norm_sim(selection: Selection, settings: NormSim, candidates: Judge) -> Jud
                 scored[some] = norm_sim(images, moment)
         return scored
 
-    score = Score("normsim", frozenset(selection.rows.vector_columns), of)
-    return cut(selection, settings, candidates, score)
+    return Score("normsim", frozenset(selection.rows.vector_columns), of)
 
 
 def _targets(uri: str) -> npt.NDArray[np.floating]:
@@ -145,5 +144,5 @@ def _no_targets(uri: str, found: str, length: str = "") -> SourceFormatError:
     )
 
 
-NEG_CLIP_LOSS = Method(NegClipLoss, _neg_clip_loss)
-NORM_SIM = Method(NormSim, _norm_sim)
+NEG_CLIP_LOSS = by_score(NegClipLoss, _neg_clip_loss)
+NORM_SIM = by_score(NormSim, _norm_sim)

@@ -1,9 +1,9 @@
 """DataComp's ``clip_score``: by the similarity of image and caption."""
 
 from clip_assets.settings.choices import ClipScore
-from clip_assets.subsets.cuts import cut
-from clip_assets.subsets.methods.ranked import score
-from clip_assets.subsets.selection import Judge, Method, Selection
+from clip_assets.subsets.cuts import by_score
+from clip_assets.subsets.methods import ranked
+from clip_assets.subsets.selection import Judge, Score, Selection
 
 COLUMNS = {
     "b32": "clip_b32_similarity_score",
@@ -13,9 +13,9 @@ COLUMNS = {
 """By whose similarity it is: the column that has it."""
 
 
-def judge(selection: Selection, settings: ClipScore, candidates: Judge) -> Judge:
-    """By the column of the model that the definition names."""
-    return cut(selection, settings, candidates, score(selection, COLUMNS[settings.arch]))
+def score(selection: Selection, settings: ClipScore, _candidates: Judge) -> Score:
+    """The column of the model that the definition names."""
+    return ranked.column(selection, COLUMNS[settings.arch])
 
 
-METHOD = Method(ClipScore, judge)
+METHOD = by_score(ClipScore, score)

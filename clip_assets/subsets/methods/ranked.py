@@ -7,16 +7,16 @@ import pyarrow as pa
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings.choices import Ranked
-from clip_assets.subsets.cuts import Floats, Score, cut
-from clip_assets.subsets.selection import Judge, Method, Selection
+from clip_assets.subsets.cuts import by_score
+from clip_assets.subsets.selection import Floats, Judge, Score, Selection
 
 
-def judge(selection: Selection, settings: Ranked, candidates: Judge) -> Judge:
-    """By the column that the definition names."""
-    return cut(selection, settings, candidates, score(selection, settings.by))
+def score(selection: Selection, settings: Ranked, _candidates: Judge) -> Score:
+    """The column that the definition names."""
+    return column(selection, settings.by)
 
 
-def score(selection: Selection, column: str) -> Score:
+def column(selection: Selection, name: str) -> Score:
     """A column of the rows as their score.
 
     Raises:
@@ -24,20 +24,20 @@ def score(selection: Selection, column: str) -> Score:
     """
     schema = selection.rows.schema
     numbers = [field.name for field in schema if is_number(field.type)]
-    if column not in numbers:
-        nearest = difflib.get_close_matches(column, numbers, 1)
+    if name not in numbers:
+        nearest = difflib.get_close_matches(name, numbers, 1)
         hint = f"perhaps {nearest[0]}; " if nearest else ""
         raise ConfigurationError(
-            f"score {column!r}",
-            "no such column" if column not in schema.names else "a column without numbers",
+            f"score {name!r}",
+            "no such column" if name not in schema.names else "a column without numbers",
             f"{hint}one of {', '.join(numbers) or 'none: there are no numbers'}",
             "Name another column.",
         )
 
     def of(_piece: str, table: pa.Table) -> Floats:
-        return values(table[column])
+        return values(table[name])
 
-    return Score(column, frozenset([column]), of)
+    return Score(name, frozenset([name]), of)
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -51,4 +51,4 @@ def values(column: pa.ChunkedArray) -> Floats:
     return np.asarray(numbers.to_numpy())
 
 
-METHOD = Method(Ranked, judge)
+METHOD = by_score(Ranked, score)

@@ -8,18 +8,18 @@ from clip_assets.errors import SchemaError, SourceFormatError
 from clip_assets.files import opening
 from clip_assets.settings.choices import Scored
 from clip_assets.storage import uids
-from clip_assets.subsets.cuts import Floats, Score, cut
+from clip_assets.subsets.cuts import by_score
 from clip_assets.subsets.methods.listed import Listed
 from clip_assets.subsets.methods.ranked import is_number, values
-from clip_assets.subsets.selection import UID, Judge, Method, Selection
+from clip_assets.subsets.selection import UID, Floats, Judge, Score, Selection
 from clip_assets.subsets.sorted_uids import SortedUids, stored
 from clip_assets.subsets.sorting import Sorter
 
 RECORD = np.dtype([("f0", "<u8"), ("f1", "<u8"), ("score", "<f8")])
 
 
-def judge(selection: Selection, settings: Scored, candidates: Judge) -> Judge:
-    """By the published score of each uid; of several the first one counts.
+def score(selection: Selection, settings: Scored, _candidates: Judge) -> Score:
+    """The published score of each uid; of several the first one counts.
 
     Raises:
         SourceFormatError: the file is no parquet, or lacks a column.
@@ -37,7 +37,7 @@ def judge(selection: Selection, settings: Scored, candidates: Judge) -> Judge:
         return scores
 
     selection.told.append(lambda: listed.told(settings.scores))
-    return cut(selection, settings, candidates, Score(settings.column, frozenset([UID]), of))
+    return Score(settings.column, frozenset([UID]), of)
 
 
 def _read(selection: Selection, settings: Scored) -> SortedUids:
@@ -75,4 +75,4 @@ def _unfit(settings: Scored, found: str) -> SourceFormatError:
     )
 
 
-METHOD = Method(Scored, judge)
+METHOD = by_score(Scored, score)

@@ -5,7 +5,8 @@ from functools import reduce
 
 import pyarrow as pa
 
-from clip_assets.settings.choices import SetDifference, SetIntersection, SetUnion, SubsetSettings
+from clip_assets.settings.bases import SubsetSettings
+from clip_assets.settings.choices import SetDifference, SetIntersection, SetUnion
 from clip_assets.subsets.judgement import Judgement, both, either, without
 from clip_assets.subsets.selection import Judge, Method, Selection
 
