@@ -77,13 +77,22 @@ class Artifact(Generic[P]):
         path: from values to a path.
         made_by: name of the asset.
         schema: its columns, None where it is no table.
+        needs_rows: whether it is a table that is left out where it would have no rows.
     """
 
-    def __init__(self, path: Callable[P, str], made_by: str, schema: pa.Schema | None) -> None:
+    def __init__(
+        self,
+        path: Callable[P, str],
+        made_by: str,
+        schema: pa.Schema | None,
+        *,
+        needs_rows: bool = False,
+    ) -> None:
         functools.update_wrapper(self, path)
         self._path = path
         self.made_by = made_by
         self.schema = schema
+        self.needs_rows = needs_rows
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The path of one file."""
@@ -126,12 +135,13 @@ ARTIFACTS: list[Artifact[...]] = []
 
 
 def artifact(
-    made_by: str, schema: pa.Schema | None = None
+    made_by: str, schema: pa.Schema | None = None, *, also_empty: bool = False
 ) -> Callable[[Callable[P, str]], Artifact[P]]:
     """Put a path into the table."""
 
     def entered(path: Callable[P, str]) -> Artifact[P]:
-        ARTIFACTS.append(kind := Artifact(path, made_by, schema))
+        needs_rows = schema is not None and not also_empty
+        ARTIFACTS.append(kind := Artifact(path, made_by, schema, needs_rows=needs_rows))
         return kind
 
     return entered
@@ -142,9 +152,9 @@ def made_by(path: str) -> str:
     return next((kind.made_by for kind in ARTIFACTS if kind.holds(path)), "")
 
 
-def is_table(path: str) -> bool:
-    """Whether a file has columns."""
-    return any(kind.schema is not None and kind.holds(path) for kind in ARTIFACTS)
+def needs_rows(path: str) -> bool:
+    """Whether a file is a table that is left out where it would have no rows."""
+    return any(kind.needs_rows and kind.holds(path) for kind in ARTIFACTS)
 
 
 # --- the store itself -------------------------------------------------------------------
@@ -214,9 +224,9 @@ def raw(partition: PartitionKey) -> str:
     return f"raw/{partition}.parquet"
 
 
-@artifact(RAW_PAIRS, schemas.REJECTS)
+@artifact(RAW_PAIRS, schemas.REJECTS, also_empty=True)
 def rejects(partition: PartitionKey) -> str:
-    """Source rows of a partition that could not be read as pairs."""
+    """Source rows of a partition that could not be read as pairs; there also where none is."""
     return f"rejects/{partition}.parquet"
 
 

@@ -116,7 +116,7 @@ def test_every_path_of_the_layout_is_told() -> None:
     told = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
     assert {kind.template for kind in layout.ARTIFACTS} <= told
     build = runpy.run_path(str(CHECKOUT / "docs/build.py"))
-    helpers = {"partition_key", "artifact", "made_by", "is_table", "shard_name", "shard_folder"}
+    helpers = {"partition_key", "artifact", "made_by", "needs_rows", "shard_name", "shard_folder"}
     folders = {"PLANS", "PICTURES", "VERSIONS", "version_folder", "TAR_INDEX", "tar_index_folder"}
     folders |= {"HUB", "subset_shard_folder"}
     paths = {

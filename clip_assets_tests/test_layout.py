@@ -31,7 +31,7 @@ OF_THE_STORE = {
 }  # fmt: skip
 """Paths that no asset publishes."""
 
-NO_PATHS = {"partition_key", "shard_name", "made_by", "is_table", "artifact"}
+NO_PATHS = {"partition_key", "shard_name", "made_by", "needs_rows", "artifact"}
 
 ids = st.text("abcXYZ019_-", min_size=1, max_size=12)
 any_values = st.fixed_dictionaries(

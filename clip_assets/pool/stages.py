@@ -74,12 +74,12 @@ class StageRun:
     def publish(self, path: str) -> Generator[Path]:
         """Publish an output of this run, see ``Store.publish``.
 
-        A table without rows is none: many readers of a folder fail at one. That there are no rows
-        is told by the manifest.
+        A table without rows is none where its kind says so: many readers of a folder fail at one.
+        That there are no rows is told by the manifest.
         """
         with self.store.publish(path) as part:
             yield part
-            if layout.is_table(path) and not tables.has_rows(part):
+            if layout.needs_rows(path) and not tables.has_rows(part):
                 part.unlink()
                 return
             output = output_of(part, path)

@@ -60,8 +60,6 @@ class Read:
     def rejects(self) -> list[tuple[int | None, str, str]]:
         """(line, reason, text) of every rejected row, in order."""
         path = layout.rejects(self.partition)
-        if not self.report.dropped:
-            return []
         table = tables.read(self.store, path, schemas.REJECTS)
         return [(row["line"], row["reason"], row["text"]) for row in table.to_pylist()]
 
