@@ -1,6 +1,7 @@
 """The command that defines a subset, tries it out, or chooses from a folder of metadata."""
 
 import json
+import re
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFINING = (
     "baseline", "arch", "where", "by", "sample", "seed", "of", "scores", "column", "from", "uids",
-    "urls", "threshold", "fraction",
+    "urls", "threshold", "fraction", "queries", "total", "k",
 )  # fmt: skip
 """Options that are fields of a definition of the same name."""
 
@@ -43,6 +44,15 @@ DEFINING = (
 @click.option("--from", "from_", help="A published subset, .npy.")
 @click.option("--uids", help="A text of uids.")
 @click.option("--urls", help="A text of urls.")
+@click.option(
+    "--query",
+    "queries",
+    multiple=True,
+    help="Words that images are near to, several times; perhaps with its part of the whole: "
+    "'dogs: 30%'. With --k, --threshold, or --total for parts.",
+)
+@click.option("--k", type=int, help="How many, best first; of each query, where there are some.")
+@click.option("--total", type=int, help="Pairs that the parts of queries are of.")
 @click.option("--of", help="Choose from this subset.")
 @click.option("--define", help="A whole definition in yaml, as in pool.yaml.")
 @click.option("--dry-run", is_flag=True, help="Count what would be listed; write nothing.")
@@ -89,7 +99,10 @@ def subset(
 def _given(options: dict[str, Any]) -> dict[str, Any] | None:
     """The definition that the options are, None without any."""
     named = {"from" if option == "from_" else option: value for option, value in options.items()}
-    definition = {option: named[option] for option in DEFINING if named[option] is not None}
+    definition = {option: named[option] for option in DEFINING if named[option] not in (None, ())}
+    if "queries" in definition:
+        k = definition.pop("k", None)
+        definition["queries"] = [_query(text, k) for text in definition["queries"]]
     if (define := options["define"]) is None:
         return definition or None
     if definition:
@@ -101,6 +114,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(definition, dict):
         raise click.BadParameter("no definition", param_hint="--define")
     return {str(field): value for field, value in definition.items()}
+
+
+def _query(text: str, k: int | None) -> dict[str, Any]:
+    """A query as a definition has it; ``dogs: 30%`` is one with a share."""
+    words, colon, part = text.rpartition(":")
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", part) if colon else None
+    query: dict[str, Any] = {"text": words.strip(), "share": float(found[1])} if found else {}
+    return (query or {"text": text}) | ({} if k is None else {"k": k})
 
 
 def _named(

@@ -18,6 +18,7 @@ from clip_assets.settings.bases import (
     score_alone,
     unbounded,
 )
+from clip_assets.settings.queries import Queried
 
 SECTION = "subsets"
 """The setting that has them."""
@@ -158,6 +159,7 @@ CLASSES: dict[str, type[SubsetSettings]] = {
     "scores": Scored,
     "negcliploss": NegClipLoss,
     "normsim": NormSim,
+    "queries": Queried,
 }
 """Every class by its method: the value of ``baseline`` or ``vectors``, or the word that stands in
 their place."""

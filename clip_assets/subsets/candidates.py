@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import (
     AlignmentError,
     ConfigurationError,
+    ModelMismatchError,
     SchemaError,
     SourceFormatError,
     SourceMissingError,
@@ -75,6 +77,16 @@ class Candidates(Protocol):
         """
         ...
 
+    def encoder(self, arch: str) -> Encoder:
+        """The model of an arch, which makes vectors of what people say.
+
+        Raises:
+            ConfigurationError: it is not at hand.
+            ModelLoadError: it cannot be loaded.
+            ModelMismatchError: the settings name another model than that of the vectors.
+        """
+        ...
+
     def vectors(
         self, piece: str, table: pa.Table, arch: str
     ) -> AbstractContextManager[PieceVectors]:
@@ -117,6 +129,20 @@ class PoolRows:
         for output in made.of_kind(layout.pool_rows):
             return tables.read(self.pool.store, output.path, self.schema, columns)
         return pa.schema([self.schema.field(name) for name in columns]).empty_table()
+
+    def encoder(self, arch: str) -> Encoder:
+        """The pool's model."""
+        if arch != "own":
+            raise _no_vectors(arch, "the pool's own model: own")
+        encoder, owner = self.pool.encoder(), self.pool.owner
+        if owner is not None and encoder.identity.digest() != owner.digest():
+            raise ModelMismatchError(
+                self.pool.store.uri(layout.MODEL),
+                f"vectors of {owner.describe()}",
+                f"vectors of {encoder.identity.describe()}, the model of the settings",
+                "Name the pool's model in its settings.",
+            )
+        return encoder
 
     @contextmanager
     def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:
@@ -184,6 +210,15 @@ class MetadataFolder:
                     "Choose by columns that it has, or give the folder that has them.",
                 )
             return file.read(columns=columns)
+
+    def encoder(self, arch: str) -> Encoder:
+        """There is none."""
+        raise ConfigurationError(
+            f"a text or image for {arch}",
+            "a folder of metadata, which has no model",
+            "vectors",
+            "Say embedding, the .npy of a vector by that model.",
+        )
 
     @contextmanager
     def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:

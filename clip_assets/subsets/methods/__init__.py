@@ -11,6 +11,7 @@ from clip_assets.subsets.methods import (
     clip_score,
     listed,
     no_filter,
+    queried,
     ranked,
     sample,
     scored,
@@ -37,6 +38,7 @@ METHODS: Mapping[type[SubsetSettings], Method[Any]] = {
         scored.METHOD,
         by_vectors.NEG_CLIP_LOSS,
         by_vectors.NORM_SIM,
+        queried.METHOD,
     )
 }
 """By the class of definitions that each is for."""
