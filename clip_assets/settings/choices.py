@@ -18,7 +18,7 @@ from clip_assets.settings.bases import (
     score_alone,
     unbounded,
 )
-from clip_assets.settings.queries import Queried
+from clip_assets.settings.wishes import Queried
 
 SECTION = "subsets"
 """The setting that has them."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from clip_assets.errors import ConfigurationError, ImageError, SourceFormatError
 from clip_assets.files import opening
-from clip_assets.settings.queries import QuerySettings, TermSettings
+from clip_assets.settings.wishes import QuerySettings, TermSettings
 from clip_assets.storage import uids
 from clip_assets.subsets.selection import UID, Selection
 
