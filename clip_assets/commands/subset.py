@@ -118,10 +118,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any] | None:
 
 def _query(text: str, k: int | None) -> dict[str, Any]:
     """A query as a definition has it; ``dogs: 30%`` is one with a share."""
-    words, colon, part = text.rpartition(":")
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", part) if colon else None
-    query: dict[str, Any] = {"text": words.strip(), "share": float(found[1])} if found else {}
-    return (query or {"text": text}) | ({} if k is None else {"k": k})
+    share = re.fullmatch(r"(.*):\s*(\d+(?:\.\d+)?)\s*%\s*", text, re.DOTALL)
+    query = {"text": share[1].strip(), "share": float(share[2])} if share else {"text": text}
+    return query | ({} if k is None else {"k": k})
 
 
 def _named(

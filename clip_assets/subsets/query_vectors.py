@@ -94,10 +94,10 @@ def _stored(uri: str) -> npt.NDArray[np.floating]:
 
 def _pairs(selection: Selection, wanted: Sequence[str], arch: str) -> dict[str, Rows32]:
     """The image's vector of each pair."""
-    found: dict[str, Rows32] = {}
+    known: dict[str, Rows32] = {}
     missing = dict.fromkeys(wanted)
     if not missing:
-        return found
+        return known
     for piece, table in selection.tables(selection.rows.vector_columns):
         names = uids.texts(uids.pairs(table[UID]))
         places = {name: place for place, name in enumerate(names) if name in missing}
@@ -105,12 +105,12 @@ def _pairs(selection: Selection, wanted: Sequence[str], arch: str) -> dict[str, 
             with selection.rows.vectors(piece, table, arch) as of_piece:
                 for name, place in places.items():
                     if of_piece.places[place] >= 0:
-                        found[name] = np.asarray(
+                        known[name] = np.asarray(
                             of_piece.images[of_piece.places[place]], np.float32
                         )
-        if len(found) == len(missing):
-            return found
-    absent = next(name for name in missing if name not in found)
+        if len(known) == len(missing):
+            return known
+    absent = next(name for name in missing if name not in known)
     raise ConfigurationError(
         f"uid {absent}", "no pair with an image", "a pair that has vectors", "Name another pair."
     )

@@ -229,8 +229,8 @@ class _Near:
                     )
                 for start in range(0, len(rows), CHUNK_ROWS):
                     some = rows[start : start + CHUNK_ROWS]
-                    found = unit(side[of_piece.places[some]]) @ asked.T
-                    similar[np.ix_(some, columns)] = found
+                    near = unit(side[of_piece.places[some]]) @ asked.T
+                    similar[np.ix_(some, columns)] = near
         if keep:
             self._kept[piece] = len(self._kept)
             np.save(self._folder / f"{self._kept[piece]}.npy", similar)
