@@ -90,11 +90,11 @@ def judge(selection: Selection, settings: Queried, candidates: Judge) -> Judge:
     Raises:
         ConfigurationError: a query means no vector, or one of another length than the rows'.
     """
-    wishes = [_wish(query, settings) for query in settings.wishes]
-    near = _Near(selection, settings, vectors_of(selection, settings.wishes, settings.arch))
+    wishes = [_wish(query, settings) for query in settings.queries]
+    near = _Near(selection, settings, vectors_of(selection, settings.queries, settings.arch))
     looks = _Looks(wishes, candidates, selection)
     columns = candidates.columns | selection.rows.vector_columns | {UID}
-    if any(query.k is not None or query.share is not None for query in settings.wishes):
+    if any(query.k is not None or query.share is not None for query in settings.queries):
         for piece, table in selection.tables(columns):
             looks.at(piece, table, near.of(piece, table, keep=True), keep=True)
         _want(wishes, settings)
@@ -203,7 +203,7 @@ class _Near:
 
     def __init__(self, selection: Selection, settings: Queried, vectors: Rows32) -> None:
         self._selection, self._arch, self._vectors = selection, settings.arch, vectors
-        self._sides = np.array([query.side == "text" for query in settings.wishes])
+        self._sides = np.array([query.side == "text" for query in settings.queries])
         self._folder = selection.folder / f"near-{len(selection.told)}"
         self._folder.mkdir()
         self._kept: dict[str, int] = {}
