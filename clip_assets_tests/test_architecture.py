@@ -24,6 +24,7 @@ LAYERS = [
     {"pool"},
     STAGES,
     {"retrieval"},
+    {"bricks"},
     {"streaming"},
     {"graph"},
     {"states", "status", "verification"},

@@ -41,13 +41,18 @@ class EmbeddedPiece:
         samples: the usable ones, without their images.
         image: (n, dim) float16 unit rows; row i belongs to the i-th sample that keeps none.
         text: likewise, of the captions; a sample without one has the empty caption's.
-        dropped: the other samples, by reason.
+        faulty: the other samples, likewise, with their faults.
     """
 
     samples: list[Sample]
     image: Vectors
     text: Vectors
-    dropped: Counter[str]
+    faulty: list[Sample]
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """The other samples, by reason."""
+        return Counter(sample.fault for sample in self.faulty)
 
 
 @dataclass(slots=True)
@@ -132,7 +137,7 @@ class _End:
     """All batches of a piece were given; ``order`` is that of the captions."""
 
     samples: list[Sample]
-    dropped: Counter[str]
+    faulty: list[Sample]
     order: list[int]
 
 
@@ -156,11 +161,11 @@ def _jobs(
 ) -> Generator[Callable[[], _Batch | _End]]:
     """What the model's workers do: images as they come, captions at the end of each piece."""
     samples: list[Sample] = []
-    dropped: Counter[str] = Counter()
+    faulty: list[Sample] = []
     batch: list[Pixels] = []
     for item in decoded:
         if item is not None and item.sample.fault:
-            dropped[item.sample.fault] += 1
+            faulty.append(item.sample)
         elif item is not None:
             samples.append(item.sample)
             batch += [] if item.pixels is None else [item.pixels]
@@ -174,8 +179,8 @@ def _jobs(
             for rows in batched(order, size):
                 texts = [captions[row] for row in rows]
                 yield partial(_timed, "text", encoder.encode_text, texts)
-            yield partial(_End, samples, dropped, order)
-            samples, dropped = [], Counter()
+            yield partial(_End, samples, faulty, order)
+            samples, faulty = [], []
 
 
 def _timed(side: str, encode: Callable[[Sequence[T]], Vectors], items: list[T]) -> _Batch:
@@ -195,6 +200,6 @@ def _pieces(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Em
         text = np.empty_like(by_length)
         text[item.order] = by_length
         kept = sum(sample.keeps is not None for sample in item.samples)
-        pace.samples += len(item.samples) - kept + item.dropped.total()
-        yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.dropped)
+        pace.samples += len(item.samples) - kept + len(item.faulty)
+        yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.faulty)
         sides = {"image": [empty], "text": [empty]}
