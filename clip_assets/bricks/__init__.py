@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clip_assets.bricks.datum import Datum
-    from clip_assets.bricks.embedding import Embed, Score
+    from clip_assets.bricks.embedding import Embed, Scorer
     from clip_assets.bricks.fetching import Fetch
     from clip_assets.bricks.flow import Brick, Each, Flow, Outcomes, run
     from clip_assets.bricks.images import Decode, Resize
@@ -34,7 +34,7 @@ __all__ = [
     "Flow",
     "Outcomes",
     "Resize",
-    "Score",
+    "Scorer",
     "ToSegment",
     "ToTable",
     "ToTars",
@@ -58,7 +58,7 @@ _HOMES = {
     "Flow": "flow",
     "Outcomes": "flow",
     "Resize": "images",
-    "Score": "embedding",
+    "Scorer": "embedding",
     "ToSegment": "writers",
     "ToTable": "writers",
     "ToTars": "writers",

@@ -81,7 +81,7 @@ class Embed(Brick):
                 yield from batch
 
 
-class Score(Brick):
+class Scorer(Brick):
     """A number of each datum's vectors, as a field.
 
     Args:

@@ -67,7 +67,7 @@ def test_embedding_in_one_pass_gives_the_vectors_of_two(
     shelf: Shelf, tmp_path: Path, encoder: Encoder
 ) -> None:
     out, one, two = (str(tmp_path / name) for name in ("out", "one", "two"))
-    embed = bricks.Embed(encoder, piece=16) | bricks.Score()
+    embed = bricks.Embed(encoder, piece=16) | bricks.Scorer()
     fused = (
         bricks.from_table(str(shelf.table))
         | bricks.Fetch(SETTINGS)
