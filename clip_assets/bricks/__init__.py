@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clip_assets.bricks.datum import Datum
     from clip_assets.bricks.embedding import Embed, Scorer
-    from clip_assets.bricks.fetching import Fetch
+    from clip_assets.bricks.arriving import Fetch
     from clip_assets.bricks.flow import Brick, Each, Flow, Outcomes, run
     from clip_assets.bricks.images import Decode, Resize
     from clip_assets.bricks.readers import (
@@ -54,7 +54,7 @@ _HOMES = {
     "Decode": "images",
     "Each": "flow",
     "Embed": "embedding",
-    "Fetch": "fetching",
+    "Fetch": "arriving",
     "Flow": "flow",
     "Outcomes": "flow",
     "Resize": "images",
