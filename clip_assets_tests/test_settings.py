@@ -207,3 +207,19 @@ def test_every_setting_is_documented() -> None:
                 assert inner_field.description, f"{name}.{inner}"
         else:
             assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("16G", 16 << 30), ("1.5 GiB", 3 << 29), ("512mb", 512 << 20), ("2_097_152", 1 << 21)],
+)
+def test_bytes_are_written_as_people_do(root: Path, text: str, count: int) -> None:
+    write(root, {"index": {"max_memory_bytes": text}})
+    assert settings.load(str(root)).index.max_memory_bytes == count
+
+
+@pytest.mark.parametrize("text", ["16X", "G", "-1G", "much"])
+def test_what_is_no_amount_of_bytes_is_named(root: Path, text: str) -> None:
+    write(root, {"index": {"max_memory_bytes": text}})
+    with pytest.raises(ConfigurationError, match=r"max_memory_bytes.*such as 16G"):
+        settings.load(str(root))

@@ -1,10 +1,10 @@
-"""Commands for the versions of the search index."""
+"""Commands for the versions of the search index, and for one without a pool."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,78 @@ SHOWN = 20
 @click.group()
 def index() -> None:
     """Versions of the search index."""
+
+
+class Bytes(click.ParamType):
+    """An amount of bytes, such as 16G."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        from clip_assets.settings.quantities import number_of_bytes
+
+        try:
+            return int(number_of_bytes(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+@index.command()
+@click.argument("embeddings")
+@click.argument("output")
+@click.option(
+    "--max-index-memory-usage", type=Bytes(), default="4G", show_default=True, help="Of each index."
+)
+@click.option(
+    "--current-memory-available",
+    type=Bytes(),
+    default="16G",
+    show_default=True,
+    help="While building.",
+)
+@click.option("--nb-cores", type=click.IntRange(min=1), help="Threads; default: every core.")
+@click.option("--copy-metadata/--no-copy-metadata", default=True, show_default=True)
+@click.option("--image-subfolder", default="img_emb", show_default=True)
+@click.option("--text-subfolder", default="text_emb", show_default=True)
+def build(  # noqa: PLR0913  (a command's options are its interface)
+    embeddings: str,
+    output: str,
+    max_index_memory_usage: int,
+    current_memory_available: int,
+    nb_cores: int | None,
+    image_subfolder: str,
+    text_subfolder: str,
+    *,
+    copy_metadata: bool,
+) -> None:
+    """Make an index of a folder of EMBEDDINGS in OUTPUT, without a pool.
+
+    Writes image.index, text.index and metadata/. Takes what clip-retrieval index takes, as path or
+    url, by the same options. An interrupted build goes on where it was.
+    """
+    from clip_assets.index import ann
+    from clip_assets.index.standalone import Wanted, build
+
+    wanted = Wanted(
+        max_index_memory_usage,
+        current_memory_available,
+        copy_metadata,
+        image_subfolder,
+        text_subfolder,
+    )
+    if nb_cores:
+        ann.set_threads(nb_cores)
+    made = build(embeddings, output, wanted)
+    for side, told in made.sides.items():
+        recall = ", ".join(f"{kind} {found:.3f}" for kind, found in told["recall_at_10"].items())
+        lost = ", ".join(f"{n:,} {why}" for why, n in told["left_out"].items())
+        say(
+            f"{side}.index  {told['nb vectors']:,} vectors, {told['size in bytes']:,} bytes, "
+            f"{told['index_key']}  recall of ten by {recall or 'not measured'}"
+            + (f"; left out: {lost}" if lost else "")
+            + (f"; scaled: {told['scaled']:,}" if told["scaled"] else "")
+        )
 
 
 @index.command("list")

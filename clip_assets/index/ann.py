@@ -52,14 +52,20 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
     return index
 
 
-def add(index: Index, vectors: Floats) -> npt.NDArray[np.int64]:
-    """Add vectors with the next ids.
+def add(index: Index, vectors: Floats, ids: Ids | None = None) -> npt.NDArray[np.int64]:
+    """Add vectors.
+
+    Args:
+        index: any.
+        vectors: (n, dim).
+        ids: (n,) of them; None: the next ones.
 
     Returns:
         The inverted list that each came into, (len(vectors),); 0 in an exact index.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    ids = np.arange(index.ntotal, index.ntotal + len(rows), dtype=np.int64)
+    if ids is None:
+        ids = np.arange(index.ntotal, index.ntotal + len(rows), dtype=np.int64)
     lists = inverted(index)
     if lists is None:
         index.add_with_ids(rows, ids)
@@ -108,6 +114,11 @@ def emptied(index: Index) -> Index:
     """The index without its vectors: as it was trained."""
     index.reset()
     return index
+
+
+def set_threads(count: int) -> None:
+    """How many threads faiss uses in this process."""
+    faiss.omp_set_num_threads(count)
 
 
 def describe(index: Index) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from clip_assets import layout, schemas
 from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError, StoreError
 from clip_assets.index import kinds, vectors_in
+from clip_assets.index.kinds import CODES, POINTS_PER_LIST
 from clip_assets.index.vectors_in import Embedded, embedded, only_model
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -31,12 +32,6 @@ from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index
-
-POINTS_PER_LIST = 256
-"""Vectors that training uses for each list and code at most; more do not make it better."""
-
-CODES = 256
-"""Values of one byte of a product code."""
 
 SEED = 7
 

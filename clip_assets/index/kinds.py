@@ -25,6 +25,12 @@ ID_BYTES = 8
 TRAINING_POINTS = 39
 """Of each list at least; with fewer, faiss calls its clusters unreliable."""
 
+POINTS_PER_LIST = 256
+"""Vectors that training uses for each list and code at most; more do not make it better."""
+
+CODES = 256
+"""Values of one byte of a product code."""
+
 BITS = (4, 2, 1)
 """Of one dimension in a RaBitQ code, most first."""
 
@@ -56,7 +62,9 @@ class Choice:
     fits_up_to: int
 
 
-def choose(vectors: int, dim: int, lists: int, settings: IndexSettings) -> Choice:
+def choose(
+    vectors: int, dim: int, lists: int, settings: IndexSettings, headroom: int = HEADROOM
+) -> Choice:
     """The most exact kind that fits into memory.
 
     Args:
@@ -64,6 +72,7 @@ def choose(vectors: int, dim: int, lists: int, settings: IndexSettings) -> Choic
         dim: of each.
         lists: inverted lists that suit so many vectors.
         settings: exact up to ``flat_limit`` vectors, and at most ``max_memory_bytes``.
+        headroom: room for this many times the vectors; 1 where none are added later.
 
     Raises:
         ConfigurationError: not even the smallest code fits.
@@ -73,20 +82,21 @@ def choose(vectors: int, dim: int, lists: int, settings: IndexSettings) -> Choic
         room = settings.max_memory_bytes // flat_bytes
         why = f"exact: {vectors:,} vectors are at most flat_limit ({settings.flat_limit:,})"
         return Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))
-    # Centres of lists, and a rotation.
-    room_bytes = settings.max_memory_bytes - 4 * dim * (lists + dim)
+    # Centres of lists, a rotation, and what product codes stand for.
+    room_bytes = settings.max_memory_bytes - 4 * dim * (lists + dim + CODES)
     for key, size, words in _inverted(dim, lists):
         holds = room_bytes // size
-        if holds >= HEADROOM * vectors:
+        if holds >= headroom * vectors:
+            room = "leave room to double in" if headroom == HEADROOM else "fit into"
             why = (
-                f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each leave "
-                f"room to double in max_memory_bytes ({settings.max_memory_bytes:,})"
+                f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each {room} "
+                f"max_memory_bytes ({settings.max_memory_bytes:,})"
             )
             return Choice(key, why, size, min(GROWTH * vectors, holds))
     raise ConfigurationError(
         "index.max_memory_bytes",
         f"{settings.max_memory_bytes:,}",
-        f"room for {HEADROOM * vectors:,} vectors of {dim} dimensions",
+        f"room for {headroom * vectors:,} vectors of {dim} dimensions",
         "Give the index more memory.",
     )
 

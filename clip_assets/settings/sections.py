@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from clip_assets import schemas
 from clip_assets.files.images import MAX_PIXELS
+from clip_assets.settings.quantities import ByteCount
 
 MEMORY_BYTES = 2 * 2**30
 """Of files and images in flight, where nothing else is said."""
@@ -144,9 +145,9 @@ class DownloadSettings(Section):
     deadline_s: float = Field(
         default=30, gt=0, description="For one url: all its attempts and the pauses between them"
     )
-    max_bytes: int = Field(default=32 * 2**20, ge=1, description="Of one image file")
+    max_bytes: ByteCount = Field(default=32 * 2**20, ge=1, description="Of one image file")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="Of one decoded image")
-    max_memory_bytes: int = Field(
+    max_memory_bytes: ByteCount = Field(
         default=0,
         ge=0,
         description="Of all files and images in flight in one process; 0: 2 GiB, or more where one "
@@ -247,7 +248,7 @@ class InferenceSettings(Section):
 class IndexSettings(Section):
     """Which faiss index is built."""
 
-    max_memory_bytes: int = Field(
+    max_memory_bytes: ByteCount = Field(
         default=4 * 2**30,
         ge=2**20,
         description="Of each served index; decides how vectors are encoded",

@@ -1,6 +1,7 @@
 """Index versions are listed, served and compared from the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,18 @@ def test_a_pool_without_versions_says_so(run: Cli, made: Numbered) -> None:
     listed = run("index", "list")
     assert listed.stdout == ""
     assert "no version yet" in listed.stderr
+
+
+def test_an_index_is_built_by_the_words_of_peers(run: Cli, made: Numbered, tmp_path: Path) -> None:
+    made.embed(0, 300)
+    told = run(
+        "index", "build", f"{made.store.base}/embeddings", tmp_path, "--nb-cores", 1,
+        "--max-index-memory-usage", "16G", "--current-memory-available", "1.5GB",
+        "--no-copy-metadata",
+    )  # fmt: skip
+    assert told.exit_code == 0
+    assert told.stdout.splitlines()[0].startswith("image.index  300 vectors, ")
+    assert not (tmp_path / "metadata").exists()
+    wrong = run("index", "build", made.store.base, tmp_path, "--max-index-memory-usage", "16X")
+    assert wrong.exit_code == 2
+    assert "such as 16G" in wrong.stderr
