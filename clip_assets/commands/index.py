@@ -74,9 +74,9 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     url, by the same options. An interrupted build goes on where it was.
     """
     from clip_assets.index import ann
-    from clip_assets.index.standalone import Wanted, build
+    from clip_assets.index.standalone import BuildOptions, build
 
-    wanted = Wanted(
+    wanted = BuildOptions(
         max_index_memory_usage,
         current_memory_available,
         copy_metadata,

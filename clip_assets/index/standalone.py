@@ -51,7 +51,7 @@ MOST_ASKED = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BuildOptions:
     """What is wanted of a build, by the names that ``clip-retrieval index`` has.
 
     Args:
@@ -84,7 +84,7 @@ class Built:
     sides: dict[str, dict[str, Any]]
 
 
-def build(source: str, output: str, wanted: Wanted | None = None) -> Built:
+def build(source: str, output: str, wanted: BuildOptions | None = None) -> Built:
     """Make ``image.index``, ``text.index`` and ``metadata/`` of a folder of embeddings.
 
     Memory: ``current_memory_available``; pages of mapped files, which the system takes back when
@@ -102,7 +102,7 @@ def build(source: str, output: str, wanted: Wanted | None = None) -> Built:
         ConfigurationError: a bound of memory is too small, or the output is of something else.
         BusyError: another process builds into the output.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or BuildOptions()
     store = Store(output)
     files, metadata = _inputs(source, store, wanted)
     plan = _plan(files, metadata, wanted)
@@ -125,7 +125,9 @@ def build(source: str, output: str, wanted: Wanted | None = None) -> Built:
     return built
 
 
-def _inputs(source: str, store: Store, wanted: Wanted) -> tuple[dict[str, list[File]], list[File]]:
+def _inputs(
+    source: str, store: Store, wanted: BuildOptions
+) -> tuple[dict[str, list[File]], list[File]]:
     base = source.rstrip("/")
     if Store(base).uri() == store.uri():
         raise ConfigurationError(
@@ -146,7 +148,7 @@ def _inputs(source: str, store: Store, wanted: Wanted) -> tuple[dict[str, list[F
 
 
 def _plan(
-    files: Mapping[str, Sequence[File]], metadata: Sequence[File], wanted: Wanted
+    files: Mapping[str, Sequence[File]], metadata: Sequence[File], wanted: BuildOptions
 ) -> dict[str, Any]:
     told = {side: [list(_told(file)) for file in own] for side, own in files.items()}
     rows = [list(_told(file)) for file in metadata]
@@ -185,7 +187,10 @@ def _taken(store: Store, found: str) -> ConfigurationError:
 
 
 def _indices(
-    store: Store, vectors: Mapping[str, FolderVectors], metadata: Sequence[File], wanted: Wanted
+    store: Store,
+    vectors: Mapping[str, FolderVectors],
+    metadata: Sequence[File],
+    wanted: BuildOptions,
 ) -> dict[str, dict[str, Any]]:
     """Build every side, and publish all."""
     memory = Memory(wanted.max_index_memory_usage, wanted.current_memory_available)

@@ -24,7 +24,7 @@ from clip_assets.errors import (
     SourceMissingError,
 )
 from clip_assets.index import standalone_side
-from clip_assets.index.standalone import Wanted, build
+from clip_assets.index.standalone import BuildOptions, build
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Floats, unit, unit_rows
 
@@ -92,7 +92,7 @@ def test_other_tools_find_rows_by_their_place(folder: Path, tmp_path: Path, imag
 def test_a_bound_of_the_index_is_held_by_smaller_codes(
     folder: Path, tmp_path: Path, images: Floats, code: str, size: int, least: float
 ) -> None:
-    wanted = Wanted(max_index_memory_usage=size)
+    wanted = BuildOptions(max_index_memory_usage=size)
     told = build(str(folder), str(tmp_path / "out"), wanted).sides["image"]
     assert told["index_key"].endswith(f",{code}")
     assert told["size in bytes"] < size
@@ -123,9 +123,9 @@ def test_npy_files_of_every_form_give_the_same_index(
 
 
 def test_an_index_is_built_into_a_bucket(folder: Path, tmp_path: Path) -> None:
-    build(str(folder), str(tmp_path / "out"), Wanted(280_000))
+    build(str(folder), str(tmp_path / "out"), BuildOptions(280_000))
     remote = Store(f"memory://out-{tmp_path.name}")
-    build(str(folder), remote.uri(), Wanted(280_000))
+    build(str(folder), remote.uri(), BuildOptions(280_000))
     assert remote.read_bytes("image.index") == (tmp_path / "out/image.index").read_bytes()
     assert remote.list("metadata") == [f"metadata/metadata_{number}.parquet" for number in range(3)]
 
@@ -207,12 +207,12 @@ def test_what_is_wrong_with_a_folder_is_told(
 @pytest.mark.parametrize(
     ("wanted", "named"),
     [
-        (Wanted(current_memory_available=10_000), "current_memory_available"),
-        (Wanted(max_index_memory_usage=10_000), "max_memory_bytes"),
+        (BuildOptions(current_memory_available=10_000), "current_memory_available"),
+        (BuildOptions(max_index_memory_usage=10_000), "max_memory_bytes"),
     ],
 )
 def test_a_bound_of_memory_that_is_too_small_is_an_error(
-    folder: Path, tmp_path: Path, wanted: Wanted, named: str
+    folder: Path, tmp_path: Path, wanted: BuildOptions, named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=named):
         build(str(folder), str(tmp_path / "out"), wanted)
@@ -225,7 +225,7 @@ def test_an_output_of_something_else_is_left_alone(folder: Path, tmp_path: Path)
     assert build(str(folder), str(out)) == built
     assert (out / "image.index").stat() == before
     with pytest.raises(ConfigurationError, match="an index of other files"):
-        build(str(folder), str(out), Wanted(280_000))
+        build(str(folder), str(out), BuildOptions(280_000))
     (out / "build.json").unlink()
     with pytest.raises(ConfigurationError, match="somebody else"):
         build(str(folder), str(out))
@@ -236,9 +236,9 @@ def test_an_output_of_something_else_is_left_alone(folder: Path, tmp_path: Path)
 SLOW = """
 import sys, time
 from clip_assets.index import standalone_side
-from clip_assets.index.standalone import Wanted, build
+from clip_assets.index.standalone import BuildOptions, build
 standalone_side.SEGMENT_ROWS = standalone_side.CHUNK_ROWS = 500
-build(*sys.argv[1:3], Wanted(280_000))
+build(*sys.argv[1:3], BuildOptions(280_000))
 """
 
 
@@ -259,9 +259,9 @@ def test_a_killed_build_goes_on_where_it_was(
     for name in ("SEGMENT_ROWS", "CHUNK_ROWS"):
         monkeypatch.setattr(standalone_side, name, 500)
     with caplog.at_level(logging.INFO):
-        build(str(folder), str(out), Wanted(280_000))
+        build(str(folder), str(out), BuildOptions(280_000))
     assert "image: training" not in caplog.text
-    build(str(folder), str(tmp_path / "whole"), Wanted(280_000))
+    build(str(folder), str(tmp_path / "whole"), BuildOptions(280_000))
     for side in ("image", "text"):
         assert (out / f"{side}.index").read_bytes() == (
             tmp_path / f"whole/{side}.index"
