@@ -74,7 +74,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     url, by the same options. An interrupted build goes on where it was.
     """
     from clip_assets.index import ann
-    from clip_assets.index.standalone import BuildOptions, build
+    from clip_assets.index.folder_index import BuildOptions, build
 
     wanted = BuildOptions(
         max_index_memory_usage,

@@ -23,8 +23,8 @@ from clip_assets.errors import (
     SchemaError,
     SourceMissingError,
 )
-from clip_assets.index import standalone_side
-from clip_assets.index.standalone import BuildOptions, build
+from clip_assets.index import folder_side
+from clip_assets.index.folder_index import BuildOptions, build
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Floats, unit, unit_rows
 
@@ -235,9 +235,9 @@ def test_an_output_of_something_else_is_left_alone(folder: Path, tmp_path: Path)
 
 SLOW = """
 import sys, time
-from clip_assets.index import standalone_side
-from clip_assets.index.standalone import BuildOptions, build
-standalone_side.SEGMENT_ROWS = standalone_side.CHUNK_ROWS = 500
+from clip_assets.index import folder_side
+from clip_assets.index.folder_index import BuildOptions, build
+folder_side.SEGMENT_ROWS = folder_side.CHUNK_ROWS = 500
 build(*sys.argv[1:3], BuildOptions(280_000))
 """
 
@@ -257,7 +257,7 @@ def test_a_killed_build_goes_on_where_it_was(
     child.wait()
     assert not (out / "image.index").exists()
     for name in ("SEGMENT_ROWS", "CHUNK_ROWS"):
-        monkeypatch.setattr(standalone_side, name, 500)
+        monkeypatch.setattr(folder_side, name, 500)
     with caplog.at_level(logging.INFO):
         build(str(folder), str(out), BuildOptions(280_000))
     assert "image: training" not in caplog.text

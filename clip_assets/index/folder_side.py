@@ -1,6 +1,6 @@
 """One side of an index that is built of a folder: trained, encoded in segments, joined, measured.
 
-The folder and what becomes of the output are the matter of ``index.standalone``. Everything that
+The folder and what becomes of the output are the matter of ``index.folder_index``. Everything that
 costs time is published into the work folder, so a killed build goes on after it.
 """
 
@@ -264,7 +264,7 @@ class SideBuild:
     def _counted(self) -> Counter[str]:
         return sum((Counter(segment.left_out) for segment in self._segments), Counter[str]())
 
-    def _told(self, part: Path, probes: int, found: Mapping[str, float]) -> dict[str, Any]:
+    def _told(self, part: Path, probes: int, recalls: Mapping[str, float]) -> dict[str, Any]:
         return {
             "index_key": self.choice.key,
             "index_param": "" if self.is_exact else f"nprobe={probes}",
@@ -272,7 +272,7 @@ class SideBuild:
             "nb vectors": self.held,
             "vectors dimension": self._vectors.dim,
             "why": self.choice.why,
-            "recall_at_10": dict(found),
+            "recall_at_10": dict(recalls),
             "left_out": {reason: n for reason, n in self._counted().items() if n},
             "scaled": sum(segment.scaled for segment in self._segments),
         }

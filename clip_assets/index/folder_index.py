@@ -2,7 +2,7 @@
 
 What ``clip-assets index build EMBEDDINGS OUTPUT`` does. What is finished lies in ``work/``, so a
 killed build goes on after it; the indices appear together, and ``build.json`` is written last: by
-it the output is whole. How one side is built is said by ``index.standalone_side``.
+it the output is whole. How one side is built is said by ``index.folder_side``.
 """
 
 import json
@@ -19,7 +19,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.files.identity import File
 from clip_assets.files.opening import opened
-from clip_assets.index.standalone_side import Asked, Memory, SideBuild
+from clip_assets.index.folder_side import Asked, Memory, SideBuild
 from clip_assets.storage import locks
 from clip_assets.storage.embeddings_folder import (
     RUN_ROWS,
@@ -221,11 +221,9 @@ def _asked(vectors: Mapping[str, FolderVectors]) -> Asked:
     first = next(iter(vectors.values()))
     run = 1 if first.is_local else RUN_ROWS
     places = draw(first.rows, min(QUERIES, int(MOST_ASKED * first.rows)), SEED, run)
-    parts = {side: usable(own.at(places)) for side, own in vectors.items()}
+    found = {side: usable(own.at(places)) for side, own in vectors.items()}
     good = np.arange(len(places))
-    for part in parts.values():
-        good = np.intersect1d(good, part.places)
-    queries = {
-        side: part.vectors[np.searchsorted(part.places, good)] for side, part in parts.items()
-    }
+    for one in found.values():
+        good = np.intersect1d(good, one.places)
+    queries = {side: one.vectors[np.searchsorted(one.places, good)] for side, one in found.items()}
     return Asked(places[good], queries)
