@@ -41,7 +41,7 @@ class Bytes(click.ParamType):
 
 
 @index.command()
-@click.argument("embeddings")
+@click.argument("source", metavar="EMBEDDINGS")
 @click.argument("output")
 @click.option(
     "--max-index-memory-usage", type=Bytes(), default="4G", show_default=True, help="Of each index."
@@ -58,7 +58,7 @@ class Bytes(click.ParamType):
 @click.option("--image-subfolder", default="img_emb", show_default=True)
 @click.option("--text-subfolder", default="text_emb", show_default=True)
 def build(  # noqa: PLR0913  (a command's options are its interface)
-    embeddings: str,
+    source: str,
     output: str,
     max_index_memory_usage: int,
     current_memory_available: int,
@@ -85,9 +85,9 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     )
     if nb_cores:
         ann.set_threads(nb_cores)
-    made = build(embeddings, output, wanted)
+    made = build(source, output, wanted)
     for side, told in made.sides.items():
-        recall = ", ".join(f"{kind} {found:.3f}" for kind, found in told["recall_at_10"].items())
+        recall = ", ".join(f"{kind} {share:.3f}" for kind, share in told["recall_at_10"].items())
         lost = ", ".join(f"{n:,} {why}" for why, n in told["left_out"].items())
         say(
             f"{side}.index  {told['nb vectors']:,} vectors, {told['size in bytes']:,} bytes, "

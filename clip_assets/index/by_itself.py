@@ -30,19 +30,21 @@ def recall_of(index: "Index", question: "Question", vectors: FolderVectors) -> f
         return None
     queries = question.queries[:SEARCHED]
     _, ids = ann.search(index, queries, neighbours.KEPT)
-    found = _similarities(queries, ids, vectors)
+    similar = _similarities(queries, ids, vectors)
     # A query's own pair does not count, as in the truth.
-    distance = np.abs(found - question.own[:SEARCHED, None])
+    distance = np.abs(similar - question.own[:SEARCHED, None])
     own = np.nanargmin(np.where(np.isnan(distance), np.inf, distance), axis=1)[:, None]
     is_there = np.take_along_axis(distance, own, axis=1) <= neighbours.SAME
-    np.put_along_axis(found, own, np.where(is_there, np.nan, np.take_along_axis(found, own, 1)), 1)
-    right = (found >= question.least[:SEARCHED, None] - ALIKE).sum(axis=1)
+    np.put_along_axis(
+        similar, own, np.where(is_there, np.nan, np.take_along_axis(similar, own, 1)), 1
+    )
+    right = (similar >= question.least[:SEARCHED, None] - ALIKE).sum(axis=1)
     known = question.known[:SEARCHED]
     return round(float(np.minimum(right, known).sum() / max(1, int(known.sum()))), 4)
 
 
 def _similarities(queries: "Floats", ids: "Ids", vectors: FolderVectors) -> "Floats":
-    """(q, k) of the whole vectors, NaN where nothing was found."""
+    """(q, k) of the whole vectors, NaN where nothing was similar."""
     distinct, places = np.unique(ids, return_inverse=True)
     good = usable(vectors.at(distinct[distinct >= 0]))
     whole = np.full((len(distinct), vectors.dim), np.nan, np.float32)

@@ -134,8 +134,8 @@ def _inputs(
             source, "the folder of the embeddings", "another one as output", "Name another output."
         )
     folders = {"image": wanted.image_subfolder, "text": wanted.text_subfolder}
-    found = {side: files_of(f"{base}/{name}", ".npy") for side, name in folders.items()}
-    files = {side: own for side, own in found.items() if own}
+    listed = {side: files_of(f"{base}/{name}", ".npy") for side, name in folders.items()}
+    files = {side: own for side, own in listed.items() if own}
     if not files:
         raise SourceMissingError(
             source,
@@ -221,9 +221,9 @@ def _asked(vectors: Mapping[str, FolderVectors]) -> Asked:
     first = next(iter(vectors.values()))
     run = 1 if first.is_local else RUN_ROWS
     places = draw(first.rows, min(QUERIES, int(MOST_ASKED * first.rows)), SEED, run)
-    found = {side: usable(own.at(places)) for side, own in vectors.items()}
+    drawn = {side: usable(own.at(places)) for side, own in vectors.items()}
     good = np.arange(len(places))
-    for one in found.values():
+    for one in drawn.values():
         good = np.intersect1d(good, one.places)
     queries = {side: one.vectors[np.searchsorted(one.places, good)] for side, one in found.items()}
     return Asked(places[good], queries)

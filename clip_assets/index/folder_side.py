@@ -154,18 +154,20 @@ class SideBuild:
             empty = self._read(stack, self._path("trained"))
             if self.is_exact:
                 ann.write(self._read(stack, self._path("00000")), part)
-                found = dict.fromkeys(self._asked.queries, 1.0)
+                recalls = dict.fromkeys(self._asked.queries, 1.0)
                 probes = 0
             else:
                 questions = self._questions(empty)
                 probes = max((question.probes() for question in questions.values()), default=1)
                 self._join(stack, empty, probes, part)
                 index = ann.read(part, self.side, mapped=True)
-                found = {
+                recalls = {
                     kind: by_itself.recall_of(index, one, self._vectors)
                     for kind, one in questions.items()
                 }
-        return self._told(part, probes, {kind: f for kind, f in found.items() if f is not None})
+        return self._told(
+            part, probes, {kind: share for kind, share in recalls.items() if share is not None}
+        )
 
     @property
     def held(self) -> int:
