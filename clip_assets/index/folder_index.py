@@ -225,5 +225,5 @@ def _asked(vectors: Mapping[str, FolderVectors]) -> Asked:
     good = np.arange(len(places))
     for one in drawn.values():
         good = np.intersect1d(good, one.places)
-    queries = {side: one.vectors[np.searchsorted(one.places, good)] for side, one in found.items()}
+    queries = {side: one.vectors[np.searchsorted(one.places, good)] for side, one in drawn.items()}
     return Asked(places[good], queries)

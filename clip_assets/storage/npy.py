@@ -96,8 +96,8 @@ def _header(content: IO[bytes], where: str) -> tuple[tuple[int, int], bool, np.d
     except (ValueError, KeyError, EOFError) as error:
         raise _wrong(where, f"no npy file ({error})", "one") from error
     if len(shape) != 2 or dtype.str not in TYPES:
-        found = f"{dtype} of shape {shape}"
-        raise _wrong(where, found, "float16, float32 or float64 of shape (n, dim)")
+        told = f"{dtype} of shape {shape}"
+        raise _wrong(where, told, "float16, float32 or float64 of shape (n, dim)")
     return cast("tuple[int, int]", shape), is_columns, dtype, content.tell()
 
 
