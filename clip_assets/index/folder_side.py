@@ -74,13 +74,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """What is known of an encoded segment.
-
-    Args:
-        vectors: in it.
-        scaled: of them, how many were not of length 1.
-        left_out: rows that are no vectors, by reason.
-    """
+    """Vectors of an encoded segment, how many of them were scaled, and other rows by reason."""
 
     vectors: int
     scaled: int
