@@ -18,6 +18,7 @@ import click
 from clip_assets import processes, settings
 from clip_assets.commands import (
     add,
+    adopt,
     config,
     demo,
     doctor,
@@ -149,6 +150,7 @@ def _show_progress(level: int) -> None:
 
 for command in (
     add.add,
+    adopt.adopt,
     run.run,
     status.status,
     search.search,

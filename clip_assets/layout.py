@@ -186,6 +186,15 @@ PLANS = "partitions"
 """Folder of all plans: the ledger."""
 
 
+def adopted(partition: PartitionKey) -> str:
+    """Rows that came with what a partition takes over; a source like any other."""
+    return f"adopted/{partition}.parquet"
+
+
+ADOPTED_ROW = "adopted_row"
+"""Column of these rows: their number, by which what came with a row is found."""
+
+
 def store_wide(name: str) -> str:
     """What the whole pool has to heed, such as takedowns, for the assets that say so."""
     return f"store_wide/{name}.parquet"

@@ -44,7 +44,7 @@ COLUMNS: Mapping[str, str] = {
     "owner": "number of the partition that has the pair first",
     "key": "name of the sample in its tar",
     "shard": "number of the tar in its partition",
-    "status": "success, or how the download failed, in img2dataset's words",
+    "status": "success, or how the download failed, in img2dataset's words; adopted: no image here",
     "error_message": "what went wrong, in words",
     "error_class": "why there is no image; docs/download.md lists the classes",
     "http_status": "the server's last status",

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.identity import check_model, claim_model
-from clip_assets.inference import chunks, samples
+from clip_assets.inference import adopted, chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.earlier import EmbeddedTar, LastRun, last_run, write_inputs
 from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
@@ -59,11 +59,22 @@ def embeddings(pool: Pool, partition: Key) -> Outcome:
         # What the partition is made from is known for certain only of a model that is loaded.
         with recorded(pool, EMBEDDINGS, partition):
             check_model(pool.store, pool.encoder().identity)
-    return materialize(pool, EMBEDDINGS, partition, _embed)
+    return materialize(
+        pool, EMBEDDINGS, partition, _adopt if _is_adopted(pool, partition) else _embed
+    )
+
+
+def _is_adopted(pool: Pool, partition: Key) -> bool:
+    plan = pool.plans.get(partition)
+    return plan is not None and plan.adopted is not None and bool(plan.adopted.model)
 
 
 def embeddings_inputs(pool: Pool, partition: Key) -> Inputs:
     """What a partition's embeddings depend on; batch size and threads do not count."""
+    if _is_adopted(pool, partition):
+        rows = pool.catalog.digest(layout.IMAGE_SHARDS, partition, layout.shard_rows)
+        plan = {"plan": pool.plan(partition).digest(), "model": pool.model_digest}
+        return {layout.IMAGE_SHARDS: rows} | plan
     return {
         layout.IMAGE_SHARDS: pool.catalog.digest(layout.IMAGE_SHARDS, partition, layout.shard_tar),
         "model": pool.model_digest,
@@ -77,7 +88,7 @@ EMBEDDINGS = Asset(
     make=embeddings,
     inputs=embeddings_inputs,
     deps=(layout.IMAGE_SHARDS,),
-    settings=("model", "precision"),
+    settings=("model", "precision", "plan"),
     rows_from=layout.IMAGE_SHARDS,
 )
 
@@ -116,6 +127,23 @@ def _embed(run: StageRun) -> Report:
     # Of two models that claimed an empty store at the same moment, one stops here.
     check_model(run.store, encoder.identity)
     return report
+
+
+def _adopt(run: StageRun) -> Report:
+    """Take over vectors that somebody else made."""
+    encoder = run.pool.encoder()
+    windows = adopted.windows(run, encoder)
+    done = 0
+    for path, window in windows.items():
+        if not chunks.holds(run.store, path, window.source):
+            chunks.write(run.store, path, window.source, window.chunk(encoder))
+        done += window.rows
+        run.progress(done, sum(one.rows for one in windows.values()), "rows")
+    adopted.check_model_of(windows, encoder)
+    identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
+    figures = {"adopted": True, "model": identity}
+    sources = {path: window.source for path, window in windows.items()}
+    return _assemble(run, sources, encoder, figures)
 
 
 def _source(tar: Output, encoder: Encoder) -> Source:

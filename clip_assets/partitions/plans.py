@@ -51,15 +51,77 @@ class SourceRange:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedFile:
+    """A file that somebody else made and a partition takes over.
+
+    Args:
+        uri: absolute path or url.
+        size_bytes: of it.
+        etag: identity of its content when it was planned.
+        member: of an npz file the array, of a parquet file the column; empty for a whole file.
+    """
+
+    uri: str
+    size_bytes: int
+    etag: str
+    member: str = ""
+
+    @property
+    def file(self) -> File:
+        """The file as it was when it was planned."""
+        return File(self.uri, self.size_bytes, self.etag)
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedPiece:
+    """Source rows that belong together, and what somebody made of them.
+
+    Args:
+        rows: how many; they follow those of the piece before.
+        image: vectors of the images, one for a row.
+        text: vectors of the captions; None: there are none.
+        tar: images, with rows that name their samples.
+    """
+
+    rows: int
+    image: AdoptedFile | None = None
+    text: AdoptedFile | None = None
+    tar: AdoptedFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What a partition takes over instead of making it.
+
+    Args:
+        pieces: in the order of the source rows.
+        model: that vectors are of, as the user named it; empty where there are only images.
+    """
+
+    pieces: tuple[AdoptedPiece, ...]
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionPlan:
-    """The source rows of one partition, in the order in which they are read."""
+    """The source rows of one partition, in the order in which they are read.
+
+    Args:
+        partition: its key.
+        ranges: of source files.
+        adopted: what somebody made of these rows already; None: nothing.
+    """
 
     partition: PartitionKey
     ranges: tuple[SourceRange, ...]
+    adopted: Adopted | None = None
 
     def content(self) -> bytes:
         """The plan as it is stored."""
-        return json.dumps(asdict(self), indent=1).encode()
+        told = asdict(self)
+        if self.adopted is None:  # as earlier releases have it, and so its digest
+            del told["adopted"]
+        return json.dumps(told, indent=1).encode()
 
     @property
     def rows_text(self) -> str:

@@ -1,0 +1,131 @@
+"""The command that takes over what others made."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from clip_assets import settings
+from clip_assets.commands.options import pool_options
+from clip_assets.errors import ConfigurationError, SourceFormatError
+from clip_assets.storage.store import Store
+from clip_assets.terminal import say
+
+if TYPE_CHECKING:
+    from clip_assets.partitions.adoptable import FoundPiece
+    from clip_assets.settings import InferenceSettings, Settings
+
+
+@click.group()
+def adopt() -> None:
+    """Take finished embeddings of others into the pool as partitions."""
+
+
+@adopt.command("embeddings")
+@click.argument("folder")
+@click.option("--model", help="Whose vectors they are, as inference.model names it.")
+@click.option("--pretrained", help="Its weights, as inference.pretrained names them.")
+@click.option("--image-subfolder", default="img_emb", show_default=True)
+@click.option("--text-subfolder", default="text_emb", show_default=True)
+@click.option("--metadata-subfolder", default="metadata", show_default=True)
+@click.option("--image-column", default="", help="Array of npz files, or column of parquet files.")
+@click.option("--text-column", default="", help="Likewise, of captions.")
+@click.option(
+    "--url-column", default="", help="Column that has the urls, or what is added to the prefix."
+)
+@click.option("--url-prefix", default="", help="Before each value of that column.")
+@pool_options
+def adopt_embeddings(  # noqa: PLR0913  (a command's options are its interface)
+    folder: str,
+    model: str | None,
+    pretrained: str | None,
+    image_subfolder: str,
+    text_subfolder: str,
+    metadata_subfolder: str,
+    image_column: str,
+    text_column: str,
+    url_column: str,
+    url_prefix: str,
+    root: str | None,
+    settings_file: str | None,
+) -> None:
+    """Plan partitions of a FOLDER of embeddings, which are not made again.
+
+    Takes the layout of clip-retrieval and of LAION's published files, DataComp's metadata with npz
+    files, and parquet files with a column of vectors. Then: clip-assets run.
+    """
+    from clip_assets.partitions.adoptable import FolderNames, embeddings_in
+    from clip_assets.partitions.adopting import Urls, adopt
+
+    read = settings.load(root, settings_file)
+    _check_model(folder, model, pretrained, read.inference)
+    names = FolderNames(
+        image_subfolder, text_subfolder, metadata_subfolder, image_column, text_column
+    )
+    pieces = embeddings_in(folder, str(model), names)
+    urls = Urls(url_column, url_prefix)
+    for piece in pieces:
+        _check_urls(piece, urls, read)
+    store = Store.open(read.root)
+    adopted = adopt(store, pieces, str(model), urls, read.sources.rows_per_partition)
+    _register(root, settings_file)
+    for plan in adopted.plans:
+        say(f"{plan.partition}  {plan.rows_text}")
+    say(f"{len(adopted.plans)} new partitions, {adopted.unchanged} files known already")
+    if adopted.plans:
+        say("next: clip-assets run")
+
+
+def _check_model(
+    folder: str, model: str | None, pretrained: str | None, inference: "InferenceSettings"
+) -> None:
+    from clip_assets.encoders.identity import model_name
+
+    if model is None:
+        raise ConfigurationError(
+            folder,
+            "vectors that do not say which model made them",
+            "its name",
+            "Give it: --model, and --pretrained where it has weights of several names.",
+        )
+    name, tag = model_name(inference)
+    if (model, pretrained) != (name, tag):
+        raise ConfigurationError(
+            "--model and --pretrained",
+            f"{model} {pretrained or ''}".strip(),
+            f"{name} {tag or ''}".strip() + ", which the pool is of",
+            "Set inference.model and inference.pretrained in pool.yaml to the model of the "
+            "vectors; a search embeds its queries with it.",
+        )
+
+
+def _check_urls(piece: "FoundPiece", urls: object, read: "Settings") -> None:
+    from clip_assets.pairs import columns
+    from clip_assets.partitions.adopting import Urls
+
+    assert isinstance(urls, Urls)
+    where, names = piece.table.uri, piece.columns.names
+    if urls.column and urls.column not in names:
+        raise ConfigurationError(
+            where, f"columns {', '.join(names)}", f"--url-column {urls.column}", "Name another."
+        )
+    if urls.column:
+        return
+    try:
+        columns.column_map(names, read.sources.columns, where)
+    except SourceFormatError as error:
+        raise ConfigurationError(
+            where,
+            error.found,
+            error.expected,
+            "Name the column that has urls, or that makes them after a prefix: --url-column and "
+            "--url-prefix.",
+        ) from None
+
+
+def _register(root: str | None, settings_file: str | None) -> None:
+    from clip_assets import graph
+    from clip_assets.orchestration.instance import opened
+    from clip_assets.orchestration.partitions import sync
+
+    with opened() as instance:
+        sync(instance, graph.open_pool(root, settings_file))
