@@ -62,7 +62,7 @@ def report(pool: Pool) -> Report:
         },
         "pool": {name: states[name][WHOLE] for name in by_axis["pool"]},
         "rows": rows,
-        "success_rate": _rate(rows[layout.IMAGE_SHARDS], _rows_in(pool, layout.IMAGE_SHARDS)),
+        "success_rate": _success_rate(pool),
         "without_image": [asdict(reason) for reason in most_frequent(pool, pool.partitions)],
         "kept_by_owners": kept_by_owners(pool, pool.partitions),
         "index": {
@@ -152,10 +152,9 @@ def _rows_out(pool: Pool, asset: str, keys: Sequence[Key]) -> int:
     return sum(manifest.report.rows_out for manifest in manifests if manifest)
 
 
-def _rows_in(pool: Pool, asset: str) -> int:
-    manifests = (pool.catalog.get(asset, key) for key in pool.partitions)
-    return sum(manifest.report.rows_in for manifest in manifests if manifest)
-
-
-def _rate(successes: int, attempts: int) -> float | None:
-    return round(successes / attempts, 4) if attempts else None
+def _success_rate(pool: Pool) -> float | None:
+    """Share of urls that gave an image, of partitions whose images were fetched."""
+    fetched = [key for key, plan in pool.plans.items() if plan.adopted is None]
+    done = [made for key in fetched if (made := pool.catalog.get(layout.IMAGE_SHARDS, key))]
+    attempts = sum(made.report.rows_in for made in done)
+    return round(sum(made.report.rows_out for made in done) / attempts, 4) if attempts else None

@@ -1,0 +1,280 @@
+"""Finished embeddings of others become partitions, without being fetched or embedded again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from clip_assets import cli, graph, layout
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.encoders.identity import read_identity
+from clip_assets.errors import ModelMismatchError, SourceChangedError
+from clip_assets.layout import Key
+from clip_assets.pool.pool import Pool
+from clip_assets.retrieval.queries import Uid
+from clip_assets.retrieval.search import Searcher
+from clip_assets.settings import InferenceSettings
+from clip_assets.storage import tables, vectors
+from clip_assets.storage.store import Store
+from clip_assets_tests.vectors import Floats, unit, unit_rows
+
+ROWS = 60
+
+CAPTIONS = [f"a picture of thing number {row}" for row in range(ROWS)]
+
+
+@pytest.fixture(scope="module")
+def texts(encoder: Encoder) -> Floats:
+    return encoder.encode_text(CAPTIONS).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pictures(texts: Floats) -> Floats:
+    return unit(texts + 0.5 * unit_rows(3, ROWS, texts.shape[1]))
+
+
+@pytest.fixture
+def root(tmp_path: Path, inference: InferenceSettings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pool that has nothing but the settings of its model."""
+    told = {"inference": inference.model_dump(mode="json"), "sources": {"rows_per_partition": 30}}
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/pool.yaml").write_text(json.dumps(told))
+    monkeypatch.setenv("CLIP_ASSETS_ROOT", str(tmp_path / "pool"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    (tmp_path / "dagster").mkdir()
+    return tmp_path / "pool"
+
+
+@pytest.fixture
+def run(root: Path, inference: InferenceSettings) -> Callable[..., Result]:
+    def invoke(*words: object, model: str | None = inference.model) -> Result:
+        named = ["--model", model] if model else []
+        arguments = ["-q", "adopt", "embeddings", *map(str, words), *named]
+        return CliRunner().invoke(cli.main, arguments)
+
+    return invoke
+
+
+def rows(**columns: Any) -> pa.Table:
+    urls = [f"http://h/{row}.jpg" for row in range(ROWS)]
+    return pa.table({"url": urls, "caption": CAPTIONS, "note": ["kept"] * ROWS} | columns)
+
+
+def like_clip_retrieval(folder: Path, pictures: Floats, texts: Floats) -> None:
+    for name in ("img_emb", "text_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    for number, part in enumerate(np.array_split(np.arange(ROWS), 3)):
+        np.save(folder / f"img_emb/img_emb_{number}.npy", pictures[part].astype(np.float16))
+        np.save(folder / f"text_emb/text_emb_{number}.npy", texts[part])
+        pq.write_table(rows().take(part), folder / f"metadata/metadata_{number}.parquet")
+
+
+def like_datacomp(folder: Path, pictures: Floats, texts: Floats) -> None:
+    folder.mkdir()
+    table = rows(uid=[f"{row:032x}" for row in range(ROWS)]).rename_columns({"caption": "text"})
+    pq.write_table(table, folder / "ab.parquet")
+    np.savez(folder / "ab.npz", own_img=pictures.astype(np.float16), own_txt=texts, other=texts)
+
+
+def like_fondant(folder: Path, pictures: Floats, texts: Floats) -> None:
+    del texts  # published without
+    (folder / "data").mkdir(parents=True)
+    table = rows(embedding=pa.array(pictures.tolist(), pa.list_(pa.float32())))
+    pq.write_table(table, folder / "data/part-0.parquet", row_group_size=7)
+
+
+def pool_of(root: Path, encoder: Encoder) -> Pool:
+    opened = graph.open_pool(str(root))
+    return Pool(opened.store, opened.settings, graph.ASSETS, lambda: encoder)
+
+
+def made(pool: Pool, *assets: str) -> Pool:
+    """The pool with some assets of all partitions, or of the whole, up to date."""
+    for name in assets:
+        asset = graph.ASSETS[name]
+        pool = pool.renewed()
+        for key in pool.keys(asset.axis):
+            asset.make(pool, key)
+    return pool.renewed()
+
+
+TO_EMBEDDINGS = (layout.RAW_PAIRS, layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS)
+TO_SEARCH = (layout.POOL_METADATA, layout.INDEX_RECIPE, layout.INDEX_SEGMENTS, layout.FAISS_INDEX)
+
+
+@pytest.mark.parametrize(
+    ("write", "named"),
+    [
+        (like_clip_retrieval, []),
+        (like_datacomp, ["--image-column", "own_img", "--text-column", "own_txt"]),
+        (like_fondant, []),
+    ],
+)
+def test_published_embeddings_are_searched_without_being_made_again(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    texts: Floats,
+    write: Callable[[Path, Floats, Floats], None],
+    named: list[str],
+) -> None:
+    write(tmp_path / "theirs", pictures, texts)
+    told = run(tmp_path / "theirs", *named)
+    assert told.exit_code == 0, told.output
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS, *TO_SEARCH, layout.ID_MAPPING)
+    assert read_identity(pool.store) == encoder.identity
+    stored = [vectors.opened(pool.store, layout.img_emb(key)) for key in pool.partitions]
+    with stored[0] as first:
+        assert np.abs(first.astype(np.float32) - pictures[: len(first)]).max() < 1e-3
+    with Searcher.open(pool) as searcher:
+        [hit] = searcher.search(CAPTIONS[7], k=1, side="text")
+        assert (hit.caption, hit.url) == (CAPTIONS[7], "http://h/7.jpg")
+        assert searcher.search(Uid(hit.uid), k=1)[0].uid == hit.uid
+        [row] = searcher.rows(searcher.ids([hit.uid])).to_pylist()
+    assert json.loads(row["further"])["note"] == "kept"
+    statuses = tables.read(
+        pool.store, layout.pool_rows(Key("00000")), layout.pool_rows.schema, ["status"]
+    )
+    assert set(statuses["status"].to_pylist()) == {"adopted"}
+    again = run(tmp_path / "theirs", *named)
+    assert "0 new partitions" in again.output
+
+
+def test_duplicates_and_rows_without_a_vector_are_left_out(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    texts: Floats,
+) -> None:
+    folder = tmp_path / "theirs"
+    like_clip_retrieval(folder, pictures, texts)
+    table = rows()
+    urls, captions = table["url"].to_pylist(), list(CAPTIONS)
+    urls[5], captions[5], urls[6] = urls[2], captions[2], None
+    own = pa.table({"url": urls[:20], "caption": captions[:20]})
+    pq.write_table(own, folder / "metadata/metadata_0.parquet")
+    images = np.load(folder / "img_emb/img_emb_0.npy")
+    images[8], images[9] = 0, np.nan
+    np.save(folder / "img_emb/img_emb_0.npy", images)
+    assert run(folder).exit_code == 0
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS)
+    report = pool.catalog.require(layout.EMBEDDINGS, Key("00000")).report
+    assert (report.rows_in, report.rows_out) == (18, 16)
+    assert report.dropped == {"zero vector": 1, "not finite vector": 1}
+    left = [row for row in range(20) if row not in (5, 6, 8, 9)]
+    with vectors.opened(pool.store, layout.img_emb(Key("00000"))) as stored:
+        assert np.abs(stored.astype(np.float32) - pictures[left]).max() < 1e-3
+    assert made(pool, layout.POOL_METADATA).catalog.require(layout.POOL_METADATA, Key("00000"))
+
+
+def test_vectors_of_another_model_are_refused(
+    run: Callable[..., Result], root: Path, tmp_path: Path, encoder: Encoder, pictures: Floats
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, unit_rows(9, *pictures.shape))
+    run(tmp_path / "theirs")
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS[:3])
+    with pytest.raises(ModelMismatchError, match="vectors of captions with a median cosine"):
+        made(pool, layout.EMBEDDINGS)
+    assert read_identity(pool.store) is None
+
+
+def test_a_file_that_changed_since_it_was_adopted_is_named(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    texts: Floats,
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    run(tmp_path / "theirs")
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS[:3])
+    np.save(tmp_path / "theirs/text_emb/text_emb_0.npy", texts[1:21])
+    with pytest.raises(SourceChangedError, match="text_emb_0"):
+        made(pool, layout.EMBEDDINGS)
+
+
+def without_urls(folder: Path) -> None:
+    for file in (folder / "metadata").iterdir():
+        pq.write_table(pq.read_table(file).rename_columns({"url": "image_path"}), file)
+
+
+def without_metadata(folder: Path) -> None:
+    (folder / "metadata").rename(folder / "rows")
+
+
+def without_a_text_file(folder: Path) -> None:
+    (folder / "text_emb/text_emb_1.npy").unlink()
+
+
+def with_a_row_too_few(folder: Path) -> None:
+    file = folder / "metadata/metadata_1.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
+
+
+def without_vectors(folder: Path) -> None:
+    for file in folder.glob("*_emb/*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (without_urls, "--url-column"),
+        (without_metadata, "--metadata-subfolder"),
+        (without_a_text_file, "--text-subfolder"),
+        (without_vectors, "--image-subfolder"),
+        (with_a_row_too_few, "19, one for a row of"),
+    ],
+)
+def test_what_is_lacking_is_asked_for_by_its_option(
+    run: Callable[..., Result],
+    tmp_path: Path,
+    root: Path,
+    pictures: Floats,
+    texts: Floats,
+    spoil: Callable[[Path], None],
+    words: str,
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    spoil(tmp_path / "theirs")
+    told = run(tmp_path / "theirs")
+    assert (told.exit_code, words in told.stderr) == (2, True), told.output
+    assert not Store(str(root)).list(layout.PLANS)
+
+
+def test_a_model_has_to_be_named_and_be_that_of_the_pool(
+    run: Callable[..., Result], tmp_path: Path, pictures: Floats, texts: Floats
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    assert "Give it: --model" in run(tmp_path / "theirs", model=None).stderr
+    assert "Set inference.model" in run(tmp_path / "theirs", model="ViT-L-14").stderr
+
+
+def test_urls_are_made_of_a_column_and_a_prefix(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    texts: Floats,
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    without_urls(tmp_path / "theirs")
+    told = run(
+        tmp_path / "theirs", "--url-column", "image_path", "--url-prefix", "https://m/?"
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    pool = made(pool_of(root, encoder), layout.RAW_PAIRS)
+    raw = tables.read(pool.store, layout.raw(Key("00001")), layout.raw.schema, ["url"])
+    assert raw["url"][0].as_py() == "https://m/?http://h/20.jpg"
