@@ -191,10 +191,6 @@ def adopted(partition: PartitionKey) -> str:
     return f"adopted/{partition}.parquet"
 
 
-ADOPTED_ROW = "adopted_row"
-"""Column of these rows: their number, by which what came with a row is found."""
-
-
 def store_wide(name: str) -> str:
     """What the whole pool has to heed, such as takedowns, for the assets that say so."""
     return f"store_wide/{name}.parquet"

@@ -94,6 +94,10 @@ OWNERS = pa.schema(
 """A row of ``raw`` whose key an earlier partition has, and that partition's number."""
 
 
+ADOPTED_ROW = "adopted_row"
+"""Column of rows that came with what others made: their number, by which that is found."""
+
+
 # --- images -----------------------------------------------------------------------------
 
 SHARD_ROWS = pa.schema(

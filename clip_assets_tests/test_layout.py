@@ -25,7 +25,7 @@ VALUES: dict[str, object] = {
 }
 
 OF_THE_STORE = {
-    "lock", "plan", "store_wide", "manifest", "failure", "work", "picture",
+    "lock", "plan", "adopted", "store_wide", "manifest", "failure", "work", "picture",
     "owners",  # in a work folder: of no asset until that is made
     "shard_folder", "tar_index_folder", "version_folder", "subset_shard_folder",
 }  # fmt: skip

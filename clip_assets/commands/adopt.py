@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clip_assets import settings
+from clip_assets import layout, settings
 from clip_assets.commands.options import pool_options
 from clip_assets.errors import ConfigurationError, SourceFormatError
 from clip_assets.storage.store import Store
@@ -20,13 +20,13 @@ def adopt() -> None:
     """Take finished embeddings of others into the pool as partitions."""
 
 
-@adopt.command("embeddings")
+@adopt.command(layout.EMBEDDINGS)
 @click.argument("folder")
 @click.option("--model", help="Whose vectors they are, as inference.model names it.")
 @click.option("--pretrained", help="Its weights, as inference.pretrained names them.")
-@click.option("--image-subfolder", default="img_emb", show_default=True)
-@click.option("--text-subfolder", default="text_emb", show_default=True)
-@click.option("--metadata-subfolder", default="metadata", show_default=True)
+@click.option("--image-subfolder", default="img_emb", show_default=True, help="Of npy files.")
+@click.option("--text-subfolder", default="text_emb", show_default=True, help="Likewise.")
+@click.option("--metadata-subfolder", default="metadata", show_default=True, help="Of their rows.")
 @click.option("--image-column", default="", help="Array of npz files, or column of parquet files.")
 @click.option("--text-column", default="", help="Likewise, of captions.")
 @click.option(

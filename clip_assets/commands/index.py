@@ -54,9 +54,14 @@ class Bytes(click.ParamType):
     help="While building.",
 )
 @click.option("--nb-cores", type=click.IntRange(min=1), help="Threads; default: every core.")
-@click.option("--copy-metadata/--no-copy-metadata", default=True, show_default=True)
-@click.option("--image-subfolder", default="img_emb", show_default=True)
-@click.option("--text-subfolder", default="text_emb", show_default=True)
+@click.option(
+    "--copy-metadata/--no-copy-metadata",
+    default=True,
+    show_default=True,
+    help="Also copy the rows.",
+)
+@click.option("--image-subfolder", default="img_emb", show_default=True, help="Of npy files.")
+@click.option("--text-subfolder", default="text_emb", show_default=True, help="Likewise.")
 def build(  # noqa: PLR0913  (a command's options are its interface)
     source: str,
     output: str,

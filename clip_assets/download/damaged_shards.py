@@ -11,7 +11,7 @@ from functools import partial
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.download import adopted, intents
+from clip_assets.download import adopted_rows, intents
 from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards
 from clip_assets.download.intents import Due, Plan
 from clip_assets.download.shard import SUCCESS, shard_files, stats_of
@@ -45,7 +45,7 @@ def fetch_damaged(pool: Pool, partition: Key, damaged: Collection[str]) -> Outco
     before = pool.catalog.require(layout.IMAGE_SHARDS, partition)
     work = partial(_work, before=before, damaged=frozenset(damaged))
     if pool.plan(partition).adopted is not None:
-        work = adopted.pass_on  # all of it is written from the pairs
+        work = adopted_rows.pass_on  # all of it is written from the pairs
     return materialize(pool, IMAGE_SHARDS, partition, work, again=True)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout
-from clip_assets.download import adopted, intents
+from clip_assets.download import adopted_rows, intents
 from clip_assets.download.further import Further
 from clip_assets.download.intents import Plan
 from clip_assets.download.pipeline import download
@@ -66,7 +66,7 @@ def image_shards(pool: Pool, partition: Key) -> Outcome:
         DownloadError: the network of this machine is at fault.
     """
     pool.catalog.require(layout.UNIQUE_PAIRS, partition)
-    work = adopted.pass_on if _is_adopted(pool, partition) else fetch_shards
+    work = adopted_rows.pass_on if _is_adopted(pool, partition) else fetch_shards
     return materialize(pool, IMAGE_SHARDS, partition, work)
 
 
@@ -82,7 +82,7 @@ def image_shards_inputs(pool: Pool, partition: Key) -> Inputs:
     """
     if _is_adopted(pool, partition):
         pairs = pool.catalog.digest(layout.UNIQUE_PAIRS, partition)
-        return {layout.UNIQUE_PAIRS: pairs, "settings": adopted.ADOPTED}
+        return {layout.UNIQUE_PAIRS: pairs, "settings": adopted_rows.ADOPTED}
     return {
         layout.UNIQUE_PAIRS: pool.catalog.digest(layout.UNIQUE_PAIRS, partition),
         "settings": pool.settings.download.model_dump_json(include=OUTPUT_SETTINGS),

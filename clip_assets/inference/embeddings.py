@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.identity import check_model, claim_model
-from clip_assets.inference import adopted, chunks, samples
+from clip_assets.inference import adopted_vectors, chunks, samples
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.earlier import EmbeddedTar, LastRun, last_run, write_inputs
 from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
@@ -132,14 +132,14 @@ def _embed(run: StageRun) -> Report:
 def _adopt(run: StageRun) -> Report:
     """Take over vectors that somebody else made."""
     encoder = run.pool.encoder()
-    windows = adopted.windows(run, encoder)
+    windows = adopted_vectors.windows(run, encoder)
     done = 0
     for path, window in windows.items():
         if not chunks.holds(run.store, path, window.source):
             chunks.write(run.store, path, window.source, window.chunk(encoder))
         done += window.rows
         run.progress(done, sum(one.rows for one in windows.values()), "rows")
-    adopted.check_model_of(windows, encoder)
+    adopted_vectors.check_model_of(windows, encoder)
     identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
     figures = {"adopted": True, "model": identity}
     sources = {path: window.source for path, window in windows.items()}

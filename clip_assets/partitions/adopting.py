@@ -1,6 +1,6 @@
 """Partitions of what others made: their rows become a source, and the plan names the rest.
 
-The rows are copied into the store with their numbers, so that ``raw_pairs`` reads them like any
+The rows are copied into the store with their numbers, so that they are read like those of any
 source; what was made of them is taken over by the stage that would have made it. Which files belong
 together is said by ``partitions.adoptable``.
 """
@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.files.identity import looked_at
 from clip_assets.files.opening import opened
 from clip_assets.layout import PartitionKey
 from clip_assets.partitions import ledger
 from clip_assets.partitions.adoptable import FoundPiece
-from clip_assets.partitions.plans import Adopted, PartitionPlan, SourceRange
+from clip_assets.partitions.plans import AdoptedRows, PartitionPlan, SourceRange
 from clip_assets.storage import locks, private
 from clip_assets.storage.store import Store
 
@@ -108,17 +107,17 @@ def _planned(
     file = looked_at(store.uri(path))
     source = SourceRange(file.uri, file.size_bytes, file.etag, rows=rows, estimated_rows=rows)
     pieces = tuple(one.piece for one in group)
-    plan = PartitionPlan(key, (source,), Adopted(pieces, model))
+    plan = PartitionPlan(key, (source,), AdoptedRows(pieces, model))
     private.write(store, layout.plan(key), plan.content())
     return plan
 
 
 def _copy_rows(part: Path, group: Sequence[FoundPiece], urls: Urls) -> int:
     """Write the rows of all files with their numbers; columns are those of the first."""
-    first = pa.schema([f for f in group[0].columns if f.name != layout.ADOPTED_ROW])
+    first = pa.schema([f for f in group[0].columns if f.name != schemas.ADOPTED_ROW])
     if urls.column or urls.prefix:
         first = _with_url(first.empty_table(), urls).schema
-    number = pa.field(layout.ADOPTED_ROW, pa.int64(), nullable=False)
+    number = pa.field(schemas.ADOPTED_ROW, pa.int64(), nullable=False)
     schema, rows = pa.schema([*first, number]), 0
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for one in group:
@@ -138,7 +137,8 @@ def _with_url(table: pa.Table, urls: Urls) -> pa.Table:
     """The rows with a column ``url`` as it was asked for."""
     column = urls.column or "url"
     values = table[column].cast(pa.string())
-    joined = pc.binary_join_element_wise(pa.scalar(urls.prefix), values, "")
+    texts = [None if value is None else urls.prefix + value for value in values.to_pylist()]
+    joined = pa.chunked_array([texts], pa.string())
     others = [name for name in table.column_names if name.casefold() not in ("url", column)]
     return table.select(others).append_column("url", joined)
 

@@ -90,7 +90,7 @@ class AdoptedPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class AdoptedRows:
     """What a partition takes over instead of making it.
 
     Args:
@@ -114,7 +114,7 @@ class PartitionPlan:
 
     partition: PartitionKey
     ranges: tuple[SourceRange, ...]
-    adopted: Adopted | None = None
+    adopted: AdoptedRows | None = None
 
     def content(self) -> bytes:
         """The plan as it is stored."""

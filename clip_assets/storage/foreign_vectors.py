@@ -84,7 +84,7 @@ def _column(file: File, member: str) -> np.ndarray:
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         if array.null_count:
             raise _wrong(file.uri, f"{array.null_count:,} rows without a vector in {member}")
-        values = array.flatten().to_numpy(zero_copy_only=False)
+        values = array.flatten().to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
         return values.reshape(len(array), -1) if len(array) else np.empty((0, 0), np.float32)
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise _wrong(file.uri, f"no vectors of one length in {member} ({error})") from error

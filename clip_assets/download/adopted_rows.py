@@ -1,8 +1,8 @@
 """Rows of a partition whose vectors somebody else made: there is nothing to fetch.
 
-They pass through as rows of shards without tars, with the status ``adopted``, so that everything
+They pass through as rows of shards without tars, with a status of their own, so that everything
 after them knows each pair and that it has no image here. The vectors are taken over in
-``inference.adopted``; what belongs to a partition is said by its plan.
+``inference.adopted_vectors``; what belongs to a partition is said by its plan.
 """
 
 from typing import Any

@@ -73,8 +73,8 @@ class Window:
         image = self._read(self.piece.image, encoder)
         text = self._read(self.piece.text, encoder) if self.piece.text else None
         good = image.places if text is None else np.intersect1d(image.places, text.places)
-        left_out = {k: n for part in (image, text) if part for k, n in part.left_out.items() if n}
-        pairs = self.pairs.take(pa.array(good))
+        left_out = {k: n for side in (image, text) if side for k, n in side.left_out.items() if n}
+        pairs = self.pairs.take(pa.array(good, pa.int64()))
         images = _at(image, good)
         texts = _encoded(pairs, encoder) if text is None else _at(text, good)
         similarity = pa.array(cosines(images, texts), pa.float32())
@@ -114,8 +114,8 @@ class Window:
         return usable(rows[self.numbers - self.start])
 
 
-def _at(part: Usable, good: Numbers) -> Vectors:
-    return part.vectors[np.searchsorted(part.places, good)].astype(schemas.EMBEDDING)
+def _at(side: Usable, good: Numbers) -> Vectors:
+    return side.vectors[np.searchsorted(side.places, good)].astype(schemas.EMBEDDING)
 
 
 def _encoded(pairs: pa.Table, encoder: Encoder) -> Vectors:
@@ -168,11 +168,12 @@ def _pairs(run: StageRun) -> tuple[pa.Table, Numbers]:
     paths: list[str] = []
     for output in shards.of_kind(layout.shard_rows):
         shard = output.path.removeprefix("shards/").removesuffix(".parquet")
-        own = tables.read(run.store, output.path, schemas.SHARD_ROWS, ["key"])["key"].to_pylist()
+        table = tables.read(run.store, output.path, schemas.SHARD_ROWS, ["key"])
+        own = [str(key) for key in table["key"].to_pylist()]
         keys += own
         paths += [f"{shard}/{key}" for key in own]
     told = [json.loads(further or "{}") for further in pairs["further"].to_pylist()]
-    numbers = np.array([int(one.pop(layout.ADOPTED_ROW)) for one in told], np.int64)
+    numbers = np.array([int(one.pop(schemas.ADOPTED_ROW)) for one in told], np.int64)
     sizes = pairs.rename_columns({"width": "original_width", "height": "original_height"})
     rows = sizes.drop_columns("further").append_column("key", pa.array(keys, pa.string()))
     rows = rows.append_column("image_path", pa.array(paths, pa.string()))
@@ -196,10 +197,10 @@ def check_model_of(windows: Mapping[str, Window], encoder: Encoder) -> None:
         if window.piece.text is None or not window.rows:
             continue
         some = window.pairs.slice(0, TRIED)
-        part = Window(
+        tried = Window(
             window.source, window.piece, window.start, window.stop, some, window.numbers[:TRIED]
         ).chunk(encoder)
-        median = float(np.median(cosines(_encoded(part.rows, encoder), part.text)))
+        median = float(np.median(cosines(_encoded(tried.rows, encoder), tried.text)))
         if not median >= ALIKE:
             told = f"vectors of captions with a median cosine of {median:.3f} to the model's"
             raise _other_model(window.piece.text.uri, told, encoder)
