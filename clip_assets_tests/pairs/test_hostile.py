@@ -19,6 +19,7 @@ from clip_assets import layout, schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import reading
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
+from clip_assets.pairs.formats import csv
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.pairs.formats.parquet import MANY
 from clip_assets.storage import tables
@@ -204,6 +205,18 @@ def test_rows_after_an_unterminated_quote_are_not_lost(ingest: Ingest) -> None:
     assert found.report.dropped == {"broken quoting": 1}
     assert found.report.rows_out == 59_998
     assert found.rejects == [(3, "broken quoting", 'http://x/2,"open\n')]
+
+
+@pytest.mark.timeout(120)
+def test_lines_that_each_seem_to_begin_a_long_value_cost_little(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them, read on to the end of the file, would take hours."""
+    monkeypatch.setattr(csv, "READ_TWICE", 100_000)
+    count = 30_000
+    found = ingest({"a.csv": f"url,caption\n{good(1)}" + 'x\\"y\\\n' * count + "z\n" + good(2)})
+    assert captions(found) == ["caption 1", "caption 2"]
+    assert found.report.dropped == {"too few columns": count + 1}
 
 
 def test_quotes_inside_plain_tsv_are_characters(ingest: Ingest) -> None:

@@ -28,18 +28,56 @@ BROKEN_QUOTING = "broken quoting"
 NO_VALUE = "\\N"
 """How MySQL writes null in a file where backslashes escape."""
 
+READ_TWICE = 4 * MAX_RECORD_BYTES
+"""Characters read again for nothing, more than were read once, after which a quoted value ends
+with its line: a file where every line seems to open one costs a few times its length."""
+
+
+class _Lines:
+    """Lines of a source, of which some are put back because they are no part of a row."""
+
+    def __init__(self, source: Iterator[Line]) -> None:
+        self._source = source
+        self._waiting = deque[Line]()
+        self._once = 0
+        self._again = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        while True:
+            if self._waiting:
+                yield self._waiting.popleft()
+            elif (line := next(self._source, None)) is not None:
+                self._once += len(line.text)
+                yield line
+            else:
+                return
+
+    @property
+    def may_run_on(self) -> bool:
+        """Whether a quoted value may have more than a line."""
+        return self._again <= READ_TWICE + self._once
+
+    def put_back(self, taken: list[Line]) -> None:
+        """Lines after the first of a row that was none."""
+        self._again += sum(len(line.text) for line in taken[1:])
+        self._waiting.extendleft(reversed(taken[1:]))
+
+    def drop(self, taken: list[Line]) -> None:
+        """Lines that were put back, and are part of the row after all."""
+        for _ in taken[1:]:
+            self._waiting.popleft()
+
 
 def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
     """Rows of a csv file; each is a record or the reason why not."""
     csv.field_size_limit(MAX_RECORD_BYTES)
-    waiting = deque[Line]()
-    source = lines(file, dialect.encoding, ends_with_cr=dialect.ends_with_cr)
+    source = _Lines(lines(file, dialect.encoding, ends_with_cr=dialect.ends_with_cr))
     is_header = dialect.has_header
-    for first in _with_pushed_back(source, waiting):
+    for first in source:
         if first.is_too_long:
             yield too_long(first)
             continue
-        taken, row = _row(first, source, waiting, dialect)
+        taken, row = _row(first, source, dialect)
         if row is None:
             yield Reject(first.number, BROKEN_QUOTING, first.text)
         elif not row:
@@ -61,29 +99,26 @@ def _values(row: list[str], dialect: Dialect) -> dict[str, str | None]:
     return values
 
 
-def _row(
-    first: Line, source: Iterator[Line], waiting: deque[Line], dialect: Dialect
-) -> tuple[list[Line], list[str] | None]:
+def _row(first: Line, source: _Lines, dialect: Dialect) -> tuple[list[Line], list[str] | None]:
     """The row that begins with a line, and the lines that are its own; None if broken."""
     plain = _plain(first, dialect)
     if not dialect.quoted or '"' not in first.text:
         return [first], plain
     width = len(dialect.columns)
-    taken, row = _quoted(first, source, waiting, dialect, dialect.escape)
+    taken, row = _quoted(first, source, dialect, dialect.escape)
     if row is not None and len(row) == width:
         return taken, row
-    waiting.extendleft(reversed(taken[1:]))
+    source.put_back(taken)
     if '\\"' in first.text:
-        others, other = _quoted(first, source, waiting, dialect, "\\")
+        others, other = _quoted(first, source, dialect, "\\")
         if other is not None and len(other) == width:
             return others, other
-        waiting.extendleft(reversed(others[1:]))
+        source.put_back(others)
     if dialect.delimiter == "\t" and len(plain) == width:
         return [first], plain
     if row is None:
         return [first], None
-    for _ in taken[1:]:
-        waiting.popleft()
+    source.drop(taken)
     return taken, row
 
 
@@ -94,7 +129,7 @@ def _plain(line: Line, dialect: Dialect) -> list[str]:
 
 
 def _quoted(
-    first: Line, source: Iterator[Line], waiting: deque[Line], dialect: Dialect, escape: str
+    first: Line, source: _Lines, dialect: Dialect, escape: str
 ) -> tuple[list[Line], list[str] | None]:
     """The row that begins with a line, by its quotes, and every line that was read for it."""
     taken = [first]
@@ -103,7 +138,7 @@ def _quoted(
         yield _escaped(first.text, dialect.delimiter, escape)
         size = len(first.text)
         is_row = _is_row(first, dialect)
-        for line in _with_pushed_back(source, waiting):
+        for line in source if source.may_run_on else ():
             taken.append(line)
             size += len(line.text)
             swallowed = is_row and _is_row(line, dialect)
@@ -134,13 +169,3 @@ def _escaped(text: str, delimiter: str, escape: str) -> str:
 
 def _kept_or_doubled(backslash: re.Match[str]) -> str:
     return backslash[0] if backslash[1] else "\\\\"
-
-
-def _with_pushed_back(source: Iterator[Line], waiting: deque[Line]) -> Iterator[Line]:
-    while True:
-        if waiting:
-            yield waiting.popleft()
-        elif (line := next(source, None)) is not None:
-            yield line
-        else:
-            return
