@@ -31,7 +31,7 @@ faults that must stop a partition. Everything except ``NotReadyError`` is perman
 running the same thing again gives the same error.
 """
 
-from clip_assets.masking import masked
+from clip_assets.masking import encodable, masked
 
 
 class ClipAssetsError(Exception):
@@ -49,11 +49,14 @@ class ClipAssetsError(Exception):
     def __init__(self, where: str, found: str, expected: str, advice: str) -> None:
         # The constructor's own arguments stay in `args`, so the error survives the
         # pickling that Dagster's multiprocess executor and Ray do.
-        super().__init__(*map(masked, (where, found, expected, advice)))
-        self.where = masked(where)
-        self.found = masked(found)
-        self.expected = masked(expected)
-        self.advice = masked(advice)
+        where, found, expected, advice = (
+            masked(encodable(text)) for text in (where, found, expected, advice)
+        )
+        super().__init__(where, found, expected, advice)
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.advice = advice
 
     def __str__(self) -> str:
         """One sentence of facts, one of advice."""

@@ -28,6 +28,11 @@ _SECRET = re.compile(
 ``Key-Pair-Id``), Akamai (``hdnts``), and what others call it."""
 
 
+def encodable(text: str) -> str:
+    """A text that can be stored and sent: bytes of a file's name that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def masked(text: str) -> str:
     """A text with ``MASK`` in place of each password, signature and token of the urls in it.
 

@@ -53,4 +53,5 @@ async def _sends_parts(fs: Any, path: str) -> bool:
     async with session.get(fs.encode_url(path), headers={"Range": "bytes=0-0"}) as answer:
         if answer.status == 404:
             raise FileNotFoundError(path)
-        return answer.status == 206
+        # Of what is encoded on its way, parts are no parts of the file.
+        return answer.status == 206 and not answer.headers.get("Content-Encoding")

@@ -19,6 +19,7 @@ from clip_assets.partitions.ledger import SourceRange
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.settings import SourceSettings
 from clip_assets.storage import sql
 from clip_assets.storage.manifests import Report
 
@@ -68,6 +69,11 @@ def _read_sources(run: StageRun) -> Report:
     ranges = run.pool.plan(run.partition).ranges
     for source in ranges:
         opening.verify(source)
+    with sql.translated(", ".join(dict.fromkeys(source.uri for source in ranges[:3]))):
+        return _read(run, settings, ranges)
+
+
+def _read(run: StageRun, settings: SourceSettings, ranges: Sequence[SourceRange]) -> Report:
     understood = columns.understood(settings.columns)
     clean = direct.rows(ranges, settings, understood)
     if clean is not None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from clip_assets.files.opening import has_ranges, opened
+from clip_assets.files.packed import is_packed
 from clip_assets.pairs import columns, opening
 from clip_assets.pairs.formats import csv, dialect, jsonl, parquet, txt
 from clip_assets.pairs.formats.batches import from_records
@@ -69,6 +70,8 @@ def _append(
             _append_csv(staging, [detected(number, source.uri, path, understood)])
             return
         with path.open("rb") as file:
+            dialect.refuse_bytes(file.read(dialect.HEAD_BYTES), source.uri)
+            file.seek(0)
             plain = columns.plain(staging.settings.columns)
             is_json = suffix == ".jsonl"
             records = jsonl.jsonl_records(file, plain) if is_json else txt.txt_records(file)
@@ -76,16 +79,26 @@ def _append(
                 staging.add_batch(number, batch, source.uri)
 
 
+def _is_read_where_it_lies(uri: str) -> bool:
+    """Whether any part of a file can be asked for, by its own name."""
+    if "://" in uri:
+        return has_ranges(uri)
+    # Neither DuckDB nor Arrow opens a name that is no UTF-8.
+    return uri.isprintable() and not is_packed(Path(uri))
+
+
 def is_plain_csv(source: SourceRange) -> bool:
-    """Whether a source is a local csv file that is not compressed."""
+    """Whether a source is a local csv file that can be read where it lies."""
     suffix, compression = file_format(source.uri)
-    return suffix in CSV and not compression and "://" not in source.uri
+    is_near = suffix in CSV and not compression and "://" not in source.uri
+    return is_near and _is_read_where_it_lies(source.uri)
 
 
 def detected(number: int, where: str, path: Path, understood: Collection[str]) -> CsvFile:
     """A csv file and how it is written."""
     with opened(str(path)) as file:
         head = file.read(dialect.HEAD_BYTES)
+    dialect.refuse_bytes(head, where)
     return CsvFile(number, where, path, dialect.detect(head, understood, where))
 
 
@@ -114,7 +127,7 @@ def _append_parquet(
 ) -> None:
     chosen, place = (source.first_row_group, source.row_groups), source.uri
     with ExitStack() as stack:
-        if not has_ranges(source.uri):
+        if not _is_read_where_it_lies(source.uri):
             place = str(stack.enter_context(opening.local(source, folder)))
         file = stack.enter_context(opened(place))
         row_groups = parquet.row_groups_of(file, *chosen, source.uri, understood)

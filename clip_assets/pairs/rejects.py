@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from clip_assets import schemas
-from clip_assets.masking import masked
+from clip_assets.masking import encodable, masked
 from clip_assets.storage import tables
 from clip_assets.storage.sql import Database, literal
 
@@ -51,7 +51,8 @@ class Rejects:
     def write(self, part: Path, uris: Sequence[str]) -> None:
         """Write every row, by source and line, to an unpublished file."""
         names = ", ".join(
-            f"({number}, {literal(masked(uri))})" for number, uri in enumerate((*uris, ""))
+            f"({number}, {literal(masked(encodable(uri)))})"
+            for number, uri in enumerate((*uris, ""))
         )
         reader = self._database.sql(
             "SELECT uri AS source, line, reason, text FROM"

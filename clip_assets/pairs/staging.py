@@ -99,10 +99,10 @@ class Staging:
         try:
             self._refuse_bomb(relation, path.stat().st_size, where)
             is_added = self._try(relation, number, "false", where)
-        except duckdb.InvalidInputException:
-            return False
         except duckdb.OutOfMemoryException as error:
             raise _too_large(where, f"values that do not fit: {error}") from error
+        except duckdb.Error:
+            return False
         if is_added:
             self._leave_out(row_groups.names, row_groups.types, row_groups.count)
         return is_added
@@ -147,7 +147,11 @@ class Staging:
             if self._count(f"rows WHERE {unwanted}") == 0:
                 self.database.execute("COMMIT")
                 return True
-        except duckdb.InvalidInputException:
+        except duckdb.OutOfMemoryException:
+            self.database.execute("ROLLBACK")
+            raise
+        except duckdb.Error:
+            # Whatever it cannot do, the reader that copes with everything is next.
             pass
         self.database.execute("ROLLBACK")
         self.extras = before

@@ -13,6 +13,7 @@ from clip_assets.errors import ConfigurationError
 from clip_assets.files.filesystem import WEB
 from clip_assets.files.identity import File, looked_at
 from clip_assets.files.listing import is_file, is_folder, is_glob, listed
+from clip_assets.files.packed import CODECS
 from clip_assets.masking import masked
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 FORMATS = (".csv", ".tsv", ".txt", ".parquet", ".jsonl")
 """Suffixes of source files; txt holds one url per line."""
 
-COMPRESSIONS = (".gz", ".zst")
+COMPRESSIONS = tuple(CODECS)
 """Suffixes that may follow a text format's."""
 
 DATACOMP = {
@@ -78,7 +79,7 @@ def _listed(pattern: str) -> list[File]:
             raise ConfigurationError(
                 pattern,
                 "a file of another format",
-                f"a name that ends in {', '.join(FORMATS)} (text formats also + .gz or .zst)",
+                f"a name that ends in {', '.join(FORMATS)} (text formats also + .gz, .zst or .br)",
                 "Rename it, or convert it to one of these.",
             )
     files = listed(uri, lambda name: bool(file_format(name)[0]), hidden=False)

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceError
+from clip_assets.files.footers import MAX_FOOTER_BYTES, footer_bytes
 from clip_assets.files.identity import File
 from clip_assets.files.opening import has_ranges, opened
+from clip_assets.files.packed import MARK_BYTES, Codec, codec_of
 from clip_assets.partitions.listing import file_format
 
 SAMPLE_BYTES = 256 * 1024
@@ -22,9 +24,6 @@ AT_ONCE = 16
 
 _TEXT_BYTES = 16 * SAMPLE_BYTES
 _READ_BYTES = 4096
-
-CODECS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
-"""Arrow's names of the compressions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,9 @@ def sizes(sources: Sequence[File]) -> list[Size | None]:
         return list(pool.map(size, sources))
 
 
-def _footer(file: IO[bytes]) -> Size:
+def _footer(file: IO[bytes]) -> Size | None:
+    if footer_bytes(file) > MAX_FOOTER_BYTES:
+        return None
     footer = pq.ParquetFile(file).metadata
     groups = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
     return Size(footer.num_rows, footer.num_rows, groups)
@@ -72,12 +73,13 @@ def _footer(file: IO[bytes]) -> Size:
 
 def _lines(file: IO[bytes], size_bytes: int, compression: str) -> int:
     read = file.read(SAMPLE_BYTES)
-    text = _decompressed(read, CODECS[compression]) if compression else read
+    codec = codec_of(read[:MARK_BYTES], compression)
+    text = _decompressed(read, codec) if codec else read
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
     return max(1, round(lines * max(1.0, size_bytes / len(read)))) if text else 0
 
 
-def _decompressed(start: bytes, codec: Literal["gzip", "zstd"]) -> bytes:
+def _decompressed(start: bytes, codec: Codec) -> bytes:
     """The text at the start of a compressed file, as much as there is in the bytes at hand."""
     text = bytearray()
     with pa.input_stream(pa.py_buffer(start), compression=codec) as stream, suppress(OSError):

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import duckdb
+import pyarrow as pa
+
+from clip_assets.errors import SourceFormatError
 
 Database: TypeAlias = "duckdb.DuckDBPyConnection"
 """A connection, for annotations. At run time it is a text: while the interpreter ends, torch keeps
@@ -42,6 +45,27 @@ def connection(memory_bytes: int) -> Generator[Database]:
             # Progress is told by the stages, in their own words.
             database.execute("SET enable_progress_bar = false")
             yield database
+
+
+@contextmanager
+def translated(sources: str) -> Generator[None]:
+    """Raise what the libraries of tables make of strangers' files in the block as our own error.
+
+    Args:
+        sources: the files, for the error.
+
+    Raises:
+        SourceFormatError: they cannot be read as a table.
+    """
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, RuntimeError) as error:
+        raise SourceFormatError(
+            sources,
+            f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            "tables that can be read",
+            "Look at what they hold; leave out what is no table of pairs, then add --refresh.",
+        ) from error
 
 
 @contextmanager

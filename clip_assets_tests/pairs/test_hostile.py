@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from clip_assets import layout, schemas
 from clip_assets.errors import SourceFormatError
 from clip_assets.pairs import reading
 from clip_assets.pairs.columns import MAX_URL_BYTES, MAX_VALUE_BYTES
-from clip_assets.pairs.formats import csv
+from clip_assets.pairs.formats import batches, csv, parquet
 from clip_assets.pairs.formats.lines import MAX_RECORD_BYTES
 from clip_assets.pairs.formats.parquet import MANY
-from clip_assets.storage import tables
+from clip_assets.storage import sql, tables
 from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
@@ -158,6 +159,19 @@ def test_blank_lines_cost_little_and_keep_their_numbers(ingest: Ingest) -> None:
     found = ingest({"a.jsonl": blank + '{"url": "http://x/1"}\n' + blank + "bad\n"})
     assert found.rows == [("http://x/1", None)]
     assert [line for line, _, _ in found.rejects] == [2 * len(blank) + 2]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_blank_lines_of_a_table_cost_little_and_keep_their_numbers(
+    ingest: Ingest, end: str
+) -> None:
+    blank = end * 10_000_000
+    value = f"a{end * 200}b"
+    content = f'url,caption{end}http://x/1,"{value}"{end}{blank}http://x/2{end}'
+    found = ingest({"a.csv": content})
+    assert captions(found) == [value]
+    assert [line for line, _, _ in found.rejects] == [10_000_203]
 
 
 def test_halves_of_surrogate_pairs_are_replaced_and_counted(ingest: Ingest) -> None:
@@ -588,3 +602,62 @@ def test_row_groups_of_one_row_each_are_read_together(ingest: Ingest, tmp_path: 
     table = pa.table({"url": [url for url, _ in rows], "caption": [text for _, text in rows]})
     pq.write_table(table, tmp_path / "many.parquet", row_group_size=1)
     assert ingest({"many.parquet": tmp_path / "many.parquet"}).rows == rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "txt", "parquet"])
+def test_names_that_are_no_utf8_are_read_and_told(
+    ingest: Ingest, tmp_path: Path, suffix: str
+) -> None:
+    name = os.fsdecode(b"caf\xe9." + suffix.encode())
+    content = {
+        "csv": "url\nhttp://x/1\n",
+        "jsonl": '{"url": "http://x/1"}\n',
+        "txt": "http://x/1\n",
+    }
+    if suffix == "parquet":
+        pq.write_table(pa.table({"url": ["http://x/1", None]}), tmp_path / "a.parquet")
+        (tmp_path / "a.parquet").rename(tmp_path / name)
+    else:
+        (tmp_path / name).write_text(content[suffix] + "\n" * 3)
+    found = ingest({"": tmp_path / name})
+    assert [url for url, _ in found.rows] == ["http://x/1"]
+    if suffix == "parquet":
+        path = layout.rejects(found.partition)
+        told = tables.read(found.store, path, schemas.REJECTS)["source"].to_pylist()
+        assert told[0].endswith("/caf\\udce9.parquet")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.csv.gz"])
+def test_what_is_no_text_is_told(ingest: Ingest, name: str) -> None:
+    noise = np.random.default_rng(0).bytes(10_000)
+    with pytest.raises(SourceFormatError, match=r"control characters in the first 10,000 bytes"):
+        ingest({name: noise})
+
+
+@pytest.mark.parametrize("query", ["SELECT 'a'::INTEGER", "SELECT * FROM range(10**8) ORDER BY 1"])
+def test_what_a_library_of_tables_says_is_told_in_our_words(query: str) -> None:
+    with sql.connection(1 << 20) as database:
+        database.execute("SET max_temp_directory_size = '1MB'")
+        with (
+            pytest.raises(SourceFormatError, match=r"^a\.csv: found \w+Exception: .*leave out"),
+            sql.translated("a.csv"),
+        ):
+            database.execute(query)
+
+
+@pytest.mark.parametrize("row", ["word", ","])
+def test_a_file_of_lines_that_are_no_rows_is_told_before_its_end(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    monkeypatch.setattr(batches, "MOST_NOTHING", 100_000)
+    with pytest.raises(SourceFormatError, match=r"lines of the first 1\d\d,\d\d\d that are no row"):
+        ingest({"a.csv": f'url,caption\nhttp://x/1,"open\n{good(1)}' + f"{row}\n" * 200_000})
+
+
+def test_a_parquet_file_of_a_long_footer_is_told(
+    ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MAX_FOOTER_BYTES", 1000)
+    pq.write_table(pa.table({f"url{n}": ["http://x/1"] for n in range(20)}), tmp_path / "a.parquet")
+    with pytest.raises(SourceFormatError, match=r"a footer of [\d,]+ bytes: too many row groups"):
+        ingest({"a.parquet": tmp_path / "a.parquet"})

@@ -160,7 +160,8 @@ FOLDERS = ("raw", "pair_keys", "rejects")
 def test_an_empty_csv_is_a_partition_without_rows(ingest: Ingest) -> None:
     found = ingest({"a.csv": ""})
     assert (found.report.rows_in, found.report.dropped) == (0, {})
-    assert not [path for folder in FOLDERS for path in found.store.list(folder)]
+    left = [path for folder in FOLDERS for path in found.store.list(folder)]
+    assert left == [layout.rejects(found.partition)]
 
 
 @pytest.mark.parametrize(

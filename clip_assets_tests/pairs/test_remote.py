@@ -132,3 +132,39 @@ def test_a_server_that_lies_about_the_length_is_told(
     site.files["/a.csv"] = ROWS
     with pytest.raises(SourceError, match=r"a\.csv"):
         ingest(f"{site.url}/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "pack"),
+    [
+        ("a.csv", "gzip", gzip.compress),
+        ("a.csv", "", lambda content: pa.compress(content, codec="zstd", asbytes=True)),
+        ("a.csv.gz", "gzip", lambda content: gzip.compress(gzip.compress(content))),
+        ("a.csv.gz", "", bytes),
+        ("a.csv.br", "", lambda content: pa.compress(content, codec="brotli", asbytes=True)),
+        ("a.csv", "gzip", bytes),
+    ],
+    ids=["labelled", "zstd", "twice", "named", "brotli", "a label that is not true"],
+)
+def test_what_is_compressed_is_read_whatever_it_is_called(
+    site: Site, ingest: Any, name: str, label: str, pack: Callable[[bytes], bytes]
+) -> None:
+    site.files[f"/{name}"] = pack(ROWS)
+    site.encoding = label
+    assert ingest(f"{site.url}/{name}").rows_out == 1000
+
+
+def test_a_parquet_file_that_is_compressed_on_its_way_is_read(
+    site: Site, ingest: Any, tmp_path: Path
+) -> None:
+    """Its parts are no parts of the file, though the server sends them."""
+    pq.write_table(pa.table({"url": ["http://x/1"]}), path := tmp_path / "a.parquet")
+    site.files["/a.parquet"] = gzip.compress(path.read_bytes())
+    site.encoding = "gzip"
+    assert ingest(f"{site.url}/a.parquet").rows_out == 1
+
+
+@pytest.mark.parametrize("name", ["a%3Fb.csv", "a%23b.csv", "a%20%E9.csv"])
+def test_signs_in_a_name_that_is_listed_are_part_of_it(site: Site, ingest: Any, name: str) -> None:
+    site.files |= {"/pool/": f'<a href="{name}">a</a>'.encode(), f"/pool/{name}": ROWS}
+    assert ingest(f"{site.url}/pool/").rows_out == 1000

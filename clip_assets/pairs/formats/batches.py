@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from clip_assets.errors import SourceFormatError
 from clip_assets.pairs.columns import refuse_too_many
 from clip_assets.pairs.formats.lines import Record, Reject
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 64 << 20
 """Of decoded values in one table, about."""
+
+MOST_NOTHING = 1_000_000
+"""Lines that may be no row, or a row without any value, where hardly any line is a row."""
 
 
 @dataclass(slots=True)
@@ -42,13 +46,14 @@ def from_records(records: Iterable[Record | Reject], where: str) -> Iterator[Bat
         where: the source, for the error.
 
     Raises:
-        SourceFormatError: they have too many columns.
+        SourceFormatError: they have too many columns, or hardly any of very many is a row.
     """
+    nothing = 0
     rows: list[Record] = []
     rejects: list[Reject] = []
     names: dict[str, None] = {}
     size = 0
-    for record in records:
+    for total, record in enumerate(records, start=1):
         if isinstance(record, Reject):
             rejects.append(record)
             size += len(record.text)
@@ -57,11 +62,23 @@ def from_records(records: Iterable[Record | Reject], where: str) -> Iterator[Bat
             names.update(dict.fromkeys(record.values))
             refuse_too_many(names, where)
             size += sum(len(value) for value in record.values.values() if value)
+        nothing += isinstance(record, Reject) or not any(record.values.values())
         if len(rows) + len(rejects) >= BATCH_ROWS or size >= BATCH_BYTES:
+            _refuse_nothing(nothing, total, record.line, where)
             yield _batch(list(names), rows, rejects)
             rows, rejects, size = [], [], 0
     if rows or rejects:
         yield _batch(list(names), rows, rejects)
+
+
+def _refuse_nothing(nothing: int, total: int, line: int, where: str) -> None:
+    if nothing > MOST_NOTHING and nothing > total - total // 100:
+        raise SourceFormatError(
+            where,
+            f"{nothing:,} lines of the first {line:,} that are no row",
+            f"a table of pairs; where 99 of 100 lines are none, {MOST_NOTHING:,} are looked at",
+            "Look at it: a quote that is never closed, another delimiter, or no table at all.",
+        )
 
 
 def _batch(names: list[str], rows: list[Record], rejects: list[Reject]) -> Batch:

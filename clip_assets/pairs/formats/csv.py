@@ -125,7 +125,7 @@ def _row(first: Line, source: _Lines, dialect: Dialect) -> tuple[list[Line], lis
 def _plain(line: Line, dialect: Dialect) -> list[str]:
     """The values of a line whose quotes are characters."""
     text = line.text.removesuffix("\n").removesuffix("\r")
-    return text.split(dialect.delimiter) if text else []
+    return text.split(dialect.delimiter) if text.strip("\r\n") else []
 
 
 def _quoted(
@@ -156,6 +156,8 @@ def _quoted(
 
 def _is_row(line: Line, dialect: Dialect) -> bool:
     """Whether a line is a whole row with a url, if quotes that it does not close are ignored."""
+    if not line.text.strip():
+        return False
     ways = _plain(line, dialect), next(csv.reader([line.text], delimiter=dialect.delimiter))
     return any(len(way) == len(dialect.columns) and any(map(is_url, way)) for way in ways)
 

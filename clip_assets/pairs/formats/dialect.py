@@ -24,7 +24,10 @@ DELIMITERS = ",\t|;"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ESCAPES_NOTHING = re.compile(rb'(?<!\\)(?:\\\\)*\\[^"\\]')
 _SAMPLE_RECORDS = 20
+_CONTROLS = bytes({*range(1, 32), 127} - set(b"\t\n\v\f\r\x1b"))
+_MANY_CONTROLS = 4
 _WINDOW_BYTES = 1 << 19
+_STRIDE = 4096
 
 
 ENCODING_BYTES = 4
@@ -117,10 +120,34 @@ def encoding_of(start: bytes) -> str:
     return _ZEROS.get(zeros, "utf-8")
 
 
+def refuse_bytes(head: bytes, where: str) -> None:
+    """Refuse what is no text: an archive, a picture, something encrypted.
+
+    Args:
+        head: its first ``HEAD_BYTES``, or all of it. Some control characters can be in a text,
+            NULs too, which are removed.
+        where: the file, for the error.
+
+    Raises:
+        SourceFormatError: it is no text.
+    """
+    if encoding_of(head) != "utf-8":
+        return
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    if controls >= _MANY_CONTROLS and controls * 50 > len(head):
+        raise SourceFormatError(
+            where,
+            f"{controls:,} control characters in the first {len(head):,} bytes",
+            "text",
+            "Look at what it holds: perhaps it is compressed in another way, or encrypted.",
+        )
+
+
 def is_plain(path: Path, dialect: Dialect) -> bool:
     """Whether DuckDB reads a file as it is meant.
 
-    It loses lines beyond its limit, and backslashes that escape nothing, without a word.
+    It loses lines beyond its limit, rows after millions of blank lines, and backslashes that
+    escape nothing, without a word.
     """
     if path.stat().st_size == 0:
         return True
@@ -128,7 +155,7 @@ def is_plain(path: Path, dialect: Dialect) -> bool:
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        return _has_plain_lines(content) and (
+        return (_has_plain_lines(content) and not _has_blank_stretch(content)) and (
             dialect.escape == '"' or not _ESCAPES_NOTHING.search(content)
         )
 
@@ -138,6 +165,14 @@ def _has_plain_lines(content: mmap.mmap) -> bool:
     return all(
         content.find(b"\n", start, start + _WINDOW_BYTES) >= 0
         for start in range(0, len(content) - _WINDOW_BYTES, _WINDOW_BYTES)
+    )
+
+
+def _has_blank_stretch(content: mmap.mmap) -> bool:
+    """Whether there are line ends and nothing else over two strides or more."""
+    return any(
+        content[start] in b"\r\n" and not content[start : start + _STRIDE].strip(b"\r\n")
+        for start in range(0, len(content), _STRIDE)
     )
 
 

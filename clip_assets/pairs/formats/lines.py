@@ -19,9 +19,10 @@ MAX_RECORD_BYTES = 2_000_000
 """Of one row with its line ends, DuckDB's own default; a longer one is rejected."""
 
 _CHUNK_BYTES = 1 << 20
+# A file of nothing else ends in seconds, because many blank lines in a row are one piece.
 _LINE = {
-    False: re.compile(rb"[^\n]*\n|[^\n]+"),
-    True: re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"),
+    False: re.compile(rb"(?:\r?\n){64,}|[^\n]*\n|[^\n]+"),
+    True: re.compile(rb"[\r\n]{64,}|[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"),
 }
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -52,7 +53,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a source; ``text`` is cut short where it is too long."""
+    """A line of a source, or many blank ones in a row; ``text`` is cut short if it is too long."""
 
     number: int
     text: str
@@ -79,17 +80,23 @@ def lines(
         with_blank: whether blank lines are wanted; without them a file of nothing else ends soon.
     """
     number, rest, skipping = 0, b"", False
+    ends = (b"\n", b"\r") if ends_with_cr else (b"\n", b"\r\n")
     for chunk in _utf8(file, encoding):
         if not (with_blank or rest or skipping or chunk.strip(b"\n")):
             number += len(chunk)
             continue
         # A carriage return at the end of a chunk may be half of a line end.
         pieces = _LINE[ends_with_cr].findall(rest + chunk)
-        rest = pieces.pop() if pieces and not pieces[-1].endswith(b"\n") else b""
+        rest = b""
+        if pieces and not pieces[-1].endswith(b"\n"):
+            is_blank = ends_with_cr and pieces[-1].startswith(ends)
+            blank = pieces[-1][:-1] if is_blank else b""
+            rest = pieces.pop().removeprefix(blank)
+            pieces += [blank] if blank else []
         for piece in pieces:
-            number += not skipping
             if not skipping:
-                yield _line(number, piece)
+                yield _line(number + 1, piece)
+            number += (_count(piece) if piece.startswith(ends) else 1) - skipping
             skipping = False
         if len(rest) > MAX_RECORD_BYTES:
             if not skipping:
@@ -98,6 +105,11 @@ def lines(
             skipping, rest = True, b""
     if rest and not skipping:
         yield _line(number + 1, rest)
+
+
+def _count(blank: bytes) -> int:
+    """How many lines there are in one or more blank ones."""
+    return blank.count(b"\n") + blank.count(b"\r") - blank.count(b"\r\n")
 
 
 def _line(number: int, content: bytes) -> Line:

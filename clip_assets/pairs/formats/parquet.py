@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SourceFormatError
+from clip_assets.files.footers import MAX_FOOTER_BYTES, footer_bytes
 from clip_assets.pairs.columns import MAX_VALUE_BYTES, refuse_too_many
 from clip_assets.pairs.formats.batches import BATCH_BYTES, BATCH_ROWS, Batch
 from clip_assets.pairs.formats.dialect import distinct
@@ -165,6 +166,14 @@ def row_groups_of(
     Raises:
         SourceFormatError: it is no parquet file, or has too many columns.
     """
+    if footer_bytes(file) > MAX_FOOTER_BYTES:
+        found = f"a footer of {footer_bytes(file):,} bytes: too many row groups"
+        raise SourceFormatError(
+            where,
+            found,
+            f"at most {MAX_FOOTER_BYTES:,} bytes",
+            "Write it again, with row groups of 100,000 rows or more.",
+        )
     try:
         schema = pq.read_schema(file)
         refuse_too_many(schema, where)
