@@ -60,6 +60,7 @@ COLUMNS: Mapping[str, str] = {
     "exif": "the image's EXIF, as json",
     "robots": "what robots.txt says of this url",
     "robots_content_usage": "Content-Usage in robots.txt",
+    "robots_content_signal": "Content-Signal in robots.txt",
     "tdmrep_json": "the site's tdmrep.json on this url",
     "x_robots_tag": "the header X-Robots-Tag",
     "content_usage": "the header Content-Usage",

@@ -129,6 +129,7 @@ SHARD_ROWS = pa.schema(
         # What was said when it was fetched, each column named after where.
         pa.field("robots", pa.string()),
         pa.field("robots_content_usage", pa.string()),
+        pa.field("robots_content_signal", pa.string()),
         pa.field("tdmrep_json", pa.string()),
         pa.field("x_robots_tag", pa.string()),
         pa.field("content_usage", pa.string()),
@@ -145,7 +146,7 @@ SHARD_ROWS = pa.schema(
 ``exif`` when it is not extracted.
 
 What was said of the image's use is null where nothing was said or nobody asked. ``robots``,
-``robots_content_usage`` and ``tdmrep_json`` are of the site's files, as they were at
+the others named after it and ``tdmrep_json`` are of the site's files, as they were at
 ``site_asked_at``; the headers and the file are of ``fetched_at``. ``opt_outs`` names the columns
 that reserve the use, and is null where nothing was heard or an earlier release fetched."""
 

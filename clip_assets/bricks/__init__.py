@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clip_assets.bricks.arriving import Fetch
     from clip_assets.bricks.datum import Datum
     from clip_assets.bricks.embedding import Embed, Scorer
-    from clip_assets.bricks.arriving import Fetch
     from clip_assets.bricks.flow import Brick, Each, Flow, Outcomes, run
     from clip_assets.bricks.images import Decode, Resize
     from clip_assets.bricks.readers import (

@@ -6,8 +6,7 @@ IPTC's, and the assertions on training and data mining of C2PA manifests (C2PA 1
 Both are looked for in the bytes, whatever the format is and however broken its other parts are: XMP
 is text that stands in one piece, and so is what a manifest asserts once the segments that JPEG and
 GIF cut it into are joined. No XML is parsed, no signature checked and no address asked: whether who
-says so may say so is not for a download to decide. Not read: manifests that are kept elsewhere or
-compressed.
+says so may say so is not for a download to decide. Not read: manifests that are kept elsewhere.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from itertools import chain, islice
 from typing import Any
 
 import cbor2
+import pyarrow as pa
 
 from clip_assets.download.fetch.signals import Signals
 
@@ -37,6 +37,9 @@ SEGMENTS = 2**15
 
 ASSERTION_BYTES = 2**16
 """An assertion beyond this is not read; real ones have some hundred."""
+
+WIDE_BYTES = 2**16
+"""Of XMP in UTF-16 before and behind the vocabulary's address."""
 
 NESTING = 8
 """Of an assertion; real ones have three levels."""
@@ -78,13 +81,31 @@ def read(body: bytes, signals: Signals) -> None:
 def _data_mining(body: bytes) -> list[str]:
     """Values of the property, without the vocabulary's address: ``DMI-PROHIBITED``."""
     values: dict[str, None] = {}
-    for text in chain([body], _unpacked(body)):
+    for text in chain([body], _unpacked(body), _narrowed(body), _unbrotlied(body)):
         if _PLUS not in text:
             continue
         for place in _places(text, b":DataMining"):
             if told := _DATA_MINING.match(text, place):
                 values[told[1].decode("utf-8", "replace").strip().rpartition("/")[2]] = None
     return [value for value in values if value]
+
+
+def _narrowed(body: bytes) -> Iterator[bytes]:
+    """XMP in UTF-16, as UTF-8: what is about the vocabulary's address."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        for place in _places(body, _PLUS.decode().encode(encoding)):
+            # From an even distance, so that two bytes stay a letter.
+            start = max(place % 2, place - WIDE_BYTES)
+            yield body[start : place + WIDE_BYTES].decode(encoding, "replace").encode()
+
+
+def _unbrotlied(content: bytes) -> Iterator[bytes]:
+    """Contents of boxes that Brotli compresses: manifests of C2PA 2, XMP of JPEG XL and HEIF."""
+    for place in _places(content, b"brob"):
+        size = int.from_bytes(content[max(0, place - 4) : place], "big")
+        packed = pa.py_buffer(content[place + 8 : place - 4 + size])
+        with contextlib.suppress(pa.ArrowException, OSError):
+            yield pa.input_stream(packed, compression="brotli").read(MANIFEST_BYTES)
 
 
 def _unpacked(body: bytes) -> Iterator[bytes]:
@@ -112,9 +133,10 @@ def _inflated(body: bytes, start: int) -> bytes:
 def _training(body: bytes) -> dict[str, str]:
     """Uses that a file's manifests speak of, those of its ingredients too; the strictest word."""
     uses: dict[str, str] = {}
-    if b"jumd" not in body:
+    if b"jumd" not in body and b"brob" not in body:
         return uses
-    for content in chain([body], _joined(body)):
+    whole = [body, *_joined(body)]
+    for content in chain(whole, chain.from_iterable(map(_unbrotlied, whole))):
         for told in _assertions(content):
             entries = told.get("entries", told)
             for name, use in _entries(entries) if isinstance(entries, dict) else ():

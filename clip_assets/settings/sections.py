@@ -23,6 +23,7 @@ REQUESTS_PER_CORE = 64
 
 OptOut = Literal[
     "robots_content_usage",
+    "robots_content_signal",
     "tdmrep_json",
     "content_usage",
     "tdm_reservation",

@@ -8,6 +8,7 @@ import tracemalloc
 from typing import Any
 
 import cbor2
+import pyarrow as pa
 import pytest
 
 from clip_assets.download import embedded
@@ -98,6 +99,32 @@ def cut_in_two(body: bytes, cut: int) -> bytes:
     cut_off = [first, second + body[cut:end]]
     pieces = [marker + struct.pack(">H", len(piece) + 2) + piece for piece in cut_off]
     return body[:place] + b"".join(pieces) + body[end:]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+@pytest.mark.parametrize("odd", [b"", b"x"])
+def test_xmp_in_another_encoding_is_read(encoding: str, odd: bytes) -> None:
+    body = encode() + odd + xmp().decode().encode(encoding)
+    assert read(body) == ({"data_mining": "DMI-PROHIBITED-AIMLTRAINING"}, {"data_mining"})
+
+
+@pytest.mark.parametrize("place", ["behind the image", "in a box", "in a jpeg's segments"])
+def test_a_manifest_that_is_compressed_or_elsewhere_in_the_file_is_read(place: str) -> None:
+    """C2PA 2 lets a store be a box of Brotli; some writers put theirs behind the image."""
+    plain = signed(encode("PNG"), "image/png", training(ai_training="notAllowed"))
+    start = plain.index(b"caBX") + 4
+    manifest = plain[start : start + int.from_bytes(plain[start - 8 : start - 4], "big")]
+    packed = b"jumb" + pa.compress(manifest, codec="brotli", asbytes=True)
+    box = struct.pack(">I", len(packed) + 8) + b"brob" + packed
+    if place == "behind the image":
+        body = encode() + manifest
+    elif place == "in a box":
+        body = encode("AVIF") + box
+    else:
+        segment = struct.pack(">HH", 0xFFEB, len(box) + 10) + b"JP\0\x01\0\0\0\x01" + box
+        body = cut_in_two(encode()[:2] + segment + encode()[2:], 500)
+    said = {"c2pa_training": "cawg.ai_training=notAllowed"}
+    assert read(body) == (said, {"c2pa_training"})
 
 
 def test_the_strictest_word_counts_where_several_are_said() -> None:

@@ -38,7 +38,8 @@ def urls(site: Web) -> dict[str, str]:
     site.serve(
         "/robots.txt",
         b"User-agent: *\nDisallow: /robots.jpg\n"
-        b"Content-Usage: /robots_content_usage.jpg train-ai=n",
+        b"Content-Usage: /robots_content_usage.jpg train-ai=n\n"
+        b"Content-Signal: /robots_content_signal.jpg search=yes, ai-train=no",
     )
     site.serve(
         "/.well-known/tdmrep.json", b'[{"location": "/tdmrep_json.jpg", "tdm-reservation": 1}]'
@@ -46,6 +47,7 @@ def urls(site: Web) -> dict[str, str]:
     return {
         "robots": site.serve("/robots.jpg", image),
         "robots_content_usage": site.serve("/robots_content_usage.jpg", image),
+        "robots_content_signal": site.serve("/robots_content_signal.jpg", image),
         "tdmrep_json": site.serve("/tdmrep_json.jpg", image),
         "x_robots_tag": site.serve("/x_robots_tag.jpg", image, X_Robots_Tag="noai"),
         "content_usage": site.serve("/content_usage.jpg", image, Content_Usage="train-ai=n"),
@@ -61,6 +63,7 @@ def urls(site: Web) -> dict[str, str]:
 SAID = {
     "robots": "disallow: /robots.jpg",
     "robots_content_usage": "train-ai=n",
+    "robots_content_signal": "search=yes, ai-train=no",
     "tdmrep_json": "1",
     "x_robots_tag": "noai",
     "content_usage": "train-ai=n",
@@ -100,7 +103,7 @@ def test_every_signal_is_recorded_though_nothing_is_refused(
     others = [row for column, row in rows.items() if column not in ("robots", "tdmrep_json")]
     assert {(row["robots"], row["tdmrep_json"]) for row in others} == {("allow", "unset")}
     assert report.figures["opt_outs"] == dict.fromkeys(SAID, 1)
-    assert report.figures["opt_outs_recorded"] == 9
+    assert report.figures["opt_outs_recorded"] == 10
 
 
 def test_a_row_that_is_refused_stands_with_its_record(urls: dict[str, str], made: MadeUp) -> None:

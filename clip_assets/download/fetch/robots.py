@@ -1,7 +1,8 @@
 """What robots.txt of a host allows us and prefers, asked once per host.
 
 The rules are those of RFC 9309: ``*`` and ``$`` in paths, and the longest rule that matches.
-AIPREF's lines ``Content-Usage`` are read beside them (draft-ietf-aipref-attach).
+AIPREF's lines ``Content-Usage`` (draft-ietf-aipref-attach) and Cloudflare's ``Content-Signal`` are
+read beside them.
 """
 
 import re
@@ -28,7 +29,9 @@ PATTERN_CHARACTERS = 300
 _AGENT = re.compile(r"\s*user[-\s]*agent[\s:]+(\*(?=\s*(?:#|$))|[a-z_-]*)", re.IGNORECASE)
 # Read as RFC 9309 says: letters, "-" and "_" are a robot's name, and what follows is no part of it.
 
-_RULE = re.compile(r"\s*(disallow|content-usage)\s*:\s*([^#]*?)\s*(?:#|$)", re.IGNORECASE)
+_RULE = re.compile(
+    r"\s*(disallow|content-usage|content-signal)\s*:\s*([^#]*?)\s*(?:#|$)", re.IGNORECASE
+)
 
 
 class SiteRules:
@@ -43,16 +46,16 @@ class SiteRules:
         lines = content.decode("utf-8-sig", errors="replace").splitlines()
         self._rules = Protego.parse("\n".join(_with_few_names(line) for line in lines))
         self._disallowed: list[str] = []
-        self._usages: list[tuple[str, str]] = []
+        self._told: dict[str, list[tuple[str, str]]] = {"content-usage": [], "content-signal": []}
         self.read_at = read_at
         for kind, value in _our_group(lines):
             if kind == "disallow" and len(self._disallowed) < PATTERNS_KEPT:
                 self._disallowed += [value] if len(value) <= PATTERN_CHARACTERS else []
-            elif kind == "content-usage" and len(self._usages) < PATTERNS_KEPT:
+            elif kind in self._told and len(self._told[kind]) < PATTERNS_KEPT:
                 path, _, usage = value.replace("\t", " ").partition(" ")
                 if not path.startswith("/"):
                     path, usage = "/", value
-                self._usages += [(path, usage)] if len(path) <= PATTERN_CHARACTERS else []
+                self._told[kind] += [(path, usage)] if len(path) <= PATTERN_CHARACTERS else []
         self._disallowed.sort(key=len, reverse=True)
 
     def verdict(self, url: URL) -> str:
@@ -69,9 +72,16 @@ class SiteRules:
 
     def usage(self, url: URL) -> list[str]:
         """What is preferred for a url: values of Content-Usage, of equal weight."""
-        told = [(len(path), usage) for path, usage in self._usages if matches(path, url)]
+        return self._preferred("content-usage", url)
+
+    def signal(self, url: URL) -> list[str]:
+        """The same of Content-Signal."""
+        return self._preferred("content-signal", url)
+
+    def _preferred(self, kind: str, url: URL) -> list[str]:
+        told = [(len(path), said) for path, said in self._told[kind] if matches(path, url)]
         longest = max(told, default=(0, ""))[0]
-        return [usage for weight, usage in told if weight == longest]
+        return [said for weight, said in told if weight == longest]
 
 
 class Robots:

@@ -18,6 +18,7 @@ from clip_assets.settings import DownloadSettings
 COLUMNS = (
     "robots",
     "robots_content_usage",
+    "robots_content_signal",
     "tdmrep_json",
     "x_robots_tag",
     "content_usage",
@@ -38,6 +39,7 @@ TRAINING = frozenset({"train-ai", "train-genai", "ai", "genai", "tdm"})
 
 WORDS = {
     "robots_content_usage": "Content-Usage of robots.txt",
+    "robots_content_signal": "Content-Signal of robots.txt",
     "tdmrep_json": "tdmrep.json of the site",
     "content_usage": "header Content-Usage",
     "tdm_reservation": "header tdm-reservation",
@@ -143,6 +145,15 @@ def reserves_training(usage: str) -> bool:
         for use, value in preferences.items()
         if use in TRAINING
     )
+
+
+def signals_no_training(signal: str) -> bool:
+    """Whether a value of Content-Signal disallows training.
+
+    Source: contentsignals.org, which many sites' robots.txt have by Cloudflare's default.
+    """
+    pairs = (pair.partition("=") for pair in signal.lower().split(","))
+    return any((name.strip(), said.strip()) == ("ai-train", "no") for name, _, said in pairs)
 
 
 def _told(value: str) -> str:

@@ -8,7 +8,11 @@ from yarl import URL
 from clip_assets.download.fetch.addresses import AddressGuard
 from clip_assets.download.fetch.faults import FetchError
 from clip_assets.download.fetch.robots import Robots
-from clip_assets.download.fetch.signals import Signals, reserves_training
+from clip_assets.download.fetch.signals import (
+    Signals,
+    reserves_training,
+    signals_no_training,
+)
 from clip_assets.download.fetch.tdmrep import TdmRep
 from clip_assets.settings import DownloadSettings
 
@@ -70,4 +74,7 @@ class SiteSays:
         if usages := rules.usage(url):
             reserves = any(map(reserves_training, usages))
             signals.take("robots_content_usage", " | ".join(usages), reserves=reserves)
+        if told := rules.signal(url):
+            reserves = any(map(signals_no_training, told))
+            signals.take("robots_content_signal", " | ".join(told), reserves=reserves)
         return rules.crawl_delay_s

@@ -33,7 +33,7 @@ READ_TWICE = 4 * MAX_RECORD_BYTES
 with its line: a file where every line seems to open one costs a few times its length."""
 
 
-class _Lines:
+class _LinesAhead:
     """Lines of a source, of which some are put back because they are no part of a row."""
 
     def __init__(self, source: Iterator[Line]) -> None:
@@ -71,7 +71,7 @@ class _Lines:
 def csv_records(file: IO[bytes], dialect: Dialect) -> Iterator[Record | Reject]:
     """Rows of a csv file; each is a record or the reason why not."""
     csv.field_size_limit(MAX_RECORD_BYTES)
-    source = _Lines(lines(file, dialect.encoding, ends_with_cr=dialect.ends_with_cr))
+    source = _LinesAhead(lines(file, dialect.encoding, ends_with_cr=dialect.ends_with_cr))
     is_header = dialect.has_header
     for first in source:
         if first.is_too_long:
@@ -99,7 +99,7 @@ def _values(row: list[str], dialect: Dialect) -> dict[str, str | None]:
     return values
 
 
-def _row(first: Line, source: _Lines, dialect: Dialect) -> tuple[list[Line], list[str] | None]:
+def _row(first: Line, source: _LinesAhead, dialect: Dialect) -> tuple[list[Line], list[str] | None]:
     """The row that begins with a line, and the lines that are its own; None if broken."""
     plain = _plain(first, dialect)
     if not dialect.quoted or '"' not in first.text:
@@ -129,7 +129,7 @@ def _plain(line: Line, dialect: Dialect) -> list[str]:
 
 
 def _quoted(
-    first: Line, source: _Lines, dialect: Dialect, escape: str
+    first: Line, source: _LinesAhead, dialect: Dialect, escape: str
 ) -> tuple[list[Line], list[str] | None]:
     """The row that begins with a line, by its quotes, and every line that was read for it."""
     taken = [first]
