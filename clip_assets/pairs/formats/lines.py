@@ -21,7 +21,7 @@ MAX_RECORD_BYTES = 2_000_000
 _CHUNK_BYTES = 1 << 20
 # A file of nothing else ends in seconds, because many blank lines in a row are one piece.
 _LINE = {
-    False: re.compile(rb"(?:\r?\n){64,}|[^\n]*\n|[^\n]+"),
+    False: re.compile(rb"\n{64,}|(?:\r\n){64,}|[^\n]*\n|[^\n]+"),
     True: re.compile(rb"[\r\n]{64,}|[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"),
 }
 _ESCAPED = re.compile("[\udc80-\udcff]")
@@ -82,8 +82,8 @@ def lines(
     number, rest, skipping = 0, b"", False
     ends = (b"\n", b"\r") if ends_with_cr else (b"\n", b"\r\n")
     for chunk in _utf8(file, encoding):
-        if not (with_blank or rest or skipping or chunk.strip(b"\n")):
-            number += len(chunk)
+        if not (with_blank or rest or skipping or chunk.strip() or chunk.endswith(b"\r")):
+            number += _count(chunk)
             continue
         # A carriage return at the end of a chunk may be half of a line end.
         pieces = _LINE[ends_with_cr].findall(rest + chunk)
