@@ -49,14 +49,8 @@ class ClipAssetsError(Exception):
     def __init__(self, where: str, found: str, expected: str, advice: str) -> None:
         # The constructor's own arguments stay in `args`, so the error survives the
         # pickling that Dagster's multiprocess executor and Ray do.
-        where, found, expected, advice = (
-            masked(encodable(text)) for text in (where, found, expected, advice)
-        )
-        super().__init__(where, found, expected, advice)
-        self.where = where
-        self.found = found
-        self.expected = expected
-        self.advice = advice
+        super().__init__(*(masked(encodable(text)) for text in (where, found, expected, advice)))
+        self.where, self.found, self.expected, self.advice = self.args
 
     def __str__(self) -> str:
         """One sentence of facts, one of advice."""

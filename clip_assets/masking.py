@@ -33,12 +33,33 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+_names: dict[str, str] = {}
+# Values of variables that urls name, by value.
+
+SHORTEST = 4
+"""Characters of a value that is hidden; a shorter one is in every other word."""
+
+
+def hide(value: str, name: str) -> None:
+    """From now on tell the name of a variable of the environment in place of its value."""
+    if len(value) >= SHORTEST:
+        _names[value] = f"${{{name}}}"
+
+
+def named(text: str) -> str:
+    """A text with the names of variables in place of their hidden values."""
+    for value, name in _names.items():
+        text = text.replace(value, name)
+    return text
+
+
 def masked(text: str) -> str:
     """A text with ``MASK`` in place of each password, signature and token of the urls in it.
 
     A name that stands alone before the host is taken for a token on the web, and for a user
     elsewhere. A text without a secret comes back as it is; a masked one, too.
     """
+    text = named(text)
     if "@" in text and "://" in text:
         text = _USER.sub(_user_masked, text)
     return _SEPARATED.sub(_value_masked, text) if "=" in text else text

@@ -13,6 +13,7 @@ from clip_assets.download.reasons import Reason, kept_by_owners, most_frequent
 from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
+from clip_assets.masking import masked
 from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.published import Damage
@@ -49,7 +50,7 @@ def report(pool: Pool) -> Report:
     }
     rows = {name: _rows_out(pool, name, pool.partitions) for name in by_axis["partition"]}
     return {
-        "root": pool.store.uri(),
+        "root": masked(pool.store.uri()),
         "partitions": {
             key: {name: states[name][key] for name in by_axis["partition"]}
             for key in pool.partitions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clip_assets.commands.options import FAILED, as_json, pool_options
+from clip_assets.masking import masked
 from clip_assets.terminal import say
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _as_json(
 
     damaged = [asdict(damage) | {"means": consequence(damage)} for damage in verdict.damaged]
     return {
-        "root": pool.store.uri(),
+        "root": masked(pool.store.uri()),
         "deep": verdict.is_deep,
         "files": verdict.files,
         "size_bytes": verdict.size_bytes,

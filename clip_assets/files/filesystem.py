@@ -3,12 +3,15 @@
 The only module that turns a url into a file system, and knows how those are set up.
 """
 
+import os
+import re
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.masking import hide, named
 
 STALL_S = 30
 """A server that sends nothing for this long has failed."""
@@ -17,12 +20,37 @@ WEB = ("http://", "https://")
 """How the urls of web servers begin."""
 
 
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def _filled(uri: str) -> str:
+    """A url with the values of the variables of the environment that it names, ``${NAME}``."""
+
+    def value(variable: re.Match[str]) -> str:
+        said = os.environ.get(variable[1])  # noqa: TID251 (who wrote the url names it)
+        if said is None:
+            raise ConfigurationError(
+                uri,
+                "no such variable",
+                f"{variable[1]} in the environment",
+                "Set it where the command or Dagster is started.",
+            )
+        hide(said, variable[1])
+        return said
+
+    return _VARIABLE.sub(value, uri) if "://" in uri else uri
+
+
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a path or url, and its own name for the file.
 
+    A url may name variables of the environment, ``${NAME}``: they are filled in here and nowhere
+    else, so that what is stored and told has their names.
+
     Raises:
-        ConfigurationError: the protocol is unknown or needs a package.
+        ConfigurationError: the protocol is unknown or needs a package, or a variable is not set.
     """
+    uri = _filled(uri)
     # Other processes add files; a listing that was kept would hide them.
     options: dict[str, Any] = {"use_listings_cache": False}
     if uri.startswith(WEB):
@@ -55,4 +83,4 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def uri_of(fs: fsspec.AbstractFileSystem, path: str) -> str:
     """The name of a file for everybody: absolute path of a local one, url of any other."""
-    return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
+    return path if isinstance(fs, LocalFileSystem) else named(str(fs.unstrip_protocol(path)))

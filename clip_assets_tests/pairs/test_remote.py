@@ -9,7 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_assets.errors import SourceChangedError, SourceError, SourceMissingError
+from clip_assets.errors import (
+    ConfigurationError,
+    SourceChangedError,
+    SourceError,
+    SourceMissingError,
+)
 from clip_assets.files import fetching
 from clip_assets.pairs.raw_pairs import raw_pairs
 from clip_assets.partitions.ledger import add_sources
@@ -162,6 +167,27 @@ def test_a_parquet_file_that_is_compressed_on_its_way_is_read(
     site.files["/a.parquet"] = gzip.compress(path.read_bytes())
     site.encoding = "gzip"
     assert ingest(f"{site.url}/a.parquet").rows_out == 1
+
+
+def test_a_secret_can_be_a_variable_of_the_environment(
+    site: Site, local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["/a.csv?auth=s3cr3tvalue"] = ROWS
+    named = f"{site.url}/a.csv?auth=${{SOURCE_AUTH}}"
+    with pytest.raises(ConfigurationError, match="SOURCE_AUTH in the environment"):
+        list_sources([named])
+    monkeypatch.setenv("SOURCE_AUTH", "s3cr3tvalue")
+    (plan,) = add_sources(local_store, [named], SourceSettings()).plans
+    assert [source.uri for source in plan.ranges] == [named]
+    pool = MadeUp(local_store).pool
+    assert raw_pairs(pool, plan.partition).manifest.report.rows_out == 1000
+    site.status = 403
+    with pytest.raises(SourceError) as refused:
+        list_sources([named])
+    files = [path for path in Path(local_store.base).rglob("*") if path.is_file()]
+    stored = b"".join(file.read_bytes() for file in files)
+    assert "s3cr3t" not in str(refused.value)
+    assert b"s3cr3t" not in stored
 
 
 @pytest.mark.parametrize("name", ["a%3Fb.csv", "a%23b.csv", "a%20%E9.csv"])

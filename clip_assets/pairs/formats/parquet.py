@@ -166,11 +166,10 @@ def row_groups_of(
     Raises:
         SourceFormatError: it is no parquet file, or has too many columns.
     """
-    if footer_bytes(file) > MAX_FOOTER_BYTES:
-        found = f"a footer of {footer_bytes(file):,} bytes: too many row groups"
+    if (size := footer_bytes(file)) > MAX_FOOTER_BYTES:
         raise SourceFormatError(
             where,
-            found,
+            f"a footer of {size:,} bytes: too many row groups",
             f"at most {MAX_FOOTER_BYTES:,} bytes",
             "Write it again, with row groups of 100,000 rows or more.",
         )
