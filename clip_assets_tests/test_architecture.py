@@ -93,6 +93,8 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
     assert readers <= {
         "orchestration/executors.py",  # which executor
         "orchestration/variables.py",  # numbers that shape the code location
+        "orchestration/resources.py",  # a root with a secret
+        "files/filesystem.py",  # what urls of sources name
         "orchestration/fill.py",  # whether assets are partitioned in this process
         "devices.py",  # CUDA's own variable
         "webdataset/indices.py",  # the desktop's own variable

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from clip_assets.errors import ImageError, SourceError
 from clip_assets.masking import masked
+from clip_assets.orchestration.resources import PoolResource
 
 S3 = (
     "https://b.s3.amazonaws.com/a.csv?X-Amz-Algorithm=AWS4-HMAC-SHA256"
@@ -77,3 +78,14 @@ def test_errors_hold_no_secret_and_survive_pickling(kind: type[SourceError | Ima
     error = kind(S3, f"ClientError: {S3}", "a file", f"Look at {S3}.")
     assert "S3CRET" not in f"{error} {error!r} {error.__dict__}"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_root_with_a_secret_is_not_part_of_what_dagster_keeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLIP_ASSETS_ROOT", "")
+    root = "memory://user:s3cret@host/pool"
+    assert PoolResource.of("memory://host/pool", "").root == "memory://host/pool"
+    resource = PoolResource.of(root, "")
+    assert "s3cret" not in repr(resource)
+    assert resource.open().settings.root == root

@@ -1,7 +1,6 @@
 """The command that materialises what is not done."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import click
 from clip_assets import layout
 from clip_assets.commands.options import FAILED, as_json, pool_options
 from clip_assets.errors import ConfigurationError
-from clip_assets.masking import holds_secret, masked
+from clip_assets.masking import masked
 from clip_assets.terminal import say
 
 
@@ -74,7 +73,7 @@ def run(
             "at least one",
             "Plan some: clip-assets add SOURCE...",
         )
-    resource = PoolResource(root=_told(pool.settings.root), settings_file=settings_file or "")
+    resource = PoolResource.of(pool.settings.root, settings_file or "")
     with opened() as instance:
         pool_run = PoolRun(build_defs(resource), resource, instance)
         summary = pool_run.run(select, partitions, retry=retry)
@@ -95,14 +94,6 @@ def run(
     elif not summary.failures and not damaged:
         say("nothing to do: everything chosen is done (see: clip-assets status)")
     _end(summary.failures, states.damage_lines(damaged))
-
-
-def _told(root: str) -> str:
-    """The root as Dagster may know it: its database keeps what a run was configured with."""
-    if not holds_secret(root):
-        return root
-    os.environ["CLIP_ASSETS_ROOT"] = root  # noqa: TID251 (an empty root is read from there)
-    return ""
 
 
 def _end(failures: Mapping[str, str], damage: Sequence[str]) -> None:

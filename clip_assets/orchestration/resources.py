@@ -1,8 +1,12 @@
 """Configuration in, a pool out."""
 
+import os
+from typing import Self
+
 import dagster as dg
 
 from clip_assets import graph
+from clip_assets.masking import holds_secret
 from clip_assets.pool.pool import Pool
 
 
@@ -15,6 +19,18 @@ class PoolResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTyp
 
     root: str = ""
     settings_file: str = ""
+
+    @classmethod
+    def of(cls, root: str, settings_file: str) -> Self:
+        """The resource of a pool that this process and its children work on.
+
+        A root with a secret goes to them by the environment: Dagster's database keeps what a
+        resource is configured with.
+        """
+        if holds_secret(root):
+            os.environ["CLIP_ASSETS_ROOT"] = root
+            root = ""
+        return cls(root=root, settings_file=settings_file)
 
     def open(self) -> Pool:
         """The pool as it is now; made if it is not there."""
