@@ -11,13 +11,37 @@ from clip_assets.storage.store import Store
 from clip_assets.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clip_assets.partitions.adoptable import FoundPiece
     from clip_assets.settings import InferenceSettings, Settings
 
 
 @click.group()
 def adopt() -> None:
-    """Take finished embeddings of others into the pool as partitions."""
+    """Take what others finished into the pool as partitions."""
+
+
+@adopt.command("shards")
+@click.argument("folder")
+@click.option("--url-column", default="", help="Column of the urls, or of what follows a prefix.")
+@click.option("--url-prefix", default="", help="Before each value of that column.")
+@pool_options
+def adopt_shards(
+    folder: str,
+    url_column: str,
+    url_prefix: str,
+    root: str | None,
+    settings_file: str | None,
+) -> None:
+    """Plan partitions of a FOLDER of shards, whose images are not fetched again.
+
+    Takes what img2dataset writes, as DataComp has it too: tars with a parquet file beside each.
+    Then: clip-assets run.
+    """
+    from clip_assets.partitions.adoptable import shards_in
+
+    _adopt(shards_in(folder), "", (url_column, url_prefix), root, settings_file)
 
 
 @adopt.command(layout.EMBEDDINGS)
@@ -54,19 +78,29 @@ def adopt_embeddings(  # noqa: PLR0913  (a command's options are its interface)
     files, and parquet files with a column of vectors. Then: clip-assets run.
     """
     from clip_assets.partitions.adoptable import FolderNames, embeddings_in
-    from clip_assets.partitions.adopting import Urls, adopt
 
-    read = settings.load(root, settings_file)
-    _check_model(folder, model, pretrained, read.inference)
+    _check_model(folder, model, pretrained, settings.load(root, settings_file).inference)
     names = FolderNames(
         image_subfolder, text_subfolder, metadata_subfolder, image_column, text_column
     )
     pieces = embeddings_in(folder, str(model), names)
-    urls = Urls(url_column, url_prefix)
+    _adopt(pieces, str(model), (url_column, url_prefix), root, settings_file)
+
+
+def _adopt(
+    pieces: "Sequence[FoundPiece]",
+    model: str,
+    url: tuple[str, str],
+    root: str | None,
+    settings_file: str | None,
+) -> None:
+    from clip_assets.partitions.adopting import Urls, adopt
+
+    read, urls = settings.load(root, settings_file), Urls(*url)
     for piece in pieces:
         _check_urls(piece, urls, read)
     store = Store.open(read.root)
-    adopted = adopt(store, pieces, str(model), urls, read.sources.rows_per_partition)
+    adopted = adopt(store, pieces, model, urls, read.sources.rows_per_partition)
     _register(root, settings_file)
     for plan in adopted.plans:
         say(f"{plan.partition}  {plan.rows_text}")

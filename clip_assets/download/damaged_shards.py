@@ -11,8 +11,8 @@ from functools import partial
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.download import adopted_rows, intents
-from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards
+from clip_assets.download import intents
+from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, taking_over
 from clip_assets.download.intents import Due, Plan
 from clip_assets.download.shard import SUCCESS, shard_files, stats_of
 from clip_assets.layout import Key
@@ -43,9 +43,9 @@ def fetch_damaged(pool: Pool, partition: Key, damaged: Collection[str]) -> Outco
         DownloadError: the network of this machine is at fault; nothing is lost.
     """
     before = pool.catalog.require(layout.IMAGE_SHARDS, partition)
-    work = partial(_work, before=before, damaged=frozenset(damaged))
-    if pool.plan(partition).adopted is not None:
-        work = adopted_rows.pass_on  # all of it is written from the pairs
+    fetch = partial(_work, before=before, damaged=frozenset(damaged))
+    # What others made is taken over again, all of it.
+    work = taking_over(pool, partition) or fetch
     return materialize(pool, IMAGE_SHARDS, partition, work, again=True)
 
 

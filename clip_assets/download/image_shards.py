@@ -8,7 +8,7 @@ reported. How urls become rows is told in ``pipeline``, what a shard's files hol
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout
-from clip_assets.download import adopted_rows, intents
+from clip_assets.download import adopted_rows, adopted_shards, intents
 from clip_assets.download.further import Further
 from clip_assets.download.intents import Plan
 from clip_assets.download.pipeline import download
@@ -66,13 +66,15 @@ def image_shards(pool: Pool, partition: Key) -> Outcome:
         DownloadError: the network of this machine is at fault.
     """
     pool.catalog.require(layout.UNIQUE_PAIRS, partition)
-    work = adopted_rows.pass_on if _is_adopted(pool, partition) else fetch_shards
-    return materialize(pool, IMAGE_SHARDS, partition, work)
+    return materialize(pool, IMAGE_SHARDS, partition, taking_over(pool, partition) or fetch_shards)
 
 
-def _is_adopted(pool: Pool, partition: Key) -> bool:
+def taking_over(pool: Pool, partition: Key) -> Callable[[StageRun], Report] | None:
+    """What makes the shards of a partition that others made something of; None of any other."""
     plan = pool.plans.get(partition)
-    return plan is not None and plan.adopted is not None
+    if plan is None or plan.adopted is None:
+        return None
+    return adopted_rows.pass_on if plan.adopted.model else adopted_shards.copy_shards
 
 
 def image_shards_inputs(pool: Pool, partition: Key) -> Inputs:
@@ -80,7 +82,7 @@ def image_shards_inputs(pool: Pool, partition: Key) -> Inputs:
 
     Of a partition that takes over what others made, no setting shapes anything.
     """
-    if _is_adopted(pool, partition):
+    if taking_over(pool, partition):
         pairs = pool.catalog.digest(layout.UNIQUE_PAIRS, partition)
         return {layout.UNIQUE_PAIRS: pairs, "settings": adopted_rows.ADOPTED}
     return {

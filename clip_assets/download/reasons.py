@@ -24,6 +24,7 @@ SHOWN = 3
 AGAIN = "fetch them again with clip-assets run --retry-failed"
 
 WORDS = {
+    "not_adopted": ("those who made the shards had no image of them", "nothing here"),
     "private_address": (
         "addresses of a private network, which are not fetched from unless they are named",
         "if they are yours, name them in download.allow_hosts of pool.yaml, then " + AGAIN,

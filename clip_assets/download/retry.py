@@ -15,7 +15,7 @@ from clip_assets import layout, schemas
 from clip_assets.download import intents
 from clip_assets.download.fetch.faults import MAY_PASS
 from clip_assets.download.fetch.signals import lifted
-from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards
+from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, image_shards, taking_over
 from clip_assets.download.intents import Due, Plan
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Outcome
@@ -45,7 +45,7 @@ def retry_failed(pool: Pool, partition: Key, classes: Collection[str] = ()) -> O
         MissingArtifactError: the partition has no unique pairs yet.
         DownloadError: the network of this machine is at fault; nothing is lost.
     """
-    if not due_urls(pool, partition, classes):
+    if taking_over(pool, partition) or not due_urls(pool, partition, classes):
         return image_shards(pool, partition)
     work = partial(_work, classes=classes)
     return materialize(pool, IMAGE_SHARDS, partition, work, again=True)

@@ -1,8 +1,9 @@
-"""Folders of finished embeddings of other tools: which files belong together, and what is lacking.
+"""Folders that other tools finished: which files belong together, and what is lacking.
 
-Known are clip-retrieval's layout, which LAION's published files have too, DataComp's metadata with
-npz files, and parquet files with columns of vectors, such as published data sets of the hub. How
-they become partitions is said by ``partitions.adopting``.
+Of images img2dataset's shards are known, which DataComp has too; of embeddings clip-retrieval's
+layout, which LAION's published files have, DataComp's metadata with npz files, and parquet files
+with columns of vectors, such as data sets of the hub. How they become partitions is said by
+``partitions.adopting``.
 """
 
 from collections.abc import Sequence
@@ -93,6 +94,39 @@ def embeddings_in(folder: str, model: str, names: FolderNames) -> list[FoundPiec
         "embeddings of images",
         "Name where they are: --image-subfolder for npy files, --image-column for parquet files.",
     )
+
+
+def shards_in(folder: str) -> list[FoundPiece]:
+    """Every tar of a folder with its rows, as img2dataset and DataComp have them.
+
+    Raises:
+        ConfigurationError: there is none, or a tar has no rows.
+        SchemaError: a file is damaged.
+    """
+    base = folder.rstrip("/")
+    tars = files_of(base, ".tar")
+    tables = {table.uri.removesuffix(".parquet"): table for table in files_of(base, ".parquet")}
+    lacking = [tar.uri for tar in tars if tar.uri.removesuffix(".tar") not in tables]
+    if lacking or not tars:
+        raise ConfigurationError(
+            lacking[0] if lacking else folder,
+            "no parquet file of that name" if lacking else "no tars",
+            "tars, each with a parquet file beside it that has url, caption and key of each sample",
+            "Name the folder that img2dataset wrote with output_format webdataset.",
+        )
+    pieces: list[FoundPiece] = []
+    for tar in tars:
+        table = tables[tar.uri.removesuffix(".tar")]
+        rows, columns = _table(table)
+        if "key" not in columns.names:
+            raise SchemaError(
+                table.uri,
+                f"columns {', '.join(columns.names)}",
+                "a column key, which names the samples of the tar",
+                "Take the files that img2dataset wrote.",
+            )
+        pieces.append(FoundPiece(table, columns, AdoptedPiece(rows, tar=_file(tar))))
+    return pieces
 
 
 def _npy(base: str, images: Sequence[File], names: FolderNames) -> list[FoundPiece]:

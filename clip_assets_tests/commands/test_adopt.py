@@ -12,16 +12,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clip_assets import cli, graph, layout
+from clip_assets.download.damaged_shards import fetch_damaged
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.identity import read_identity
 from clip_assets.errors import ModelMismatchError, SourceChangedError
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
+from clip_assets.retrieval.images import Images
 from clip_assets.retrieval.queries import Uid
 from clip_assets.retrieval.search import Searcher
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.store import Store
+from clip_assets.webdataset.write import end_tar, write_member
 from clip_assets_tests.vectors import Floats, unit, unit_rows
 
 ROWS = 60
@@ -278,3 +281,88 @@ def test_urls_are_made_of_a_column_and_a_prefix(
     pool = made(pool_of(root, encoder), layout.RAW_PAIRS)
     raw = tables.read(pool.store, layout.raw(Key("00001")), layout.raw.schema, ["url"])
     assert raw["url"][0].as_py() == "https://m/?http://h/20.jpg"
+
+
+def img2dataset_shards(folder: Path, image: Callable[..., bytes]) -> dict[str, bytes]:
+    """Two tars with rows beside them, one of which failed; every image by its url."""
+    folder.mkdir()
+    contents: dict[str, bytes] = {}
+    for shard in range(2):
+        told: list[dict[str, Any]] = []
+        with (folder / f"{shard:05d}.tar").open("wb") as tar:
+            for place in reversed(range(4)):  # as they arrived
+                key, url = f"{shard:05d}{place:04d}", f"http://h/{shard}/{place}.jpg"
+                row = {"url": url, "caption": f"thing {shard} {place}", "key": key}
+                if place == 2:
+                    told.append(row | {"status": "failed_to_download", "error_message": "404"})
+                    continue
+                sizes = {"width": 40, "height": 48, "original_width": 80, "original_height": 96}
+                row |= {"status": "success", "error_message": None, "license": "cc"} | sizes
+                told.append(row)
+                contents[url] = image(10 * shard + place)
+                for name, content in (
+                    ("jpg", contents[url]),
+                    ("json", json.dumps(row).encode()),
+                    ("txt", row["caption"].encode()),
+                ):
+                    write_member(tar, f"{key}.{name}", content)
+            end_tar(tar)
+        pq.write_table(pa.Table.from_pylist(told[::-1]), folder / f"{shard:05d}.parquet")
+    return contents
+
+
+@pytest.fixture
+def run_shards(root: Path) -> Callable[..., Result]:
+    del root
+    return lambda *words: CliRunner().invoke(cli.main, ["-q", "adopt", "shards", *map(str, words)])
+
+
+def test_finished_shards_are_embedded_without_being_fetched_again(
+    run_shards: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    images: Callable[..., bytes],
+) -> None:
+    contents = img2dataset_shards(tmp_path / "theirs", images)
+    told = run_shards(tmp_path / "theirs")
+    assert told.exit_code == 0, told.output
+    assert "0 new partitions" in run_shards(tmp_path / "theirs").output
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS, *TO_SEARCH, layout.ID_MAPPING)
+    report = pool.catalog.require(layout.IMAGE_SHARDS, Key("00000")).report
+    assert (report.rows_in, report.rows_out) == (8, 6)
+    assert report.dropped == {"not_adopted": 2}
+    with Searcher.open(pool) as searcher:
+        assert searcher.version.vectors == 6
+        hits = searcher.search("thing", k=6)
+        assert {hit.url for hit in hits} == contents.keys()
+        rows = searcher.rows(searcher.ids([hit.uid for hit in hits])).to_pylist()
+    stored = Images(pool.store)
+    for row in rows:
+        assert stored.read(row["image_path"]) == contents[row["url"]]
+        assert (row["original_width"], row["width"]) == (80, 40)
+        fields = json.loads(stored.sample(row["image_path"])["json"])
+        assert (fields["uid"], fields["license"]) == (row["uid"], "cc")
+    lost = [tar for tar in pool.store.list("shards") if tar.endswith(".tar")][:1]
+    pool.store.delete(lost[0])
+    after = fetch_damaged(pool, Key("00000"), lost).manifest
+    assert pool.store.exists(lost[0])
+    assert after.report.rows_out == 6
+
+
+def test_a_tar_without_rows_or_that_changed_is_named(
+    run_shards: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    images: Callable[..., bytes],
+) -> None:
+    img2dataset_shards(tmp_path / "theirs", images)
+    run_shards(tmp_path / "theirs")
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS[:2])
+    with (tmp_path / "theirs/00001.tar").open("ab") as tar:
+        tar.write(b"more")
+    with pytest.raises(SourceChangedError, match="00001"):
+        made(pool, layout.IMAGE_SHARDS)
+    (tmp_path / "theirs/00001.parquet").unlink()
+    assert "a parquet file beside it" in run_shards(tmp_path / "theirs").stderr
