@@ -15,6 +15,7 @@ from clip_assets.download import intents
 from clip_assets.download.image_shards import IMAGE_SHARDS, fetch_shards, taking_over
 from clip_assets.download.intents import Due, Plan
 from clip_assets.download.shard import SUCCESS, shard_files, stats_of
+from clip_assets.errors import DamagedError
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Outcome
 from clip_assets.pool.pool import Pool
@@ -47,6 +48,40 @@ def fetch_damaged(pool: Pool, partition: Key, damaged: Collection[str]) -> Outco
     # What others made is taken over again, all of it.
     work = taking_over(pool, partition) or fetch
     return materialize(pool, IMAGE_SHARDS, partition, work, again=True)
+
+
+def record_again(pool: Pool, partition: Key) -> Outcome:
+    """Record anew what a partition's published shards hold, without a request.
+
+    For a partition whose manifest is lost. That its shards are of today's pairs is compared; that
+    they are of today's settings, nothing tells any more.
+
+    Raises:
+        DamagedError: a shard is incomplete, or of other pairs.
+    """
+    return materialize(pool, IMAGE_SHARDS, partition, _record, again=True)
+
+
+def _record(run: StageRun) -> Report:
+    made = run.pool.catalog.require(layout.UNIQUE_PAIRS, run.partition)
+    with tables.local(run.store, made, layout.unique) as file:
+        pairs = pq.read_table(file, columns=["uid"])["uid"].to_pylist()
+    size = run.pool.settings.download.samples_per_shard
+    for number, start in enumerate(range(0, len(pairs), size)):
+        files = shard_files(run.partition, number)
+        uids = None
+        if all(map(run.store.exists, files)):
+            uids = tables.read(run.store, files[1], schemas.SHARD_ROWS, ["uid"])["uid"].to_pylist()
+        if uids != pairs[start : start + size]:
+            raise DamagedError(
+                run.store.uri(files[1]),
+                "no whole shard" if uids is None else "rows of other pairs",
+                f"those of {layout.UNIQUE_PAIRS} {run.partition}",
+                f"Remove {layout.manifest(layout.IMAGE_SHARDS, run.partition)}, then run again: "
+                "every url of the partition is asked again.",
+            )
+    intents.begin(run, Plan(run.asset.made_from(run.pool, run.key)))
+    return fetch_shards(run)
 
 
 def shards_to_fetch(damaged: Collection[str]) -> int:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from clip_assets import layout
-from clip_assets.download.damaged_shards import fetch_damaged, shards_to_fetch
+from clip_assets.download.damaged_shards import (
+    fetch_damaged,
+    record_again,
+    shards_to_fetch,
+)
 from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import Key
@@ -61,7 +65,7 @@ def planned(pool: Pool, damaged: Sequence[Damage]) -> list[Remedy]:
         files = [p for p in of_key if p != layout.CURRENT and _is_published(pool, asset, key, p)]
         if files:
             remedies.append(_of_stage(pool, Remedy(asset, key, tuple(files))))
-        remedies += [_of_others(asset, key, path) for path in of_key if path not in files]
+        remedies += [_of_others(pool, asset, key, path) for path in of_key if path not in files]
     return remedies
 
 
@@ -90,23 +94,29 @@ def _is_published(pool: Pool, asset: str, key: Key, path: str) -> bool:
     return manifest is not None and path in {output.path for output in manifest.outputs}
 
 
-def _of_others(asset: str, key: Key, path: str) -> Remedy:
+def _of_others(pool: Pool, asset: str, key: Key, path: str) -> Remedy:
     """What can be done about a file that no stage publishes."""
     remedy = Remedy(asset, key, (path,))
     if path == layout.CURRENT:
         return replace(remedy, how="the newest whole version is served again")
     if path == layout.failure(asset, key):
-        return replace(remedy, why_not="remove it; the next run writes what is true then")
+        return replace(remedy, how="removed; a run writes what is true then")
     if path == layout.manifest(asset, key):
-        return replace(
-            remedy,
-            why_not="a record is not made again; restore it from a copy of the "
-            "pool, or remove it: the next run then makes the key anew",
-        )
+        return _of_record(pool, remedy)
     return replace(
         remedy,
         why_not="an older version is not made again; serve another one: clip-assets index list",
     )
+
+
+def _of_record(pool: Pool, remedy: Remedy) -> Remedy:
+    """What can be done about a manifest: what it told is told again by making it again."""
+    if remedy.asset == layout.IMAGE_SHARDS:
+        return replace(remedy, how="its shards are recorded anew, without a request")
+    if pool.assets[remedy.asset].deps:
+        deps = " and ".join(pool.assets[remedy.asset].deps)
+        return replace(remedy, how=f"made anew from {deps}, and recorded")
+    return _of_sources(pool, remedy)
 
 
 def _of_stage(pool: Pool, remedy: Remedy) -> Remedy:
@@ -123,6 +133,10 @@ def _of_stage(pool: Pool, remedy: Remedy) -> Remedy:
         return replace(remedy, how=_fetching(remedy))
     if record.deps:
         return replace(remedy, how=f"made again from {' and '.join(record.deps)}")
+    return _of_sources(pool, remedy)
+
+
+def _of_sources(pool: Pool, remedy: Remedy) -> Remedy:
     try:
         for source in pool.plan(remedy.key).ranges:
             opening.verify(source)
@@ -145,6 +159,11 @@ def _done(pool: Pool, remedy: Remedy) -> str:
         versions.use(pool.store, whole[-1] if whole else "")
         return f"serves {whole[-1]}"
     record = pool.assets[remedy.asset]
+    if remedy.paths == (layout.failure(remedy.asset, remedy.key),):
+        pool.catalog.forget_failure(remedy.asset, remedy.key)
+        return "removed"
+    if remedy.paths == (layout.manifest(remedy.asset, remedy.key),):
+        return _recorded_again(pool, remedy)
     before = pool.catalog.require(remedy.asset, remedy.key)
     if remedy.asset != layout.IMAGE_SHARDS:
         record.make(pool.mending(before, remedy.paths), remedy.key)
@@ -160,3 +179,21 @@ def _done(pool: Pool, remedy: Remedy) -> str:
         f"sound again{had}; other bytes than before in {', '.join(others)}, and clip-assets run "
         "makes anew what is made from those"
     )
+
+
+def _recorded_again(pool: Pool, remedy: Remedy) -> str:
+    """Make a key of which the manifest is damaged; if that fails, the damaged one stays."""
+    [path] = remedy.paths
+    damaged = pool.store.read_bytes(path)
+    # What cannot be read stops whatever looks at the key.
+    pool.store.delete(path)
+    try:
+        if remedy.asset == layout.IMAGE_SHARDS:
+            record_again(pool, remedy.key)
+        else:
+            pool.assets[remedy.asset].make(pool, remedy.key)
+    except BaseException:
+        if not pool.store.exists(path):
+            pool.store.write_bytes(path, damaged)
+        raise
+    return "made and recorded anew"

@@ -134,6 +134,37 @@ def test_stats_are_counted_and_pictures_drawn_without_a_request(whole: Whole) ->
     assert {*states.values()} == {"done"}
 
 
+@pytest.mark.parametrize("name", graph.ASSETS)
+def test_a_damaged_manifest_is_written_again_without_a_request(whole: Whole, name: str) -> None:
+    key = whole.pool.keys(graph.ASSETS[name].axis)[0]
+    digests = {output.path: output.sha256 for _, _, output in whole.outputs()}
+    requests = len(whole.site.requests)
+    cut(whole.file(layout.manifest(name, key)))
+    [remedy] = mended(whole, verify(whole.pool)).values()
+    assert (remedy.why_not, remedy.how) == ("", "made and recorded anew")
+    whole.make()
+    assert verify(whole.pool, deep=True).damaged == []
+    assert stale(whole) == set()
+    assert len(whole.site.requests) == requests
+    # An index whose record is gone is merged into a version of its own.
+    of_index = (layout.FAISS_INDEX, layout.ID_MAPPING, layout.HUB_DATASET)
+    now = {output.path: output.sha256 for _, _, output in whole.outputs()}
+    if name not in of_index:
+        assert now == digests
+    assert set(now.values()) >= {d for p, d in digests.items() if p.endswith(("image.index",))}
+
+
+def test_shards_of_other_pairs_are_not_recorded(whole: Whole) -> None:
+    key = Key("00000")
+    cut(whole.file(layout.manifest(layout.IMAGE_SHARDS, key)))
+    others = layout.shard_rows(layout.partition_key(1), 0)
+    whole.file(layout.shard_rows(key, 0)).write_bytes(whole.file(others).read_bytes())
+    before = whole.file(layout.manifest(layout.IMAGE_SHARDS, key)).read_bytes()
+    [remedy] = mended(whole, verify(whole.pool)).values()
+    assert "rows of other pairs" in remedy.why_not
+    assert whole.file(layout.manifest(layout.IMAGE_SHARDS, key)).read_bytes() == before
+
+
 def test_what_cannot_be_brought_back_is_said_and_nothing_else_changes(whole: Whole) -> None:
     raw = whole.file(layout.raw(Key("00000")))
     raw.unlink()
