@@ -86,14 +86,12 @@ def unbounded(given: Any) -> Any:
     return given
 
 
-def score_alone(score: "SubsetSettings") -> "SubsetSettings":
+def score_alone(score: ScoreSettings) -> ScoreSettings:
     """Refuse what a score inside of another definition cannot say.
 
     Raises:
-        ValueError: it is no score, or has a bound or candidates of its own.
+        ValueError: it has a bound or candidates of its own.
     """
-    if not isinstance(score, ScoreSettings):
-        raise ValueError("needs a method with a score, such as by")  # noqa: TRY004 (pydantic's)
     if score.fraction != 1 or score.of is not None or score.leave_out_opt_outs:
         raise ValueError("is a score alone: bounds and of belong to the definition that has it")
     return score

@@ -18,6 +18,16 @@ from clip_assets.settings.bases import (
     score_alone,
     unbounded,
 )
+from clip_assets.settings.curation import (
+    Balanced,
+    Capped,
+    DensityPruned,
+    NormSimD,
+    Pick,
+    RankedTogether,
+    SemDeDup,
+    SoftCapped,
+)
 from clip_assets.settings.wishes import Queried
 
 SECTION = "subsets"
@@ -136,11 +146,14 @@ class NegClipLoss(VectorSettings):
 
 
 class NormSim(VectorSettings):
-    """Pairs whose images are near target images: NormSim with p = 2."""
+    """Pairs whose images are near target images: NormSim."""
 
     FILES = ("targets",)
     vectors: Literal["normsim"] = Field(description="The score by its name")
     targets: str = Field(description="Path or url of a .npy, (n, dim): images of the targets")
+    p: Literal[2, "inf"] = Field(
+        default=2, description="2: near all targets together; inf: near the nearest one"
+    )
 
 
 CLASSES: dict[str, type[SubsetSettings]] = {
@@ -159,7 +172,15 @@ CLASSES: dict[str, type[SubsetSettings]] = {
     "scores": Scored,
     "negcliploss": NegClipLoss,
     "normsim": NormSim,
+    "normsim_d": NormSimD,
+    "semdedup": SemDeDup,
     "queries": Queried,
+    "ranks": RankedTogether,
+    "cap": Capped,
+    "soft_cap": SoftCapped,
+    "pick": Pick,
+    "density": DensityPruned,
+    "entries": Balanced,
 }
 """Every class by its method: the value of ``baseline`` or ``vectors``, or the word that stands in
 their place."""
@@ -200,8 +221,16 @@ else:
     _TAGGED = tuple(Annotated[kind, Tag(method)] for method, kind in CLASSES.items())
     Definition = Annotated[reduce(or_, _TAGGED), _BY_METHOD]
     Chosen = Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
+    _BY_SCORE = Discriminator(
+        _method, custom_error_type="method", custom_error_message="needs a method with a score"
+    )
+    _SCORES = (
+        Annotated[kind, Tag(method)]
+        for method, kind in CLASSES.items()
+        if issubclass(kind, ScoreSettings)
+    )
     Scoring = Annotated[
-        reduce(or_, _TAGGED), _BY_METHOD, BeforeValidator(unbounded), AfterValidator(score_alone)
+        reduce(or_, _SCORES), _BY_SCORE, BeforeValidator(unbounded), AfterValidator(score_alone)
     ]
     for _kind in CLASSES.values():
         _kind.model_rebuild(_types_namespace={"Chosen": Chosen, "Scoring": Scoring})

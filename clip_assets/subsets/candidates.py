@@ -30,6 +30,10 @@ from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import tables, vectors
 
+HASH_DIGITS = 16
+
+Hashes = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
+
 
 @dataclass(frozen=True, slots=True)
 class PieceVectors:
@@ -85,6 +89,10 @@ class Candidates(Protocol):
             ModelLoadError: it cannot be loaded.
             ModelMismatchError: the settings name another model than that of the vectors.
         """
+        ...
+
+    def hashes(self, piece: str, table: pa.Table) -> Hashes:
+        """(n,) uint64 perceptual hash of each row's image, and (n,) bool whether it has one."""
         ...
 
     def vectors(
@@ -143,6 +151,22 @@ class PoolRows:
                 "Name the pool's model in its settings.",
             )
         return encoder
+
+    def hashes(self, piece: str, table: pa.Table) -> Hashes:
+        """From the rows of the partition's shards."""
+        made = self.pool.catalog.require(layout.IMAGE_SHARDS, layout.Key(piece))
+        paths = [output.path for output in made.of_kind(layout.shard_rows)]
+        columns = ["uid", "perceptual_hash"]
+        read = [tables.read(self.pool.store, path, schemas.SHARD_ROWS, columns) for path in paths]
+        if not read:
+            return np.zeros(len(table), np.uint64), np.zeros(len(table), np.bool_)
+        rows = pa.concat_tables(read)
+        texts = rows["perceptual_hash"].take(pc.index_in(table["uid"], rows["uid"])).to_pylist()
+        has_hash = np.array([len(text or "") == HASH_DIGITS for text in texts], np.bool_)
+        digits = "".join(text for text in texts if text and len(text) == HASH_DIGITS)
+        hashes = np.zeros(len(table), np.uint64)
+        hashes[has_hash] = np.frombuffer(bytes.fromhex(digits), ">u8")
+        return hashes, has_hash
 
     @contextmanager
     def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:
@@ -219,6 +243,10 @@ class MetadataFolder:
             "vectors",
             "Say embedding, the .npy of a vector by that model.",
         )
+
+    def hashes(self, piece: str, table: pa.Table) -> Hashes:  # noqa: ARG002 (there are none)
+        """No row has one."""
+        return np.zeros(len(table), np.uint64), np.zeros(len(table), np.bool_)
 
     @contextmanager
     def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:

@@ -109,6 +109,14 @@ class Seen:
             return np.empty(0)
         return np.memmap(self._file, dtype=np.float64, mode="r")
 
+    def in_order(self) -> npt.NDArray[np.float64]:
+        """(n,) every score in ascending order; the file is then in this order."""
+        if not len(self.known):
+            return np.empty(0)
+        scores = np.memmap(self._file, dtype=np.float64, mode="r+")
+        scores.sort()
+        return scores
+
     def threshold(self, fraction: float, *, datacomp_compat: bool) -> float:
         """The least score of the best share of all candidates; nan where nothing is kept.
 

@@ -108,3 +108,19 @@ def norm_sim(images: npt.NDArray[np.floating], moment: Rows32) -> Rows32:
     """
     rows = unit(images)
     return np.sqrt(np.maximum(np.einsum("nd,nd->n", rows @ moment, rows), 0))
+
+
+def nearest_target(images: npt.NDArray[np.floating], targets: Rows32) -> Rows32:
+    """NormSim-inf of images: the similarity to the nearest target.
+
+    Args:
+        images: (n, dim).
+        targets: (t, dim) of length 1; similarities of ``STRIPE_ROWS`` images to all are in memory.
+
+    Returns:
+        (n,) float32.
+    """
+    rows = unit(images)
+    stripes = range(0, len(rows), STRIPE_ROWS)
+    parts = [(rows[start : start + STRIPE_ROWS] @ targets.T).max(axis=1) for start in stripes]
+    return np.concatenate([np.empty(0, np.float32), *parts])

@@ -6,16 +6,22 @@ from typing import Any
 from clip_assets.settings.bases import SubsetSettings
 from clip_assets.subsets.methods import (
     adopted,
+    alike,
+    balanced,
     basic_filter,
     by_vectors,
+    capped,
     clip_score,
     listed,
     no_filter,
+    picks,
     queried,
     ranked,
+    ranked_together,
     sample,
     scored,
     sets,
+    soft_capped,
     where,
 )
 from clip_assets.subsets.selection import Method
@@ -38,7 +44,15 @@ METHODS: Mapping[type[SubsetSettings], Method[Any]] = {
         scored.METHOD,
         by_vectors.NEG_CLIP_LOSS,
         by_vectors.NORM_SIM,
+        by_vectors.NORM_SIM_D,
+        alike.METHOD,
         queried.METHOD,
+        ranked_together.METHOD,
+        capped.METHOD,
+        soft_capped.METHOD,
+        picks.PICK,
+        picks.DENSITY,
+        balanced.METHOD,
     )
 }
 """By the class of definitions that each is for."""
