@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from clip_assets.subsets.matching import Entries
+from clip_assets.subsets.matching import EntryList
 
 WORDS = 200_000
 
@@ -56,7 +56,7 @@ def main() -> None:
     listed = list(dict.fromkeys(texts(2 * asked.entries, 1, 3, seed=0)))[: asked.entries]
     column = pa.chunked_array([pa.array(captions)])
     begun = time.process_time()
-    entries = Entries(listed)
+    entries = EntryList(listed)
     print(f"{len(listed):,} entries, ready in {time.process_time() - begun:.1f} CPU seconds")
     begun = time.process_time()
     matches = entries.match(column)

@@ -31,7 +31,7 @@ LONGEST = 2**20
 
 
 class Matches(NamedTuple):
-    """Entries that captions have, each once for a caption, in the order of captions.
+    """EntryList that captions have, each once for a caption, in the order of captions.
 
     Args:
         captions: (m,) number of the caption.
@@ -42,7 +42,7 @@ class Matches(NamedTuple):
     entries: Ints
 
 
-class Entries:
+class EntryList:
     """A list of entries to look for. Memory: some 60 bytes for each word of an entry.
 
     Two texts count as one if 64 bits of them agree, which of a million entries and a billion
@@ -99,17 +99,15 @@ class Entries:
         Args:
             captions: (n,) texts; null has none.
         """
-        parts: list[Matches] = []
+        done: list[Matches] = []
         first = 0
         for chunk in captions.cast(pa.large_string()).chunks:
             for some in _small(chunk):
                 numbers, entries = self._match(*_content(some))
-                parts.append(Matches(numbers + first, entries))
+                done.append(Matches(numbers + first, entries))
                 first += len(some)
         none = np.empty(0, np.int64)
-        return Matches(
-            *(np.concatenate([none, *(part[side] for part in parts)]) for side in (0, 1))
-        )
+        return Matches(*(np.concatenate([none, *(some[side] for some in done)]) for side in (0, 1)))
 
     def _match(self, content: Bytes, ends: Ints) -> Matches:
         spaced, ends = _spaced(content, ends)

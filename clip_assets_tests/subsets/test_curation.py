@@ -18,7 +18,7 @@ from clip_assets.subsets import clusters, entries, grouping
 from clip_assets.subsets.clusters import nearest, trained
 from clip_assets.subsets.draws import uniform
 from clip_assets.subsets.grouping import Groups
-from clip_assets.subsets.matching import Entries
+from clip_assets.subsets.matching import EntryList
 from clip_assets.subsets.methods.alike import nearest_earlier
 from clip_assets.subsets.methods.balanced import at_tail
 from clip_assets.subsets.methods.picks import quotas
@@ -286,7 +286,7 @@ def test_entries_are_found_as_substrings(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clip_assets.subsets.matching.LONGEST", longest)
         column = pa.chunked_array([pa.array(["skipped", *captions], pa.string()).slice(1)])
-        matches = Entries(listed).match(column)
+        matches = EntryList(listed).match(column)
     expected = [
         (number, entry)
         for number, caption in enumerate(captions)

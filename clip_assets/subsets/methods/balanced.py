@@ -15,8 +15,10 @@ from clip_assets.storage import uids
 from clip_assets.subsets import entries
 from clip_assets.subsets.draws import uniform
 from clip_assets.subsets.judgement import Judgement, passing
-from clip_assets.subsets.matching import Entries
+from clip_assets.subsets.matching import EntryList
 from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
+
+Counts = npt.NDArray[np.int64]
 
 TEXT = "text"
 
@@ -33,7 +35,7 @@ def judge(selection: Selection, settings: Balanced, candidates: Judge) -> Judge:
         SourceFormatError: the file holds no entries.
         SourceError: it cannot be read.
     """
-    listed = Entries(entries.read(settings.entries))
+    listed = EntryList(entries.read(settings.entries))
     counts = np.zeros(len(listed.texts), np.int64)
     matches = _Kept(selection.folder / f"matches-{len(selection.told)}-{id(settings)}")
     columns = candidates.columns | {TEXT, UID}
@@ -61,7 +63,7 @@ def judge(selection: Selection, settings: Balanced, candidates: Judge) -> Judge:
     return Judge(columns, decide)
 
 
-def at_tail(counts: npt.NDArray[np.int64], tail: float) -> int:
+def at_tail(counts: Counts, tail: float) -> int:
     """The t at which entries of no more captions have a share of all matches: MetaCLIP's.
 
     Args:
@@ -75,7 +77,7 @@ def at_tail(counts: npt.NDArray[np.int64], tail: float) -> int:
     return max(int(ordered[np.argmin(np.abs(np.cumsum(ordered) / total - tail))]), 1)
 
 
-def _told(where: str, listed: Entries, counts: npt.NDArray[np.int64], t: int, seen: int) -> Account:
+def _told(where: str, listed: EntryList, counts: Counts, t: int, seen: int) -> Account:
     frequent = np.argsort(-counts, kind="stable")[:SHOWN].tolist()
     figures = {
         "entries": len(counts),
