@@ -1,12 +1,15 @@
 """The command that hosts pools for people and programs."""
 
 import logging
-from pathlib import Path
 
 import click
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.files.opening import opened
 from clip_assets.terminal import say
+
+MOST_TOKEN_BYTES = 4096
+"""Of a token; servers before this one take no longer headers."""
 
 PORT = 1234
 """Where clip-retrieval's service is looked for."""
@@ -78,7 +81,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
         hosts=frozenset(hosts),
         image_urls=image_urls,
         origins=origins,
-        token=_token(token_file),
+        token=token_in(token_file),
         per_second=rate,
     )
     logging.getLogger("clip_assets.access").disabled = not access_log
@@ -88,7 +91,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     serving.run(hosting, offer, host, port, lambda url: say(f"serving on {url}"))
 
 
-def _token(file: str | None) -> str | None:
+def token_in(file: str | None) -> str | None:
     """The token of a file.
 
     Raises:
@@ -96,8 +99,14 @@ def _token(file: str | None) -> str | None:
     """
     if file is None:
         return None
-    token = Path(file).read_text().strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    with opened(file) as content:
+        token = content.read(2 * MOST_TOKEN_BYTES).decode("latin-1").strip()
+    if (
+        not 0 < len(token) <= MOST_TOKEN_BYTES
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+    ):
         raise ConfigurationError(
             file,
             "no token, or one with other characters",

@@ -5,9 +5,11 @@ user named catches them all.
 """
 
 import errno
+import stat
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from clip_assets.errors import SourceError, SourceMissingError
 from clip_assets.masking import holds_secret
@@ -36,6 +38,26 @@ def is_conflict(error: OSError) -> bool:
     return isinstance(error, FileExistsError) or "ConditionalRequestConflict" in str(
         error.__cause__
     )
+
+
+NO_FILE = "no file, such as a pipe"
+
+
+def refuse_special(path: str) -> None:
+    """Refuse a pipe, a socket or a device: reading one may never end.
+
+    Args:
+        path: of a local file; one that is not there, or a folder, is for others to tell.
+
+    Raises:
+        SourceError: it is one.
+    """
+    with suppress(OSError):
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise SourceError(
+                path, NO_FILE, "a file or folder", "Write what it gives into a file, and name that."
+            )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from clip_assets.files.faults import translated
+from clip_assets.files.faults import refuse_special, translated
 from clip_assets.files.filesystem import filesystem, uri_of
 
 Info = dict[str, Any]
@@ -78,6 +78,7 @@ def looked_at(uri: str) -> File:
 def described(fs: fsspec.AbstractFileSystem, path: str, listed: Info | None = None) -> File:
     """A file, by what a listing said of it; asked for where that says too little."""
     if isinstance(fs, LocalFileSystem):
+        refuse_special(path)
         stat = Path(path).stat()
         return File(path, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
     info: Info = listed if listed and listed.get("size") is not None else fs.info(path)

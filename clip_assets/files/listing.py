@@ -9,8 +9,8 @@ from typing import Any, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from clip_assets.errors import SourceError, SourceMissingError
-from clip_assets.files.faults import translated
+from clip_assets.errors import SourceMissingError
+from clip_assets.files.faults import NO_FILE, refuse_special, translated
 from clip_assets.files.filesystem import WEB, filesystem, uri_of
 from clip_assets.files.identity import File, Info, described
 
@@ -73,7 +73,6 @@ def is_folder(uri: str) -> bool:
 
 
 LOOP = "link to a folder that it is in"
-NO_FILE = "no file, such as a pipe"
 
 
 def listed(
@@ -164,9 +163,8 @@ def _below(
         fs.info(path)
         if fs.isfile(path):
             return {}
-        raise SourceError(
-            path, NO_FILE, "a file or folder", "Write what it gives into a file, and add that."
-        )
+        refuse_special(path)
+        return {}
     base = len(path.rstrip("/")) + 1
     return {
         name: info

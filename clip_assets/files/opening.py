@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import IO, Any, cast
 
 from fsspec.asyn import sync
+from fsspec.implementations.local import LocalFileSystem
 
-from clip_assets.files.faults import translated
+from clip_assets.files.faults import refuse_special, translated
 from clip_assets.files.filesystem import WEB, filesystem
 
 
@@ -19,6 +20,8 @@ def opened(uri: str) -> Generator[IO[bytes]]:
     """
     with translated(uri):
         fs, path = filesystem(uri)
+        if isinstance(fs, LocalFileSystem):
+            refuse_special(path)
         with fs.open(path, "rb") as file:
             yield cast("IO[bytes]", file)
 
@@ -31,6 +34,8 @@ def content(uri: str) -> bytes:
     """
     with translated(uri):
         fs, path = filesystem(uri)
+        if isinstance(fs, LocalFileSystem):
+            refuse_special(path)
         return bytes(fs.cat_file(path))  # pyright: ignore[reportArgumentType]
 
 

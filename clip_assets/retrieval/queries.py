@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, ImageError
+from clip_assets.files.faults import refuse_special
 
 Vector = npt.NDArray[np.float32]
 """(dim,) float32, of length 1."""
@@ -102,6 +103,7 @@ def vector_in(file: str) -> npt.NDArray[np.floating]:
         ConfigurationError: it holds no vector of numbers.
     """
     expected, advice = "a .npy file of one vector of numbers", "Write it with numpy.save."
+    refuse_special(file)
     try:
         with Path(file).open("rb") as content:
             _check_size(content)
@@ -123,6 +125,7 @@ def _check_size(file: IO[bytes]) -> None:
 def _content(image: Path | bytes) -> bytes:
     if isinstance(image, bytes):
         return image
+    refuse_special(str(image))
     try:
         return image.read_bytes()
     except OSError as error:

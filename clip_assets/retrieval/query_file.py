@@ -13,6 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.files.faults import refuse_special
 from clip_assets.retrieval.queries import Query, Uid
 
 COLUMNS = {
@@ -42,6 +43,7 @@ def read(file: Path, column: str | None = None) -> list[Asked]:
     Raises:
         ConfigurationError: the file cannot be read, has no such column, or a query is empty.
     """
+    refuse_special(str(file))
     try:
         return list(_read(file, column))
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 
 from clip_assets.layout import Key
 from clip_assets_tests.commands.conftest import Cli, Numbered
@@ -62,3 +64,11 @@ def test_a_port_that_is_taken_is_told(run: Cli, made: Numbered) -> None:
         refused = run("serve", made.store.uri(), "--port", url.rpartition(":")[2])
         assert refused.exit_code == 2
         assert "a port that is free" in refused.stderr
+
+
+@pytest.mark.parametrize("content", [b"\xde\xad", b"", b"two words", b"a" * 100_000 + b"\n\x1b"])
+def test_a_file_without_a_token_is_told(run: Cli, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    refused = run("serve", "--token-file", str(tmp_path / "token"))
+    assert refused.exit_code == 2
+    assert "openssl rand -hex 32" in refused.stderr

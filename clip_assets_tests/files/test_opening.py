@@ -1,13 +1,19 @@
 """Files of all places, opened for reading."""
 
+import os
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from clip_assets.commands.serve import token_in
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import filesystem
+from clip_assets.files.identity import looked_at
 from clip_assets.files.opening import content, has_ranges, opened
+from clip_assets.retrieval.queries import vector_in
+from clip_assets.retrieval.query_file import read as read_queries
 from clip_assets_tests.websites import Site
 
 
@@ -65,3 +71,15 @@ def test_a_server_that_stalls_is_told(site: Site, monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_protocol_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="nosuch"):
         content("nosuch://bucket/a")
+
+
+@pytest.mark.parametrize(
+    "read", [content, looked_at, lambda name: read_queries(Path(name)), vector_in, token_in]
+)
+def test_what_would_never_end_is_refused(tmp_path: Path, read: Callable[[str], object]) -> None:
+    """As a pipe that nobody writes to, which whoever opens it waits for; or a device."""
+    os.mkfifo(pipe := tmp_path / "pipe.npy")
+    (zeros := tmp_path / "zeros.txt").symlink_to("/dev/zero")
+    for path in (pipe, zeros):
+        with pytest.raises(SourceError, match="no file, such as a pipe"):
+            read(str(path))
