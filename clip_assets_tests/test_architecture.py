@@ -26,6 +26,7 @@ LAYERS = [
     {"retrieval"},
     {"bricks"},
     {"streaming"},
+    {"contrast"},
     {"graph"},
     {"states", "status", "verification"},
     {"service"},
