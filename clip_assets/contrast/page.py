@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clip_assets.contrast import charts
-from clip_assets.contrast.tally import CHARACTERS, SIDE, SIMILARITY, Tally
+from clip_assets.contrast.tally import CHARACTERS, SIDE, SIMILARITY, SubsetTally
 
 SHOWN = 12
 """Names of a table."""
@@ -77,7 +77,7 @@ summary span { color: var(--muted); font-weight: 400 }
 """
 
 
-def page(told: Tally, images: Mapping[str, str | None]) -> str:
+def page(told: SubsetTally, images: Mapping[str, str | None]) -> str:
     """The comparison.
 
     Args:
@@ -102,7 +102,7 @@ def _dot(number: int) -> str:
     return f'<span class="dot k{number}"></span>'
 
 
-def _cards(told: Tally) -> str:
+def _cards(told: SubsetTally) -> str:
     cards: list[str] = []
     for number, name in enumerate(told.names):
         pairs, listed = int(told.pairs[number]), told.listed[number]
@@ -115,7 +115,7 @@ def _cards(told: Tally) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _common(told: Tally) -> str:
+def _common(told: SubsetTally) -> str:
     if len(told.names) == 2:
         return _split(told)
     head = "".join(f"<th>{_dot(number)}{escape(name)}" for number, name in enumerate(told.names))
@@ -137,7 +137,7 @@ def _common(told: Tally) -> str:
     )
 
 
-def _split(told: Tally) -> str:
+def _split(told: SubsetTally) -> str:
     both = told.all_common
     alone = [int(pairs) - both for pairs in told.pairs]
     total = max(told.any_common, 1)
@@ -158,7 +158,7 @@ def _split(told: Tally) -> str:
     )
 
 
-def _charts(told: Tally) -> str:
+def _charts(told: SubsetTally) -> str:
     drawn = (
         (
             "Similarity of image and caption",
@@ -212,7 +212,7 @@ def _frequent(
     )
 
 
-def _sheets(told: Tally, images: Mapping[str, str | None]) -> str:
+def _sheets(told: SubsetTally, images: Mapping[str, str | None]) -> str:
     shown: list[str] = []
     for (one, other), rows in told.only.items():
         count = int(told.pairs[one] - told.common[one, other])

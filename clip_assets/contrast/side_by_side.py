@@ -13,7 +13,14 @@ import numpy as np
 
 from clip_assets import layout
 from clip_assets.contrast import page
-from clip_assets.contrast.tally import CHARACTERS, SIDE, SIMILARITY, ComparedSubset, Tally, tally
+from clip_assets.contrast.tally import (
+    CHARACTERS,
+    SIDE,
+    SIMILARITY,
+    ComparedSubset,
+    SubsetTally,
+    tally,
+)
 from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.files.images import MAX_PIXELS
 from clip_assets.layout import Key
@@ -37,7 +44,7 @@ READERS = 8
 FREQUENT = 15
 
 
-def compared(pool: Pool, names: Sequence[str], examples: int = EXAMPLES) -> Tally:
+def compared(pool: Pool, names: Sequence[str], examples: int = EXAMPLES) -> SubsetTally:
     """Count what subsets have, together and alone.
 
     Args:
@@ -60,7 +67,7 @@ def compared(pool: Pool, names: Sequence[str], examples: int = EXAMPLES) -> Tall
         return tally(rows, members, examples)
 
 
-def as_page(pool: Pool, told: Tally) -> str:
+def as_page(pool: Pool, told: SubsetTally) -> str:
     """One html file with everything in it, images too."""
     images = Images(pool.store)
     wanted = {f"{row['shard']}/{row['key']}": None for some in told.only.values() for row in some}
@@ -69,7 +76,7 @@ def as_page(pool: Pool, told: Tally) -> str:
         return page.page(told, dict(zip(wanted, small, strict=True)))
 
 
-def as_json(told: Tally) -> dict[str, Any]:
+def as_json(told: SubsetTally) -> dict[str, Any]:
     """The numbers, for programs."""
 
     def by_bin(edges: Any, counts: Any) -> dict[str, Any]:

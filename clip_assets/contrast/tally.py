@@ -50,7 +50,7 @@ class ComparedSubset:
 
 
 @dataclass(slots=True)
-class Tally:
+class SubsetTally:
     """What was counted.
 
     Args:
@@ -86,7 +86,7 @@ class Tally:
     )
 
 
-def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> Tally:
+def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> SubsetTally:
     """Count.
 
     Memory: a partition's rows, and a byte for each of them and each subset.
@@ -97,7 +97,7 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> T
         examples: pairs that are drawn for each two subsets; the same ones in every run.
     """
     count = len(members)
-    told = Tally(
+    told = SubsetTally(
         names=[member.name for member in members],
         listed=[len(member.uids.records) for member in members],
         pairs=np.zeros(count, np.int64),
@@ -108,7 +108,7 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> T
         hosts=[Counter() for _ in members],
         languages=[Counter() for _ in members],
     )
-    drawn = {(a, b): _Drawn(examples) for a in range(count) for b in range(count) if a != b}
+    drawn = {(a, b): _FirstDrawn(examples) for a in range(count) for b in range(count) if a != b}
     for piece in rows.pieces:
         table = rows.read(piece, list(COLUMNS))
         own = uids.pairs(table["uid"])
@@ -122,7 +122,7 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> T
     return told
 
 
-def _count(told: Tally, table: pa.Table, has: npt.NDArray[np.bool_]) -> None:
+def _count(told: SubsetTally, table: pa.Table, has: npt.NDArray[np.bool_]) -> None:
     told.rows += len(table)
     told.pairs += has.sum(axis=1)
     wide = has.astype(np.int64)
@@ -158,7 +158,7 @@ def _add(counter: Counter[str], column: pa.ChunkedArray) -> None:
         counter.update(dict(kept))
 
 
-class _Drawn:
+class _FirstDrawn:
     """Rows with the least draws."""
 
     def __init__(self, wanted: int) -> None:
