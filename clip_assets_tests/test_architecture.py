@@ -98,7 +98,7 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
         "files/filesystem.py",  # what urls of sources name
         "orchestration/fill.py",  # whether assets are partitioned in this process
         "devices.py",  # CUDA's own variable
-        "webdataset/indices.py",  # the desktop's own variable
+        "files/pinned.py",  # the desktop's own variable
         "encoders/openclip/lazy_open_clip.py",  # whether a library is imported whole
         "download/resize.py",  # a library's switch against look-ups
     }

@@ -170,7 +170,7 @@ def test_named_file_must_exist(root: Path) -> None:
 
 def test_description_is_a_valid_pool_file(root: Path) -> None:
     assert "[default:" not in describe(settings.load(str(root)))
-    mine = {"baseline": "basic_filter"}
+    mine = {"baseline": "basic_filter", "language": "any"}
     write(root, {"download": {"image_size": 128}, "subsets": {"mine": mine}})
     before = settings.load(str(root))
     text = describe(before)
@@ -194,8 +194,31 @@ def test_name_that_is_no_file_name_is_refused_for_a_subset(root: Path, name: str
 def test_a_subset_that_every_pool_has_is_not_defined_anew(root: Path) -> None:
     write(root, {"subsets": {"no_filter": {"baseline": "no_filter"}}})
     assert list(settings.load(str(root)).subsets) == ["no_filter", "basic_filter"]
-    write(root, {"subsets": {"no_filter": {"baseline": "basic_filter"}}})
-    with pytest.raises(ConfigurationError, match="choose another name"):
+    wide = {"baseline": "basic_filter", "language": "any", "with_image": False}
+    for name, other in (("no_filter", wide), ("basic_filter", wide)):
+        write(root, {"subsets": {name: other}})
+        with pytest.raises(ConfigurationError, match="choose another name"):
+            settings.load(str(root))
+
+
+def test_what_every_pool_has_may_be_told_a_language_model(root: Path) -> None:
+    whole = {"baseline": "basic_filter", "language_model": "/models/lid.176.bin"}
+    write(root, {"subsets": {"basic_filter": whole}})
+    told = settings.load(str(root)).subsets["basic_filter"].model_dump()
+    assert (told["language"], told["language_model"]) == ("en", "/models/lid.176.bin")
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ({}, r"subsets\.whole.*language_model, the path of fastText's lid\.176\.bin"),
+        ({"language": "any", "language_model": "m.bin"}, "asks no language_model"),
+        ({"language": ""}, "at least 1 character"),
+    ],
+)
+def test_a_language_rule_needs_a_model(root: Path, rule: dict[str, str], fault: str) -> None:
+    write(root, {"subsets": {"whole": {"baseline": "basic_filter"} | rule}})
+    with pytest.raises(ConfigurationError, match=fault):
         settings.load(str(root))
 
 

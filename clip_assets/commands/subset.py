@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFINING = (
     "baseline", "arch", "where", "by", "sample", "seed", "of", "scores", "column", "from", "uids",
-    "urls", "threshold", "fraction", "queries", "total", "k",
+    "urls", "threshold", "fraction", "queries", "total", "k", "language", "language_model",
 )  # fmt: skip
 """Options that are fields of a definition of the same name."""
 
@@ -55,6 +55,10 @@ def subset() -> None:
 @click.option("--where", help="An SQL condition over columns of the metadata.")
 @click.option("--baseline", help="DataComp's rule by its name.")
 @click.option("--arch", help="Whose similarity clip_score means: b32, l14 or own.")
+@click.option(
+    "--language-model", help="A fastText model that tells languages, such as lid.176.bin."
+)
+@click.option("--language", help="Of captions, en by default; any: leave that rule out.")
 @click.option("--by", help="A column of numbers, for --fraction or --threshold.")
 @click.option("--fraction", type=float, help="The best share of the candidates.")
 @click.option("--threshold", type=float, help="The least score.")

@@ -24,8 +24,9 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, SourceError, SourceMissingError
 from clip_assets.files import opening
 from clip_assets.settings import choices, named
+from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
-from clip_assets.settings.choices import BasicFilter, Definition, NoFilter
+from clip_assets.settings.choices import Definition
 from clip_assets.settings.publication import HubSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
@@ -51,9 +52,10 @@ __all__ = [
 
 SUBSETS: dict[str, SubsetSettings] = {
     "no_filter": NoFilter(baseline="no_filter"),
-    "basic_filter": BasicFilter(baseline="basic_filter"),
+    "basic_filter": BasicFilter(baseline="basic_filter", language=ANY),
 }
-"""Subsets that every pool has; its settings add others."""
+"""Subsets that every pool has; its settings add others, and can give ``basic_filter`` a language
+model."""
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 """A subset's name: it becomes a file name and a partition key of Dagster."""
@@ -107,11 +109,18 @@ class Settings(BaseSettings):
     @classmethod
     def _with_baselines(cls, given: dict[str, SubsetSettings]) -> dict[str, SubsetSettings]:
         _check_names(given)
-        taken = [name for name in given if given[name] != SUBSETS.get(name, given[name])]
+        taken = [name for name in given if name in SUBSETS and not _is_own(name, given[name])]
         if taken:
             raise ValueError(f"{taken[0]!r} is DataComp's, and every pool's; choose another name")
         named.check(every := SUBSETS | given)
         return every
+
+
+def _is_own(name: str, given: SubsetSettings) -> bool:
+    """Whether a definition is the one of that name, whatever it says of languages."""
+    if isinstance(given, BasicFilter):
+        given = given.model_copy(update={"language": ANY, "language_model": None})
+    return given == SUBSETS[name]
 
 
 def _check_names(given: Mapping[str, SubsetSettings]) -> None:

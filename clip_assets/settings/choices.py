@@ -1,7 +1,8 @@
 """What a subset can be told: a class for each method, found by the word that names the method.
 
 A definition says one method and what belongs to it. Where it names other subsets it may have their
-definitions in place. What methods do is said by ``subsets.methods``.
+definitions in place. DataComp's baselines are in ``baselines``. What methods do is said by
+``subsets.methods``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from clip_assets.settings.baselines import BasicFilter, ClipScore, NoFilter
 from clip_assets.settings.bases import (
     ScoreSettings,
     SubsetSettings,
@@ -32,27 +34,6 @@ from clip_assets.settings.wishes import Queried
 
 SECTION = "subsets"
 """The setting that has them."""
-
-
-class NoFilter(SubsetSettings):
-    """Every pair."""
-
-    baseline: Literal["no_filter"] = Field(description="DataComp's rule by its name")
-
-
-class BasicFilter(SubsetSettings):
-    """DataComp's limits of captions and image sizes."""
-
-    baseline: Literal["basic_filter"] = Field(description="DataComp's rule by its name")
-
-
-class ClipScore(ScoreSettings):
-    """Pairs whose image and caption are alike."""
-
-    baseline: Literal["clip_score"] = Field(description="DataComp's rule by its name")
-    arch: Literal["b32", "l14", "own"] = Field(
-        default="own", description="Whose similarity: OpenAI's ViT-B/32, ViT-L/14, the pool's own"
-    )
 
 
 class Where(SubsetSettings):

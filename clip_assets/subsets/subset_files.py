@@ -20,8 +20,8 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
+from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
-from clip_assets.settings.choices import BasicFilter, NoFilter
 from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def _definition(pool: Pool, name: Key) -> SubsetSettings:
 
 def _told_by(definition: SubsetSettings, named: Mapping[str, SubsetSettings]) -> Inputs:
     """What a definition is, as inputs."""
-    if type(definition) in (NoFilter, BasicFilter) and definition.of is None:
+    asks_language = isinstance(definition, BasicFilter) and definition.language != ANY
+    is_plain = type(definition) in (NoFilter, BasicFilter) and not asks_language
+    if is_plain and definition.of is None:
         # As they were named before there were others, so that those that are there stay done.
         flags = {
             "leave_out_opt_outs": "true" if definition.leave_out_opt_outs else "",

@@ -6,7 +6,6 @@ cache also the time or tag, that it had then; see docs/decisions/0035-tar-indice
 
 import hashlib
 import logging
-import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from clip_assets.errors import SourceError, SourceMissingError
 from clip_assets.files.faults import faults
 from clip_assets.files.identity import File, looked_at
 from clip_assets.files.opening import opened
+from clip_assets.files.pinned import cache_folder
 from clip_assets.storage.store import Store
 from clip_assets.webdataset.tar_index import (
     TarIndex,
@@ -97,8 +97,7 @@ def kept_index_of(tar: Tar, file: File) -> TarIndex | None:
 
 def kept_folder() -> Path:
     """Where indices of tars are kept that have none beside them; it may be emptied at any time."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"  # noqa: TID251 (not our setting)
-    return Path(cache).expanduser() / "clip-assets" / layout.TAR_INDEX
+    return cache_folder() / layout.TAR_INDEX
 
 
 def _kept(file: File) -> Path:

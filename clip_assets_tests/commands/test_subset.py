@@ -176,7 +176,7 @@ def test_datacomps_folder_is_chosen_from_without_a_pool(run: Cli, tmp_path: Path
     assert (told["rows"], told["listed"], told["distinct"]) == (300, 300, 300)
     for words, fault in (
         (["--by", "clip_b32_similarity_score", "--fraction", "1"], "perhaps clip_l14_similarity"),
-        (["--baseline", "basic_filter"], "also original_height"),
+        (["--baseline", "basic_filter", "--language", "any"], "also original_height"),
         (["--where", "status = 'success'"], "the column status"),
     ):
         done = run("subset", "g", *words, "--metadata", folder, "--output", output)

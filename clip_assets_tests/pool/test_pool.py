@@ -60,7 +60,7 @@ def test_a_partition_that_was_never_planned_is_our_error(
     ],
 )
 def test_each_axis_has_its_keys(made: MadeUp, axis: Axis, keys: list[Key]) -> None:
-    made.set(subsets={"mine": {"baseline": "basic_filter"}})
+    made.set(subsets={"mine": {"baseline": "basic_filter", "language": "any"}})
     made.plan(0, 1)
     assert made.pool.keys(axis) == keys
 

@@ -210,7 +210,7 @@ def test_unknown_names_are_refused(made: Outcomes) -> None:
 
 
 def test_a_subset_that_the_settings_name_is_made_and_shown(made: Outcomes) -> None:
-    made.set(subsets={"mine": {"baseline": "basic_filter"}})
+    made.set(subsets={"mine": {"baseline": "basic_filter", "language": "any"}})
     made.add(0, [Pair(uid=hex_uid(7)), Pair(uid=hex_uid(8), caption="short")])
     made.metadata()
     assert unfinished(made.pool, [ASSETS[layout.SUBSETS]], "subset") == [

@@ -88,7 +88,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, site_of_images: Site) ->
         "sources": {"rows_per_partition": ROWS + 1},
         "download": {"allow_hosts": ["127.0.0.1"], "samples_per_shard": SHARD, "retries": 0},
         "inference": {"model": "demo"},
-        "subsets": {"release": {"baseline": "basic_filter"}},
+        "subsets": {"release": {"sample": 1.0}},
         "subset_shards": {"no_filter": {"shard_size": 5, "seed": 0}},
         "hub": {"repository": "we/pairs"},
         "devices": "none",

@@ -198,7 +198,7 @@ def test_what_would_come_out_otherwise_is_not_published(whole: Whole) -> None:
 def test_what_is_stale_is_left_to_a_run(whole: Whole) -> None:
     whole.file(layout.subset(Key("release"))).unlink()
     settings = whole.file(layout.SETTINGS_FILE)
-    settings.write_text(settings.read_text().replace("basic_filter", "no_filter"))
+    settings.write_text(settings.read_text().replace("sample: 1.0", "sample: 0.5"))
     (remedy,) = remedies.planned(whole.pool, verify(whole.pool).damaged)
     assert "clip-assets run makes it anew" in remedy.why_not
 

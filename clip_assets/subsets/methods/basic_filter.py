@@ -1,4 +1,4 @@
-"""DataComp's ``basic_filter``: limits of captions and image sizes, without its language rule.
+"""DataComp's ``basic_filter``: limits of captions and image sizes, and captions in one language.
 
 The rules are those of ``baselines/apply_filter.py`` of mlfoundations/datacomp.
 """
@@ -6,8 +6,9 @@ The rules are those of ``baselines/apply_filter.py`` of mlfoundations/datacomp.
 import numpy as np
 import pyarrow as pa
 
-from clip_assets.settings.choices import BasicFilter
+from clip_assets.settings.baselines import BasicFilter
 from clip_assets.subsets.judgement import Judgement, passing
+from clip_assets.subsets.languages import detector, spoken
 from clip_assets.subsets.selection import Judge, Method, Selection
 
 MORE_WORDS_THAN = 2
@@ -41,17 +42,26 @@ RULES = {
 """What a row must pass, by the reason for which it is dropped, in SQL; null is not passed."""
 
 
-def judge(selection: Selection, _settings: BasicFilter, _candidates: Judge) -> Judge:
-    """Each row by the rules alone."""
+def judge(selection: Selection, settings: BasicFilter, _candidates: Judge) -> Judge:
+    """Each row by the rules alone; only captions that pass the others are asked their language.
+
+    Raises:
+        SourceError: the language model is not there, or cannot be used.
+    """
     cases = " ".join(
         f"WHEN ({passes}) IS NOT TRUE THEN {place}" for place, passes in enumerate(RULES.values())
     )
+    detect = detector(settings)
 
     def decide(_piece: str, table: pa.Table) -> Judgement:
         rows = selection.database.from_arrow(table.select(sorted(COLUMNS)))
         judged = rows.project(f"CASE {cases} ELSE {len(RULES)} END AS rule").to_arrow_table()
         failed = np.asarray(judged["rule"].to_numpy())
-        return passing(len(table), {reason: failed != place for place, reason in enumerate(RULES)})
+        rules = {reason: failed != place for place, reason in enumerate(RULES)}
+        if detect is not None:
+            passed = failed == len(RULES)
+            rules["other_language"] = spoken(detect, settings.language, table["text"], passed)
+        return passing(len(table), rules)
 
     return Judge(COLUMNS, decide)
 

@@ -1,6 +1,6 @@
 """DataComp's ``clip_score``: by the similarity of image and caption."""
 
-from clip_assets.settings.choices import ClipScore
+from clip_assets.settings.baselines import ClipScore
 from clip_assets.subsets.cuts import by_score
 from clip_assets.subsets.methods import ranked
 from clip_assets.subsets.selection import Judge, Score, Selection

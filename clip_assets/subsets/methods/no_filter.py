@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from clip_assets.settings.choices import NoFilter
+from clip_assets.settings.baselines import NoFilter
 from clip_assets.subsets.judgement import Judgement, passing
 from clip_assets.subsets.selection import Judge, Method, Selection
 
