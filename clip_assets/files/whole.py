@@ -14,7 +14,7 @@ def whole_file(file: Path) -> Generator[Path]:
     Its folder is made if there is none. A file that is there keeps its mode.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".clip-assets-")
     os.close(handle)
     part = Path(name)
     try:

@@ -87,7 +87,7 @@ class CopyPlan:
         """Changes when a byte of the output does."""
         content = hashlib.sha256()
         for file in self.tars:
-            content.update(f"{file.uri} {file.etag}\n".encode())
+            content.update(f"{file.uri} {file.etag}\n".encode("utf-8", "surrogateescape"))
         for numbers in (self.tar, self.start, self.stop, self.place, self.copy):
             content.update(numbers.tobytes())
         return content.hexdigest()

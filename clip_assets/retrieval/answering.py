@@ -85,7 +85,10 @@ def write(part: Path, tables: Iterator[pa.Table]) -> int:
     """
     rows, temporary = 0, part.with_name(f"{part.name}.{os.getpid()}.part")
     try:
-        with pq.ParquetWriter(temporary, schemas.RETRIEVED, compression="zstd") as writer:
+        with (
+            temporary.open("wb") as file,  # Arrow opens no name that is no UTF-8
+            pq.ParquetWriter(file, schemas.RETRIEVED, compression="zstd") as writer,
+        ):
             for table in tables:
                 writer.write_table(table)
                 rows += table.num_rows

@@ -25,7 +25,8 @@ from clip_assets.errors import (
     SourceMissingError,
 )
 from clip_assets.files.faults import translated
-from clip_assets.files.filesystem import filesystem
+from clip_assets.files.filesystem import filesystem, uri_of
+from clip_assets.files.opening import opened
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import tables, vectors
@@ -256,7 +257,7 @@ class MetadataFolder:
             raise _no_vectors(arch, "those of DataComp's folders: b32, l14")
         with (
             translated(path),
-            self._fs.open(path, "rb") as content,
+            opened(uri_of(self._fs, path)) as content,
             np.load(cast("IO[bytes]", content)) as arrays,
         ):
             names = [f"{arch}_{side}" for side in ("img", "txt")]
@@ -271,7 +272,7 @@ class MetadataFolder:
     @contextmanager
     def _opened(self, piece: str) -> Generator[pq.ParquetFile]:
         try:
-            with translated(piece), self._fs.open(piece, "rb") as content:
+            with translated(piece), opened(uri_of(self._fs, piece)) as content:
                 yield pq.ParquetFile(cast("IO[bytes]", content))
         except pa.ArrowInvalid as error:
             told = str(error).partition("\n")[0]

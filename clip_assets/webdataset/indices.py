@@ -101,7 +101,9 @@ def kept_folder() -> Path:
 
 
 def _kept(file: File) -> Path:
-    name = hashlib.sha256(f"{file.uri} {file.etag}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(f"{file.uri} {file.etag}".encode("utf-8", "surrogateescape")).hexdigest()[
+        :32
+    ]
     return kept_folder() / f"{name}.parquet"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,20 @@ def test_every_file_of_a_pulled_folder_is_compared(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ModelLoadError, match=r"tokenizer\.json gone"):
         check(name, "w")
+
+
+def test_a_pipe_among_the_files_of_a_model_is_refused(tmp_path: Path) -> None:
+    """Whoever opens one waits for somebody who writes to it."""
+    os.mkfifo(tmp_path / CONFIG)
+    settings = InferenceSettings(model=f"local-dir:{tmp_path}")
+    with pytest.raises(ModelLoadError, match=rf"no file, such as a pipe \({CONFIG}\)"):
+        load_encoder(settings, "cpu")
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"[]", b"{}", b"\xff", b'{"weights_sha256": 1, "files": 2}']
+)
+def test_a_damaged_record_of_a_pulled_folder_is_told(tmp_path: Path, record: bytes) -> None:
+    (tmp_path / RECORD).write_bytes(record)
+    with pytest.raises(ModelLoadError, match=f"a damaged {RECORD}"):
+        check(f"local-dir:{tmp_path}", "0")

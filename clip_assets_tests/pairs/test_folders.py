@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import duckdb
 import pandas as pd
 import polars as pl
@@ -24,7 +25,7 @@ from clip_assets_tests.upstream import MadeUp
 
 SOURCES = {
     "a.csv": "url,caption,hash\nhttp://x/1,one,7\nhttp://x/2,two,8\n",
-    "b.jsonl": '{"url": "http://x/3", "caption": "three", "tags": ["t"]}\n',
+    "b.jsonl": '{"url": "http://x/3", "caption": "three", "tags": ["t"]}\n{"caption": "none"}\n',
     "c.csv": "url\n",
     "d.parquet": pa.table({"url": ["http://x/4"], "similarity": [0.5], "exif": ["{}"]}),
     "e.txt": "http://x/1\nhttp://x/5\n",
@@ -44,6 +45,13 @@ READERS: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
         pl.scan_parquet(f"{folder}/*.parquet").sort(order).collect().to_dicts()
     ),
     "pyarrow": lambda folder, order: ds.dataset(folder).to_table().sort_by(order).to_pylist(),
+    "datasets": lambda folder, order: (
+        datasets.Dataset.from_parquet(
+            sorted(map(str, Path(folder).glob("*.parquet"))), cache_dir=f"{folder}.cache"
+        )
+        .sort(order)
+        .to_list()
+    ),
     "pandas": lambda folder, order: (
         pd.read_parquet(folder, dtype_backend="pyarrow")
         .sort_values(order)[lambda frame: list(frame.columns)]
@@ -120,3 +128,10 @@ def test_partitions_of_an_earlier_release_are_read_with_those_of_this_one(pool: 
     assert relation(pool.pool, "raw").filter("further IS NOT NULL OR caption = 'six'").count(
         "*"
     ).fetchall() == [(2 if promoted else 6,)]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_others_read_rejects_of_which_some_partitions_have_none(pool: MadeUp, reader: str) -> None:
+    rows = READERS[reader](f"{pool.store.base}/rejects", "reason")
+    assert [(row["line"], row["reason"]) for row in rows] == [(2, "no url")]
+    assert len(pool.store.list("rejects")) == len(SOURCES)

@@ -1,6 +1,7 @@
 """What is wrong with a subset, an input or an output is said before anything is written."""
 
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -229,3 +230,9 @@ def test_a_tar_that_changes_while_it_is_copied_from_is_refused(
     tar.unlink()
     with Sources() as sources, pytest.raises(SourceError):
         sources.read([Stretch(planned, 0, 512)])
+
+
+def test_a_tar_whose_name_is_no_utf8_is_copied_from(source: Path, tmp_path: Path) -> None:
+    (source / "00000000.tar").rename(source / os.fsdecode(b"caf\xe9.tar"))
+    file = subset(tmp_path / "subset.npy", [1])
+    assert reshard(file, str(tmp_path / "out"), [str(source)], Options()).samples == 1

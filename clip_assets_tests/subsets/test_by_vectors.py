@@ -1,6 +1,7 @@
 """Scores from vectors against their formulas, written out in numpy."""
 
 import hashlib
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout, schemas
-from clip_assets.errors import ConfigurationError, SourceFormatError
+from clip_assets.errors import ConfigurationError, SourceError, SourceFormatError
 from clip_assets.layout import Key
 from clip_assets.settings import with_subset
 from clip_assets.storage import tables, vectors
@@ -159,3 +160,9 @@ def test_datacomps_features_choose_too(tmp_path: Path) -> None:
     other = with_subset({}, "mine", {"vectors": "negcliploss", "arch": "b32", "threshold": 0})
     with pytest.raises(ConfigurationError, match="l14_img, l14_txt, expected b32_img"):
         choose(MetadataFolder(str(tmp_path)), other, "mine", None)
+
+
+def test_a_pipe_among_metadata_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="no file, such as a pipe"):
+        MetadataFolder(str(tmp_path))

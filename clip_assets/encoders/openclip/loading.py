@@ -20,7 +20,8 @@ from clip_assets.encoders.encoder import Encoder, ModelIdentity
 from clip_assets.encoders.identity import DEMO, model_name
 from clip_assets.encoders.openclip import hub, lazy_open_clip, pulled
 from clip_assets.encoders.replicas import Replicas
-from clip_assets.errors import ModelLoadError
+from clip_assets.errors import ModelLoadError, SourceError
+from clip_assets.files.faults import refuse_special
 from clip_assets.settings import InferenceSettings
 
 if TYPE_CHECKING:
@@ -87,6 +88,18 @@ def load_encoder(settings: InferenceSettings, *devices: str) -> Encoder:
     return encoders[0] if len(encoders) == 1 else Replicas(encoders)
 
 
+def _refuse_special(name: str, pretrained: str | None) -> None:
+    """Refuse pipes and devices among the files of a model; reading one may never end."""
+    named = [Path(name.removeprefix("local-dir:"))] if name.startswith("local-dir:") else []
+    for path in [*named, *([Path(pretrained)] if pretrained else [])]:
+        for file in [path, *(path.iterdir() if path.is_dir() else ())]:
+            try:
+                refuse_special(str(file))
+            except SourceError as error:
+                expected = "files of a model"
+                raise _unloadable(name, f"{error.found} ({file.name})", expected) from error
+
+
 def _check_device(device: "torch.device") -> None:
     """Find out before a model is loaded that it cannot be put there."""
     import torch
@@ -149,6 +162,7 @@ def load_model(name: str, pretrained: str | None) -> tuple[Any, Any]:
     Raises:
         ModelLoadError: no such model or weights, or weights of another shape.
     """
+    _refuse_special(name, pretrained)
     lazy_open_clip.load()
     import open_clip
     from safetensors import SafetensorError

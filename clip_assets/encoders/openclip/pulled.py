@@ -25,11 +25,19 @@ def check(name: str, weights_sha256: str) -> None:
     record = Path(name.removeprefix("local-dir:"), RECORD)
     if not record.is_file():
         return
-    told = json.loads(record.read_text())
-    sha256s = {"weights": (told["weights_sha256"], weights_sha256)}
-    for file, expected in told.get("files", {}).items():
-        if file != WEIGHTS:
-            sha256s[file] = (expected, _sha256(record.with_name(file)))
+    try:
+        told = json.loads(record.read_bytes())
+        sha256s = {"weights": (str(told["weights_sha256"]), weights_sha256)}
+        for file, expected in told.get("files", {}).items():
+            if file != WEIGHTS:
+                sha256s[file] = (str(expected), _sha256(record.with_name(file)))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelLoadError(
+            name,
+            f"a damaged {RECORD} ({type(error).__name__})",
+            "the record that was written with the folder",
+            "Pull it again: clip-assets models pull",
+        ) from error
     for what, (expected, now) in sha256s.items():
         if now != expected:
             raise ModelLoadError(
