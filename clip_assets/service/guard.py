@@ -4,6 +4,7 @@ Which bounds there are is said by ``service.offer``. What was answered is counte
 one JSON object a line, without anything that a query holds.
 """
 
+import asyncio
 import hmac
 import logging
 import re
@@ -80,6 +81,10 @@ class Guard:
             if answer.has_begun:
                 raise
             await answer.refuse(refusal)
+        except asyncio.CancelledError:
+            # The grace of a service that ends is over: the client is cut off in any case, and the
+            # server would tell a traceback for each.
+            answer.status = answer.status if answer.has_begun else 503
         finally:
             self._record(scope, answer, request_id, time.perf_counter() - start)
 

@@ -6,7 +6,7 @@ Both are read piece by piece, some columns at a time. What is chosen is the busi
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -258,7 +258,7 @@ class MetadataFolder:
         with (
             translated(path),
             opened(uri_of(self._fs, path)) as content,
-            np.load(cast("IO[bytes]", content)) as arrays,
+            np.load(content) as arrays,
         ):
             names = [f"{arch}_{side}" for side in ("img", "txt")]
             if not {*names} <= {*arrays.files}:
@@ -273,7 +273,7 @@ class MetadataFolder:
     def _opened(self, piece: str) -> Generator[pq.ParquetFile]:
         try:
             with translated(piece), opened(uri_of(self._fs, piece)) as content:
-                yield pq.ParquetFile(cast("IO[bytes]", content))
+                yield pq.ParquetFile(content)
         except pa.ArrowInvalid as error:
             told = str(error).partition("\n")[0]
             raise SourceFormatError(

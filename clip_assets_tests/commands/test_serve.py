@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -72,3 +73,21 @@ def test_a_file_without_a_token_is_told(run: Cli, tmp_path: Path, content: bytes
     refused = run("serve", "--token-file", str(tmp_path / "token"))
     assert refused.exit_code == 2
     assert "openssl rand -hex 32" in refused.stderr
+
+
+def test_a_client_that_is_still_sending_when_a_signal_comes_is_cut_off_quietly(
+    made: Numbered,
+) -> None:
+    made.embed(0, 30)
+    made.index()
+    with serving(made.store.uri()) as (url, process):
+        host, port = url.removeprefix("http://").strip("/").split(":")
+        head = f"POST /v1/search HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n"
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode() + b"{")
+            # The service has seen it when it answers another.
+            assert httpx.get(f"{url}/ready").json()["ready"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
