@@ -22,6 +22,7 @@ from clip_assets.commands import (
     config,
     demo,
     doctor,
+    experiment,
     filter_images,
     index,
     models,
@@ -52,6 +53,7 @@ KEPT = {
     "add": "partitions planned so far, each whole",
     "reshard": "tars that are whole",
     "publish": "files that the hub has",
+    "experiment": "trainings that are done, and of the others what there was a minute ago",
 }
 """What an interrupted command leaves that it does not do again, by its name."""
 
@@ -166,6 +168,7 @@ for command in (
     doctor.doctor,
     verify.verify,
     subset.subset,
+    experiment.experiment,
     demo.demo,
 ):
     main.add_command(command)

@@ -27,6 +27,7 @@ LAYERS = [
     {"bricks"},
     {"streaming"},
     {"contrast"},
+    {"experiment"},
     {"graph"},
     {"states", "status", "verification"},
     {"service"},
@@ -84,7 +85,7 @@ def rooms_that_import(*modules: str) -> set[str]:
 
 def test_one_room_imports_models_and_one_more_makes_tensors() -> None:
     assert rooms_that_import("open_clip", "torchvision", "safetensors") == {"encoders/openclip"}
-    assert rooms_that_import("torch") == {"encoders/openclip", "streaming"}
+    assert rooms_that_import("torch") == {"encoders/openclip", "streaming", "experiment"}
 
 
 def test_only_settings_and_few_named_places_read_the_environment() -> None:
