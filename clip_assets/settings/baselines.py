@@ -64,3 +64,48 @@ class BasicFilter(LanguageSettings):
     """DataComp's limits of captions and image sizes."""
 
     baseline: Literal["basic_filter"] = Field(description=BY_ITS_NAME)
+
+
+class Laion2b(SubsetSettings):
+    """How LAION-2B was chosen: ViT-B/32's similarity from 0.28 on, English by CLD3."""
+
+    baseline: Literal["laion2b"] = Field(description=BY_ITS_NAME)
+
+
+class TextBased(LanguageSettings):
+    """Captions with a word for something of a list."""
+
+    FILES = (*LanguageSettings.FILES, "entities")
+    baseline: Literal["text_based"] = Field(description=BY_ITS_NAME)
+    entities: str = Field(
+        description="Path or url of a text with one id of WordNet a line, such as n02084071; "
+        "DataComp's has those of ImageNet-21k"
+    )
+    wordnet: str = Field(
+        default="/usr/share/wordnet",
+        description="Folder of WordNet 3.0's files, where Debian's wordnet-base puts them",
+    )
+
+
+class ImageBased(LanguageSettings):
+    """Images in the clusters of images that are wanted."""
+
+    FILES = (*LanguageSettings.FILES, "targets", "centroids")
+    baseline: Literal["image_based"] = Field(description=BY_ITS_NAME)
+    arch: Literal["own", "b32", "l14"] = Field(
+        default="own",
+        description="Whose vectors: the pool's own; of DataComp's folders b32 or l14, its own l14",
+    )
+    targets: str = Field(description="Path or url of a .npy, (n, dim): images that are wanted")
+    centroids: str | None = Field(
+        default=None, description="Path or url of a .npy, (k, dim): the clusters"
+    )
+    clusters: int | None = Field(
+        default=None, ge=1, description="Without centroids: how many are found in the candidates"
+    )
+
+    @model_validator(mode="after")
+    def _has_clusters(self) -> Self:
+        if (self.centroids is None) == (self.clusters is None):
+            raise ValueError("say either centroids or clusters")
+        return self

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from clip_assets.settings.baselines import BasicFilter, ClipScore, NoFilter
+from clip_assets.settings.baselines import (
+    BasicFilter,
+    ClipScore,
+    ImageBased,
+    Laion2b,
+    NoFilter,
+    TextBased,
+)
 from clip_assets.settings.bases import (
     ScoreSettings,
     SubsetSettings,
@@ -141,6 +148,9 @@ CLASSES: dict[str, type[SubsetSettings]] = {
     "no_filter": NoFilter,
     "basic_filter": BasicFilter,
     "clip_score": ClipScore,
+    "laion2b": Laion2b,
+    "text_based": TextBased,
+    "image_based": ImageBased,
     "where": Where,
     "by": Ranked,
     "sample": Drawn,

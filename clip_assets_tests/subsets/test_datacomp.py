@@ -1,40 +1,150 @@
 """What DataComp's own script chose of a folder is chosen, byte for byte."""
 
 import hashlib
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from clip_assets.errors import ClipAssetsError, ConfigurationError, SourceError
 from clip_assets.settings import SUBSETS, with_subset
+from clip_assets.storage import sql
 from clip_assets.subsets.candidates import MetadataFolder
 from clip_assets.subsets.choosing import Picked, choose
+from clip_assets.subsets.methods.image_based import TWO_WORDS
+from clip_assets.subsets.wordnet import WordNet
 from clip_assets_tests import datacomp
 
-MODEL = {"language_model": str(datacomp.language_model())}
+Rule = dict[str, Any]
+
+MODEL: Rule = {"language_model": str(datacomp.language_model())}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """DataComp's metadata, and what its rules read beside them."""
+
+    metadata: Path
+    text_based: Rule
+    image_based: Rule
+
+    def choose(self, definition: Rule, target: Path | None = None) -> Picked:
+        """By a definition."""
+        named = with_subset(SUBSETS, "mine", definition)
+        return choose(MetadataFolder(str(self.metadata)), named, "mine", target)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return datacomp.metadata(tmp_path_factory.mktemp("datacomp") / "metadata")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    place = tmp_path_factory.mktemp("datacomp")
+    (place / "entities.txt").write_text("\n".join(datacomp.ENTITIES))
+    np.save(place / "centroids.npy", datacomp.centroids())
+    np.save(place / "targets.npy", datacomp.targets())
+    return Folder(
+        datacomp.metadata(place / "metadata"),
+        {
+            "baseline": "text_based",
+            "entities": str(place / "entities.txt"),
+            "wordnet": str(datacomp.wordnet(place / "wordnet")),
+            **MODEL,
+        },
+        {
+            "baseline": "image_based",
+            "arch": "l14",
+            "centroids": str(place / "centroids.npy"),
+            "targets": str(place / "targets.npy"),
+            **MODEL,
+        },
+    )
 
 
-def chosen(folder: Path, target: Path, definition: dict[str, Any]) -> Picked:
-    named = with_subset(SUBSETS, "mine", definition)
-    return choose(MetadataFolder(str(folder)), named, "mine", target)
+def definition(folder: Folder, name: str) -> Rule:
+    """A baseline of DataComp's by its name there."""
+    best = {"baseline": "clip_score", "arch": "l14", "fraction": 0.3, "datacomp_compat": True}
+    return {
+        "basic_filter": {"baseline": "basic_filter", **MODEL},
+        "clip_score": best,
+        "text_based": folder.text_based,
+        "image_based": folder.image_based,
+        "image_based_intersect_clip_score": {"of": best, **folder.image_based},
+    }.get(name, {"baseline": name})
 
 
-@pytest.mark.parametrize(
-    ("name", "definition"),
-    [
-        ("no_filter", {"baseline": "no_filter"}),
-        ("basic_filter", {"baseline": "basic_filter", **MODEL}),
-    ],
-)
+@pytest.mark.parametrize("name", datacomp.CHOSEN)
 def test_the_file_is_the_one_that_the_script_wrote(
-    folder: Path, tmp_path: Path, name: str, definition: dict[str, Any]
+    folder: Folder, tmp_path: Path, name: str
 ) -> None:
-    picked = chosen(folder, tmp_path / "mine.npy", definition)
+    picked = folder.choose(definition(folder, name), tmp_path / "mine.npy")
     digest = hashlib.sha256((tmp_path / "mine.npy").read_bytes()).hexdigest()
     assert (picked.listed, digest) == datacomp.CHOSEN[name]
     assert picked.kept + sum(picked.dropped.values()) == picked.rows
+
+
+def test_clusters_can_be_found_in_the_candidates(folder: Folder) -> None:
+    rule = folder.image_based | {"clusters": 5}
+    del rule["centroids"]
+    picked = folder.choose(rule)
+    told = picked.facts["image_based"]
+    assert told["clusters"] == 5
+    assert 1 <= told["wanted"] <= 5
+    assert picked.kept or picked.dropped["other_cluster"]
+    assert folder.choose(rule).kept == picked.kept
+
+
+def test_what_does_not_fit_is_refused(folder: Folder, tmp_path: Path) -> None:
+    (empty := tmp_path / "empty.txt").write_text("\n")
+    (words := tmp_path / "words.txt").write_text("n02084071\ndog\n")
+    (others := tmp_path / "others.txt").write_text("n00000001\nn00000002\n")
+    np.save(long := tmp_path / "long.npy", np.ones((2, datacomp.DIM + 1), np.float32))
+    text, image = folder.text_based, folder.image_based
+    faults: list[tuple[Rule, type[ClipAssetsError], str]] = [
+        (text | {"entities": str(empty)}, SourceError, "0 of 0 ids"),
+        (text | {"entities": str(words)}, SourceError, "line 2: found 'dog'"),
+        (text | {"entities": str(others)}, SourceError, r"0 of 2 ids.*WordNet 3\.0"),
+        (text | {"wordnet": str(tmp_path)}, SourceError, r"index\.noun.* package wordnet-base"),
+        (text | {"language_model": None}, ConfigurationError, "language_model"),
+        (image | {"targets": str(long)}, SourceError, "vectors of 9"),
+        (image | {"targets": str(long), "centroids": str(long)}, SourceError, "of 8"),
+        (image | {"clusters": 5}, ConfigurationError, "either centroids or clusters"),
+        (image | {"arch": "own"}, ConfigurationError, "b32, l14"),
+    ]
+    for rule, kind, fault in faults:
+        with pytest.raises(kind, match=fault):
+            folder.choose(rule)
+
+
+@pytest.mark.parametrize(
+    ("word", "sense"),
+    [
+        ("Dogs", 2084071),
+        ("geese", 1855672),
+        ("hot_dog", 10187710),
+        ("churches", 8082602),
+        ("newest", 1640850),
+        ("poured", 2069569),
+        ("leave", None),
+        ("", None),
+    ],
+)
+def test_words_have_their_first_sense(folder: Folder, word: str, sense: int | None) -> None:
+    assert WordNet(Path(folder.text_based["wordnet"])).first(word) == sense
+
+
+def fasttext_tokens(text: str) -> list[str]:
+    """As fastText's documentation says: runs of what is no space, and newlines."""
+    for space in "\r\t\v\f\0":
+        text = text.replace(space, " ")
+    return [word for word in text.replace("\n", " \n ").split(" ") if word]
+
+
+def test_words_are_those_of_fasttext() -> None:
+    letters = " \n\r\t\v\f\0\u00a0aé"
+    texts = ["".join(some) for length in range(5) for some in product(letters, repeat=length)]
+    with sql.connection(2**28) as database:
+        rows = database.from_arrow(pa.table({"text": pa.array(texts, pa.string())}))
+        judged = rows.project(f"regexp_matches(text, '{TWO_WORDS}')").fetchall()
+    assert [more for (more,) in judged] == [len(fasttext_tokens(text)) > 1 for text in texts]

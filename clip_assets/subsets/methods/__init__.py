@@ -12,6 +12,8 @@ from clip_assets.subsets.methods import (
     by_vectors,
     capped,
     clip_score,
+    image_based,
+    laion2b,
     listed,
     no_filter,
     picks,
@@ -22,6 +24,7 @@ from clip_assets.subsets.methods import (
     scored,
     sets,
     soft_capped,
+    text_based,
     where,
 )
 from clip_assets.subsets.selection import Method
@@ -32,6 +35,9 @@ METHODS: Mapping[type[SubsetSettings], Method[Any]] = {
         no_filter.METHOD,
         basic_filter.METHOD,
         clip_score.METHOD,
+        laion2b.METHOD,
+        text_based.METHOD,
+        image_based.METHOD,
         where.METHOD,
         ranked.METHOD,
         sample.METHOD,

@@ -42,7 +42,7 @@ RULES = {
 """What a row must pass, by the reason for which it is dropped, in SQL; null is not passed."""
 
 
-def judge(selection: Selection, settings: BasicFilter, _candidates: Judge) -> Judge:
+def judge(selection: Selection, settings: BasicFilter, candidates: Judge) -> Judge:
     """Each row by the rules alone; only captions that pass the others are asked their language.
 
     Raises:
@@ -53,17 +53,17 @@ def judge(selection: Selection, settings: BasicFilter, _candidates: Judge) -> Ju
     )
     detect = detector(settings)
 
-    def decide(_piece: str, table: pa.Table) -> Judgement:
+    def decide(piece: str, table: pa.Table) -> Judgement:
         rows = selection.database.from_arrow(table.select(sorted(COLUMNS)))
         judged = rows.project(f"CASE {cases} ELSE {len(RULES)} END AS rule").to_arrow_table()
         failed = np.asarray(judged["rule"].to_numpy())
         rules = {reason: failed != place for place, reason in enumerate(RULES)}
         if detect is not None:
-            passed = failed == len(RULES)
-            rules["other_language"] = spoken(detect, settings.language, table["text"], passed)
+            asked = (failed == len(RULES)) & candidates.decide(piece, table).kept
+            rules["other_language"] = spoken(detect, settings.language, table["text"], asked)
         return passing(len(table), rules)
 
-    return Judge(COLUMNS, decide)
+    return Judge(candidates.columns | COLUMNS, decide)
 
 
 METHOD = Method(BasicFilter, judge)

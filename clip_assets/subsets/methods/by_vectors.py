@@ -117,7 +117,7 @@ def _norm_sim(selection: Selection, settings: NormSim, _candidates: Judge) -> Sc
         SourceFormatError: the targets are no vectors, or of another length.
         SourceError: they cannot be read.
     """
-    targets = _targets(settings.targets)
+    targets = read_targets(settings.targets)
     dim = targets.shape[1]
     if settings.p == 2:
         by_images = partial(norm_sim, moment=second_moment(targets))
@@ -181,7 +181,13 @@ def _norm_sim_d(selection: Selection, settings: NormSimD, candidates: Judge) -> 
     return Score("normsim_d", frozenset([UID]), of)
 
 
-def _targets(uri: str) -> npt.NDArray[np.floating]:
+def read_targets(uri: str) -> npt.NDArray[np.floating]:
+    """Vectors that are aimed at, (n, dim).
+
+    Raises:
+        SourceFormatError: they are no floats of this shape.
+        SourceError: they cannot be read.
+    """
     with opening.opened(uri) as file:
         try:
             targets = np.load(file, allow_pickle=False)
