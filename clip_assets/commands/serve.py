@@ -1,7 +1,5 @@
 """The command that hosts pools for people and programs."""
 
-import logging
-
 import click
 
 from clip_assets.errors import ConfigurationError
@@ -65,7 +63,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     POOL is the root of a pool, a path or url, or NAME=ROOT; none: the pool that other commands
     work on.
     """
-    from clip_assets.service import serving
+    from clip_assets.service import access, serving
     from clip_assets.service.hosted import Hosting
     from clip_assets.service.offer import MIB, Offer
 
@@ -84,7 +82,9 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
         token=token_in(token_file),
         per_second=rate,
     )
-    logging.getLogger("clip_assets.access").disabled = not access_log
+    if access_log:
+        access.begin()
+    access.access.disabled = not access_log
     hosting = Hosting.of(pools, settings_file)
     for index in hosting.indices.values():
         say(f"{index.name}: version {index.version}", err=True)

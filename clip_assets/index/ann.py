@@ -30,6 +30,11 @@ FIRST_LISTS = 64
 """How many of the nearest lists are looked at first, to find those within a gap."""
 
 
+def one_thread() -> None:
+    """Let the calling thread search with one core: where several search, each has its own."""
+    faiss.omp_set_num_threads(1)
+
+
 def trained(key: str, dim: int, sample: Floats) -> Index:
     """An empty index of a kind, trained.
 

@@ -98,6 +98,11 @@ class MappedRows:
             pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back, pa.int64()))
         )
 
+    def row(self, place: int) -> pa.RecordBatch:
+        """One row with all columns; nothing is copied."""
+        number, inside = divmod(place, BATCH_ROWS)
+        return self._whole(number).slice(inside, 1)
+
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
         high, low, rows = self._keys
@@ -123,6 +128,9 @@ class MappedRows:
         return table.slice(start - numbers.start * BATCH_ROWS, stop - start)
 
     def _batch(self, number: int, columns: Sequence[str]) -> pa.RecordBatch:
+        return self._whole(number).select(list(columns))
+
+    def _whole(self, number: int) -> pa.RecordBatch:
         if number not in self._batches:
             self._batches[number] = self._reader.get_batch(number)
-        return self._batches[number].select(list(columns))
+        return self._batches[number]

@@ -29,6 +29,11 @@ from clip_assets.storage.store import Store
 Ids = npt.NDArray[np.int64]
 
 
+FEW = 256
+"""Up to so many rows are taken one by one: results lie all over a version, and taking one or two
+rows out of each of many batches costs several times as much."""
+
+
 class RangeRows(Protocol):
     """The rows of one range of ids, counted from 0."""
 
@@ -74,6 +79,8 @@ class Rows:
             ids: (n,), each of the version.
             columns: of ``schemas.INDEX_ROWS``.
         """
+        if 0 < len(ids) <= FEW and (found := self._one_by_one(ids)) is not None:
+            return found.select(list(columns)).combine_chunks()
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
@@ -87,6 +94,17 @@ class Rows:
         back = np.empty(len(ids), np.int64)
         back[order] = np.arange(len(ids))
         return joined.combine_chunks().take(pa.array(back, pa.int64()))
+
+    def _one_by_one(self, ids: Ids) -> pa.Table | None:
+        """Rows of some ids, each by itself; None where not all are mapped."""
+        slots = np.searchsorted(self._starts, ids, side="right") - 1
+        rows: list[pa.RecordBatch] = []
+        for number, place in zip(slots.tolist(), (ids - self._starts[slots]).tolist(), strict=True):
+            own = self._range(number)
+            if not isinstance(own, MappedRows):
+                return None
+            rows.append(own.row(place))
+        return pa.Table.from_batches(rows)
 
     def find(self, wanted: Sequence[str]) -> Ids:
         """The lowest vector id of each uid, -1 for one that the version has not.

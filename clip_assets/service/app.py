@@ -20,6 +20,8 @@ from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
 from clip_assets.service import clipback, described, refusals, v1, v1_files
+from clip_assets.service.access import AccessLog
+from clip_assets.service.direct import Direct
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.measuring import Measures, Reading
@@ -49,6 +51,12 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
     """The application over some indices."""
     searching = Searching(hosting, offer)
     measures = Measures(readings(searching))
+    access = AccessLog()
+    routers = [
+        v1.routes(searching, measures),
+        v1_files.routes(searching),
+        clipback.routes(searching, measures),
+    ]
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncGenerator[None]:
@@ -57,6 +65,7 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         yield
         searching.close()
         hosting.close()
+        access.flush()
 
     app = FastAPI(
         title="clip-assets",
@@ -65,6 +74,7 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         lifespan=running,
     )
     # The last one is the outermost.
+    app.add_middleware(Direct, routers=routers, faults=_answered)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=offer.origins,
@@ -73,12 +83,11 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["x-request-id", "content-disposition"],
     )
-    app.add_middleware(Guard, offer=offer, measures=measures)
+    app.add_middleware(Guard, offer=offer, measures=measures, access=access)
     for fault in FAULTS:
         app.add_exception_handler(fault, _answered)
-    app.include_router(v1.routes(searching, measures))
-    app.include_router(v1_files.routes(searching))
-    app.include_router(clipback.routes(searching, measures))
+    for router in routers:
+        app.include_router(router)
     _add_states(app, hosting)
     _add_page(app)
     _describe(app)

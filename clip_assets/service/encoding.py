@@ -11,16 +11,17 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from clip_assets.encoders.encoder import Encoder, Vectors
+from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
 from clip_assets.service import refusals
 from clip_assets.service.turns import Turns
 
@@ -43,7 +44,7 @@ class _Wanted:
     encoder: Encoder
     kind: str
     content: Any
-    vector: "Future[Vectors]" = field(default_factory=lambda: Future[Vectors]())
+    vector: "asyncio.Future[Vectors]"
 
 
 class Encoding:
@@ -53,6 +54,7 @@ class Encoding:
         self._waiting: queue.Queue[_Wanted | None] = queue.Queue()
         self._kept: OrderedDict[Key, Vectors] = OrderedDict()
         self._lock = threading.Lock()
+        self._begun = threading.local()
         self._decoding = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-decoding")
         self.batches = 0
         self.encoded = 0
@@ -91,7 +93,7 @@ class Encoding:
         if kept is not None:
             return kept
         # Decoded beside the thread that encodes.
-        pixels = await self._decoding.do(partial(encoder.preprocess, content))
+        pixels = await self._decoding.do(partial(self._decoded, encoder, content))
         return await self._encoded(encoder, key, pixels)
 
     async def texts(self, encoder: Encoder, texts: Sequence[str]) -> Vectors:
@@ -102,9 +104,9 @@ class Encoding:
     async def _encoded(self, encoder: Encoder, key: Key, content: Any) -> Vectors:
         if self.waiting >= MOST_WAITING:
             raise _busy()
-        wanted = _Wanted(encoder, key[1], content)
+        wanted = _Wanted(encoder, key[1], content, asyncio.get_running_loop().create_future())
         self._waiting.put(wanted)
-        vector = await asyncio.wrap_future(wanted.vector)
+        vector = await wanted.vector
         with self._lock:
             self._kept[key] = vector
             while len(self._kept) > KEPT:
@@ -119,6 +121,17 @@ class Encoding:
                 self._kept.move_to_end(key)
             return vector
 
+    def _decoded(self, encoder: Encoder, content: bytes) -> Pixels:
+        self._begin(encoder)
+        return encoder.preprocess(content)
+
+    def _begin(self, encoder: Encoder) -> None:
+        """Let the calling thread compute with one core; others decode, search and answer."""
+        begun = self._begun.__dict__.setdefault("encoders", weakref.WeakSet[Encoder]())
+        if encoder not in begun:
+            encoder.begin_work()
+            begun.add(encoder)
+
     def _run(self) -> None:
         size = 0
         while (first := self._waiting.get()) is not None:
@@ -128,6 +141,7 @@ class Encoding:
             self.encoded += size
             for kind in ("text", "image"):
                 for encoder in {id(one.encoder): one.encoder for one in batch}.values():
+                    self._begin(encoder)
                     _encode(
                         encoder,
                         kind,
@@ -157,18 +171,36 @@ class Encoding:
 
 def _encode(encoder: Encoder, kind: str, batch: Sequence[_Wanted]) -> None:
     """Encode queries of one kind by one model; each hears of its vector, or of the fault."""
-    running = [one for one in batch if one.vector.set_running_or_notify_cancel()]
+    running = [one for one in batch if not one.vector.cancelled()]
     if not running:
         return
+    told: Sequence[Vectors | Exception]
     try:
         contents = [one.content for one in running]
-        encode = encoder.encode_text if kind == "text" else encoder.encode_images
-        for one, vector in zip(running, encode(contents), strict=True):
-            one.vector.set_result(vector)
+        told = [*(encoder.encode_text if kind == "text" else encoder.encode_images)(contents)]
     except Exception as error:
-        for one in running:
-            if not one.vector.done():
-                one.vector.set_exception(error)
+        told = [error] * len(running)
+    # One call of each event loop, whose waking costs more than a result.
+    loops = {id(loop): loop for one in running if (loop := one.vector.get_loop())}
+    for loop in loops.values():
+        own = [
+            (one.vector, what)
+            for one, what in zip(running, told, strict=True)
+            if one.vector.get_loop() is loop
+        ]
+        with suppress(RuntimeError):  # it was closed meanwhile
+            loop.call_soon_threadsafe(_tell, own)
+
+
+def _tell(results: "Sequence[tuple[asyncio.Future[Vectors], Vectors | Exception]]") -> None:
+    """Hand out vectors, or faults, to who still waits."""
+    for future, what in results:
+        if future.done():
+            continue
+        if isinstance(what, Exception):
+            future.set_exception(what)
+        else:
+            future.set_result(what)
 
 
 def _busy() -> refusals.RefusalError:

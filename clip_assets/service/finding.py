@@ -111,7 +111,7 @@ class Finder:
         request, took = self._request, self._took
         with took.step("search"):
             mix = self._mix(queries, vectors)
-        candidates = self._candidates(mix)
+        candidates = self._candidates(mix, LOOKED_AT)
         own = candidates.own
         page = own[request.offset : request.offset + request.k]
         with took.step("rows"):
@@ -130,7 +130,8 @@ class Finder:
         self, queries: Sequence[Query], vectors: Sequence[Vector | None]
     ) -> tuple[Ids, Floats]:
         """Ids of the results that a page would have, and their similarities, without rows."""
-        candidates = self._candidates(self._mix(queries, vectors))
+        looked_at = LOOKED_AT if self._request.threshold_kind == "elbow" else 0
+        candidates = self._candidates(self._mix(queries, vectors), looked_at)
         own = candidates.own[self._request.offset :][: self._request.k]
         return candidates.ids[own], candidates.similarities[own]
 
@@ -147,14 +148,14 @@ class Finder:
 
         return terms.mix(asked, vector)
 
-    def _candidates(self, mix: Mix) -> _Candidates:
+    def _candidates(self, mix: Mix, looked_at: int) -> _Candidates:
         request = self._request
         allowed: Ids | None = None
         if self._condition is not None:
             with self._took.step("where"):
                 allowed = self._columns.allowed(self._condition)
         wanted = request.offset + request.k + 1
-        size = max(wanted, LOOKED_AT, FACETED if request.facets else 0)
+        size = max(wanted, looked_at, FACETED if request.facets else 0)
         folds = max(wanted, LOOKED_AT) if request.fold else 0
         while True:
             with self._took.step("search"):

@@ -6,24 +6,22 @@ one JSON object a line, without anything that a query holds.
 
 import asyncio
 import hmac
-import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_assets.service import refusals
+from clip_assets.service.access import AccessLog
 from clip_assets.service.measuring import Measures
 from clip_assets.service.offer import MIB, Offer
 from clip_assets.service.rates import Rates
 from clip_assets.service.refusals import RefusalError
-
-access = logging.getLogger("clip_assets.access")
 
 _OWN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -48,6 +46,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
+_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
 
 class Guard:
     """The outermost part of the service.
@@ -56,10 +56,14 @@ class Guard:
         app: what is guarded.
         offer: the bounds.
         measures: counts answers.
+        access: hears of answers.
     """
 
-    def __init__(self, app: ASGIApp, offer: Offer, measures: Measures) -> None:
+    def __init__(
+        self, app: ASGIApp, offer: Offer, measures: Measures, access: AccessLog
+    ) -> None:
         self._app, self._offer, self._measures = app, offer, measures
+        self._access = access
         self._rates = Rates(offer.per_second)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +73,8 @@ class Guard:
             return
         start = time.perf_counter()
         # clip-retrieval's front asks for //knn-service.
-        scope["path"] = _SLASHES.sub("/", scope["path"])
+        if "//" in scope["path"]:
+            scope["path"] = _SLASHES.sub("/", scope["path"])
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -121,7 +126,7 @@ class Guard:
         route = scope.get("route")
         endpoint = getattr(route, "path", None) or "none"
         self._measures.request(endpoint, answer.status, seconds)
-        told = {
+        told: dict[str, Any] = {
             "request_id": request_id,
             "client": (scope.get("client") or ("",))[0],
             "method": scope["method"],
@@ -130,7 +135,7 @@ class Guard:
             "ms": round(1000 * seconds, 1),
             "bytes": answer.sent_bytes,
         }
-        access.info("%s", orjson.dumps(told).decode())
+        self._access.add(told)
 
 
 class _BoundedBody:
@@ -161,10 +166,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.has_begun = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self._request_id
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
+            own = [one for one in message.get("headers", ()) if one[0] != b"x-request-id"]
+            names = {name for name, _ in own}
+            own.append((b"x-request-id", self._request_id.encode()))
+            message["headers"] = own + [one for one in _HEADERS if one[0] not in names]
         self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
@@ -195,7 +200,8 @@ def _check_token(token: str, authorization: str) -> None:
 def _request_id(headers: Headers) -> str:
     """The id that the client or a proxy gave, if it is one that logs may have, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if _OWN_ID.fullmatch(given) else secrets.token_hex(8)
+    # Names an answer, and opens nothing: it need not be unguessable.
+    return given if _OWN_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 def _too_large(most_bytes: int) -> RefusalError:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Self
 
+import numpy as np
+
 from clip_assets import graph, layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ClipAssetsError, ConfigurationError, ModelMismatchError
@@ -31,6 +33,10 @@ FOLLOW_REMOTE_S = 10.0
 """The same on an object store, where each costs a request."""
 
 
+MOST_READ = 5_000_000
+"""Vectors up to which what clip-retrieval's answers tell of the metadata is read beforehand."""
+
+
 class OpenVersion:
     """A version that queries search, and how many do.
 
@@ -43,6 +49,23 @@ class OpenVersion:
         self.columns = AlignedColumns(searcher)
         self.users = 0
         self.is_replaced = False
+
+    def warm_up(self) -> None:
+        """Do what a query does, so that none waits for what is loaded when first needed.
+
+        Raises:
+            StoreError: the version is damaged.
+        """
+        version = self.searcher.version
+        if not version.vectors:
+            return
+        middle = np.full((1, version.dim), version.dim**-0.5, np.float32)
+        for side in layout.SIDES:
+            ids = self.searcher.search_many(middle, 1, side).ids[0]
+            self.searcher.rows(ids)
+        if version.vectors <= MOST_READ:
+            firsts = [slot.start for slot, _ in version.used]
+            self.columns.table(np.array(firsts, np.int64), ["nsfw"])
 
 
 class HostedIndex:
@@ -96,7 +119,9 @@ class HostedIndex:
         try:
             named = self.pool.store.read_bytes(layout.CURRENT)
             if named != self._named:
-                self._replace(Searcher.open(self.pool.renewed()))
+                opened = OpenVersion(Searcher.open(self.pool.renewed()))
+                opened.warm_up()
+                self._replace(opened)
                 self._named = named
             self.problem = None
         except ClipAssetsError as error:
@@ -104,19 +129,30 @@ class HostedIndex:
                 logger.warning("%s goes on with version %s: %s", self.name, self.version, error)
             self.problem = error
 
-    def _replace(self, searcher: Searcher) -> None:
+    def _replace(self, opened: OpenVersion) -> None:
         with self._lock:
-            before, self._opened = self._opened, OpenVersion(searcher)
+            before, self._opened = self._opened, opened
             before.is_replaced = True
             is_unused = not before.users
         if is_unused:
             before.searcher.close()
-        logger.info("%s serves version %s", self.name, searcher.version.name)
+        logger.info("%s serves version %s", self.name, self.version)
+
+    def warm_up(self) -> None:
+        """Have the served version's files and libraries at hand."""
+        try:
+            with self.opened() as opened:
+                opened.warm_up()
+        except ClipAssetsError as error:
+            # Requests are told so themselves.
+            logger.warning("%s: %s", self.name, error)
 
     def load_model(self) -> None:
         """Load the model of queries; ``encoder`` has it or says why it is not there."""
         try:
-            self._model.set_result(self.pool.encoder())
+            encoder = self.pool.encoder()
+            encoder.encode_text(["the first one takes longer"])
+            self._model.set_result(encoder)
         except ClipAssetsError as error:
             logger.warning("%s takes no texts and no images: %s", self.name, error)
             self._model.set_exception(error)
@@ -227,6 +263,8 @@ class Hosting:
             index.close()
 
     def _load(self) -> None:
+        for index in self.indices.values():
+            index.warm_up()
         for index in self.indices.values():
             index.load_model()
 

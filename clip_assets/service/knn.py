@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from clip_assets.layout import SIDES
 from clip_assets.retrieval.queries import unit
@@ -86,12 +87,20 @@ def parsed(content: bytes) -> Body:
         RefusalError: it is none.
     """
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _wrong("the body", "no JSON", f"an object of JSON ({error})") from error
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        body = _loosely(content)
     if not isinstance(body, dict):
         raise _wrong("the body", f"a {type(body).__name__}", "an object")
     return body
+
+
+def _loosely(content: bytes) -> Any:
+    """As Python reads it: with NaN, lone surrogates and numbers of any length."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _wrong("the body", "no JSON", f"an object of JSON ({error})") from error
 
 
 def knn(body: Body) -> KnnRequest:

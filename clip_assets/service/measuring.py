@@ -92,15 +92,23 @@ class Measures:
             buckets=BUCKETS,
         )
         self._spent: dict[str, tuple[int, float]] = {}
+        # Looking a label up takes a lock.
+        self._known: dict[tuple[str, str], Histogram] = {}
+        self._known_steps: dict[str, Histogram] = {}
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Count an answer; ``endpoint`` is a path of the API, never what a client wrote."""
-        self._requests.labels(endpoint, str(status)).observe(seconds)
+        key = endpoint, str(status)
+        if key not in self._known:
+            self._known[key] = self._requests.labels(*key)
+        self._known[key].observe(seconds)
 
     def steps(self, milliseconds: Mapping[str, float]) -> None:
         """Count the steps of a search."""
         for step, spent in milliseconds.items():
-            self._steps.labels(step).observe(spent / 1000)
+            if step not in self._known_steps:
+                self._known_steps[step] = self._steps.labels(step)
+            self._known_steps[step].observe(spent / 1000)
 
     def knn(self, milliseconds: Mapping[str, float], body: Mapping[str, Any]) -> None:
         """Count a request of clip-retrieval's knn endpoint."""

@@ -52,7 +52,7 @@ class Searching:
         self.offer = offer
         self.visible = Visible(offer.columns)
         self.encoding = Encoding()
-        self.turns = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-searching")
+        self.turns = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-searching", _alone)
 
     def close(self) -> None:
         """End its threads."""
@@ -176,6 +176,12 @@ class Searching:
                 "Send multipart/form-data with the json in the field request.",
             )
         return uploads[term.upload]
+
+
+def _alone() -> None:
+    from clip_assets.index import ann
+
+    ann.one_thread()
 
 
 def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:

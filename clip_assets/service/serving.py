@@ -5,6 +5,7 @@ The application itself is built by ``service.app``.
 
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -17,6 +18,11 @@ from clip_assets.service.offer import Offer
 
 GRACE_S = 3
 """Seconds that running requests have when the service is asked to end."""
+
+
+SWITCH_S = 0.0005
+"""For which a thread may keep Python from the others. A model's thread asks for it after each of
+its many small steps, and would wait five milliseconds each time by default."""
 
 
 class _Server(uvicorn.Server):
@@ -58,11 +64,13 @@ def run(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
+    sys.setswitchinterval(SWITCH_S)
     listening = _listen(host, port)
     where = f"[{host}]" if ":" in host else host
     url = f"http://{where}:{listening.getsockname()[1]}"
     config = uvicorn.Config(
         app.build(hosting, offer),
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -21,11 +21,18 @@ class Turns:
         threads: that work at once.
         waiting: callers who may wait beside them.
         name: of the threads.
+        begin: called in each of them before its first work.
     """
 
-    def __init__(self, threads: int, waiting: int, name: str) -> None:
+    def __init__(
+        self,
+        threads: int,
+        waiting: int,
+        name: str,
+        begin: Callable[[], object] | None = None,
+    ) -> None:
         self._most = threads + waiting
-        self._executor = ThreadPoolExecutor(threads, name)
+        self._executor = ThreadPoolExecutor(threads, name, begin)
         self._lock = threading.Lock()
         self.taken = 0
 

@@ -53,6 +53,7 @@ def serving(hosting: Hosting, offer: Offer | None = None) -> Generator[Served]:
     """Run a service in a thread for the time of the block."""
     config = uvicorn.Config(
         app.build(hosting, offer or Offer()),
+        lifespan="on",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,

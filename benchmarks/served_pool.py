@@ -1,0 +1,133 @@
+"""A pool of many made-up pairs with the demo's own model, and the same as a folder of clip-retrieval.
+
+Scenes of the demo's kind are drawn, and embedded with its model; every vector lies around those of
+one of them, its image's and its caption's. So queries of that model lie where queries do: captions
+off the images. Everything made of the vectors is made by the pool's own stages.
+"""
+
+import hashlib
+import io
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.demo import captions, drawing, scenes
+from clip_assets.layout import Key
+from clip_assets.storage import tables, vectors
+from clip_assets.storage.store import Store
+from clip_assets_tests.vectors import Indexed
+
+Floats = npt.NDArray[np.float32]
+
+SCENES = 3_000
+SPREAD = 0.35
+"""Length of what a vector has of its own, where that of its scene is 1."""
+PER_PARTITION = 100_000
+
+
+def pool(folder: Path, rows: int) -> None:
+    """Make a pool with a served index.
+
+    Args:
+        folder: where; its ``pool.yaml`` has its settings.
+        rows: pairs of it.
+    """
+    from clip_assets.encoders.openclip.loading import load_encoder
+
+    folder.mkdir(parents=True)
+    settings: dict[str, Any] = {"inference": {"model": "demo", "pretrained": None}}
+    (folder / "pool.yaml").write_text(json.dumps(settings))
+    made = Indexed(Store.open(str(folder)), **settings)
+    encoder = load_encoder(made.settings.inference, "cpu")
+    random = np.random.default_rng(0)
+    drawn = [scenes.random_scene(random) for _ in range(SCENES)]
+    words = [captions.rich_caption(scene, random) for scene in drawn]
+    pixels = [encoder.preprocess(_jpeg(scene)) for scene in drawn]
+    sides = [encoder.encode_images(pixels), encoder.encode_text(words)]
+    for number, start in enumerate(range(0, rows, PER_PARTITION)):
+        count = min(PER_PARTITION, rows - start)
+        which = random.integers(0, SCENES, count)
+        own = [_row(start + place, words[scene]) for place, scene in enumerate(which.tolist())]
+        around = [_around(side.astype(np.float32)[which], random) for side in sides]
+        key = made.put(number, around, own, content=str(number), model=encoder.identity)
+        _describe(made, key, own)
+    made.index()
+
+
+def queries(count: int) -> tuple[list[str], list[bytes]]:
+    """Captions and images of scenes that no pool has, each caption another."""
+    random = np.random.default_rng(1)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        texts[captions.rich_caption(scenes.random_scene(random), random)] = None
+    return list(texts), [_jpeg(scenes.random_scene(random)) for _ in range(count)]
+
+
+def clip_retrieval(pool_folder: Path, folder: Path) -> None:
+    """Write a pool's images' vectors and rows as ``clip-retrieval inference`` would."""
+    store = Store.open(str(pool_folder))
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    for number, key in enumerate(sorted(path.stem for path in pool_folder.glob("partitions/*"))):
+        with vectors.opened(store, layout.img_emb(Key(key))) as array:
+            np.save(folder / "img_emb" / f"img_emb_{number}.npy", np.array(array))
+        table = tables.read(store, layout.embedding_rows(Key(key)), schemas.EMBEDDING_ROWS)
+        kept = table.select(["image_path", "caption", "url", "key", "width", "height"])
+        with (folder / "metadata" / f"metadata_{number}.parquet").open("wb") as file:
+            # Of an older arrow, which reads no newer parquet.
+            pq.write_table(kept, file, version="2.4", compression="snappy")
+
+
+def _jpeg(scene: scenes.Scene) -> bytes:
+    file = io.BytesIO()
+    drawing.draw(scene).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _around(centres: Floats, random: np.random.Generator) -> Floats:
+    own = random.standard_normal(centres.shape, dtype=np.float32)
+    own *= SPREAD / np.linalg.norm(own, axis=1, keepdims=True)
+    moved = centres + own
+    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+
+def _row(number: int, caption: str) -> dict[str, Any]:
+    url = f"http://images.example/{number:09d}.jpg"
+    return {
+        "uid": hashlib.md5(f"{url} {caption}".encode()).hexdigest(),
+        "url": url,
+        "caption": caption,
+        "width": 256,
+        "height": 192,
+        "original_width": 640,
+        "original_height": 480,
+        "sha256": hashlib.sha256(url.encode()).hexdigest(),
+        "similarity": 0.3,
+    }
+
+
+def _describe(made: Indexed, key: Key, rows: list[dict[str, Any]]) -> None:
+    """The pool's metadata of a partition."""
+    told = [
+        {
+            "uid": row["uid"],
+            "url": row["url"],
+            "text": row["caption"],
+            "original_width": row["original_width"],
+            "original_height": row["original_height"],
+            "status": "success",
+            "nsfw": "UNLIKELY",
+            "shard": f"{key}/00000",
+        }
+        for row in rows
+    ]
+    table = pa.Table.from_pylist(told, schemas.POOL_ROWS)
+    files = {layout.pool_rows(key): partial(tables.write, table=table)}
+    made.make(layout.POOL_METADATA, key, len(rows), files)
