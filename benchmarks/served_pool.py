@@ -1,4 +1,4 @@
-"""A pool of many made-up pairs with the demo's own model, and the same as a folder of clip-retrieval.
+"""A pool of many made-up pairs with the demo's own model, and the same for clip-retrieval.
 
 Scenes of the demo's kind are drawn, and embedded with its model; every vector lies around those of
 one of them, its image's and its caption's. So queries of that model lie where queries do: captions
@@ -32,12 +32,16 @@ SPREAD = 0.35
 PER_PARTITION = 100_000
 
 
-def pool(folder: Path, rows: int) -> None:
+def pool(folder: Path, rows: int, later: int = 0) -> list[str]:
     """Make a pool with a served index.
 
     Args:
         folder: where; its ``pool.yaml`` has its settings.
         rows: pairs of it.
+        later: pairs that are there after a first version of the index, for a second one.
+
+    Returns:
+        Names of the versions; the last one is served.
     """
     from clip_assets.encoders.openclip.loading import load_encoder
 
@@ -51,14 +55,18 @@ def pool(folder: Path, rows: int) -> None:
     words = [captions.rich_caption(scene, random) for scene in drawn]
     pixels = [encoder.preprocess(_jpeg(scene)) for scene in drawn]
     sides = [encoder.encode_images(pixels), encoder.encode_text(words)]
-    for number, start in enumerate(range(0, rows, PER_PARTITION)):
-        count = min(PER_PARTITION, rows - start)
+    counts = [min(PER_PARTITION, rows - start) for start in range(0, rows, PER_PARTITION)]
+    names: list[str] = []
+    for number, count in enumerate([*counts, later] if later else counts):
+        if number == len(counts):
+            names.append(made.index())
+        start = number * PER_PARTITION
         which = random.integers(0, SCENES, count)
         own = [_row(start + place, words[scene]) for place, scene in enumerate(which.tolist())]
         around = [_around(side.astype(np.float32)[which], random) for side in sides]
         key = made.put(number, around, own, content=str(number), model=encoder.identity)
         _describe(made, key, own)
-    made.index()
+    return [*names, made.index()]
 
 
 def queries(count: int) -> tuple[list[str], list[bytes]]:

@@ -59,9 +59,7 @@ class Guard:
         access: hears of answers.
     """
 
-    def __init__(
-        self, app: ASGIApp, offer: Offer, measures: Measures, access: AccessLog
-    ) -> None:
+    def __init__(self, app: ASGIApp, offer: Offer, measures: Measures, access: AccessLog) -> None:
         self._app, self._offer, self._measures = app, offer, measures
         self._access = access
         self._rates = Rates(offer.per_second)

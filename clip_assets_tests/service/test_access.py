@@ -1,0 +1,46 @@
+"""Each answer is a line of the access log, also of endpoints that are called past the framework."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from clip_assets.service.access import access
+from clip_assets_tests.service.conftest import Served, error, search
+
+
+class Heard(logging.Handler):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, object]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += map(json.loads, record.getMessage().split("\n"))
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    handler = Heard()
+    access.addHandler(handler)
+    level, access.level = access.level, logging.INFO
+    yield handler
+    access.level = level
+    access.removeHandler(handler)
+
+
+def test_lines_have_the_endpoint_and_nothing_of_the_query(animals: Served, heard: Heard) -> None:
+    search(animals, {"text": "cat"})
+    error(animals.http.post("/v1/search", json={"terms": []}), 422)
+    assert animals.http.get("/v1/search").status_code == 405
+    assert animals.http.get("/nowhere/cat").status_code == 404
+    while len(heard.lines) < 4:
+        time.sleep(0.01)
+    told = [(line["method"], line["endpoint"], line["status"]) for line in heard.lines]
+    assert told[:2] == [("POST", "/v1/search", 200), ("POST", "/v1/search", 422)]
+    assert [status for *_, status in told[2:]] == [405, 404]
+    assert "cat" not in json.dumps(heard.lines)
+    assert len({line["request_id"] for line in heard.lines}) == 4
