@@ -1,4 +1,4 @@
-"""faiss behind plain functions; no other module imports it.
+"""faiss behind plain functions; no other module but ``index.threads`` imports it.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
@@ -28,11 +28,6 @@ SEED = 20_240_501
 
 FIRST_LISTS = 64
 """How many of the nearest lists are looked at first, to find those within a gap."""
-
-
-def one_thread() -> None:
-    """Let the calling thread search with one core: where several search, each has its own."""
-    faiss.omp_set_num_threads(1)
 
 
 def trained(key: str, dim: int, sample: Floats) -> Index:

@@ -179,9 +179,9 @@ class Searching:
 
 
 def _alone() -> None:
-    from clip_assets.index import ann
+    from clip_assets.index import threads
 
-    ann.one_thread()
+    threads.one_core()
 
 
 def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:
