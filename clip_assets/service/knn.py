@@ -4,13 +4,11 @@ Fields and their meanings are those of its back, release 2.45; what it fails on 
 refused with a reason. The endpoints are in ``clipback``.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from clip_assets.layout import SIDES
 from clip_assets.retrieval.queries import unit
@@ -78,29 +76,6 @@ class KnnRequest:
             columns=None,
             facets=False,
         )
-
-
-def parsed(content: bytes) -> Body:
-    """The object that a body is, whatever type the request says it has.
-
-    Raises:
-        RefusalError: it is none.
-    """
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        body = _loosely(content)
-    if not isinstance(body, dict):
-        raise _wrong("the body", f"a {type(body).__name__}", "an object")
-    return body
-
-
-def _loosely(content: bytes) -> Any:
-    """As Python reads it: with NaN, lone surrogates and numbers of any length."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _wrong("the body", "no JSON", f"an object of JSON ({error})") from error
 
 
 def knn(body: Body) -> KnnRequest:
