@@ -1,4 +1,4 @@
-"""faiss behind plain functions; no other module but ``index.threads`` imports it.
+"""faiss behind plain functions; no other module but ``index.one_core`` imports it.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged

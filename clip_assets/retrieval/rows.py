@@ -79,8 +79,8 @@ class Rows:
             ids: (n,), each of the version.
             columns: of ``schemas.INDEX_ROWS``.
         """
-        if 0 < len(ids) <= FEW and (found := self._one_by_one(ids)) is not None:
-            return found.select(list(columns)).combine_chunks()
+        if 0 < len(ids) <= FEW and (sliced := self._one_by_one(ids)) is not None:
+            return sliced.select(list(columns)).combine_chunks()
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1

@@ -21,13 +21,13 @@ from starlette.staticfiles import StaticFiles
 from clip_assets.errors import ClipAssetsError
 from clip_assets.service import clipback, described, refusals, v1, v1_files
 from clip_assets.service.access import AccessLog
-from clip_assets.service.direct import Direct
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.measuring import Measures, Reading
 from clip_assets.service.offer import Offer
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
+from clip_assets.service.short_way import ShortWay
 from clip_assets.service.v1 import JsonAnswer
 from clip_assets.service.wire import SearchRequest, SubsetRequest
 
@@ -74,7 +74,7 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         lifespan=running,
     )
     # The last one is the outermost.
-    app.add_middleware(Direct, routers=routers, faults=_answered)
+    app.add_middleware(ShortWay, routers=routers, faults=_answered)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=offer.origins,

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from clip_assets.service import bodies, knn
+from clip_assets.service import knn, loose_json
 from clip_assets.service.finding import Took
 from clip_assets.service.knn import KnnAnswers
 from clip_assets.service.measuring import Measures
@@ -34,7 +34,7 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
     async def knn_service(request: Request) -> Response:
         took = Took()
         with took.step("request"):
-            body = bodies.parsed(await request.body())
+            body = loose_json.parsed(await request.body())
             results = await answers.knn(knn.knn(body), took)
         measures.knn(took.steps, body)
         ignored = ", ".join(name for name in IGNORED if body.get(name))
@@ -42,7 +42,7 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
 
     @router.post("/metadata", summary="Metadata of ids")
     async def metadata(request: Request) -> Response:
-        body = bodies.parsed(await request.body())
+        body = loose_json.parsed(await request.body())
         ids = knn.ids_of(body)
         return _json(await answers.metadata(knn.index_name(body), ids))
 

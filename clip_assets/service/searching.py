@@ -179,9 +179,9 @@ class Searching:
 
 
 def _alone() -> None:
-    from clip_assets.index import threads
+    from clip_assets.index import one_core
 
-    threads.one_core()
+    one_core.take_one()
 
 
 def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:

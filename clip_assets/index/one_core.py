@@ -4,7 +4,7 @@ Searching itself is in ``index.ann``.
 """
 
 
-def one_core() -> None:
+def take_one() -> None:
     """Let the calling thread search with one core: where several search, each has its own."""
     import faiss
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 Faults = Callable[[Request, Exception], Awaitable[Response]]
 
 
-class Direct:
+class ShortWay:
     """Calls such endpoints itself, and leaves other requests to the application.
 
     Args:

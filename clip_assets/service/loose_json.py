@@ -1,4 +1,4 @@
-"""Bodies of requests that clip-retrieval's endpoints take: JSON, whatever type they are said to have.
+"""Bodies for clip-retrieval's endpoints: JSON, whatever type they are said to have.
 
 What is asked for in them is read by ``service.knn``.
 """
