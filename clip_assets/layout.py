@@ -340,6 +340,12 @@ def subset(subset: str) -> str:
     return f"{SUBSETS}/{subset}.npy"
 
 
+@artifact(SUBSETS)
+def subset_version(subset: str, version: str) -> str:
+    """An earlier version of a subset; the newest is the subset's own file."""
+    return f"{SUBSETS}/{subset}/{version}.npy"
+
+
 SUBSET_SHARD_DIGITS = 8
 """Digits of a shard's number among those of a subset; DataComp's."""
 

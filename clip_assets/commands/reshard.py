@@ -6,11 +6,17 @@ from dataclasses import asdict
 import click
 
 from clip_assets.commands.options import as_json
+from clip_assets.errors import MissingArtifactError
 from clip_assets.terminal import say
 
 
 @click.command()
-@click.option("--subset", required=True, help="Uids: a .npy file in DataComp's form, path or url.")
+@click.option(
+    "--subset",
+    required=True,
+    help="Uids: a .npy file in DataComp's form, path or url; or the name of a subset of the first "
+    "input, a pool, perhaps with a version: NAME@3f2a90c1.",
+)
 @click.option("--output", required=True, help="An empty folder, path or url.")
 @click.option(
     "--input",
@@ -60,7 +66,8 @@ def reshard(  # noqa: PLR0913  (a command's options are its interface)
 
     given = Options(shard_size, seed, allow_missing)
     options = given if workers is None else Options(shard_size, seed, allow_missing, workers)
-    done = copied(subset, output, list(inputs) or [settings.load().root], options)
+    places = list(inputs) or [settings.load().root]
+    done = copied(_file_of(subset, places[0]), output, places, options)
     if json_output:
         click.echo(json.dumps(asdict(done), indent=1))
         return
@@ -74,3 +81,19 @@ def reshard(  # noqa: PLR0913  (a command's options are its interface)
     for note, count in notes.items():
         if count:
             say(f"{count:,} {note}")
+
+
+def _file_of(subset: str, root: str) -> str:
+    """The file of a pool's subset, where it is the name of one; else as it is said."""
+    from clip_assets import graph
+    from clip_assets.pool import subset_versions
+
+    if "/" in subset or subset.endswith(".npy"):
+        return subset
+    try:
+        pool = graph.open_pool(root)
+    except MissingArtifactError:
+        return subset
+    if not subset_versions.is_subset(pool, subset):
+        return subset
+    return pool.store.uri(subset_versions.path_of(pool, subset))

@@ -122,6 +122,30 @@ def define(
 
 
 @subset.command()
+@click.argument("name")
+@as_json
+@pool_options
+def versions(name: str, root: str | None, settings_file: str | None, *, json_output: bool) -> None:
+    """List the versions of subset NAME that are kept, the newest first.
+
+    NAME@VERSION names one of them to reshard, to subset compare and to a training loop.
+    """
+    from clip_assets import graph
+    from clip_assets.pool import subset_versions
+
+    pool = graph.open_pool(root, settings_file)
+    manifest = pool.catalog.require(layout.SUBSETS, layout.Key(name))
+    files = subset_versions.files(manifest)
+    told = [(file.sha256[: subset_versions.DIGITS], file.size_bytes) for file in files]
+    if json_output:
+        click.echo(json.dumps([{"version": v, "bytes": size} for v, size in told], indent=1))
+        return
+    for version, size in told:
+        say(f"{name}@{version}  {size:,} bytes")
+    say(f"the newest was made at {manifest.finished_at}")
+
+
+@subset.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option(
     "--output",

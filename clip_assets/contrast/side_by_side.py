@@ -23,7 +23,7 @@ from clip_assets.contrast.tally import (
 )
 from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.files.images import MAX_PIXELS
-from clip_assets.layout import Key
+from clip_assets.pool import subset_versions
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.upstream import upstream
 from clip_assets.retrieval.images import Images
@@ -49,7 +49,8 @@ def compared(pool: Pool, names: Sequence[str], examples: int = EXAMPLES) -> Subs
 
     Args:
         pool: whose subsets they are.
-        names: of subsets that are made, or paths of files of uids.
+        names: of subsets that are made, perhaps with ``@`` and a version, or paths of files of
+            uids.
         examples: pairs that are drawn for each two.
 
     Raises:
@@ -109,9 +110,8 @@ def as_json(told: SubsetTally) -> dict[str, Any]:
 
 
 def _uids(pool: Pool, name: str, stack: ExitStack) -> SortedUids:
-    if name in pool.settings.subsets:
-        pool.catalog.require(layout.SUBSETS, Key(name))
-        path = layout.subset(name)
+    if subset_versions.is_subset(pool, name):
+        path = subset_versions.path_of(pool, name)
         file = stack.enter_context(pool.store.local(path))
         return SortedUids(uid_files.mapped(file, pool.store.uri(path)))
     if not Path(name).is_file():

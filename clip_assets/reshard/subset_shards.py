@@ -47,7 +47,7 @@ def subset_shards_inputs(pool: Pool, name: Key) -> Inputs:
         f"{layout.IMAGE_SHARDS}/{p}": pool.catalog.digest(layout.IMAGE_SHARDS, p, layout.shard_tar)
         for p in upstream(pool, layout.IMAGE_SHARDS).done
     }
-    uids = pool.catalog.digest(layout.SUBSETS, name)
+    uids = pool.catalog.digest(layout.SUBSETS, name, layout.subset)
     return {"shards": asked.model_dump_json(), layout.SUBSETS: uids} | used
 
 

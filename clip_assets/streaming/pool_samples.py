@@ -18,6 +18,7 @@ from clip_assets.errors import MissingArtifactError
 from clip_assets.files.opening import content
 from clip_assets.inference.samples import Sample
 from clip_assets.layout import Key
+from clip_assets.pool import subset_versions
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import tables, uid_files, uids
 from clip_assets.storage.manifests import Output
@@ -35,8 +36,9 @@ class PoolSamples:
 
     Args:
         pool: the pool.
-        subset: name of one of its subsets, the path or url of a file of uids, or such an array;
-            a uid that it has twice comes twice in an epoch. By default all samples.
+        subset: name of one of its subsets, perhaps with ``@`` and a version, the path or url of a
+            file of uids, or such an array; a uid that it has twice comes twice in an epoch. By
+            default all samples.
         columns: of pool metadata, such as ``clip_similarity_score``: what samples say beside
             their json.
         gone: what to do about uids that have no sample, or have it no longer.
@@ -144,9 +146,8 @@ def _uids(pool: Pool, path: str) -> uids.UidPairs:
 
 def _subset(pool: Pool, name: str) -> uids.UidPairs:
     """The uids of a subset of the pool, or of a file."""
-    if name in pool.settings.subsets:
-        pool.catalog.require(layout.SUBSETS, Key(name))
-        stored = pool.store.read_bytes(layout.subset(name))
+    if subset_versions.is_subset(pool, name):
+        stored = pool.store.read_bytes(subset_versions.path_of(pool, name))
     else:
         stored = content(name)
     return uid_files.read(stored, name)

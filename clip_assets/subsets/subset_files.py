@@ -7,6 +7,7 @@ otherwise. What is chosen is said by definitions (``settings.choices``) and done
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, DamagedError, MissingArtifactError
 from clip_assets.files import identity
 from clip_assets.layout import Key
+from clip_assets.pool import subset_versions
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
-from clip_assets.pool.stages import StageRun, materialize
+from clip_assets.pool.stages import StageRun, materialize, output_of
 from clip_assets.pool.upstream import upstream
 from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
@@ -119,6 +121,8 @@ def _work(run: StageRun) -> Report:
     path = layout.subset(run.key)
     with _last(run, path) as last, run.publish(path) as part:
         choice = choose(rows, named, definition, part, last=last, progress=run.progress)
+        version = output_of(part, path).sha256[: subset_versions.DIGITS]
+        earlier = _keep_earlier(run, version, last)
     model = run.pool.owner
     return Report(
         rows_in=choice.rows,
@@ -132,6 +136,8 @@ def _work(run: StageRun) -> Report:
             "partitions_stale": metadata.stale,
             "listed_uids": choice.listed,
             "distinct_uids": choice.distinct,
+            "version": version,
+            "earlier_versions": earlier,
             **_difference(run, choice),
             **choice.facts,
         },
@@ -153,6 +159,39 @@ def _last(run: StageRun, path: str) -> Generator[Path | None]:
             yield file if is_whole else None
     except (DamagedError, MissingArtifactError):
         yield None
+
+
+def _keep_earlier(run: StageRun, version: str, last: Path | None) -> list[str]:
+    """Keep the version before, if it was another one, and a number of those before it.
+
+    Args:
+        run: of the subset.
+        version: that it makes.
+        last: the subset as it was.
+
+    Returns:
+        The earlier versions, the oldest first.
+    """
+    before = run.pool.catalog.get(run.asset.name, run.key)
+    if before is None or run.to_mend:
+        return []
+    kept = {o.sha256[: subset_versions.DIGITS]: o for o in before.of_kind(layout.subset_version)}
+    for output in before.of_kind(layout.subset):
+        old = output.sha256[: subset_versions.DIGITS]
+        path = layout.subset_version(run.key, old)
+        if old == version:
+            continue
+        if last is not None and output_of(last, output.path).sha256 == output.sha256:
+            with run.publish(path) as part:
+                shutil.copyfile(last, part)
+        elif run.store.exists(path):  # a run that was killed put it there
+            run.adopt(path)
+    new = [Path(o.path).stem for o in run.outputs if layout.subset_version.holds(o.path)]
+    old = [known for known in kept if known not in (version, *new)]
+    old = old[max(0, len(old) + len(new) - subset_versions.KEPT) :]
+    for known in old:
+        run.keep(kept[known])
+    return [*old, *new]
 
 
 def _difference(run: StageRun, choice: "Picked") -> dict[str, Any]:

@@ -20,6 +20,7 @@ CONSEQUENCES = {
     layout.embedding_inputs: "the partition is embedded whole when a tar of it changes",
     layout.pool_rows: "subsets and statistics cannot be made anew",
     layout.subset: "who trains on the subset does not get it",
+    layout.subset_version: "who asks for this earlier version of the subset does not get it",
     layout.subset_tar: "who trains on the subset's shards lacks its samples",
     layout.subset_tar_stats: "a trainer that counts samples by it passes over the shard",
     layout.partition_stats: f"counted again by the next statistics; else {NOTHING_MADE}",
