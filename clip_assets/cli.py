@@ -33,7 +33,7 @@ from clip_assets.commands import (
     search,
     serve,
     status,
-    subset,
+    subset_group,
     verify,
 )
 from clip_assets.errors import ClipAssetsError
@@ -167,7 +167,7 @@ for command in (
     config.config,
     doctor.doctor,
     verify.verify,
-    subset.subset,
+    subset_group.subset,
     experiment.experiment,
     demo.demo,
 ):
