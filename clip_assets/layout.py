@@ -47,8 +47,7 @@ def partition_key(number: int) -> PartitionKey:
 
 
 # --- assets -----------------------------------------------------------------------------
-# Each name stands here once. What an asset is made from and how is said by the record beside
-# its stage, see ``pool.asset``; all of them are listed in ``graph``.
+# Each name stands here once. How it is made says the record beside its stage, see ``graph``.
 
 RAW_PAIRS = "raw_pairs"
 UNIQUE_PAIRS = "unique_pairs"
