@@ -4,6 +4,10 @@ VENV := .venv
 UV := .tools/bin/uv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# clip-retrieval's client and front, in a folder of their own: with what it pins it fits no
+# environment of ours, and these two need none of that.
+PEER := $(VENV)/clip-retrieval
+PEER_LOCK := clip_assets_tests/service/clip-retrieval.lock
 PYTHON := 3.11
 # Of the package, in the lock: all but ray, which is large and whose steps no test runs.
 EXTRAS := k8s postgres s3 hf peers
@@ -26,6 +30,10 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .
 	@touch $(STAMP)
+
+$(PEER): $(PEER_LOCK) | $(STAMP)
+	@$(UV) pip install --python $(BIN)/python --quiet --no-deps --require-hashes --target $@ -r $<
+	@touch $@
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything from the lock into .venv
@@ -52,12 +60,12 @@ ui: $(STAMP) ## Open the Dagster UI on http://127.0.0.1:3000
 test test-fast: export OMP_WAIT_POLICY := passive
 
 .PHONY: test
-test: $(STAMP) ## Install everything and pass the tests, slow ones too
+test: $(STAMP) $(PEER) ## Install everything and pass the tests, slow ones too
 	@.ci/system || true  # the test that needs it fails and says the same; the others run
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: test-fast
-test-fast: $(STAMP) ## Only the tests that take less than ten seconds each
+test-fast: $(STAMP) $(PEER) ## Only the tests that take less than ten seconds each
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
 
 .PHONY: check

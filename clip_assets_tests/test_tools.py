@@ -38,11 +38,13 @@ def test_imports_are_the_declared_dependencies() -> None:
     run("deptry", "clip_assets")
 
 
-def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_package_with_its_types_and_page_and_nothing_else(tmp_path: Path) -> None:
     run("python", "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "clip_assets/py.typed" in names
+    files = [path for path in (CHECKOUT / "clip_assets").rglob("*") if path.is_file()]
+    made = {str(path.relative_to(CHECKOUT)) for path in files if "__pycache__" not in path.parts}
+    assert {"clip_assets/py.typed", "clip_assets/service/page/index.html"} <= made <= {*names}
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"clip_assets"}
 
 
