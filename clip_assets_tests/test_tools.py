@@ -38,7 +38,7 @@ def test_imports_are_the_declared_dependencies() -> None:
     run("deptry", "clip_assets")
 
 
-def test_the_wheel_holds_the_package_with_its_types_and_page_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_package_with_its_page_and_nothing_else(tmp_path: Path) -> None:
     run("python", "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()

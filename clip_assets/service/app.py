@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
-from clip_assets.service import clipback, described, refusals, v1, v1_files
+from clip_assets.service import clipback, described, refusals, sign_in, v1, v1_files
 from clip_assets.service.access import AccessLog
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
@@ -56,6 +56,7 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
         v1.routes(searching, measures),
         v1_files.routes(searching),
         clipback.routes(searching, measures),
+        sign_in.routes(offer.token),
     ]
 
     @asynccontextmanager

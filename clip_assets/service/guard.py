@@ -5,7 +5,6 @@ one JSON object a line, without anything that a query holds.
 """
 
 import asyncio
-import hmac
 import random
 import re
 import time
@@ -16,7 +15,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clip_assets.service import refusals
+from clip_assets.service import refusals, sign_in
 from clip_assets.service.access import AccessLog
 from clip_assets.service.measuring import Measures
 from clip_assets.service.offer import MIB, Offer
@@ -29,6 +28,9 @@ _SLASHES = re.compile("//+")
 
 OPEN_PATHS = ("/health", "/ready")
 """Answered without a token and at any rate: what runs the service asks them."""
+
+PAGE, PAGE_FILES = "/", "/page/"
+"""Answered without a token, which it is the page's business to ask for."""
 
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob: http: https:; style-src 'self'; "
@@ -105,10 +107,11 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self._offer.body_bytes:
             raise _too_large(self._offer.body_bytes)
-        if scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
+        path = scope["path"]
+        if path in OPEN_PATHS or scope["method"] == "OPTIONS":
             return
-        if self._offer.token is not None:
-            _check_token(self._offer.token, headers.get("authorization", ""))
+        if self._offer.token is not None and path != PAGE and not path.startswith(PAGE_FILES):
+            sign_in.check(self._offer.token, headers)
         wait_s = self._rates.wait_s((scope.get("client") or ("",))[0])
         if wait_s:
             raise RefusalError(
@@ -179,20 +182,6 @@ class _Answer:
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": raw})
         await self({"type": "http.response.body", "body": body})
-
-
-def _check_token(token: str, authorization: str) -> None:
-    """Refuse who does not bear it; how much of it is right cannot be told by the time it takes."""
-    expected, given = f"Bearer {token}".encode(), authorization.encode()
-    if not hmac.compare_digest(expected, given):
-        raise RefusalError(
-            401,
-            "the header Authorization",
-            "no token, or another one",
-            "Bearer and the service's token",
-            "Ask who runs the service.",
-            {"WWW-Authenticate": "Bearer"},
-        )
 
 
 def _request_id(headers: Headers) -> str:

@@ -24,7 +24,23 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
             assert served.http.post("/knn-service", json={}, headers=given).status_code == 401
         right = {"authorization": "Bearer secret"}
         assert served.http.get("/v1/indices", headers=right).status_code == 200
-        assert served.http.get("/health").status_code == 200
+        for open_to_all in ("/health", "/", "/page/main.js"):
+            assert served.http.get(open_to_all).status_code == 200
+
+
+def test_a_browser_signs_in_once(tmp_path: Path) -> None:
+    hosting = Hosting([HostedIndex("animals", pool_of_animals(tmp_path).pool)])
+    with serving(hosting, Offer(token="secret")) as served:
+        error(served.http.post("/v1/session", headers={"authorization": "Bearer secre"}), 401)
+        error(served.http.get("/v1/indices", headers={"cookie": "clip_assets=secret"}), 401)
+        answer = served.http.post("/v1/session", headers={"authorization": "Bearer secret"})
+        assert answer.status_code == 204
+        cookie = answer.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict"} <= {*cookie.split("; ")}
+        assert "secret" not in cookie
+        assert served.http.get("/v1/indices").status_code == 200
+        assert served.http.delete("/v1/session").status_code == 204
+        error(served.http.get("/v1/indices"), 401)
 
 
 def test_a_client_that_asks_too_often_waits(tmp_path: Path) -> None:

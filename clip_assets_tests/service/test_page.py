@@ -21,6 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from clip_assets.service.hosted import Hosting
+from clip_assets.service.offer import Offer
 from clip_assets_tests.pools import CHECKOUT
 from clip_assets_tests.retrieval.conftest import one_thread
 from clip_assets_tests.service import accessibility, page_pictures, pictures
@@ -419,6 +420,65 @@ def test_a_service_that_is_away_or_busy_is_told(visit: Visit, context: BrowserCo
     visit.words.fill("a green arrow")
     expect(visit.page.locator(".tile .caption").first).to_have_text(re.compile("green arrow"))
     assert len(refused) == 1
+
+
+def test_a_token_is_entered_once(browser: Browser, context: BrowserContext, made: Pictures) -> None:
+    hosting = Hosting.of([f"pictures={made.root}"])
+    with serving(hosting, Offer(token="sesame")) as served:
+        visit = Visit(context, served.url)
+        visit.page.goto(f"{served.url}/?q=a+blue+star")
+        token = visit.page.get_by_label("Token")
+        assert accessibility.faults(visit.page) == []
+        token.fill("other")
+        token.press("Enter")
+        expect(visit.page.get_by_role("alert").filter(has_text="another token")).to_be_visible()
+        token.fill("sesame")
+        token.press("Enter")
+        assert shown(made, visit) == {("blue", "star")}
+        expect(visit.tiles.first.locator("img.loaded")).to_be_visible()
+        visit.page.reload()
+        assert shown(made, visit) == {("blue", "star")}
+        assert visit.faults == []
+        stranger = browser.new_context()
+        page = stranger.new_page()
+        page.goto(served.url)
+        expect(page.get_by_label("Token")).to_be_visible()
+        stranger.close()
+
+
+def test_an_address_of_an_image_finds_what_is_like_it(
+    context: BrowserContext, made: Pictures
+) -> None:
+    words = "a yellow house"
+    path = f"/{list(made.shown).index(words):03d}.jpg"
+    hosting = Hosting.of([f"pictures={made.root}"])
+    with website() as site, serving(hosting, Offer(image_urls=True)) as served:
+        site.files[path] = made.files[path]
+        visit = Visit(context, served.url)
+        visit.go()
+        visit.words.fill(f"{site.url}{path}")
+        visit.words.press("Enter")
+        expect(visit.page.locator(".chip")).to_have_count(1)
+        visit.settled()
+        assert visit.captions(1) == [words]
+        visit.go(f"?term=1*url*{site.url}/gone.jpg")
+        expect(visit.page.locator("#message")).to_contain_text("404")
+        assert visit.faults == []
+
+
+def test_a_picture_that_is_not_stored_is_shown_from_where_it_was(
+    visit: Visit, made: Pictures
+) -> None:
+    content = next(iter(made.files.values()))
+    visit.page.route("**/v1/images/**", lambda route: route.fulfill(status=404))
+    there = re.compile(r"^http://(127\.0\.0\.1|localhost):\d+/\d*[02468]\.jpg$")
+    gone = re.compile(r"^http://(127\.0\.0\.1|localhost):\d+/\d*[13579]\.jpg$")
+    visit.page.route(there, lambda route: route.fulfill(content_type="image/jpeg", body=content))
+    visit.page.route(gone, lambda route: route.fulfill(status=404))
+    visit.find("star")
+    expect(visit.page.locator(".tile img.loaded").first).to_be_visible()
+    expect(visit.page.locator(".tile .missing").first).to_contain_text("No picture")
+    visit.faults.clear()
 
 
 def test_an_image_that_is_elsewhere_is_asked_for(visit: Visit) -> None:

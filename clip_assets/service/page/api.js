@@ -83,6 +83,10 @@ function packed(body, files) {
 /** The indices that are served. */
 export const indices = async () => (await (await asked("/v1/indices")).json()).indices;
 
+/** Let this browser in by the service's token, until it is closed. */
+export const signIn = (token) =>
+  asked("/v1/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+
 /** The answer to a search. */
 export async function search({ body, files }, signal, busy) {
   const options = { method: "POST", signal, ...packed(body, files) };

@@ -71,6 +71,8 @@ store.subscribe((state, changed) => {
   if (changed.some((name) => SEARCHED.includes(name))) find();
 });
 
+const UNAUTHORIZED = 401;
+
 /** Search for what the state says, or show the beginning. */
 async function find() {
   filters.refuse(null);
@@ -128,12 +130,30 @@ const ACTS = {
   failed: () => {
     const { told } = results.failure;
     if (/^(where|condition)/.test(told.where)) filters.refuse(told);
-    show("message");
     grid.show([], { ends: null, context: context([]) });
-    drawMessage({ kind: "failed", told, again: find });
-    say(sentences(told));
+    refused(results.failure, find);
   },
 };
+
+/** Say what the service has against a request, and offer what may help. */
+function refused({ told, status }, again) {
+  show("message");
+  if (status === UNAUTHORIZED) drawMessage({ kind: "locked", enter });
+  else drawMessage({ kind: "failed", told, again });
+  say(status === UNAUTHORIZED ? "This service asks for a token" : sentences(told));
+}
+
+/** Enter by a token; what is wrong with it, if something is. */
+async function enter(token) {
+  try {
+    await api.signIn(token);
+  } catch (error) {
+    if (!(error instanceof api.Refusal)) throw error;
+    return error.status === UNAUTHORIZED ? "It is another token." : sentences(error.told);
+  }
+  location.reload();
+  return null;
+}
 
 function redraw(what) {
   ACTS[what]();
@@ -226,8 +246,7 @@ async function start() {
     indices = await api.indices();
   } catch (error) {
     if (!(error instanceof api.Refusal)) throw error;
-    show("message");
-    drawMessage({ kind: "failed", told: error.told, again: () => location.reload() });
+    refused(error, () => location.reload());
     return;
   }
   if (!indices.length) {

@@ -2,7 +2,7 @@
 import { byId, count, h, icon, sentences } from "./dom.js";
 import { filtersOf } from "./state.js";
 
-/** Fill the message; kinds are `empty`, `failed`, `stopped`, `busy` and `none`. */
+/** Fill the message; kinds are `empty`, `failed`, `locked`, `stopped`, `busy` and `none`. */
 export function drawMessage(message) {
   byId("message").hidden = false;
   byId("message").replaceChildren(...KINDS[message.kind](message));
@@ -28,6 +28,23 @@ const KINDS = {
     h("button", { type: "button", class: "primary", onclick: again }, "Try again"),
     told.request_id ? h("p", { class: "request" }, "request ", h("code", {}, told.request_id)) : "",
   ],
+  locked: ({ enter }) => {
+    const wrong = h("p", { class: "wrong", role: "alert" });
+    const token = h("input", { type: "password", name: "token", autocomplete: "current-password", required: true });
+    const submit = async (event) => {
+      event.preventDefault();
+      wrong.textContent = (await enter(token.value)) ?? "";
+      token.select();
+    };
+    return [
+      icon("lock"),
+      h("h2", {}, "This service asks for a token"),
+      h("p", {}, "Who runs it has given it a token, and can tell you. It is kept until this browser is closed."),
+      h("form", { class: "token", onsubmit: submit },
+        h("label", {}, "Token ", token), h("button", { class: "primary" }, "Enter")),
+      wrong,
+    ];
+  },
   stopped: ({ told }) => [h("h2", {}, "No more came"), h("p", {}, sentences(told))],
   busy: ({ seconds }) => [icon("none"), h("h2", {}, "Many are searching"),
     h("p", {}, `Asking again in ${count(Math.ceil(seconds))} s.`)],
