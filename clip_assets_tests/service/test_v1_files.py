@@ -1,12 +1,16 @@
 """Images, subsets and embeddings as bytes."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clip_assets.retrieval.images import Images
+from clip_assets.service import pixels
 from clip_assets.storage import uids
 from clip_assets_tests.retrieval.conftest import WordEncoder
 from clip_assets_tests.service.conftest import ANIMALS, Served, error, uid_of
@@ -25,6 +29,33 @@ def test_an_image_comes_as_it_is_stored_and_smaller(animals: Served) -> None:
     asked = {"if-none-match": small.headers["etag"]}
     known = animals.http.get(f"/v1/images/{uid_of('dog')}", params={"size": 50}, headers=asked)
     assert (known.status_code, known.content) == (304, b"")
+
+
+def test_a_thumbnail_that_two_make_at_once_is_kept_once(
+    animals: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Barrier(2)
+
+    class Together(Images):
+        """Lets a thread go on when the other one has read the image, too."""
+
+        def read(self, image_path: str) -> bytes:
+            content = super().read(image_path)
+            both.wait(30)
+            return content
+
+    with animals.hosting.get("animals").opened() as version:
+        images, thumbnails = Together(version.searcher.pool.store), pixels.Thumbnails()
+
+    def get(_number: int) -> pixels.SentImage:
+        return thumbnails.get(images, "00000/00000/00000001", 64, "a tag")
+
+    thumbnail = animals.http.get(f"/v1/images/{uid_of('dog')}", params={"size": 64}).content
+    monkeypatch.setattr(pixels, "KEPT_BYTES", len(thumbnail))  # of one, and not of two
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(get, range(2))
+    assert first == second
+    assert get(0) is get(0)  # else it would wait for another one
 
 
 def test_an_image_that_is_not_there_is_told(animals: Served) -> None:
