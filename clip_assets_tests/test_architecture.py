@@ -101,7 +101,7 @@ def test_only_settings_and_few_named_places_read_the_environment() -> None:
         "devices.py",  # CUDA's own variable
         "files/pinned.py",  # the desktop's own variable
         "encoders/openclip/lazy_open_clip.py",  # whether a library is imported whole
-        "download/resize.py",  # a library's switch against look-ups
+        "webdataset/blurring.py",  # a library's switch against look-ups
     }
 
 

@@ -39,6 +39,16 @@ from clip_assets.terminal import say
     metavar="SEED",
     help="Order all samples at random by this seed. [default: the inputs' order]",
 )
+@click.option(
+    "--metadata",
+    default="",
+    help="A parquet with uid, or a folder of such, for --column and --blur-faces. "
+    "[default: that of the first input, a pool]",
+)
+@click.option("--column", "columns", multiple=True, help="Put it into the json of samples.")
+@click.option(
+    "--blur-faces", is_flag=True, help="Blur face_bboxes; these images are encoded again."
+)
 @click.option("--allow-missing", is_flag=True, help="Go on without uids that are in no tar.")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Tars written at once. [default: all cores]"
@@ -51,22 +61,32 @@ def reshard(  # noqa: PLR0913  (a command's options are its interface)
     shard_size: int,
     seed: int | None,
     workers: int | None,
+    metadata: str,
+    columns: tuple[str, ...],
     *,
+    blur_faces: bool,
     allow_missing: bool,
     json_output: bool,
 ) -> None:
     """Copy the samples of a subset into new tars, in DataComp's layout.
 
-    Nothing is decoded; a sample's key becomes its uid and a number. What a killed run has written
-    is kept by the next one.
+    Nothing is decoded but for --blur-faces; a sample's key becomes its uid and a number. What a
+    killed run has written is kept by the next one.
     """
     from clip_assets import settings
     from clip_assets.reshard.resharding import Options
     from clip_assets.reshard.resharding import reshard as copied
 
-    given = Options(shard_size, seed, allow_missing)
-    options = given if workers is None else Options(shard_size, seed, allow_missing, workers)
     places = list(inputs) or [settings.load().root]
+    options = Options(
+        shard_size,
+        seed,
+        allow_missing,
+        workers or Options().workers,
+        metadata or f"{places[0]}/metadata",
+        columns,
+        blur_faces,
+    )
     done = copied(_file_of(subset, places[0]), output, places, options)
     if json_output:
         click.echo(json.dumps(asdict(done), indent=1))

@@ -1,9 +1,7 @@
 """Bytes of a stranger's file to an image for the tar.
 
 What is refused before a file is decoded, hashes and EXIF are here; pixels are in ``scaling``.
-The only module that imports img2dataset: the blurrer of boxes, and that file alone, as the
-package would bring pandas, wandb and torch with it. Which rows an outcome becomes is decided in
-``shard``.
+Which rows an outcome becomes is decided in ``shard``.
 
 Side data never cost an image whose pixels are sound: ``headers`` keeps them from the decoder, and
 EXIF is read up to ``EXIF_BYTES``.
@@ -13,14 +11,11 @@ known from its header, and an image that would take more than all of it is refus
 """
 
 import hashlib
-import importlib.util
 import io
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -30,9 +25,10 @@ from clip_assets.download.decoding_room import DecodingRoom
 from clip_assets.download.fetch.faults import one_line
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings import DownloadSettings
+from clip_assets.webdataset.blurring import blurrer
 
 if TYPE_CHECKING:
-    from clip_assets.download.scaling import Blur, Scaled
+    from clip_assets.download.scaling import Scaled
 
 SOURCE_HASHES = ("sha512", "sha256", "md5")
 """Columns of pairs that may hold a source's hash of the file, the strongest first."""
@@ -96,7 +92,7 @@ class ImageResizer:
         self._settings = settings
         self._room = DecodingRoom(settings.decoding_bytes)
         self._refused = scaling.RefusedError
-        self._scale = scaling.Scaler(settings, _blurrer() if settings.blur_faces else None)
+        self._scale = scaling.Scaler(settings, blurrer() if settings.blur_faces else None)
 
     def __call__(self, body: bytes, pair: Mapping[str, Any]) -> Resized:
         """Resize one file.
@@ -192,20 +188,3 @@ def _exif(body: bytes) -> str | None:
         return None
     told = json.dumps({name: str(tag).strip() for name, tag in tags.items() if tag is not None})
     return told if len(told) <= EXIF_CHARACTERS else None
-
-
-def _blurrer() -> "Blur":
-    """img2dataset's, without its package."""
-    # albumentations looks for updates over the network unless told not to.
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # noqa: TID251 (not our setting)
-    package = importlib.util.find_spec("img2dataset")
-    assert package is not None
-    assert package.origin is not None
-    spec = importlib.util.spec_from_file_location(
-        "img2dataset_blurrer", Path(package.origin).with_name("blurrer.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.BoundingBoxBlurrer()

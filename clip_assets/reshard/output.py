@@ -13,9 +13,16 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO, Protocol
 
+from clip_assets.reshard.changes import Changes
 from clip_assets.reshard.plan import CopyPlan
 from clip_assets.reshard.sources import Sources, Stretch
-from clip_assets.reshard.stretches import LARGE, copy_sample, write_sample
+from clip_assets.reshard.stretches import (
+    LARGE,
+    copy_sample,
+    members_of,
+    write_members,
+    write_sample,
+)
 from clip_assets.reshard.subset_file import WantedUids
 from clip_assets.storage import uids
 from clip_assets.webdataset.write import end_tar
@@ -60,7 +67,12 @@ class ShardOutput(Protocol):
 
 
 def write_shards(
-    output: ShardOutput, plan: CopyPlan, wanted: WantedUids, shard_size: int, workers: int
+    output: ShardOutput,
+    plan: CopyPlan,
+    wanted: WantedUids,
+    shard_size: int,
+    workers: int,
+    changes: Changes | None = None,
 ) -> int:
     """Write the shards that are not there yet.
 
@@ -70,6 +82,7 @@ def write_shards(
         wanted: the uids that the plan's places mean.
         shard_size: samples of a shard.
         workers: shards that are written side by side.
+        changes: of samples; None copies them as they are.
 
     Returns:
         How many there were.
@@ -88,7 +101,7 @@ def write_shards(
         if stop.is_set():
             return
         with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file:
-            _write_tar(file, plan, wanted, every[number], stop)
+            _write_tar(file, plan, wanted, every[number], stop, changes)
         stats = {"successes": len(every[number])}
         with output.publish_stats(number) as part:
             part.write_text(json.dumps(stats))
@@ -109,7 +122,12 @@ def write_shards(
 
 
 def _write_tar(
-    file: BinaryIO, plan: CopyPlan, wanted: WantedUids, samples: range, stop: Event
+    file: BinaryIO,
+    plan: CopyPlan,
+    wanted: WantedUids,
+    samples: range,
+    stop: Event,
+    changes: Changes | None,
 ) -> None:
     with Sources() as sources:
         for batch in _batches(plan, samples):
@@ -121,8 +139,17 @@ def _write_tar(
             stretches = [_stretch(plan, sample) for sample in batch]
             small = [one for one in stretches if one.stop - one.start <= LARGE]
             contents = iter(sources.read(small))
-            for key, stretch in zip(keys, stretches, strict=True):
-                if stretch.stop - stretch.start <= LARGE:
+            for sample, key, stretch in zip(batch, keys, stretches, strict=True):
+                if changes is not None:
+                    is_small = stretch.stop - stretch.start <= LARGE
+                    content = next(contents) if is_small else sources.read([stretch])[0]
+                    members = {
+                        member.extension: content[member.start : member.start + member.size]
+                        for member in members_of(content, stretch.file.uri)
+                    }
+                    changed = changes.of(int(plan.place[sample]), members, stretch.file.uri)
+                    write_members(file, key, stretch, changed)
+                elif stretch.stop - stretch.start <= LARGE:
                     write_sample(file, key, stretch, next(contents))
                 else:
                     copy_sample(file, key, stretch, sources)

@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.masking import masked
+from clip_assets.reshard.changes import Changes, changes_of
 from clip_assets.reshard.inputs import tars_in
 from clip_assets.reshard.output import SHARD_SIZE, shards, write_shards
 from clip_assets.reshard.plan import CopyPlan, plan_of
@@ -53,12 +55,18 @@ class Options:
         seed: of the order of all samples; None for that of the inputs.
         allow_missing: whether uids may be in no tar.
         workers: threads that copy.
+        metadata: parquet with uid, or a folder of such, that columns and boxes are taken from.
+        columns: that are put into the json of samples.
+        blur_faces: whether boxes of the metadata are blurred, and these images encoded again.
     """
 
     shard_size: int = SHARD_SIZE
     seed: int | None = None
     allow_missing: bool = False
     workers: int = len(os.sched_getaffinity(0))
+    metadata: str = ""
+    columns: tuple[str, ...] = ()
+    blur_faces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +121,17 @@ def reshard(
     logger.info("looking for %s uids in %s tars", f"{len(wanted):,}", f"{len(tars):,}")
     with ThreadPoolExecutor(options.workers) as executor:
         plan = plan_of(tars, wanted, executor, options.seed)
-    _check_missing(plan, wanted, subset, options)
-    _begin(folder, plan, options)
+    _check_missing(plan, wanted, subset, folder, options)
+    changes = None
+    if options.columns or options.blur_faces:
+        changes = changes_of(wanted, options.metadata, options.columns, blur=options.blur_faces)
+    _begin(folder, plan, options, changes)
     _write_ids(folder, SAMPLE_IDS, wanted.pairs())
     if plan.is_missing.any():
         _write_ids(folder, MISSING, wanted.chosen(plan.is_missing))
-    kept = write_shards(_Folder(folder), plan, wanted, options.shard_size, options.workers)
+    else:
+        folder.delete(MISSING)
+    kept = write_shards(_Folder(folder), plan, wanted, options.shard_size, options.workers, changes)
     done = Resharded(
         len(plan),
         len(list(shards(len(plan), options.shard_size))),
@@ -131,7 +144,9 @@ def reshard(
     )
     meta = {"subset": masked(subset), "inputs": [*map(masked, inputs)], "output": masked(output)}
     counts = {name: value for name, value in asdict(done).items() if name != "kept"}
-    how = {"shard_size": options.shard_size, "seed": options.seed}
+    how: dict[str, Any] = {"shard_size": options.shard_size, "seed": options.seed}
+    if changes:
+        how |= {"columns": options.columns, "blur_faces": options.blur_faces}
     folder.write_bytes(META, json.dumps(meta | how | counts, indent=1).encode())
     folder.delete(layout.TEMPORARY)
     return done
@@ -159,27 +174,34 @@ class _Folder:
         return self._store.publish(f"{number:0{layout.SUBSET_SHARD_DIGITS}d}_stats.json")
 
 
-def _check_missing(plan: CopyPlan, wanted: WantedUids, subset: str, options: Options) -> None:
+def _check_missing(
+    plan: CopyPlan, wanted: WantedUids, subset: str, folder: Store, options: Options
+) -> None:
     missing = int(plan.is_missing.sum())
     if missing and (missing == len(wanted) or not options.allow_missing):
+        if not {*folder.list("")} - {MISSING}:
+            _write_ids(folder, MISSING, wanted.chosen(plan.is_missing))
+            folder.delete(layout.TEMPORARY)
         named = ", ".join(uids.texts(wanted.chosen(plan.is_missing)[:SHOWN]))
         raise SourceMissingError(
             subset,
             f"{missing:,} of {len(wanted):,} uids that no tar of the inputs has: {named}"
             + ", ..." * (missing > SHOWN),
             "samples of all uids",
-            f"Name all inputs, or go on without: --allow-missing; {MISSING} then lists them.",
+            f"Name all inputs, or go on without: --allow-missing. An output folder that was empty "
+            f"has all of them in {MISSING}.",
         )
 
 
-def _begin(folder: Store, plan: CopyPlan, options: Options) -> None:
+def _begin(folder: Store, plan: CopyPlan, options: Options, changes: Changes | None) -> None:
     """Take a folder that is empty, or that the same run began."""
     leftovers.sweep(folder)
-    begun = json.dumps({"plan": plan.digest(), "shard_size": options.shard_size}).encode()
+    told = {"plan": plan.digest(), "shard_size": options.shard_size}
+    begun = json.dumps(told | ({"changes": changes.digest()} if changes else {})).encode()
     try:
         is_same = folder.read_bytes(BEGUN) == begun
     except MissingArtifactError:
-        is_same = not folder.list("")
+        is_same = not {*folder.list("")} - {MISSING}
     if not is_same:
         raise ConfigurationError(
             folder.uri(),

@@ -5,6 +5,7 @@ A stretch is what a sample's members and their headers fill. Nothing here decode
 
 import io
 import tarfile
+from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
 from clip_assets.errors import SchemaError
@@ -61,6 +62,14 @@ def write_sample(file: BinaryIO, key: str, stretch: Stretch, content: bytes) -> 
         parts.append(view[member.start : member.start + member.size])
         parts.append(_ZEROS[: -member.size % HEADER])
     file.write(b"".join(parts))
+
+
+def write_members(file: BinaryIO, key: str, stretch: Stretch, members: Mapping[str, bytes]) -> None:
+    """Append a sample with these contents by extension; raises as ``write_sample`` does."""
+    for extension, content in members.items():
+        file.write(_header(key, Member(key, extension, 0, len(content)), stretch))
+        file.write(content)
+        file.write(_ZEROS[: -len(content) % HEADER])
 
 
 def copy_sample(file: BinaryIO, key: str, stretch: Stretch, sources: Sources) -> None:

@@ -33,6 +33,9 @@ from clip_assets.webdataset.tar_index import (
 
 logger = logging.getLogger(__name__)
 
+KEPT_BYTES = 8 << 30
+"""Of indices in the user's cache: some of 20,000 tars of 10,000 samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tar:
@@ -114,10 +117,26 @@ def _keep(path: Path, index: TarIndex) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_index(part, index)
         part.replace(path)
+        if path.name.startswith("0"):  # one of sixteen, as looking at all takes its time
+            _tidy(path.parent)
     except OSError as error:
         logger.warning("the index of a tar cannot be kept in %s: %s", path.parent, error)
         with suppress(OSError):
             part.unlink()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the indices that were made longest ago, until the others take ``KEPT_BYTES``."""
+    with suppress(OSError):
+        kept = [
+            (file.stat().st_mtime, file.stat().st_size, file) for file in folder.glob("*.parquet")
+        ]
+        total = sum(size for _, size, _ in kept)
+        for _, size, file in sorted(kept):
+            if total <= KEPT_BYTES:
+                return
+            file.unlink(missing_ok=True)
+            total -= size
 
 
 def _read(path: str) -> TarIndex | None:

@@ -48,7 +48,18 @@ def refused(
 def test_uids_that_are_not_there_are_named(source: Path, tmp_path: Path) -> None:
     error = refused(tmp_path, SourceMissingError, "7 of 8 uids", 1, *range(90, 97))
     assert sum(uid(number) in str(error) for number in range(90, 97)) == 5
-    assert not (tmp_path / "out").exists()
+    missing = np.load(tmp_path / "out" / MISSING)
+    assert sorted(missing.tolist()) == sorted(pairs_of([*map(uid, range(90, 97))]).tolist())
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [MISSING]
+    # It stands in nobody's way, and goes when nothing is missing.
+    file = subset(tmp_path / "subset.npy", [1])
+    assert reshard(file, str(tmp_path / "out"), [str(source)]).samples == 1
+    assert not (tmp_path / "out" / MISSING).exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes").touch()
+    with pytest.raises(SourceMissingError):
+        reshard(subset(tmp_path / "subset.npy", [91]), str(tmp_path / "other"), [str(source)])
+    assert not (tmp_path / "other" / MISSING).exists()
 
 
 def test_uids_may_be_missing_where_that_is_allowed(source: Path, tmp_path: Path) -> None:
