@@ -78,7 +78,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     Writes image.index, text.index and metadata/. Takes what clip-retrieval index takes, as path or
     url, by the same options. An interrupted build goes on where it was.
     """
-    from clip_assets.index import ann
+    from clip_assets.index import directions
     from clip_assets.index.folder_index import BuildOptions, build
 
     wanted = BuildOptions(
@@ -89,7 +89,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
         text_subfolder,
     )
     if nb_cores:
-        ann.set_threads(nb_cores)
+        directions.set_threads(nb_cores)
     made = build(source, output, wanted)
     for side, told in made.sides.items():
         recall = ", ".join(f"{kind} {share:.3f}" for kind, share in told["recall_at_10"].items())

@@ -1,4 +1,4 @@
-"""faiss behind plain functions; no other module but ``index.one_core`` imports it.
+"""faiss behind plain functions; beside this one ``one_core`` and ``directions`` import it.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SchemaError
+from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.lists import no_lists
 
 Index = faiss.Index
@@ -34,10 +35,14 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
     """An empty index of a kind, trained.
 
     Args:
-        key: of faiss' index factory.
+        key: of ``index.kinds``.
         dim: of the vectors.
         sample: (m, dim) float32; may be empty for a kind without training.
     """
+    if key.startswith(PROJECTED):
+        from clip_assets.index.directions import trained_on_directions
+
+        return trained_on_directions(key, sample)
     index = faiss.index_factory(dim, key, faiss.METRIC_INNER_PRODUCT)
     lists = inverted(index)
     if lists is not None:
@@ -114,11 +119,6 @@ def emptied(index: Index) -> Index:
     """The index without its vectors: as it was trained."""
     index.reset()
     return index
-
-
-def set_threads(count: int) -> None:
-    """How many threads faiss uses in this process."""
-    faiss.omp_set_num_threads(count)
 
 
 def describe(index: Index) -> str:

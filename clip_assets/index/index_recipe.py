@@ -9,7 +9,7 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from clip_assets import layout, schemas
 from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError, StoreError
 from clip_assets.index import kinds, vectors_in
-from clip_assets.index.kinds import CODES, POINTS_PER_LIST
+from clip_assets.index.kinds import CODES, POINTS_PER_LIST, Choice
 from clip_assets.index.vectors_in import Embedded, embedded, only_model
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -125,7 +125,7 @@ def index_recipe_inputs(pool: Pool, key: Key) -> Inputs:
 
 INDEX_RECIPE = Asset(
     layout.INDEX_RECIPE,
-    "3",
+    "4",
     make=index_recipe,
     inputs=index_recipe_inputs,
     axis="pool",
@@ -163,7 +163,7 @@ def _why_new(pool: Pool) -> str:
 
 
 def _make(run: StageRun, reason: str) -> Report:
-    from clip_assets.index import ann
+    from clip_assets.index import ann, trials
 
     if run.to_mend and _restored(run):
         return Report(0, 0)
@@ -173,7 +173,7 @@ def _make(run: StageRun, reason: str) -> Report:
     asked = _places(total, min(QUERIES, int(MOST_ASKED * total)), SEED + 1)
     limit = min(settings.train_limit, total - len(asked))
     lists = kinds.lists_for(total, limit)
-    choice = kinds.choose(vectors.vectors, dim, lists, settings)
+    choice, table = _best(run, vectors, asked, kinds.fitting(total, dim, lists, settings))
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
     places = _besides(asked, total, min(limit, points))
     recipe = Recipe(
@@ -197,8 +197,28 @@ def _make(run: StageRun, reason: str) -> Report:
             stored_vectors.write(part, [rows.astype(schemas.EMBEDDING)], *rows.shape)
     with run.publish(layout.recipe_choice()) as part:
         part.write_text(json.dumps(asdict(recipe), indent=1))
-    figures = asdict(recipe) | {"decision": f"new: {reason}"}
-    return Report(vectors.vectors, vectors.vectors, figures=figures)
+    figures = asdict(recipe) | {"decision": f"new: {reason}", "candidates": table}
+    pictures: dict[str, str] = {}
+    if table:
+        drawn = trials.picture(table)
+        pictures["Recall and speed"] = run.publish_picture("trials.png", drawn)
+    return Report(total, total, figures=figures, pictures=pictures)
+
+
+def _best(
+    run: StageRun, vectors: Embedded, asked: Places, fitting: list[Choice]
+) -> tuple[Choice, list[dict[str, Any]]]:
+    """The kind that finds most of those that fit, and what was measured of each."""
+    from clip_assets.index import trials
+
+    if vectors.vectors < trials.LEAST_VECTORS or fitting[0].key == kinds.FLAT:
+        return fitting[0], []
+    places = _besides(asked, vectors.vectors, trials.TRAINED + trials.HELD)
+    sample = vectors_in.rows_at(run.store, vectors, "image", places)
+    queries = {kind: vectors_in.rows_at(run.store, vectors, kind, asked) for kind in layout.SIDES}
+    results = trials.tried(fitting, sample, queries, vectors.vectors)
+    choice = trials.best(fitting, results)
+    return choice, trials.as_figures(results, choice.key)
 
 
 def _trained_on(run: StageRun) -> Embedded:

@@ -40,6 +40,12 @@ FACTORS_BYTES = {4: 20, 2: 20, 1: 8}
 PRODUCT_CODES = (32, 16, 8)
 """Bytes of a product code; more bytes are spent better on RaBitQ, which also trains at once."""
 
+PROJECTED = "P"
+"""Begins the key of a kind that keeps so many directions of the vectors; not faiss' word."""
+
+DIMS_A_BYTE = (4, 2)
+"""Directions that are kept for each byte of a product code, see docs/decisions/0054."""
+
 MANY = 1_000_000
 LISTS_OF_MANY = ((300_000_000, 2**17), (10_000_000, 2**16), (MANY, 2**14))
 """From so many vectors on, so many lists; with fewer vectors, lists grow as their square root."""
@@ -50,7 +56,7 @@ class Choice:
     """A kind of index.
 
     Args:
-        key: of faiss' index factory.
+        key: of faiss' index factory, or that after ``PROJECTED`` and a number.
         why: in words.
         bytes_per_vector: in memory and in the file, id included.
         fits_up_to: vectors for which it stays the right kind.
@@ -62,10 +68,10 @@ class Choice:
     fits_up_to: int
 
 
-def choose(
+def fitting(
     vectors: int, dim: int, lists: int, settings: IndexSettings, headroom: int = HEADROOM
-) -> Choice:
-    """The most exact kind that fits into memory.
+) -> list[Choice]:
+    """The kinds that fit into memory, the most exact first; an exact index alone, if it does.
 
     Args:
         vectors: to be indexed today.
@@ -81,9 +87,10 @@ def choose(
     if vectors <= settings.flat_limit and vectors * flat_bytes <= settings.max_memory_bytes:
         room = settings.max_memory_bytes // flat_bytes
         why = f"exact: {vectors:,} vectors are at most flat_limit ({settings.flat_limit:,})"
-        return Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))
+        return [Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))]
     # Centres of lists, a rotation, and what product codes stand for.
     room_bytes = settings.max_memory_bytes - 4 * dim * (lists + dim + CODES)
+    fits: list[Choice] = []
     for key, size, words in _inverted(dim, lists):
         holds = room_bytes // size
         if holds >= headroom * vectors:
@@ -92,13 +99,22 @@ def choose(
                 f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each {room} "
                 f"max_memory_bytes ({settings.max_memory_bytes:,})"
             )
-            return Choice(key, why, size, min(GROWTH * vectors, holds))
+            fits.append(Choice(key, why, size, min(GROWTH * vectors, holds)))
+    if fits:
+        return fits
     raise ConfigurationError(
         "index.max_memory_bytes",
         f"{settings.max_memory_bytes:,}",
         f"room for {headroom * vectors:,} vectors of {dim} dimensions",
         "Give the index more memory.",
     )
+
+
+def choose(
+    vectors: int, dim: int, lists: int, settings: IndexSettings, headroom: int = HEADROOM
+) -> Choice:
+    """The most exact kind that fits into memory; arguments and errors are those of ``fitting``."""
+    return fitting(vectors, dim, lists, settings, headroom)[0]
 
 
 def suited_lists(vectors: int) -> int:
@@ -132,14 +148,21 @@ def _inverted(dim: int, lists: int) -> list[tuple[str, int, str]]:
         key = f"RR{dim},IVF{lists},RaBitQ{bits if bits > 1 else ''}"
         size = -(-dim * bits // 8) + FACTORS_BYTES[bits]
         kinds.append((key, size, f"{bits} bits a dimension" if bits > 1 else "one bit a dimension"))
-    kinds += [
-        (f"IVF{lists},PQ{code}", code, f"product codes of {code} bytes")
-        for code in PRODUCT_CODES
-        if dim % code == 0 and code < dim
-    ]
+    codes = [code for code in PRODUCT_CODES if dim % code == 0 and code < dim]
+    kinds += [(f"IVF{lists},PQ{code}", code, f"product codes of {code} bytes") for code in codes]
     smaller = [
         kind
         for place, kind in enumerate(kinds)
         if all(kind[1] < before[1] for before in kinds[:place])
     ]
-    return [(key, size + ID_BYTES, words) for key, size, words in smaller]
+    every = [one for kind in smaller for one in (*_projected(kind, dim), kind)]
+    return [(key, size + ID_BYTES, words) for key, size, words in every]
+
+
+def _projected(kind: tuple[str, int, str], dim: int) -> list[tuple[str, int, str]]:
+    """Product codes of as many bytes for the directions in which vectors vary most."""
+    key, size, words = kind
+    if not key.endswith(f",PQ{size}"):
+        return []
+    dims = [size * each for each in DIMS_A_BYTE if size * each < dim]
+    return [(f"{PROJECTED}{d},RR{d},{key}", size, f"{words} for {d} directions") for d in dims]

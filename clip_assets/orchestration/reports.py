@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -135,10 +135,7 @@ def _explained(reason: str) -> str:
 def _shown(name: str, figure: Any) -> Iterator[tuple[str, Any]]:
     """A figure as Dagster shows it: a number where it is one or can be counted."""
     if isinstance(figure, list):
-        yield name, len(figure)
-        if figure:
-            more = f" and {len(figure) - KEYS_TOLD:,} more" if len(figure) > KEYS_TOLD else ""
-            yield f"{name}_named", ", ".join(map(str, figure[:KEYS_TOLD])) + more
+        yield from _listed(name, figure)
     elif isinstance(figure, Mapping) and figure and figure.keys() <= {*layout.SIDES}:
         for side, value in figure.items():
             yield from _shown(f"{name}_{side}", value)
@@ -152,6 +149,23 @@ def _shown(name: str, figure: Any) -> Iterator[tuple[str, Any]]:
         yield name, str(figure)
     elif figure is not None:
         yield name, figure if isinstance(figure, bool | int | float) else str(figure)
+
+
+def _listed(name: str, figures: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Rows as a table; names with their count."""
+    if figures and isinstance(figures[0], Mapping):
+        yield name, _rows(figures)
+        return
+    yield name, len(figures)
+    if figures:
+        more = f" and {len(figures) - KEYS_TOLD:,} more" if len(figures) > KEYS_TOLD else ""
+        yield f"{name}_named", ", ".join(map(str, figures[:KEYS_TOLD])) + more
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows that all have the same fields."""
+    schema = dg.TableSchema([dg.TableColumn(name) for name in rows[0]])
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema)
 
 
 def _table(counts: Mapping[str, int]) -> dg.TableMetadataValue:

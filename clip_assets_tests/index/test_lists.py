@@ -15,7 +15,14 @@ from clip_assets_tests.vectors import Floats, unit_rows
 
 DIM = 16
 SAMPLE = unit_rows(0, 800, DIM)
-KINDS = ["IVF8,Flat", "IVF8,SQ8", "IVF8,PQ4", "RR16,IVF8,RaBitQ", "RR16,IVF8,RaBitQ4"]
+KINDS = [
+    "IVF8,Flat",
+    "IVF8,SQ8",
+    "IVF8,PQ4",
+    "RR16,IVF8,RaBitQ",
+    "RR16,IVF8,RaBitQ4",
+    "P8,RR8,IVF8,PQ4",
+]
 EMPTY = {key: ann.trained(key, DIM, SAMPLE) for key in KINDS}
 
 

@@ -1,0 +1,174 @@
+"""Which code finds most: kinds that fit are tried on a sample, with the pool's own queries.
+
+Each is trained on some vectors of images, holds others, and is asked with captions and images that
+are in neither. What an exact search of the same vectors finds is the truth. Lists play no part: all
+of them are looked into, since which are is decided by recall later (``index.recall``). Candidates
+are put right by the whole vectors, as in a search; of a sample fewer of them, as many fewer as the
+pool is larger. So a sample tells what the code loses in the pool.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clip_assets.index import ann
+from clip_assets.index.ann import Floats, Ids
+from clip_assets.index.kinds import Choice
+from clip_assets.index.recall import CANDIDATES
+from clip_assets.storage.scatter import scatter
+
+HELD = 30_000
+"""Vectors of the sample that are searched."""
+
+TRAINED = 16_384
+"""Vectors that candidates are trained on."""
+
+LISTS = 64
+
+ASKED = 500
+"""Queries of each kind."""
+
+LEAST_VECTORS = 1_000
+"""With fewer there is nothing to choose by, and the most exact code is taken."""
+
+RANKS = (1, 10, 100)
+
+ALIKE = 0.005
+"""Recalls this close are the same: 500 queries tell no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was measured of one kind.
+
+    Args:
+        key: of faiss' factory.
+        bytes_per_vector: id included.
+        recall: by kind of query, then by rank such as ``10``: share of so many nearest that are
+            found, after the second look.
+        alone: likewise at 10, without it.
+        queries_per_s: of captions, of one core's time, all lists looked into.
+        build_s: seconds of one core to train and to encode.
+    """
+
+    key: str
+    bytes_per_vector: int
+    recall: dict[str, dict[str, float]]
+    alone: dict[str, float]
+    queries_per_s: float
+    build_s: float
+
+
+def tried(
+    choices: Sequence[Choice], sample: Floats, queries: Mapping[str, Floats], vectors: int
+) -> list[Tried]:
+    """Try every kind.
+
+    Args:
+        choices: in any order.
+        sample: (m, dim) vectors of images, of which none belongs to a query.
+        queries: by kind, (q, dim).
+        vectors: of the pool.
+    """
+    trained, held = sample[:TRAINED], sample[-HELD:]
+    some = {kind: rows[:: max(1, len(rows) // ASKED)][:ASKED] for kind, rows in queries.items()}
+    truth = {kind: _best(rows @ held.T, RANKS[-1]) for kind, rows in some.items()}
+    second = max(RANKS[1], CANDIDATES * len(held) // max(1, vectors))
+    return [_tried(choice, trained, held, some, truth, second) for choice in choices]
+
+
+def best(choices: Sequence[Choice], results: Sequence[Tried]) -> Choice:
+    """The first of the kinds that find as many of a caption's ten nearest as any does."""
+    recalls = [one.recall["text"]["10"] for one in results]
+    return next(
+        choice
+        for choice, recall in zip(choices, recalls, strict=True)
+        if recall >= max(recalls) - ALIKE
+    )
+
+
+def _tried(
+    choice: Choice,
+    trained: Floats,
+    held: Floats,
+    queries: Mapping[str, Floats],
+    truth: Mapping[str, Ids],
+    second: int,
+) -> Tried:
+    key = re.sub(r"IVF\d+", f"IVF{max(1, min(LISTS, len(trained) // 39))}", choice.key)
+    began = time.process_time()
+    index = ann.trained(key, held.shape[1], trained)
+    ann.add(index, held)
+    build_s = time.process_time() - began
+    ann.set_probes(index, LISTS)
+    recall: dict[str, dict[str, float]] = {}
+    alone: dict[str, float] = {}
+    seconds = 1.0
+    for kind, rows in queries.items():
+        began = time.process_time()
+        _, ids = ann.search(index, rows, min(len(held), max(second, RANKS[-1])))
+        seconds = time.process_time() - began if kind == "text" else seconds
+        recall[kind] = {
+            str(rank): _share(_second(rows, held, ids[:, : max(second, rank)]), truth[kind], rank)
+            for rank in RANKS
+        }
+        alone[kind] = _share(ids, truth[kind], 10)
+    speed = round(len(queries["text"]) / max(seconds, 1e-6), 1)
+    return Tried(choice.key, choice.bytes_per_vector, recall, alone, speed, round(build_s, 2))
+
+
+def _second(queries: Floats, held: Floats, ids: Ids) -> Ids:
+    """The same ids in the order of the whole vectors."""
+    similar = np.stack([held[own] @ query for own, query in zip(ids, queries, strict=True)])
+    similar[ids < 0] = -np.inf
+    return np.take_along_axis(ids, np.argsort(-similar, axis=1, kind="stable"), axis=1)
+
+
+def _best(similar: Floats, count: int) -> Ids:
+    return np.argsort(-similar, axis=1, kind="stable")[:, :count]
+
+
+def _share(ids: Ids, truth: Ids, rank: int) -> float:
+    """Share of the ``rank`` nearest that are among as many found."""
+    wanted = min(rank, truth.shape[1])
+    hits = [
+        np.isin(own[:wanted], right[:wanted]).sum() for own, right in zip(ids, truth, strict=True)
+    ]
+    return round(float(np.sum(hits)) / max(1, wanted * len(truth)), 4)
+
+
+def as_figures(results: Sequence[Tried], chosen: str) -> list[dict[str, Any]]:
+    """A row for each, for people: the table of candidates."""
+    return [
+        {
+            "key": one.key,
+            "chosen": one.key == chosen,
+            "bytes_per_vector": one.bytes_per_vector,
+            **{
+                f"recall_at_{rank}_{kind}": at[str(rank)]
+                for kind, at in one.recall.items()
+                for rank in RANKS
+            },
+            **{f"codes_alone_{kind}": share for kind, share in one.alone.items()},
+            "queries_per_s": one.queries_per_s,
+            "build_s": one.build_s,
+        }
+        for one in results
+    ]
+
+
+def picture(table: Sequence[Mapping[str, Any]]) -> bytes:
+    """Recall against bytes of each kind, as a PNG: times would be others when it is mended."""
+    points = [
+        (
+            row["key"].rpartition("IVF")[0].partition(",")[0] + row["key"].rpartition(",")[2],
+            row["bytes_per_vector"],
+            row["recall_at_10_text"],
+        )
+        for row in table
+    ]
+    return scatter("What each code finds", points, "bytes of a vector", "recall of a caption's ten")
