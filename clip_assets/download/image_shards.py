@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,7 +25,6 @@ from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
 from clip_assets.download.shard import Row, Shard, shard_files
 from clip_assets.download.shard_columns import kept_columns, pair_columns
-from clip_assets.errors import DownloadError
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -124,10 +124,12 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
         open_rows |= {number: len(due.get(number, ())) for number in kept}
         to_fetch = sum(open_rows.values())
         left = to_fetch
+        published: list[int] = []
 
         def publish(shard: Shard) -> None:
             nonlocal left
             shard.publish(run, again=shard.number in due)
+            published.append(shard.number)
             left -= open_rows[shard.number]
             run.progress(pairs - left, pairs, "pairs")
 
@@ -138,11 +140,8 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
             intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
             for shard in shards
         )
-        try:
-            download(begun, settings, publish, judges_few=not plan.was_stopped)
-        except DownloadError:
-            intents.stopped(run, plan)
-            raise
+        stopped = partial(intents.stopped, run, plan, published)
+        download(begun, settings, publish, judges_few=not plan.was_stopped, stopped=stopped)
     _remove_strays(run)
     rate = round(to_fetch / (time.monotonic() - start), 1)
     figures = {"shards_kept": len(kept - set(due)), "pairs_per_s": rate, "retried": plan.retried}

@@ -7,11 +7,13 @@ those rows again, in shards that keep what else they hold.
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
+from clip_assets.download.fetch.faults import LOCAL
 from clip_assets.download.shard import SUCCESS, Row, Shard, shard_files
 from clip_assets.errors import MissingArtifactError
 from clip_assets.pool.stages import StageRun
@@ -35,12 +37,15 @@ class Plan:
         successes: images that the partition had before.
         was_stopped: whether a run of it ended with this machine's network for its reason. A few
             hosts that are still silent are then taken for gone, or the partition would never end.
+        doubted: rows of published shards that failed since a server answered last before that:
+            asked again, once.
     """
 
     inputs: dict[str, str]
     due: Due = field(default_factory=Due)
     successes: int = 0
     was_stopped: bool = False
+    doubted: Due = field(default_factory=Due)
 
     @property
     def retried(self) -> int:
@@ -70,9 +75,29 @@ def begin(run: StageRun, plan: Plan) -> None:
     run.store.write_bytes(_path(run), json.dumps(asdict(plan)).encode())
 
 
-def stopped(run: StageRun, plan: Plan) -> None:
-    """Take note that a run of a plan was stopped by this machine's network."""
-    content = json.dumps(asdict(replace(plan, was_stopped=True)))
+def stopped(run: StageRun, plan: Plan, published: Iterable[int], since: datetime) -> None:
+    """Take note that a run of a plan was stopped by this machine's network.
+
+    Args:
+        run: it.
+        plan: what it set out to do.
+        published: shards that it has published.
+        since: when a server answered last.
+    """
+    doubted = dict(plan.doubted)
+    for number in published:
+        known = {**plan.due.get(number, {}), **plan.doubted.get(number, {})}
+        path = layout.shard_rows(run.partition, number)
+        columns = ["error_class", "attempts", "fetched_at"]
+        rows = tables.read(run.store, path, schemas.SHARD_ROWS, columns).to_pylist()
+        failed = {
+            position: row["attempts"]
+            for position, row in enumerate(rows)
+            if row["error_class"] in LOCAL | {"host_down"} and row["fetched_at"] >= since
+        }
+        if failed and not known:
+            doubted[number] = failed
+    content = json.dumps(asdict(replace(plan, was_stopped=True, doubted=doubted)))
     run.store.write_bytes(_path(run), content.encode())
 
 
@@ -91,7 +116,7 @@ def journals(run: StageRun, numbers: Iterable[int]) -> dict[int, Path]:
 def left_over(run: StageRun, plan: Plan) -> Due:
     """What is due in the shards that have not been published again yet."""
     due: Due = {}
-    for number, rows in plan.due.items():
+    for number, rows in [*plan.due.items(), *plan.doubted.items()]:
         path = layout.shard_rows(run.partition, number)
         table = tables.read(run.store, path, schemas.SHARD_ROWS, ["attempts"])
         attempts = table["attempts"].to_pylist()

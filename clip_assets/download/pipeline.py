@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 
 from clip_assets.download import embedded
 from clip_assets.download.allocator import large_blocks_given_back
@@ -36,6 +37,7 @@ def download(
     publish: Callable[[Shard], None],
     *,
     judges_few: bool = True,
+    stopped: Callable[[datetime], object] | None = None,
 ) -> None:
     """Fetch and resize every pair of the shards and publish each shard when it is complete.
 
@@ -45,14 +47,19 @@ def download(
         publish: called with a complete shard, in a thread, one at a time, in any order.
         judges_few: whether a few silent hosts can be this machine's fault, see
             ``fetch.outage.NetworkWatch``.
+        stopped: told when a server answered last, if then this machine's network stops the
+            download: what failed since in shards that are published says nothing.
 
     Raises:
         DownloadError: the network of this machine is at fault.
     """
+    pipeline = _Pipeline(settings, publish)
     try:
         with large_blocks_given_back():
-            asyncio.run(_Pipeline(settings, publish).run(shards, judges_few=judges_few))
+            asyncio.run(pipeline.run(shards, judges_few=judges_few))
     except ExceptionGroup as group:
+        if pipeline.doubted_since is not None and stopped is not None:
+            stopped(pipeline.doubted_since)
         raise group.exceptions[0] from None
 
 
@@ -64,6 +71,7 @@ class _Pipeline:
         self._open: set[Shard] = set()
         self._publishing = asyncio.Lock()
         self._resize = ImageResizer(settings)
+        self.doubted_since: datetime | None = None
 
     async def run(self, shards: Iterable[Shard], *, judges_few: bool) -> None:
         threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "clip-assets-resize")
@@ -72,6 +80,7 @@ class _Pipeline:
                 try:
                     await self._run(fetcher, threads, shards)
                 except* DownloadError:
+                    self.doubted_since = fetcher.last_answer
                     for shard in self._open:
                         shard.doubt(fetcher.last_answer)
                     raise

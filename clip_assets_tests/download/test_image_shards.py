@@ -191,6 +191,34 @@ def test_what_a_stop_could_not_know_is_asked_again_once(site: Web, local_made: M
     assert (report.rows_out, report.dropped) == (10, {"refused": 390})
 
 
+def test_shards_published_just_before_a_stop_are_asked_again_once(
+    site: Web, local_made: MadeUp
+) -> None:
+    made = local_made
+    good = [site.serve(f"/{i}.jpg", encode(size=(60 + i, 40))) for i in range(10)]
+    dead = [f"http://127.{i % 50}.2.{i // 50 + 1}:1/a.jpg" for i in range(290)]
+    unique_pairs(made, good + dead)
+    made.set(download={"samples_per_shard": 100, "concurrency": 4, "retries": 0})
+    with pytest.raises(DownloadError, match="asked again"):
+        image_shards(made.pool, P)
+    published = [*filter(layout.shard_rows.holds, made.store.list(layout.shard_folder(P)))]
+    assert layout.shard_rows(P, 0) in published
+    assert len(published) < 4
+    plan = Path(made.store.base, layout.work(layout.IMAGE_SHARDS, P), "plan.json")
+    doubted = len(json.loads(plan.read_bytes())["doubted"]["0"])
+    tar = made.store.read_bytes(layout.shard_tar(P, 0))
+
+    report = image_shards(made.pool, P).manifest.report
+
+    attempts = [row["attempts"] for row in read_rows(made.store, 0)]
+    # What failed before the last answer came is known to be its own fault.
+    assert attempts.count(2) == doubted > 0
+    assert site.requests.total() == 10
+    assert made.store.read_bytes(layout.shard_tar(P, 0)) == tar
+    assert (report.rows_out, report.dropped) == (10, {"refused": 290})
+    assert (report.figures["retried"], report.figures["recovered"]) == (0, 0)
+
+
 @pytest.mark.parametrize("hosts", [1, 15])
 def test_a_dead_network_is_noticed_with_a_few_hosts_and_gone_hosts_stop_a_partition_once(
     made: MadeUp, hosts: int
