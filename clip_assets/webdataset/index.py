@@ -7,7 +7,7 @@ through the same pass from front to back.
 import tarfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from clip_assets import layout
 from clip_assets.errors import SchemaError
@@ -102,13 +102,35 @@ def _block(file: BinaryIO, offset: int) -> bytes:
     return file.read(HEADER)
 
 
+class _SparseInfo(tarfile.TarInfo):
+    """A member of which a broken map of its pieces makes it a sparse one, and stops nothing.
+
+    The names are the standard library's; where it renames them, its own are used again.
+    """
+
+    def _proc_gnusparse_00(self, following: tarfile.TarInfo, *told: Any) -> None:
+        self._mapped("_proc_gnusparse_00", following, *told)
+
+    def _proc_gnusparse_01(self, following: tarfile.TarInfo, *told: Any) -> None:
+        self._mapped("_proc_gnusparse_01", following, *told)
+
+    def _proc_gnusparse_10(self, following: tarfile.TarInfo, *told: Any) -> None:
+        self._mapped("_proc_gnusparse_10", following, *told)
+
+    def _mapped(self, name: str, following: Any, *told: Any) -> None:
+        try:
+            getattr(super(), name)(following, *told)
+        except (ValueError, IndexError, OverflowError):
+            following.sparse = []
+
+
 def _of_any_form(
     file: BinaryIO, where: str, start: int
 ) -> Generator[tuple[str, Place | str], None, int]:
     """Like ``_members``, from an offset on; where the last one ends."""
     file.seek(start)
     try:
-        with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
+        with tarfile.open(fileobj=file, mode="r:", errorlevel=1, tarinfo=_SparseInfo) as tar:
             for member in tar:
                 tar.members = []  # pyright: ignore[reportAttributeAccessIssue] - grows with the tar
                 if member.isfile() or member.issym() or member.islnk():
@@ -120,10 +142,12 @@ def _of_any_form(
 
 
 def _place(member: tarfile.TarInfo, where: str) -> Place | str:
+    if member.issparse():
+        return SPARSE
     if member.size < 0:
         raise damaged(where, f"a member without a plain content, {readable(member.name)}")
-    if member.issparse() or not member.isfile():
-        return SPARSE if member.issparse() else LINK
+    if not member.isfile():
+        return LINK
     return Place(member.offset_data, member.size)
 
 
