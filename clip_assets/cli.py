@@ -127,7 +127,7 @@ def main(*, quiet: bool) -> None:
       clip-assets run                    download, embed, index
       clip-assets search "a red circle"  look
     """  # noqa: D301  (click's mark for "do not wrap")
-    _show_progress(logging.WARNING if quiet else logging.INFO)
+    show_progress(logging.WARNING if quiet else logging.INFO)
 
 
 class _Lines(logging.Formatter):
@@ -136,7 +136,7 @@ class _Lines(logging.Formatter):
         return lines_shown(masked(super().format(record)))
 
 
-def _show_progress(level: int) -> None:
+def show_progress(level: int) -> None:
     """Progress of our own loggers on stderr; Dagster's goes to its event log."""
     logger = logging.getLogger("clip_assets")
     for earlier in [handler for handler in logger.handlers if handler.name == HANDLER]:

@@ -1,10 +1,22 @@
 """The command that hosts pools for people and programs."""
 
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from clip_assets.errors import ConfigurationError
+from clip_assets import processes
+from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.files.opening import opened
 from clip_assets.terminal import say
+
+if TYPE_CHECKING:
+    import socket
+
+    from clip_assets.service.offer import Offer
 
 MOST_TOKEN_BYTES = 4096
 """Of a token; servers before this one take no longer headers."""
@@ -42,6 +54,13 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 @click.option(
     "--max-body", type=click.IntRange(1, 1024), default=16, show_default=True, help="MiB a request."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that serve together, each with a model of its own.",
+)
 def serve(  # noqa: PLR0913  (a command's options are its interface)
     pools: tuple[str, ...],
     host: str,
@@ -57,6 +76,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     image_urls: bool,
     access_log: bool,
     no_uploads: bool,
+    workers: int,
 ) -> None:
     """Search page and API over the served indices of pools.
 
@@ -64,6 +84,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     work on.
     """
     from clip_assets.service import access, serving
+    from clip_assets.service import workers as with_workers
     from clip_assets.service.hosted import Hosting
     from clip_assets.service.offer import MIB, Offer
 
@@ -85,10 +106,46 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     if access_log:
         access.begin()
     access.access.disabled = not access_log
+    if workers > 1:
+        with_workers.run(
+            _Worker(pools, settings_file, offer, access_log),
+            workers,
+            listening := serving.listen(host, port),
+            lambda: say(f"serving on {serving.url(listening)}, {workers} processes"),
+        )
+        return
     hosting = Hosting.of(pools, settings_file)
     for index in hosting.indices.values():
         say(f"{index.name}: version {index.version}", err=True)
     serving.run(hosting, offer, host, port, lambda url: say(f"serving on {url}"))
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """One of several processes that serve; it is sent to each."""
+
+    pools: tuple[str, ...]
+    settings_file: str | None
+    offer: "Offer"
+    access_log: bool
+
+    def __call__(self, listening: "socket.socket", folder: Path) -> None:
+        """Serve until a signal comes, or the process that started this one ends."""
+        from clip_assets import cli
+        from clip_assets.service import access, serving
+        from clip_assets.service.hosted import Hosting
+
+        processes.follow_parent()
+        cli.show_progress(logging.INFO)
+        if self.access_log:
+            access.begin()
+        access.access.disabled = not self.access_log
+        try:
+            hosting = Hosting.of(self.pools, self.settings_file)
+            serving.serve(hosting, self.offer, listening, lambda: None, folder)
+        except ClipAssetsError as error:
+            say(str(error), err=True)
+            sys.exit(1)
 
 
 def token_in(file: str | None) -> str | None:

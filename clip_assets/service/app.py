@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from clip_assets.errors import ClipAssetsError
 from clip_assets.service import clipback, described, refusals, sign_in, v1, v1_files
 from clip_assets.service.access import AccessLog
+from clip_assets.service.fellows import Fellows
 from clip_assets.service.guard import Guard
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.measuring import Measures, Reading
@@ -47,15 +48,22 @@ FAULTS = (
 """What becomes an answer; without a class's own name its traceback goes to the log, too."""
 
 
-def build(hosting: Hosting, offer: Offer) -> FastAPI:
-    """The application over some indices."""
+def build(hosting: Hosting, offer: Offer, folder: Path | None = None) -> FastAPI:
+    """The application over some indices.
+
+    Args:
+        hosting: them.
+        offer: what is offered of them.
+        folder: that the processes of one service share; None: there is one process.
+    """
     searching = Searching(hosting, offer)
     measures = Measures(readings(searching))
+    fellows = None if folder is None else Fellows(measures, folder)
     access = AccessLog()
     routers = [
         v1.routes(searching, measures),
         v1_files.routes(searching),
-        clipback.routes(searching, measures),
+        clipback.routes(searching, measures, fellows or measures),
         sign_in.routes(offer.token),
     ]
 
@@ -63,10 +71,14 @@ def build(hosting: Hosting, offer: Offer) -> FastAPI:
     async def running(app: FastAPI) -> AsyncGenerator[None]:
         del app
         hosting.start()
+        if fellows is not None:
+            fellows.start()
         yield
         searching.close()
         hosting.close()
         access.flush()
+        if fellows is not None:
+            fellows.close()
 
     app = FastAPI(
         title="clip-assets",

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from clip_assets.service import knn, loose_json
+from clip_assets.service.fellows import Fellows
 from clip_assets.service.finding import Took
 from clip_assets.service.knn import KnnAnswers
-from clip_assets.service.measuring import Measures
+from clip_assets.service.measuring import MEDIA_TYPE, Measures
 from clip_assets.service.searching import Searching
 
 PATHS = ("/indices-list", "/knn-service", "/metadata")
@@ -21,8 +22,14 @@ IGNORED = ("use_safety_model", "use_violence_detector", "aesthetic_score")
 """What is asked for of models that are not there: as there, it changes nothing."""
 
 
-def routes(searching: Searching, measures: Measures) -> APIRouter:
-    """The endpoints over what searches."""
+def routes(searching: Searching, measures: Measures, told: Fellows | Measures) -> APIRouter:
+    """The endpoints over what searches.
+
+    Args:
+        searching: it.
+        measures: count what is done here.
+        told: what is told of them: of this process, or of all.
+    """
     router = APIRouter(tags=["clip-retrieval"])
     answers = KnnAnswers(searching)
 
@@ -54,14 +61,13 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
 
     @router.get("/metrics", summary="For Prometheus")
     async def metrics() -> Response:
-        content, media_type = measures.exposed()
-        return Response(content, media_type=media_type)
+        return Response(told.exposed(), media_type=MEDIA_TYPE)
 
     router.add_api_route("/metrics/", metrics, include_in_schema=False)
 
     @router.get("/metrics-summary", summary="For people", response_class=PlainTextResponse)
     async def summary() -> PlainTextResponse:
-        return PlainTextResponse(measures.summary())
+        return PlainTextResponse(told.summary())
 
     async def options() -> Response:
         return Response()

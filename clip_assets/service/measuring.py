@@ -42,6 +42,10 @@ OF_STEP = {
 """Its names of our steps."""
 
 
+MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""Of the text that Prometheus reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A number that is read when it is asked for."""
@@ -124,17 +128,22 @@ class Measures:
                 self._spent[name] = calls + 1, total + spent / 1000
         self.steps({step: ms for step, ms in milliseconds.items() if step != "request"})
 
-    def exposed(self) -> tuple[bytes, str]:
-        """The text that Prometheus reads, and its type."""
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+    def exposed(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
 
-    def summary(self) -> str:
-        """What requests of the knn endpoint took, step by step, each as a share of all time."""
-        calls, total = self._spent.get("full_knn_request_time", (0, 0.0))
+    def summary(self, spent: Mapping[str, tuple[int, float]] | None = None) -> str:
+        """What requests of the knn endpoint took, step by step, each as a share of all time.
+
+        Args:
+            spent: calls and seconds of each of ``KNN``; None: those of this process.
+        """
+        known = {name: own for name, own in (spent or self._spent).items() if name in KNN}
+        calls, total = known.get("full_knn_request_time", (0, 0.0))
         if not calls:
             return "no request of /knn-service yet\n"
         steps = sorted(
-            ((name, *spent) for name, spent in self._spent.items()),
+            ((name, *own) for name, own in known.items()),
             key=lambda step: -step[2],
         )
         lines = [
@@ -143,8 +152,8 @@ class Measures:
             f"{'step':<28}{'':<32}{'calls':>8}{'average':>12}{'share':>8}",
         ]
         lines += [
-            f"{name:<28}{KNN[name]:<32}{number:>8}{spent / number:>11.4f}s{spent / total:>8.1%}"
-            for name, number, spent in steps
+            f"{name:<28}{KNN[name]:<32}{number:>8}{took / number:>11.4f}s{took / total:>8.1%}"
+            for name, number, took in steps
             if name != "full_knn_request_time"
         ]
         return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
@@ -64,27 +65,58 @@ def run(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
+    with listen(host, port) as listening:
+        numbers = serve(hosting, offer, listening, lambda: began(url(listening)))
+    for number in numbers[:1]:
+        # The event loop had the file by which others hear of signals.
+        signal.raise_signal(number)
+
+
+def serve(
+    hosting: Hosting,
+    offer: Offer,
+    listening: socket.socket,
+    began: Callable[[], object],
+    folder: Path | None = None,
+) -> list[int]:
+    """Serve the connections of a socket until a signal comes.
+
+    Args:
+        hosting: the indices; they are closed at the end.
+        offer: what is offered.
+        listening: the socket.
+        began: called when requests are answered.
+        folder: see ``app.build``.
+
+    Returns:
+        The signals that came.
+    """
     sys.setswitchinterval(SWITCH_S)
-    listening = _listen(host, port)
-    where = f"[{host}]" if ":" in host else host
-    url = f"http://{where}:{listening.getsockname()[1]}"
     config = uvicorn.Config(
-        app.build(hosting, offer),
+        app.build(hosting, offer, folder),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    with listening:
-        server = _Server(config, lambda: began(url))
-        server.run(sockets=[listening])
-    for number in server.signals[:1]:
-        # The event loop had the file by which others hear of signals.
-        signal.raise_signal(number)
+    server = _Server(config, began)
+    server.run(sockets=[listening])
+    return server.signals
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def url(listening: socket.socket) -> str:
+    """Of a service that listens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for connections.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
