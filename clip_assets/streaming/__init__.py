@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clip_assets.streaming.asked import of_queries
     from clip_assets.streaming.cropping import CenterCrop
     from clip_assets.streaming.dealing import Batches
     from clip_assets.streaming.decoded import Decoded, TrainingBatch
+    from clip_assets.streaming.even_batches import Balance, distribution
     from clip_assets.streaming.loader import Loader
     from clip_assets.streaming.pool_samples import PoolSamples
     from clip_assets.streaming.stream import Stream
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from clip_assets.streaming.trainer import TrainingData
 
 __all__ = [
+    "Balance",
     "Batches",
     "CenterCrop",
     "Decoded",
@@ -27,9 +30,14 @@ __all__ = [
     "TarSamples",
     "TrainingBatch",
     "TrainingData",
+    "distribution",
+    "of_queries",
 ]
 
 _HOMES = {
+    "of_queries": "asked",
+    "Balance": "even_batches",
+    "distribution": "even_batches",
     "TrainingBatch": "decoded",
     "Batches": "dealing",
     "CenterCrop": "cropping",

@@ -70,6 +70,12 @@ class Batches:
         self._drop_last = drop_last
         self.state = State(stream.digest)
 
+    def of(self, stream: Stream) -> "Batches":
+        """The same rank's of another stream, at the same epoch's start."""
+        other = Batches(stream, self._rank, self._ranks, drop_last=self._drop_last)
+        other.state = State(stream.digest, self.state.epoch)
+        return other
+
     def __len__(self) -> int:
         """Batches from the state to the end of its epoch."""
         left, size = len(self._stream) - self.state.position, self._stream.batch_size

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-from clip_assets.errors import ClipAssetsError
+from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.streaming.dealing import Batches
 from clip_assets.streaming.decoded import Decoded, Item, TrainingBatch
 from clip_assets.streaming.stream import Stream
@@ -86,6 +86,29 @@ class Loader:
             ConfigurationError: it is of another stream.
         """
         self._batches.load_state_dict(state)
+
+    def enter(self, decoded: Decoded | Stream) -> None:
+        """Go on with other samples, such as a subset's newer version, from the border of an epoch.
+
+        What is opened stays as it was opened, so an epoch is of one version. The number of the
+        epoch goes on, and from now on states are of the new samples.
+
+        Args:
+            decoded: see ``Loader``.
+
+        Raises:
+            ConfigurationError: the training is within an epoch, or the batches are of another size.
+        """
+        if self._batches.state.position:
+            raise ConfigurationError(
+                "epoch",
+                f"sample {self._batches.state.position:,} of epoch {self.epoch}",
+                "its border",
+                "Let the epoch end first.",
+            )
+        entered = decoded if isinstance(decoded, Decoded) else Decoded(decoded)
+        self._batches = self._batches.of(entered.stream)
+        self._decoded = entered
 
     def start_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch, unless the training is in it."""

@@ -5,6 +5,7 @@ their tar is the matter of ``tar_samples``, what the pool says of them that of `
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +28,9 @@ from clip_assets.streaming.tar_samples import SCANS, Tars
 from clip_assets.streaming.told import Told, with_sample
 from clip_assets.webdataset.indices import Tar
 
+BLOCK = 256
+"""Files of counts that are read at once."""
+
 Gone = Literal["refuse", "leave out"]
 """What to do about uids of a subset that have no sample."""
 
@@ -41,6 +45,8 @@ class PoolSamples:
             default all samples.
         columns: of pool metadata, such as ``clip_similarity_score``: what samples say beside
             their json.
+        where: an SQL condition on the pool's metadata; samples for which it holds are left of the
+            subset, or of all.
         gone: what to do about uids that have no sample, or have it no longer.
         name: for messages and shares, by default that of the subset, or the pool's address.
 
@@ -59,6 +65,7 @@ class PoolSamples:
         subset: str | uids.UidPairs | None = None,
         *,
         columns: Sequence[str] = (),
+        where: str | None = None,
         gone: Gone = "refuse",
         name: str | None = None,
     ) -> None:
@@ -66,11 +73,10 @@ class PoolSamples:
         self.left_out = 0
         self._told = Told(pool, columns)
         shards = _shards(pool)
-        rows = [output.path for _, output in shards]
-        with ThreadPoolExecutor(SCANS) as threads:
-            known = list(threads.map(partial(_uids, pool), rows))
+        known = _known(pool, shards) if subset is not None else []
+        counts = [len(one) for one in known] if known else _counts(pool, shards)
         self._keys = [key for key, _ in shards]
-        self._tars = Tars([_tar(pool, *shard) for shard in shards], [len(one) for one in known])
+        self._tars = Tars(partial(_tar, pool, shards), counts)
         if not len(self._tars):
             raise MissingArtifactError(
                 pool.store.uri(),
@@ -78,13 +84,18 @@ class PoolSamples:
                 "shards of at least one partition",
                 f"Run: clip-assets run --select {layout.IMAGE_SHARDS}",
             )
-        self._firsts = {key: self._tars.first(self._keys.index(key)) for key in dict(shards)}
+        self._firsts: dict[Key, int] = {}
+        for number, key in enumerate(self._keys):
+            self._firsts.setdefault(key, self._tars.first(number))
         digests = [pool.catalog.digest(layout.IMAGE_SHARDS, key) for key in dict(shards)]
         self._rows: Rows | None = None
         if subset is not None:
             listed = _subset(pool, subset) if isinstance(subset, str) else subset
             self._rows = self._located(np.concatenate(known), listed, gone)
             digests.append(hashlib.sha256(np.ascontiguousarray(listed).tobytes()).hexdigest())
+        if where is not None:
+            self._rows = self._meeting(where)
+            digests.append(hashlib.sha256(self._rows.tobytes()).hexdigest())
         self.digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -100,6 +111,20 @@ class PoolSamples:
         key = self._keys[self._tars.tar(place)]
         said = self._told.of(key, place - self._firsts[key], sample.fields.get("uid"))
         return replace(sample, fields=sample.fields | said)
+
+    def _meeting(self, where: str) -> Rows:
+        """Those of the rows for which a condition holds, in their order."""
+        from clip_assets.storage.condition import Condition
+
+        condition = Condition.parse(where, schemas.POOL_ROWS)
+        holds = np.zeros(len(self._tars), np.bool_)
+        ends = [*self._firsts.values(), len(self._tars)][1:]
+        for (key, first), end in zip(self._firsts.items(), ends, strict=True):
+            table = self._told.samples(key, list(condition.columns), end - first)
+            holds[first : first + len(table)] = condition.mask(table)
+        if self._rows is None:
+            return np.flatnonzero(holds)
+        return self._rows[holds[self._rows]]
 
     def _located(self, known: uids.UidPairs, listed: uids.UidPairs, gone: Gone) -> Rows:
         """The sample of each uid."""
@@ -133,7 +158,34 @@ def _shards(pool: Pool) -> list[tuple[Key, Output]]:
     ]
 
 
-def _tar(pool: Pool, partition: Key, rows: Output) -> Tar:
+def _known(pool: Pool, shards: Sequence[tuple[Key, Output]]) -> list[uids.UidPairs]:
+    """The uids of the samples of every shard."""
+    with ThreadPoolExecutor(SCANS) as threads:
+        return list(threads.map(partial(_uids, pool), [output.path for _, output in shards]))
+
+
+def _counts(pool: Pool, shards: Sequence[tuple[Key, Output]]) -> list[int]:
+    """How many samples every shard has, by its counts; by its rows where it has none."""
+    stats = [f"{output.path.removesuffix('.parquet')}_stats.json" for _, output in shards]
+    with ThreadPoolExecutor(SCANS) as threads:
+        blocks = [stats[start : start + BLOCK] for start in range(0, len(stats), BLOCK)]
+        stored = {}
+        for some in threads.map(pool.store.read_many, blocks):
+            stored |= some
+    return [
+        _count(pool, stored.get(path), shard) for path, shard in zip(stats, shards, strict=True)
+    ]
+
+
+def _count(pool: Pool, stats: bytes | None, shard: tuple[Key, Output]) -> int:
+    try:
+        return int(json.loads(stats or b"")["successes"])
+    except (LookupError, TypeError, ValueError):
+        return len(_uids(pool, shard[1].path))
+
+
+def _tar(pool: Pool, shards: Sequence[tuple[Key, Output]], place: int) -> Tar:
+    partition, rows = shards[place]
     number = int(rows.path.rpartition("/")[2].removesuffix(".parquet"))
     return Tar.of_shard(pool.store, partition, number)
 

@@ -7,11 +7,13 @@ number of workers. Which positions come next is said by ``dealing``.
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.inference.samples import Sample
+from clip_assets.streaming.even_batches import Balance, BalancedOrder
 from clip_assets.streaming.order import Mixed, Order, Shuffled
 from clip_assets.streaming.shares import Share
 from clip_assets.streaming.tar_samples import SampleSet
@@ -53,11 +55,34 @@ class Stream:
         self.batch_size = batch_size
         if batch_size < 1:
             raise ConfigurationError("batch_size", str(batch_size), "1 or more", "Choose one.")
-        self._order = self._ordered(seed, shares, length, shuffle=shuffle)
+        self._order: Order = self._ordered(seed, shares, length, shuffle=shuffle)
         told = [[one.digest for one in self.sets], seed, shuffle]
         if len(self.sets) > 1:
             told += [list(map(str, shares or map(len, self.sets))), batch_size, len(self)]
         self.digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+    @classmethod
+    def balanced(
+        cls, samples: SampleSet, balance: Balance, *, seed: int = 0, batch_size: int = 256
+    ) -> Self:
+        """Samples of one set in batches that have its concepts in the shares that are wished.
+
+        An epoch sees one in ``balance.surplus`` of the samples.
+
+        Args:
+            samples: a set.
+            balance: the concepts of its samples, in their order.
+            seed: see ``Stream``.
+            batch_size: likewise.
+
+        Raises:
+            ConfigurationError: concepts of other samples, or too few samples.
+        """
+        stream = cls(samples, seed=seed, batch_size=batch_size)
+        stream._order = BalancedOrder(len(samples), balance, batch_size, seed)
+        told = f"{stream.digest} {balance.digest} {batch_size}"
+        stream.digest = hashlib.sha256(told.encode()).hexdigest()[:32]
+        return stream
 
     def __len__(self) -> int:
         """Samples of an epoch."""

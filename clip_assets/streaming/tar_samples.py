@@ -5,7 +5,7 @@ parsed as ``clip-assets embed`` does it. A pool's tars are found by ``pool_sampl
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -136,7 +136,7 @@ class Tars:
     afterwards share them.
 
     Args:
-        tars: in their order.
+        tars: in their order; or with counts, what says one by its number.
         counts: how many samples each has, None to look into all of them at once.
 
     Raises:
@@ -144,10 +144,13 @@ class Tars:
         SchemaError: one is damaged.
     """
 
-    def __init__(self, tars: Sequence[Tar], counts: Sequence[int] | None = None) -> None:
-        self._tars = tars
+    def __init__(
+        self, tars: Sequence[Tar] | Callable[[int], Tar], counts: Sequence[int] | None = None
+    ) -> None:
+        self._tar_of = tars if callable(tars) else tars.__getitem__
         self._contents: dict[int, TarContents] = {}
         if counts is None:
+            assert not callable(tars)
             with ThreadPoolExecutor(SCANS) as threads:
                 self._contents = dict(enumerate(threads.map(TarContents.of, tars)))
             counts = [len(contents) for contents in self._contents.values()]
@@ -174,7 +177,7 @@ class Tars:
         return parse_any(members, "", "txt")
 
     def _counted(self, tar: int) -> TarContents:
-        contents = TarContents.of(self._tars[tar])
+        contents = TarContents.of(self._tar_of(tar))
         expected = int(self.ends[tar]) - self.first(tar)
         if len(contents) != expected:
             raise changed(contents.uri, f"{len(contents):,} samples", f"{expected:,}")

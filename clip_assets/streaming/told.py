@@ -60,13 +60,31 @@ class Told:
             self._read[partition] = self._table(partition)
         table = self._read[partition]
         if row >= len(table) or table["uid"][row].as_py() != uid:
-            raise DamagedError(
-                self._pool.store.uri(layout.pool_rows(partition)),
-                "metadata of other samples",
-                "those of the partition's tars",
-                f"Run: clip-assets run --select {layout.POOL_METADATA}",
-            )
+            raise self._others(partition)
         return {name: table[name][row].as_py() for name in self.columns}
+
+    def samples(self, partition: PartitionKey, columns: Sequence[str], count: int) -> pa.Table:
+        """Some columns of a partition's samples, in the order of its tars.
+
+        Raises:
+            MissingArtifactError: the partition has no metadata.
+            DamagedError: they are of other samples than so many that its tars have.
+        """
+        self._pool.catalog.require(layout.POOL_METADATA, partition)
+        path = layout.pool_rows(partition)
+        wanted = list(dict.fromkeys(["status", *columns]))
+        table = with_sample(tables.read(self._pool.store, path, schemas.POOL_ROWS, wanted))
+        if len(table) != count:
+            raise self._others(partition)
+        return table
+
+    def _others(self, partition: PartitionKey) -> DamagedError:
+        return DamagedError(
+            self._pool.store.uri(layout.pool_rows(partition)),
+            "metadata of other samples",
+            "those of the partition's tars",
+            f"Run: clip-assets run --select {layout.POOL_METADATA}",
+        )
 
     def _table(self, partition: PartitionKey) -> pa.Table:
         self._pool.catalog.require(layout.POOL_METADATA, partition)

@@ -61,3 +61,15 @@ def test_what_is_no_image_says_why(content: bytes, found: str) -> None:
 def test_no_side_is_refused(side: int) -> None:
     with pytest.raises(ConfigurationError, match="side"):
         CenterCrop(side)
+
+
+def test_most_jpegs_are_not_looked_at_closely() -> None:
+    from clip_assets.streaming.cropping import _plain_jpeg
+
+    assert _plain_jpeg(encoded(draw(1, (90, 70)))) == (90, 70)
+    progressive = encoded(draw(1, (90, 70)), progressive=True)
+    assert _plain_jpeg(progressive) == (90, 70)
+    assert _plain_jpeg(encoded(draw(1), "PNG")) is None
+    assert _plain_jpeg(progressive[:30]) is None
+    # Many scans over a few bytes each are hours of a decoder's time.
+    assert _plain_jpeg(progressive + 20 * b"\xff\xda\x00\x08") is None

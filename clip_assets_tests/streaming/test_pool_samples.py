@@ -129,3 +129,28 @@ def test_a_shard_of_another_length_than_its_table_is_named(made_here: Streamed) 
     with pytest.raises(DamagedError, match=r"00000\.tar: found 4 samples, expected 7"):
         samples.read(0)
     assert schemas.SHARD_ROWS is layout.shard_rows.schema
+
+
+def test_samples_that_meet_a_condition(made: Streamed) -> None:
+    chosen = PoolSamples(made.pool, where="aesthetic >= 1 AND aesthetic < 3")
+    there = [number for number in [*range(15), *range(20, 31)] if number % 4]
+    assert numbers(chosen) == [number for number in there if 8 <= number < 24]
+    some = PoolSamples(made.pool, listed(25, 3, 9, 3), where="aesthetic < 2", columns=["aesthetic"])
+    assert numbers(some) == [3, 9, 3]
+    assert chosen.digest != PoolSamples(made.pool).digest
+    with pytest.raises(ConfigurationError, match="beauty"):
+        PoolSamples(made.pool, where="beauty > 1")
+
+
+def test_samples_are_counted_without_reading_a_table(made_here: Streamed) -> None:
+    key = layout.partition_key(0)
+    store = made_here.pool.store
+    for number, count in enumerate((7, 4)):
+        stats = layout.shard_stats(key, number)
+        store.write_bytes(stats, f'{{"successes": {count}}}'.encode())
+        store.delete(layout.shard_rows(key, number))
+    assert numbers(PoolSamples(made_here.pool)) == [n for n in range(15) if n % 4]
+    # One that says another number than its tar holds is found when it is read.
+    store.write_bytes(layout.shard_stats(key, 0), b'{"successes": 8}')
+    with pytest.raises(DamagedError, match="7 samples, expected 8"):
+        PoolSamples(made_here.pool).read(0)
