@@ -5,6 +5,7 @@ definitions in place. DataComp's baselines are in ``baselines``. What methods do
 ``subsets.methods``.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -223,8 +224,13 @@ else:
     Scoring = Annotated[
         reduce(or_, _SCORES), _BY_SCORE, BeforeValidator(unbounded), AfterValidator(score_alone)
     ]
+    # Each class is described within the one before, some twenty frames deep each; an import may
+    # come when many are taken already.
+    _limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(_limit + 100 * len(CLASSES))
     for _kind in CLASSES.values():
         _kind.model_rebuild(_types_namespace={"Chosen": Chosen, "Scoring": Scoring})
+    sys.setrecursionlimit(_limit)
 
 
 def without_tags(place: tuple[str, ...]) -> tuple[str, ...]:
