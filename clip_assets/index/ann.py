@@ -1,4 +1,4 @@
-"""faiss behind plain functions; beside this one ``one_core`` and ``directions`` import it.
+"""faiss behind plain functions; ``one_core``, ``directions`` and ``far_lists`` import it, too.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged

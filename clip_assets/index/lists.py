@@ -104,7 +104,7 @@ def read(file: Path, head: bytes, where: str) -> Lists:
             f"Run: clip-assets run --select {layout.INDEX_SEGMENTS}+",
         )
     try:
-        code_size, sizes, start = _sizes(content, len(head))
+        code_size, sizes, start = sizes_at(content, len(head))
     except (struct.error, ValueError) as error:
         raise _cut(where) from error
     lengths = sizes * (code_size + _ID_BYTES)
@@ -114,8 +114,16 @@ def read(file: Path, head: bytes, where: str) -> Lists:
     return Lists(where, code_size, sizes, ends - lengths, content[start:])
 
 
-def _sizes(content: Bytes, start: int) -> tuple[int, Numbers, int]:
-    """Bytes of a code, vectors in each list, and where the lists begin."""
+def sizes_at(content: Bytes, start: int) -> tuple[int, Numbers, int]:
+    """Bytes of a code, vectors in each list, and where the lists begin.
+
+    Args:
+        content: of a file.
+        start: where its head ends.
+
+    Raises:
+        ValueError: it does not; ``struct.error``: the content ends before.
+    """
     fixed = len(_MAGIC) + _COUNTS.size + len(_ALL) + _LENGTH.size
     told = content[start : start + fixed].tobytes()
     lists, code_size = _COUNTS.unpack_from(told, len(_MAGIC))

@@ -144,7 +144,8 @@ def current(store: Store) -> str | None:
     except MissingArtifactError:
         return None
     name = content.decode(errors="replace").strip()
-    if name in merged(store):
+    # Asked for by name: a web server lists no folder.
+    if name and "/" not in name and store.exists(layout.index_manifest(name)):
         return name
     told = f"{len(content):,} bytes that are" if len(name) > _LONGEST else f"{name!r}, which is"
     where = store.uri(layout.CURRENT)

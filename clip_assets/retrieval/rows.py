@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError
+from clip_assets.files.faults import translated
+from clip_assets.files.filesystem import filesystem
 from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
@@ -145,14 +147,23 @@ class Rows:
                     f"Run: {REPAIR}",
                 ) from error
         path = layout.index_rows(self._version.name, number)
-        return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
+        if self._store.is_local:
+            return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
+        fs, name = filesystem(self._store.uri(path))
+        with translated(self._store.uri(path)):
+            # Nothing is read ahead: what a row group needs is asked for at once.
+            file = self._stack.enter_context(fs.open(name, "rb", cache_type="none"))
+            return _ParquetRows(file, self._stack)
 
 
 class _ParquetRows:
     """Rows in row groups of a parquet file."""
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        self._file = stack.enter_context(pq.ParquetFile(path, memory_map=True))
+    def __init__(self, file: Any, stack: ExitStack) -> None:
+        is_here = isinstance(file, Path)
+        self._file = stack.enter_context(
+            pq.ParquetFile(file, memory_map=is_here, pre_buffer=not is_here)
+        )
         groups = range(self._file.num_row_groups)
         sizes = (self._file.metadata.row_group(group).num_rows for group in groups)
         self._starts = list(accumulate(sizes, initial=0))

@@ -16,12 +16,14 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import slots
 from clip_assets.index.exact import ExactVectors
+from clip_assets.index.kinds import FLAT
 from clip_assets.index.reach import EVERYTHING
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index, Selection
+    from clip_assets.index.far_lists import FarLists
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -68,6 +70,7 @@ class ServedSide:
         self._is_used = np.array([slot.content is not None for slot in version.slots], np.bool_)
         self._total = slots.ids(version.slots)
         self._index: Index | None = None
+        self._far: FarLists | None = None
         self._opening = Lock()
 
     def nearest(
@@ -111,6 +114,8 @@ class ServedSide:
         while len(open_ones):
             size = min(wanted, index.ntotal)
             asked = queries[open_ones]
+            if self._far is not None:
+                self._far.load(asked, gap)
             similarities, ids = recall.nearest(index, asked, size, gap, exact, selected)
             is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
             used = self._in_use(ids)
@@ -164,12 +169,17 @@ class ServedSide:
 
     @property
     def index(self) -> "Index":
-        """Faiss' index, opened when first asked for and left on the disk."""
+        """Faiss' index, opened when first asked for; but for an exact one left where it lies."""
         from clip_assets.index import ann
 
         with self._opening:
+            path = layout.index(self._version.name, self._side)
+            if self._index is None and not self._store.is_local and self._version.key != FLAT:
+                from clip_assets.index.far_lists import FarLists
+
+                self._far = FarLists(self._store.uri(path))
+                self._index = self._far.index
             if self._index is None:
-                path = layout.index(self._version.name, self._side)
                 file = self._stack.enter_context(self._store.local(path))
                 self._index = ann.read(file, self._store.uri(path), mapped=True)
             return self._index
