@@ -1,6 +1,6 @@
 """Choosing subsets of DataComp's metadata beside DataComp's own script, on the same files.
 
-    python benchmarks/subsets.py PEER [--files 8] [--rows 100000]
+    python benchmarks/subsets.py [PEER] [--files 8] [--rows 100000]
 
 PEER is a checkout of mlfoundations/datacomp. Its functions are called as its ``baselines.py`` calls
 them, in processes of their own; modules that it imports and that the chosen rules do not use
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,33 @@ CASES = {
 }
 
 OURS_ALONE = {
+    "no_filter": ["--baseline", "no_filter"],
+    "clip_score l14, fraction 0.3": [
+        "--define",
+        "{baseline: clip_score, arch: l14, fraction: 0.3}",
+    ],
     "where": ["--where", "original_width >= 512 AND text ILIKE '%7%' AND len(face_bboxes) = 0"],
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a command took: seconds of the clock and of CPU, and the MB of its largest process."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: int
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return f"{self.seconds:.2f} s, {self.cpu_seconds:.2f} s of CPU, {self.peak_mb:,} MB"
 
 
 def main() -> None:
     """Measure every case and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", type=Path)
+    parser.add_argument("peer", type=Path, nargs="?", help="without it, ours alone is measured")
     parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--rows", type=int, default=100_000)
     asked = parser.parse_args()
@@ -73,18 +93,18 @@ def main() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         print(f"{asked.files} files of {asked.rows:,} rows, {os.cpu_count()} cores")
-        for case, (peers, ours) in CASES.items():
+        for case, (peers, ours) in CASES.items() if asked.peer else ():
             theirs = _peer(asked.peer, folder, metadata, peers)
             own = _ours(folder, metadata, ours)
             same = filecmp.cmp(folder / "peer.npy", folder / "ours.npy", shallow=False)
             print(
-                f"{case}: peer {theirs[0]:.1f} s {theirs[1]:,} MB; ours {own[0]:.2f} s "
-                f"{own[1]:,} MB; {theirs[0] / own[0]:.1f} times; "
+                f"{case}: peer {theirs.told}; ours {own.told}; "
+                f"{theirs.seconds / own.seconds:.1f} times, of CPU "
+                f"{theirs.cpu_seconds / own.cpu_seconds:.1f}; "
                 f"{'same bytes' if same else 'OTHER BYTES'}"
             )
         for case, ours in OURS_ALONE.items():
-            own = _ours(folder, metadata, ours)
-            print(f"{case}: ours {own[0]:.2f} s {own[1]:,} MB")
+            print(f"{case}: ours {_ours(folder, metadata, ours).told}")
 
 
 def _write(file: Path, seed: int, rows: int) -> None:
@@ -110,9 +130,7 @@ def _write(file: Path, seed: int, rows: int) -> None:
     pq.write_table(table, file)
 
 
-def _peer(
-    peer: Path, folder: Path, metadata: Path, named: Mapping[str, object]
-) -> tuple[float, int]:
+def _peer(peer: Path, folder: Path, metadata: Path, named: Mapping[str, object]) -> Measured:
     chosen = {"arch": None, "fraction": None, "threshold": None, **named}
     chosen["metadata_dir"] = str(metadata)
     chosen["save_path"] = str(folder / "peer.npy")
@@ -122,15 +140,14 @@ def _peer(
     return _timed([sys.executable, str(script), json.dumps(chosen)], path)
 
 
-def _ours(folder: Path, metadata: Path, definition: list[str]) -> tuple[float, int]:
+def _ours(folder: Path, metadata: Path, definition: list[str]) -> Measured:
     root = ["--root", str(folder / "pool"), "--metadata", str(metadata)]
     command = ["subset", "mine", *definition, *root, "--output", str(folder / "ours.npy")]
     checkout = str(Path(__file__).parents[1])
     return _timed([sys.executable, "-c", OURS, *command], checkout)
 
 
-def _timed(command: list[str], path: str) -> tuple[float, int]:
-    """Wall seconds and peak MB of a process, or of the largest that it started."""
+def _timed(command: list[str], path: str) -> Measured:
     start = time.monotonic()
     environment = os.environ | {"PYTHONPATH": path}
     script = (
@@ -138,7 +155,8 @@ def _timed(command: list[str], path: str) -> tuple[float, int]:
         "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
         "stderr=subprocess.PIPE, text=True)\n"
         "sys.stderr.write(code.stderr if code.returncode else '')\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000)\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss // 1000)\n"
         "sys.exit(code.returncode)\n"
     )
     done = subprocess.run(
@@ -148,7 +166,9 @@ def _timed(command: list[str], path: str) -> tuple[float, int]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    return time.monotonic() - start, int(done.stdout)
+    seconds = time.monotonic() - start
+    cpu_seconds, peak_mb = done.stdout.split()
+    return Measured(seconds, float(cpu_seconds), int(peak_mb))
 
 
 if __name__ == "__main__":

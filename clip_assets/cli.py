@@ -20,6 +20,7 @@ from clip_assets.commands import (
     add,
     adopt,
     config,
+    datacomp_folder,
     demo,
     doctor,
     experiment,
@@ -168,6 +169,7 @@ for command in (
     doctor.doctor,
     verify.verify,
     subset_group.subset,
+    datacomp_folder.metadata,
     experiment.experiment,
     demo.demo,
 ):

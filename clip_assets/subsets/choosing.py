@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from clip_assets import schemas
+from clip_assets.errors import SchemaError
 from clip_assets.settings.bases import SubsetSettings
 from clip_assets.settings.choices import Chosen
 from clip_assets.storage import sql, uids
 from clip_assets.storage.uids import Keys, keys
 from clip_assets.subsets.candidates import Candidates
+from clip_assets.subsets.judgement import as_arrow
 from clip_assets.subsets.methods import METHODS
 from clip_assets.subsets.selection import UID, Selection
 from clip_assets.subsets.sorting import Records, Sorter
@@ -99,7 +101,7 @@ def choose(
             count += len(table)
             dropped.update({why: int(mask.sum()) for why, mask in verdict.dropped.items()})
             kept += int(np.count_nonzero(verdict.kept))
-            passed = uids.pairs(_texts(table[UID].filter(pa.array(verdict.kept))))
+            passed = _uids(piece, table[UID].filter(as_arrow(verdict.kept)))
             sorter.add(np.repeat(passed, verdict.times[verdict.kept]))
         distinct, added, removed = _write(sorter, target, last)
         told = [tell() for tell in selection.told]
@@ -126,8 +128,22 @@ def _apart(told: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
     return every
 
 
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+def _uids(piece: str, column: pa.ChunkedArray) -> uids.UidPairs:
+    """A piece's uids.
+
+    Raises:
+        SchemaError: one is none.
+    """
+    try:
+        is_text = pa.types.is_string(column.type)
+        return uids.pairs(column if is_text else column.cast(pa.string()))
+    except (SchemaError, pa.ArrowInvalid) as error:
+        raise SchemaError(
+            f"{piece}: {UID}",
+            error.found if isinstance(error, SchemaError) else f"{column.type}",
+            f"a text of {uids.DIGITS} hex digits",
+            "Give every row the uid that DataComp's metadata have.",
+        ) from error
 
 
 def is_subset(file: Path) -> bool:

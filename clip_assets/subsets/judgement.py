@@ -5,9 +5,11 @@ Verdicts are put together here; methods make them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 Mask = npt.NDArray[np.bool_]
 """(n,) one for each row."""
@@ -29,6 +31,12 @@ class Judgement:
     def kept(self) -> Mask:
         """(n,) bool of the rows that are listed."""
         return self.times > 0
+
+
+def as_arrow(mask: Mask) -> "pa.Array[Any]":
+    """A mask for tables; ``pyarrow.array`` would load pandas, which takes as long as a choice."""
+    bits = pa.py_buffer(np.packbits(mask, bitorder="little").tobytes())
+    return pa.Array.from_buffers(pa.bool_(), len(mask), [None, bits])
 
 
 def passing(count: int, rules: Mapping[str, Mask]) -> Judgement:

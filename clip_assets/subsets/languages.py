@@ -13,7 +13,7 @@ import pyarrow as pa
 from clip_assets.errors import ConfigurationError, SourceError, SourceFormatError
 from clip_assets.files.pinned import pinned
 from clip_assets.settings.baselines import ANY, LANGUAGE_MODEL, LanguageSettings
-from clip_assets.subsets.judgement import Mask
+from clip_assets.subsets.judgement import Mask, as_arrow
 
 Detect = Callable[[str], str | None]
 """The language of a text of one line, None where nothing can be said."""
@@ -108,7 +108,7 @@ def spoken(detect: Detect, language: str, texts: pa.ChunkedArray, wanted: Mask) 
         (n,) bool.
     """
     is_spoken = np.zeros(len(texts), dtype=bool)
-    asked: Sequence[str | None] = texts.filter(pa.array(wanted)).to_pylist()
+    asked: Sequence[str | None] = texts.filter(as_arrow(wanted)).to_pylist()
     # The scripts of DataComp put a space for a newline, and for nothing else.
     is_spoken[wanted] = [
         text is not None and detect(text.replace("\n", " ")) == language for text in asked

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.floating]
 
 UID = "uid"
 
-HAD = pa.array(["success"])
+HAD = "success"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,9 @@ class Selection:
         def decide(piece: str, table: pa.Table) -> Judgement:
             rules: dict[str, Mask] = {}
             if asks_image:
-                rules["no_image"] = np.asarray(pc.is_in(table["status"], HAD), dtype=bool)
+                rules["no_image"] = np.asarray(
+                    pc.is_in(table["status"], pa.array([HAD])), dtype=bool
+                )
             if asks_free:
                 # Null where nothing was heard, which is nan here.
                 reserved = np.asarray(pc.list_value_length(table["opt_outs"]), dtype=np.float64)

@@ -184,3 +184,15 @@ def test_datacomps_folder_is_chosen_from_without_a_pool(run: Cli, tmp_path: Path
     assert output.read_bytes() == saved.getvalue()
     done = run("subset", "no_filter", "--metadata", tmp_path / "out", "--dry-run")
     assert "no parquet file" in done.output
+
+
+def test_metadata_are_written_for_datacomps_scripts(
+    made: Outcomes, run: Cli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "metadata"
+    assert made.pool.partitions
+    done = run("metadata", folder, "--own-as", "b32")
+    assert "6 pairs of 2 partitions" in done.output
+    scores = pq.read_table(folder)["clip_b32_similarity_score"]
+    assert (len(scores), scores.null_count) == (6, 0)
+    assert run("metadata", folder).exit_code == 2

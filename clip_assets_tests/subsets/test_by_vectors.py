@@ -17,8 +17,9 @@ from clip_assets.layout import Key
 from clip_assets.settings import with_subset
 from clip_assets.storage import tables, vectors
 from clip_assets.subsets import vector_scores
-from clip_assets.subsets.candidates import MetadataFolder
+from clip_assets.subsets.candidates import MetadataFolder, PoolRows
 from clip_assets.subsets.choosing import choose
+from clip_assets.subsets.folder_writer import write_folder
 from clip_assets.subsets.vector_scores import batches, neg_clip_loss, norm_sim, second_moment
 from clip_assets_tests.outcomes import Outcomes, Pair
 
@@ -105,6 +106,21 @@ def embedded(made: Outcomes) -> tuple[Outcomes, np.ndarray, np.ndarray]:
         made.make(layout.EMBEDDINGS, key, len(had), files)
     made.metadata()
     return made, images, texts
+
+
+def test_a_folder_of_datacomps_has_the_pools_vectors(
+    embedded: tuple[Outcomes, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    made, *sides = embedded
+    rows = PoolRows(made.pool, made.pool.partitions)
+    count = sum(n % 7 > 0 for n in range(40))
+    assert write_folder(rows, tmp_path / "metadata", own_as="b32", features=True) == count
+    numbers = {uid(n): n for n in range(40)}
+    for file in (tmp_path / "metadata").glob("*.parquet"):
+        own = [numbers[one] for one in pq.read_table(file)["uid"].to_pylist()]
+        arrays = np.load(file.with_suffix(".npz"))
+        for name, side in zip(("b32_img", "b32_txt"), sides, strict=True):
+            assert np.array_equal(arrays[name], side[own])
 
 
 def put(part: Path, array: np.ndarray) -> None:

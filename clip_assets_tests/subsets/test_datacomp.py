@@ -1,6 +1,7 @@
 """What DataComp's own script chose of a folder is chosen, byte for byte."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from clip_assets.errors import ClipAssetsError, ConfigurationError, SourceError
+from clip_assets.errors import ClipAssetsError, ConfigurationError, SchemaError, SourceError
 from clip_assets.settings import SUBSETS, with_subset
 from clip_assets.storage import sql
 from clip_assets.subsets.candidates import MetadataFolder
@@ -148,3 +150,61 @@ def test_words_are_those_of_fasttext() -> None:
         rows = database.from_arrow(pa.table({"text": pa.array(texts, pa.string())}))
         judged = rows.project(f"regexp_matches(text, '{TWO_WORDS}')").fetchall()
     assert [more for (more,) in judged] == [len(fasttext_tokens(text)) > 1 for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda uid: uid[:31], "widths must match"),
+        (lambda uid: f"-{uid[1:]}", "non-hexadecimal"),
+        (lambda _uid: None, "found null"),
+        (lambda uid: bytes.fromhex(uid), r"found binary"),
+    ],
+)
+def test_what_is_no_uid_is_told_with_its_file(
+    folder: Folder, tmp_path: Path, change: Callable[[str], Any], fault: str
+) -> None:
+    table = pq.read_table(next(folder.metadata.glob("*.parquet")))
+    strange = pa.array([change(uid) for uid in table["uid"].to_pylist()])
+    column = strange.cast(pa.string()) if pa.types.is_null(strange.type) else strange
+    pq.write_table(table.set_column(0, "uid", column), tmp_path / "strange.parquet")
+    other = Folder(tmp_path, {}, {})
+    with pytest.raises(SchemaError, match=rf"strange\.parquet: uid.*{fault}"):
+        other.choose({"baseline": "no_filter"})
+
+
+def test_uids_in_capitals_are_the_same(folder: Folder, tmp_path: Path) -> None:
+    table = pq.read_table(first := next(folder.metadata.glob("*.parquet")))
+    capitals = pa.array([uid.upper() for uid in table["uid"].to_pylist()])
+    for place, written in (("a", table), ("b", table.set_column(0, "uid", capitals))):
+        (tmp_path / place).mkdir()
+        pq.write_table(written, tmp_path / place / first.name)
+        Folder(tmp_path / place, {}, {}).choose(
+            {"baseline": "no_filter"}, tmp_path / f"{place}.npy"
+        )
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_file_without_uids_is_named(folder: Folder, tmp_path: Path) -> None:
+    table = pq.read_table(next(folder.metadata.glob("*.parquet")))
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table.drop(["uid"]), tmp_path / "b.parquet")
+    with pytest.raises(SchemaError, match=r"b\.parquet.* also uid"):
+        Folder(tmp_path, {}, {}).choose({"baseline": "no_filter"})
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{"threshold": 0.1}, {"fraction": 0.3}, {"fraction": 0.3, "datacomp_compat": True}],
+)
+def test_scores_that_are_no_numbers_keep_nothing(
+    folder: Folder, tmp_path: Path, bound: Rule
+) -> None:
+    table = pq.read_table(next(folder.metadata.glob("*.parquet")))
+    place = table.column_names.index("clip_b32_similarity_score")
+    nan = pa.array([float("nan")] * len(table), pa.float32())
+    pq.write_table(table.set_column(place, table.column_names[place], nan), tmp_path / "a.parquet")
+    rule = {"baseline": "clip_score", "arch": "b32", **bound}
+    picked = Folder(tmp_path, {}, {}).choose(rule, tmp_path / "mine.npy")
+    assert (picked.kept, picked.dropped) == (0, {"no_score": len(table), "low_score": 0})
+    assert np.load(tmp_path / "mine.npy").shape == (0,)

@@ -48,7 +48,10 @@ def is_number(kind: pa.DataType) -> bool:
 def values(column: pa.ChunkedArray) -> Floats:
     """(n,) its numbers, nan where null, in its own type where that is a float."""
     numbers = column if pa.types.is_floating(column.type) else column.cast(pa.float64())
-    return np.asarray(numbers.to_numpy())
+    if numbers.null_count or not len(numbers):
+        return np.asarray(numbers.to_numpy())
+    # Not by to_numpy, which loads pandas first.
+    return np.concatenate([np.from_dlpack(chunk) for chunk in numbers.chunks])
 
 
 METHOD = by_score(Ranked, score)
