@@ -35,6 +35,7 @@ from clip_assets.commands import (
     serve,
     status,
     subset_group,
+    takedown,
     verify,
 )
 from clip_assets.errors import ClipAssetsError
@@ -171,6 +172,7 @@ for command in (
     subset_group.subset,
     datacomp_folder.metadata,
     experiment.experiment,
+    takedown.takedown,
     demo.demo,
 ):
     main.add_command(command)

@@ -263,6 +263,20 @@ RETRIEVED = pa.schema(
 """A row for each result of each query, the best of a query first."""
 
 
+# --- what the whole pool heeds ---------------------------------------------------------
+
+TAKEDOWNS = pa.schema(
+    [
+        pa.field("uid", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("time", pa.timestamp("ms", tz="UTC"), nullable=False),
+    ]
+)
+"""What was taken down: a pair by its uid, or by a url every pair of it, whose uid is null. The
+pairs of a url that the pool had when it was named stand there too, with the url and their uids."""
+
+
 # --- hub --------------------------------------------------------------------------------
 
 HUB_ROWS = pa.schema(

@@ -62,7 +62,7 @@ MAKERS = {
     "lock": "who writes",
     "plan": "`clip-assets add`, `clip-assets adopt`, `new_sources`",
     "adopted": "`clip-assets adopt`",
-    "store_wide": "you; no asset heeds any yet",
+    "store_wide": "`clip-assets takedown`; `subsets` and `hub_dataset` heed it",
     "manifest": "every asset",
     "failure": "every asset",
     "work": "every asset",

@@ -25,7 +25,9 @@ from clip_assets.download.pipeline import download
 from clip_assets.download.report import partition_report
 from clip_assets.download.shard import Row, Shard, shard_files
 from clip_assets.download.shard_columns import kept_columns, pair_columns
+from clip_assets.download.taken_down import left_out
 from clip_assets.layout import Key
+from clip_assets.pool import takedowns
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
@@ -140,6 +142,8 @@ def fetch_shards(run: StageRun, unchanged: Mapping[str, Output] = MappingProxyTy
             intents.restore(run, shard, due[shard.number]) if shard.number in due else shard
             for shard in shards
         )
+        gone = takedowns.read(run.store)
+        begun = (left_out(shard, gone) for shard in begun)
         stopped = partial(intents.stopped, run, plan, published)
         download(begun, settings, publish, judges_few=not plan.was_stopped, stopped=stopped)
     _remove_strays(run)

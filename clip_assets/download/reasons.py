@@ -44,6 +44,7 @@ WORDS = {
         )
         for column, place in signals.WORDS.items()
     },
+    "taken_down": ("pairs that were taken down", "nothing; see clip-assets takedown --list"),
     "dns": ("host names that do not exist", "nothing, if other hosts are found: they are gone"),
     "dns_unanswered": (
         "the nameserver did not answer",

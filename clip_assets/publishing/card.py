@@ -44,6 +44,7 @@ class Facts:
         version: the index version, as ``layout.index_manifest`` has it.
         rows: that are published.
         left_out: rows that are not, as their use is reserved.
+        taken_down: rows that are not, as somebody asked for it.
         captions: some, as they are.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     version: Mapping[str, Any]
     rows: int
     left_out: int
+    taken_down: int
     captions: Sequence[str]
 
 
@@ -83,6 +85,7 @@ def card(told: Facts) -> str:
         f"{told.left_out:,} rows are left out because their owners reserve their use."
         if settings.leave_out_opt_outs
         else "Rows whose owners reserve their use are not left out.",
+        f"{told.taken_down:,} rows were taken down." if told.taken_down else "",
         "## Model\n\n"
         f"{plain(str(told.version['model_name']))}, {told.version['dim']} dimensions, vectors of "
         "length 1. Queries have to be of the same model.",

@@ -6,6 +6,7 @@ Its folders are those that others publish: data, faiss and id_mapping. What the 
 
 import json
 import shutil
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError
 from clip_assets.layout import Key
+from clip_assets.pool import takedowns
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
@@ -66,6 +68,7 @@ HUB_DATASET = Asset(
     axis="pool",
     deps=(layout.ID_MAPPING, layout.METADATA_STATS, layout.POOL_METADATA, layout.EMBEDDINGS),
     settings=("settings",),
+    heeds=(layout.TAKEDOWNS,),
 )
 
 
@@ -75,12 +78,18 @@ def _write(run: StageRun) -> Report:
     mapped = run.pool.catalog.require(layout.ID_MAPPING)
     slots = sorted(mapped.of_kind(layout.index_rows), key=lambda output: output.path)
     version = slots[0].path.split("/")[1] if slots else ""
+    taken_down = takedowns.read(run.store)
     rows_in, left_out = 0, list[npt.NDArray[np.int64]]()
+    dropped = Counter[str]()
     shown: list[str] = []
     for place, output in enumerate(slots):
         number = int(output.path.rpartition("_")[2].removesuffix(".parquet"))
         rows = _rows(run, version, number)
-        is_free = _free(run, rows)
+        is_gone = taken_down.mask(rows["uid"], rows["url"])
+        is_reserved = _reserved(run, rows) & ~is_gone
+        is_free = pa.array(~(is_gone | is_reserved))
+        dropped.update({takedowns.REASON: int(is_gone.sum())})
+        dropped.update({"opt_outs": int(is_reserved.sum())})
         rows_in += len(rows)
         left_out.append(rows["i"].filter(pc.invert(is_free)).to_numpy())
         published = rows.filter(is_free)
@@ -95,14 +104,15 @@ def _write(run: StageRun) -> Report:
         counts=json.loads(run.store.read_bytes(layout.stats())),
         version=json.loads(run.store.read_bytes(layout.index_manifest(version))),
         rows=rows_in - len(gone),
-        left_out=len(gone),
+        left_out=dropped["opt_outs"],
+        taken_down=dropped[takedowns.REASON],
         captions=shown if "caption" in run.pool.settings.hub.columns else [],
     )
     with run.publish(layout.hub_card()) as part:
         part.write_text(card.card(told), encoding="utf-8")
     with run.publish(layout.hub_croissant()) as part:
         part.write_text(card.croissant(told), encoding="utf-8")
-    return Report(rows_in, told.rows, {"opt_outs": len(gone)}, figures={"index_version": version})
+    return Report(rows_in, told.rows, dict(dropped), figures={"index_version": version})
 
 
 def _rows(run: StageRun, version: str, number: int) -> pa.Table:
@@ -139,12 +149,11 @@ def _column(array: Vectors, table: pa.Table, partition: Key) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
 
 
-def _free(run: StageRun, rows: pa.Table) -> pa.ChunkedArray:
-    """Which rows may be published."""
+def _reserved(run: StageRun, rows: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows may not be published because their owners reserve it."""
     if not run.pool.settings.hub.leave_out_opt_outs or not len(rows):
-        return pa.chunked_array([np.ones(len(rows), bool)])
-    named = rows["opt_outs"].to_pylist()
-    return pa.chunked_array([np.array([not one for one in named], bool)])
+        return np.zeros(len(rows), np.bool_)
+    return np.array([bool(one) for one in rows["opt_outs"].to_pylist()], np.bool_)
 
 
 def _shown(rows: pa.Table) -> list[str]:

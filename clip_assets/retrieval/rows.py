@@ -47,6 +47,10 @@ class RangeRows(Protocol):
         """The first row of each uid, -1 for one that is not there."""
         ...
 
+    def every(self, wanted: uids.UidPairs) -> Places:
+        """All rows of some uids, ascending."""
+        ...
+
 
 class Rows:
     """The metadata of one index version.
@@ -125,6 +129,14 @@ class Rows:
                 ids[missing] = np.where(places < 0, -1, places + slot.start)
         return ids
 
+    def every(self, wanted: uids.UidPairs) -> Ids:
+        """All vector ids of some uids, ascending."""
+        found = [np.empty(0, np.int64)]
+        for number, slot in enumerate(self._version.slots):
+            if slot.content is not None and slot.count and len(wanted):
+                found.append(self._range(number).every(wanted) + slot.start)
+        return np.concatenate(found)
+
     def _range(self, number: int) -> RangeRows:
         if number not in self._opened:
             self._opened[number] = self._open(number)
@@ -182,6 +194,12 @@ class _ParquetRows:
         pairs = uids.pairs(stored.drop_null())
         place_of = {pair: own[place] for place, pair in reversed(list(enumerate(pairs.tolist())))}
         return np.array([place_of.get(pair, -1) for pair in wanted.tolist()], np.int64)
+
+    def every(self, wanted: uids.UidPairs) -> Places:
+        stored = self._file.read(columns=["uid"])["uid"]
+        own = np.flatnonzero(stored.is_valid().to_numpy())
+        keys = uids.keys(uids.pairs(stored.drop_null()))
+        return own[np.isin(keys, uids.keys(wanted))]
 
     def _size(self, group: int) -> int:
         return self._starts[group + 1] - self._starts[group]

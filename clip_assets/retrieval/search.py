@@ -29,6 +29,7 @@ from clip_assets.retrieval.hits import Hit
 from clip_assets.retrieval.queries import Query, Uid, Vector
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.retrieval.served_side import Floats, Nearest, ServedSide
+from clip_assets.retrieval.taken_down import TakenDownIds
 from clip_assets.retrieval.terms import Mix, Term, mix
 
 
@@ -44,6 +45,7 @@ class Searcher:
         self._store = pool.store
         self._stack = ExitStack()
         self._rows = Rows(pool.store, version, self._stack)
+        self._taken_down = TakenDownIds(pool.store, version, self._rows)
         self._sides = {side: ServedSide(pool, version, side, self._stack) for side in layout.SIDES}
 
     @classmethod
@@ -158,7 +160,9 @@ class Searcher:
                 "Embed the queries with the model of the index.",
             )
         gap = self._gap(kind, side, recall_target or self.pool.settings.index.recall_target)
-        return self._sides[side].nearest(vectors.astype(np.float32), k, gap, allowed)
+        return self._sides[side].nearest(
+            vectors.astype(np.float32), k, gap, allowed, self.taken_down
+        )
 
     def vector(self, query: Query) -> Vector:
         """The vector that a query means, (dim,) float32 of length 1.
@@ -194,7 +198,8 @@ class Searcher:
 
     def exactly(self, vectors: Floats, k: int = 10, side: str = "image") -> Nearest:
         """What an exact search finds; costs a pass over all, see ``ServedSide.exactly``."""
-        return self._sides[side].exactly(vectors, min(k, self.version.vectors))
+        gone = self.taken_down
+        return self._sides[side].exactly(vectors, min(k, self.version.vectors - len(gone)), gone)
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
         """(n, dim) float32 whole vectors of some ids of this version, in their order.
@@ -206,6 +211,8 @@ class Searcher:
     def rows(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
         """What some vector ids are: a row for each, in their order, all null for unused ids.
 
+        Pairs that were taken down are told too, to whoever has their ids: see ``taken_down``.
+
         Args:
             ids: (n,) int64, each of this version.
             columns: of ``schemas.INDEX_ROWS``; fewer are read faster.
@@ -215,10 +222,18 @@ class Searcher:
     def ids(self, uids: Sequence[str]) -> Ids:
         """The vector id of each uid, (n,) int64; -1 for one that the version has not.
 
+        One that was taken down is one that it has not.
+
         Raises:
             SchemaError: one of them is no uid of 32 hex digits.
         """
-        return self._rows.find(uids)
+        ids = self._rows.find(uids)
+        return np.where(np.isin(ids, self.taken_down), -1, ids)
+
+    @property
+    def taken_down(self) -> Ids:
+        """(n,) int64 ids that are not found because their pairs were taken down, by now."""
+        return self._taken_down.now()
 
     def _encoder(self) -> Encoder:
         encoder = self.pool.encoder()

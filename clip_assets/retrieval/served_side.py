@@ -37,6 +37,8 @@ NEAR = 0.01
 FEW = 20_000
 """Up to so many allowed ids are compared one by one; more are sought in the lists."""
 
+NONE: Ids = np.empty(0, np.int64)
+
 BATCH = 64
 """Queries whose candidates are in memory at once: 200 whole vectors each, if ``k`` is small."""
 
@@ -74,7 +76,12 @@ class ServedSide:
         self._opening = Lock()
 
     def nearest(
-        self, queries: Floats, k: int, gap: float | None, allowed: Ids | None = None
+        self,
+        queries: Floats,
+        k: int,
+        gap: float | None,
+        allowed: Ids | None = None,
+        gone: Ids = NONE,
     ) -> Nearest:
         """The k nearest vectors of each query: that many, or all that there are.
 
@@ -83,12 +90,13 @@ class ServedSide:
             k: how many.
             gap: how far to look, see ``ann.search``; further, where that gives fewer than k.
             allowed: (n,) ids, ascending, each once; others are not found. None: all.
+            gone: (m,) ids in use that are not found, ascending, each once.
 
         Raises:
             ConfigurationError: ``allowed`` has ids that the version has not, or is in no order.
         """
-        within = None if allowed is None else self._checked(allowed)
-        most = self._version.vectors if within is None else len(within)
+        within = None if allowed is None else self._checked(allowed, gone)
+        most = self._version.vectors - len(gone) if within is None else len(within)
         size = min(k, most)
         if not size or not len(queries):
             return _nothing(len(queries), size)
@@ -99,10 +107,15 @@ class ServedSide:
                 return _joined(_scanned(batch, vectors, within, size) for batch in batches)
             gap = EVERYTHING
         selected = None if within is None else self._selection(within)
-        return _joined(self._looked_up(batch, size, gap, selected) for batch in batches)
+        return _joined(self._looked_up(batch, size, gap, selected, gone) for batch in batches)
 
     def _looked_up(
-        self, queries: Floats, k: int, gap: float | None, selected: "Selection | None"
+        self,
+        queries: Floats,
+        k: int,
+        gap: float | None,
+        selected: "Selection | None",
+        gone: Ids,
     ) -> Nearest:
         """By the lists, further and further until every query has k."""
         from clip_assets.index import recall
@@ -118,7 +131,7 @@ class ServedSide:
                 self._far.load(asked, gap)
             similarities, ids = recall.nearest(index, asked, size, gap, exact, selected)
             is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
-            used = self._in_use(ids)
+            used = self._in_use(ids, gone)
             done = (used.sum(axis=1) >= k) | is_all
             for row in np.flatnonzero(done).tolist():
                 best = np.flatnonzero(used[row])[:k]
@@ -130,7 +143,7 @@ class ServedSide:
             gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
         return answer
 
-    def exactly(self, queries: Floats, k: int) -> Nearest:
+    def exactly(self, queries: Floats, k: int, gone: Ids = NONE) -> Nearest:
         """The k nearest of all, by comparing each: what a search should find.
 
         Costs a pass over the vectors of the version.
@@ -140,7 +153,7 @@ class ServedSide:
         """
         best = _nothing(len(queries), k)
         for start, stop in self._ranges():
-            ids = np.arange(start, stop)
+            ids = np.setdiff1d(np.arange(start, stop), gone, assume_unique=True)
             vectors = self._all_of(ids)
             if vectors is None:
                 raise NotReadyError(
@@ -192,12 +205,13 @@ class ServedSide:
         distinct, places = np.unique(ids, return_inverse=True)
         return self.exact.rows(distinct, self._version.dim)[places]
 
-    def _in_use(self, ids: Ids) -> npt.NDArray[np.bool_]:
+    def _in_use(self, ids: Ids, gone: Ids) -> npt.NDArray[np.bool_]:
         owners = np.searchsorted(self._starts, ids, side="right") - 1
-        return (ids >= 0) & self._is_used[owners]
+        is_used = (ids >= 0) & self._is_used[owners]
+        return is_used & ~np.isin(ids, gone) if len(gone) else is_used
 
-    def _checked(self, allowed: Ids) -> Ids:
-        """Those of some ids that are in use."""
+    def _checked(self, allowed: Ids, gone: Ids) -> Ids:
+        """Those of some ids that are in use and not gone."""
         ids = np.asarray(allowed, np.int64)
         is_wrong = ids.ndim != 1 or (np.diff(ids) <= 0).any()
         if is_wrong or (len(ids) and not 0 <= ids[0] <= ids[-1] < self._total):
@@ -207,7 +221,7 @@ class ServedSide:
                 f"ids of 0 to {self._total - 1:,}, ascending, each once",
                 "Take them from this version, and numpy.unique of them.",
             )
-        return ids[self._in_use(ids)]
+        return ids[self._in_use(ids, gone)]
 
     def _all_of(self, ids: Ids) -> Floats | None:
         """Their whole vectors; None where they lie elsewhere or some are others by now."""

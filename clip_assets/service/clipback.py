@@ -1,6 +1,6 @@
 """The endpoints of clip-retrieval's back, so that its client and its front work against ours.
 
-What they ask for is in ``knn``, searching in ``searching``.
+What they ask for is in ``knn``, how they are answered in ``knn_answers``.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse
 from clip_assets.service import knn, loose_json
 from clip_assets.service.fellows import Fellows
 from clip_assets.service.finding import Took
-from clip_assets.service.knn import KnnAnswers
+from clip_assets.service.knn_answers import KnnAnswers
 from clip_assets.service.measuring import MEDIA_TYPE, Measures
 from clip_assets.service.searching import Searching
 

@@ -201,7 +201,7 @@ def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:
             "uid",
             repr(uid[:100]),
             f"a pair of version {searcher.version.name} of {index.name}",
-            "A pair without an image is in no index.",
+            "A pair without an image, or one that was taken down, is in no index.",
         )
     return vector_id
 

@@ -19,8 +19,9 @@ from clip_assets.errors import MissingArtifactError
 from clip_assets.files.opening import content
 from clip_assets.inference.samples import Sample
 from clip_assets.layout import Key
-from clip_assets.pool import subset_versions
+from clip_assets.pool import subset_versions, takedowns
 from clip_assets.pool.pool import Pool
+from clip_assets.pool.takedowns import TakenDown
 from clip_assets.storage import tables, uid_files, uids
 from clip_assets.storage.manifests import Output
 from clip_assets.streaming.permutation import Rows
@@ -52,6 +53,8 @@ class PoolSamples:
 
     Attributes:
         left_out: how many entries of the subset have no sample.
+        taken_down: how many samples, or entries of the subset, are left out because they were
+            taken down before the set was opened.
 
     Raises:
         MissingArtifactError: the pool has no samples yet, or not those of a subset.
@@ -70,10 +73,11 @@ class PoolSamples:
         name: str | None = None,
     ) -> None:
         self.name = name or (subset if isinstance(subset, str) else pool.store.uri())
-        self.left_out = 0
+        self.left_out = self.taken_down = 0
         self._told = Told(pool, columns)
         shards = _shards(pool)
-        known = _known(pool, shards) if subset is not None else []
+        down = takedowns.read(pool.store)
+        known = _known(pool, shards) if subset is not None or len(down) else []
         counts = [len(one) for one in known] if known else _counts(pool, shards)
         self._keys = [key for key, _ in shards]
         self._tars = Tars(partial(_tar, pool, shards), counts)
@@ -91,8 +95,12 @@ class PoolSamples:
         self._rows: Rows | None = None
         if subset is not None:
             listed = _subset(pool, subset) if isinstance(subset, str) else subset
+            listed = self._without(down, listed)
             self._rows = self._located(np.concatenate(known), listed, gone)
             digests.append(hashlib.sha256(np.ascontiguousarray(listed).tobytes()).hexdigest())
+        elif len(down):
+            self._rows = self._all_but(down, np.concatenate(known))
+            digests.append(hashlib.sha256(self._rows.tobytes()).hexdigest())
         if where is not None:
             self._rows = self._meeting(where)
             digests.append(hashlib.sha256(self._rows.tobytes()).hexdigest())
@@ -125,6 +133,18 @@ class PoolSamples:
         if self._rows is None:
             return np.flatnonzero(holds)
         return self._rows[holds[self._rows]]
+
+    def _without(self, down: TakenDown, listed: uids.UidPairs) -> uids.UidPairs:
+        """The entries of a subset that may be shown, whoever made it."""
+        is_gone = down.mask(listed)
+        self.taken_down = int(np.count_nonzero(is_gone))
+        return listed[~is_gone] if self.taken_down else listed
+
+    def _all_but(self, down: TakenDown, known: uids.UidPairs) -> Rows:
+        """The numbers of samples that may be shown."""
+        is_gone = down.mask(known)
+        self.taken_down = int(np.count_nonzero(is_gone))
+        return np.flatnonzero(~is_gone)
 
     def _located(self, known: uids.UidPairs, listed: uids.UidPairs, gone: Gone) -> Rows:
         """The sample of each uid."""

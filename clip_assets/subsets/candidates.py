@@ -28,7 +28,9 @@ from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem, uri_of
 from clip_assets.files.opening import opened
 from clip_assets.layout import PartitionKey
+from clip_assets.pool import takedowns
 from clip_assets.pool.pool import Pool
+from clip_assets.pool.takedowns import TakenDown
 from clip_assets.storage import tables, vectors
 
 HASH_DIGITS = 16
@@ -67,6 +69,11 @@ class Candidates(Protocol):
     @property
     def has_outcomes(self) -> bool:
         """Whether rows say if their image was had, and what reserves its use."""
+        ...
+
+    @property
+    def taken_down(self) -> TakenDown:
+        """What must not be chosen."""
         ...
 
     @property
@@ -126,6 +133,11 @@ class PoolRows:
     schema: pa.Schema = schemas.POOL_ROWS
     has_outcomes: bool = True
     vector_columns: frozenset[str] = frozenset(("shard", "key"))
+
+    @property
+    def taken_down(self) -> TakenDown:
+        """By now, as the pool's store has it."""
+        return takedowns.read(self.pool.store)
 
     @property
     def pieces(self) -> Sequence[str]:
@@ -202,6 +214,7 @@ class MetadataFolder:
         pieces: its files.
         schema: columns of the first one.
         has_outcomes: False; what became of an image is not told.
+        taken_down: nothing; that is a matter of pools.
 
     Raises:
         SourceMissingError: there is no such file.
@@ -211,6 +224,7 @@ class MetadataFolder:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.has_outcomes = False
+        self.taken_down = takedowns.NOTHING
         self.vector_columns: frozenset[str] = frozenset()
         with translated(uri):
             self._fs, folder = filesystem(uri)

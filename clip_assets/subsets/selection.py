@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clip_assets.pool import takedowns
 from clip_assets.settings.bases import ScoreSettings, SubsetSettings
 from clip_assets.settings.choices import Chosen
 from clip_assets.storage import sql
@@ -131,13 +132,18 @@ class Selection:
         """What a method may choose from."""
         above = self.judge(definition.of) if definition.of is not None else None
         columns = above.columns if above else frozenset[str]()
+        gone = self.rows.taken_down
         asks_image = definition.with_image and self.rows.has_outcomes
         asks_free = definition.leave_out_opt_outs and self.rows.has_outcomes
         columns |= {"status"} if asks_image else set()
         columns |= {"opt_outs"} if asks_free else set()
+        columns |= {"url"} if len(gone.urls) else set()
 
         def decide(piece: str, table: pa.Table) -> Judgement:
             rules: dict[str, Mask] = {}
+            if len(gone):
+                urls = table["url"] if len(gone.urls) else None
+                rules[takedowns.REASON] = ~gone.mask(_texts(table[UID]), urls)
             if asks_image:
                 rules["no_image"] = np.asarray(
                     pc.is_in(table["status"], pa.array([HAD])), dtype=bool
@@ -165,6 +171,10 @@ class Account:
     pictures: Mapping[str, Callable[[], bytes]] = field(
         default_factory=dict[str, Callable[[], bytes]]
     )
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
 def _once(judge: Judge) -> Judge:

@@ -61,6 +61,7 @@ SUBSETS = Asset(
     axis="subset",
     deps=(layout.POOL_METADATA,),
     settings=("name", "leave_out_opt_outs", "with_image", "definition"),
+    heeds=(layout.TAKEDOWNS,),
 )
 
 

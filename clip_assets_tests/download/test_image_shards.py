@@ -21,6 +21,7 @@ from clip_assets.download.image_shards import image_shards, image_shards_inputs
 from clip_assets.download.sample_keys import sample_key
 from clip_assets.errors import ConfigurationError, DownloadError, MissingArtifactError
 from clip_assets.layout import partition_key
+from clip_assets.pool import takedowns
 from clip_assets_tests.download.pairs import (
     P,
     encode,
@@ -64,6 +65,19 @@ def test_images_become_samples_and_failures_become_rows(site: Web, made: MadeUp)
     assert manifest.report.figures["success_rate"] == 0.3333
     sheet = made.store.read_bytes(manifest.report.pictures["contact sheet"])
     assert Image.open(io.BytesIO(sheet)).size == (768, 768)
+
+
+def test_what_is_taken_down_is_not_asked_for(site: Web, made: MadeUp) -> None:
+    urls = [site.serve(f"/{n}.jpg", encode()) for n in range(3)]
+    unique_pairs(made, urls)
+    none = pa.table({"uid": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    takedowns.take_down(made.store, [], [urls[1]], none, None)
+    report = image_shards(made.pool, P).manifest.report
+    assert report.dropped == {"taken_down": 1}
+    assert report.balances
+    assert [row["error_class"] for row in read_rows(made.store, 0)] == [None, "taken_down", None]
+    assert len(read_samples(made.store, 0)) == 6
+    assert "/1.jpg" not in site.requests
 
 
 def test_samples_are_in_input_order_and_their_bytes_do_not_change(site: Web, made: MadeUp) -> None:

@@ -38,9 +38,14 @@ class Published(Captions):
         metadata_stats(self.pool, WHOLE)
 
     @staticmethod
+    def uid(caption: str) -> str:
+        """The uid of a pair."""
+        return f"{zlib.crc32(caption.encode()):032x}"
+
+    @staticmethod
     def _row(caption: str) -> dict[str, Any]:
         return {
-            "uid": f"{zlib.crc32(caption.encode()):032x}",
+            "uid": Published.uid(caption),
             "url": "http://h/",
             "text": caption,
             "status": "success",

@@ -8,11 +8,13 @@ import datasets
 import duckdb
 import faiss
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
 from clip_assets import layout
 from clip_assets.errors import AlignmentError
+from clip_assets.pool import takedowns
 from clip_assets.publishing.card import plain
 from clip_assets.storage.store import Store
 from clip_assets_tests.publishing.conftest import CAPTIONS, HOSTILE, RESERVED, Published
@@ -62,6 +64,23 @@ def test_nothing_reserved_is_in_any_file(made: Published) -> None:
     whole = Published(Store.open(made.store.base + "-whole"), leave_out_opt_outs=False)
     assert whole.published().manifest.report.rows_out == 21
     assert "not left out" in (folder(whole) / "README.md").read_text()
+
+
+def test_what_is_taken_down_is_in_no_file(made: Published) -> None:
+    made.published()
+    gone = Published.uid("caption 5")
+    none = pa.table({"uid": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    takedowns.take_down(made.store, [gone], [], none, None)
+    report = made.published().manifest.report
+    assert report.dropped == {"opt_outs": 2, "taken_down": 1}
+    rows = duckdb.sql(f"SELECT uid FROM '{folder(made)}/*/*.parquet'").fetchall()
+    assert len(rows) == 2 * report.rows_out
+    assert (gone,) not in rows
+    index = faiss.read_index(str(folder(made) / "faiss/image.index"))
+    assert index.search(direction(b"caption 5")[None], 1)[0][0, 0] < 0.99
+    card = (folder(made) / "README.md").read_text()
+    assert "2 rows are left out" in card
+    assert "1 rows were taken down" in card
 
 
 def test_columns_are_those_that_are_wanted(made: Published) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.pool import takedowns
 from clip_assets.retrieval import served_side
 from clip_assets.retrieval.search import Searcher
 from clip_assets.storage.store import Store
@@ -51,6 +53,32 @@ def ids_of(searcher: Searcher) -> np.ndarray:
 def best(searcher: Searcher, query: Floats, allowed: np.ndarray, k: int) -> list[float]:
     """Similarities of the best, by the obvious definition."""
     return np.sort(searcher.vectors(allowed) @ query)[::-1][:k].tolist()
+
+
+def test_what_is_taken_down_is_not_found_and_others_come_instead(
+    pool: Captions, searcher: Searcher, way: str
+) -> None:
+    query = searcher.vectors(ids_of(searcher)[:1])[0]
+    before = searcher.search_many(query[None], 20).ids[0]
+    gone = before[[0, 3, 19]]
+    named = searcher.rows(gone, ["uid"])["uid"].to_pylist()
+    none = pa.table({"uid": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    takedowns.take_down(pool.store, named, [], none, None)
+    try:
+        left = np.setdiff1d(ids_of(searcher), gone)
+        for allowed in (None, ids_of(searcher)):
+            found = searcher.search_many(query[None], 20, allowed=allowed)
+            assert not np.isin(found.ids, gone).any()
+            assert found.similarities[0].tolist() == pytest.approx(
+                best(searcher, query, left, 20), abs=0.1 if way == "in lists" else 1e-5
+            )
+        assert searcher.search_many(query[None], THINGS).ids.shape == (1, THINGS - 3)
+        assert searcher.ids(named).tolist() == [-1] * 3
+        if way == "one by one":
+            assert not np.isin(searcher.exactly(query[None], 20).ids, gone).any()
+    finally:
+        takedowns.undo(pool.store, named, [])
+    assert searcher.search_many(query[None], 20).ids[0].tolist() == before.tolist()
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])

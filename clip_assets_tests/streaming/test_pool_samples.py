@@ -14,6 +14,7 @@ from clip_assets.errors import (
     SourceFormatError,
 )
 from clip_assets.layout import Key
+from clip_assets.pool import takedowns
 from clip_assets.storage import uids
 from clip_assets.storage.store import Store
 from clip_assets.streaming.pool_samples import PoolSamples
@@ -63,6 +64,19 @@ def test_a_subset_has_its_uids_as_often_as_it_lists_them(made: Streamed) -> None
     stream = Stream(samples, batch_size=4)
     epoch = sorted(sample.fields["number"] for sample in stream.read_many(range(6)))
     assert epoch == [3, 3, 11, 25, 25, 25]
+
+
+def test_what_is_taken_down_is_no_sample(made: Streamed) -> None:
+    before = PoolSamples(made.pool)
+    none = pa.table({"uid": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    takedowns.take_down(made.store, [uid_of(3), uid_of(25), uid_of(99)], [], none, None)
+    samples = PoolSamples(made.pool, columns=["aesthetic"])
+    there = [number for number in numbers(before) if number not in (3, 25)]
+    assert (numbers(samples), samples.taken_down) == (there, 2)
+    assert samples.read(len(there) - 1).fields["aesthetic"] == there[-1] / 8
+    assert samples.digest != before.digest
+    chosen = PoolSamples(made.pool, listed(25, 3, 3, 11))
+    assert (numbers(chosen), chosen.taken_down, chosen.left_out) == ([11], 3, 0)
 
 
 def test_a_subset_is_named_or_is_a_file(made: Streamed, tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Answers of ``/knn-service`` and ``/metadata`` in clip-retrieval's form.
+
+What they ask for is read by ``knn``; searching is that of ``/v1``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clip_assets.retrieval.queries import unit
+from clip_assets.retrieval.served_side import Floats, Ids
+from clip_assets.service.finding import Finder, Took
+from clip_assets.service.hosted import OpenVersion
+from clip_assets.service.knn import KnnRequest, wrong
+from clip_assets.service.searching import Searching
+from clip_assets.service.visible import Visible
+
+RETURNED = {"url": "url", "image_path": "image_path", "caption": "caption", "NSFW": "nsfw"}
+"""Columns that it returns unless it is told others, and ours."""
+
+
+class KnnAnswers:
+    """Answers in clip-retrieval's form.
+
+    Args:
+        searching: what searches.
+    """
+
+    def __init__(self, searching: Searching) -> None:
+        self._searching = searching
+        self._visible = searching.visible
+
+    async def knn(self, request: KnnRequest, took: Took) -> list[dict[str, Any]]:
+        """Results: metadata, id and similarity; those beyond ``with_rows`` without metadata.
+
+        Raises:
+            ClipAssetsError: as searches do.
+        """
+        index = self._searching.hosting.get(request.index)
+        if request.is_unknown:
+            return []
+        with index.opened() as opened:
+            with took.step("encode"):
+                asked, vectors = await self._searching.vectors(index, opened, [request.term], {})
+            if isinstance(asked[0], np.ndarray):
+                vectors = [unit(asked[0], opened.searcher.version.dim)]
+
+            def search() -> list[dict[str, Any]]:
+                finder = Finder(opened, request.search, self._visible, took)
+                ids, similarities = finder.ranked(asked, vectors)
+                return self._results(opened, ids, similarities * request.scale, request, took)
+
+            return await self._searching.turns.do(search)
+
+    async def metadata(self, name: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Metadata of some ids, in their order.
+
+        Raises:
+            RefusalError: there is no such index or id.
+        """
+        if not ids:
+            return []
+        index = self._searching.hosting.get(name)
+        with index.opened() as opened:
+            version = opened.searcher.version
+            total = version.slots[-1].start + version.slots[-1].count if version.slots else 0
+            for one in ids:
+                if not 0 <= one < total:
+                    raise wrong("ids", str(one), f"ids from 0 to {total - 1:,}")
+
+            def read() -> list[dict[str, Any]]:
+                return _rows(opened, np.array(ids, np.int64), self._visible)
+
+            rows = await self._searching.turns.do(read)
+        return [{"id": one, "metadata": row} for one, row in zip(ids, rows, strict=True)]
+
+    def _results(
+        self, opened: OpenVersion, ids: Ids, similarities: Floats, request: KnnRequest, took: Took
+    ) -> list[dict[str, Any]]:
+        with took.step("rows"):
+            rows = _rows(opened, ids[: request.with_rows], self._visible)
+        rows += [{} for _ in range(len(ids) - len(rows))]
+        return [
+            row | {"id": one, "similarity": similarity}
+            for row, one, similarity in zip(rows, ids.tolist(), similarities.tolist(), strict=True)
+        ]
+
+
+def _rows(opened: OpenVersion, ids: Ids, visible: Visible) -> list[dict[str, Any]]:
+    """Metadata of ids under the names there; what is null or taken down is left out."""
+    if not len(ids):
+        return []
+    own = [name for name in ("url", "image_path", "caption") if visible.may(name)]
+    table = opened.searcher.rows(ids, own)
+    is_gone = np.isin(ids, opened.searcher.taken_down)
+    columns = {name: table[name].to_pylist() for name in own}
+    if visible.may("nsfw"):
+        columns["nsfw"] = opened.columns.table(ids, ["nsfw"])["nsfw"].to_pylist()
+    return [
+        {
+            name: columns[column][place]
+            for name, column in RETURNED.items()
+            if column in columns and columns[column][place] is not None and not is_gone[place]
+        }
+        for place in range(len(ids))
+    ]
