@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,11 @@ class TakenDown:
         return is_gone
 
 
-NOTHING = TakenDown(schemas.TAKEDOWNS.empty_table())
+@cache
+def nothing() -> TakenDown:
+    """What is taken down where there is no table."""
+    # Not a constant: pyarrow loads pandas to make a table, which importing this shall not.
+    return TakenDown(schemas.TAKEDOWNS.empty_table())
 
 
 def is_among(keys: uids.Keys, some: uids.Keys) -> npt.NDArray[np.bool_]:
@@ -108,7 +112,7 @@ class Takedowns:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen: object = None
-        self._known = NOTHING
+        self._known = nothing()
         self._next_look_s = 0.0
         self._lock = threading.Lock()
 
@@ -128,7 +132,7 @@ class Takedowns:
         with self._lock:
             if seen != self._seen:
                 # Read after the look: what comes later is another look's difference.
-                self._known = NOTHING if seen is None else read(self._store)
+                self._known = nothing() if seen is None else read(self._store)
                 self._seen = seen
             return self._known
 
@@ -154,7 +158,7 @@ def read(store: Store) -> TakenDown:
         SchemaError: another program wrote it.
     """
     if not store.exists(PATH):
-        return NOTHING
+        return nothing()
     return TakenDown(tables.read(store, PATH, schemas.TAKEDOWNS))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from clip_assets.index.versions import Version
-from clip_assets.pool.takedowns import NOTHING, Takedowns, TakenDown
+from clip_assets.pool.takedowns import Takedowns, TakenDown, nothing
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.storage.store import Store
 
@@ -29,7 +29,7 @@ class TakenDownIds:
     def __init__(self, store: Store, version: Version, rows: Rows) -> None:
         self._takedowns = Takedowns(store)
         self._version, self._rows = version, rows
-        self._of: TakenDown = NOTHING
+        self._of: TakenDown = nothing()
         self._ids: Ids = np.empty(0, np.int64)
         self._by_url: tuple[frozenset[str], Ids] = frozenset(), self._ids
         self._lock = threading.Lock()

@@ -224,7 +224,7 @@ class MetadataFolder:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.has_outcomes = False
-        self.taken_down = takedowns.NOTHING
+        self.taken_down = takedowns.nothing()
         self.vector_columns: frozenset[str] = frozenset()
         with translated(uri):
             self._fs, folder = filesystem(uri)
