@@ -29,8 +29,8 @@ from clip_assets.retrieval.hits import Hit
 from clip_assets.retrieval.queries import Query, Uid, Vector
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.retrieval.served_side import Floats, Nearest, ServedSide
-from clip_assets.retrieval.taken_down import TakenDownIds
 from clip_assets.retrieval.terms import Mix, Term, mix
+from clip_assets.retrieval.unfound import TakenDownIds
 
 
 class Searcher:
