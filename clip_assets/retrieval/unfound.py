@@ -57,10 +57,10 @@ class TakenDownIds:
         return np.unique(np.concatenate([named, self._by_url[1]]))
 
     def _of_urls(self, told: TakenDown) -> Ids:
-        found = [np.empty(0, np.int64)]
+        parts = [np.empty(0, np.int64)]
         for slot, _ in self._version.used:
             for start in range(slot.start, slot.start + slot.count, ROWS_AT_ONCE):
                 ids = np.arange(start, min(start + ROWS_AT_ONCE, slot.start + slot.count))
                 is_gone = pc.is_in(self._rows.table(ids, ["url"])["url"], told.urls)
-                found.append(ids[np.asarray(is_gone, np.bool_)])
-        return np.concatenate(found)
+                parts.append(ids[np.asarray(is_gone, np.bool_)])
+        return np.concatenate(parts)
