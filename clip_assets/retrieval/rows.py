@@ -131,11 +131,11 @@ class Rows:
 
     def every(self, wanted: uids.UidPairs) -> Ids:
         """All vector ids of some uids, ascending."""
-        found = [np.empty(0, np.int64)]
+        parts = [np.empty(0, np.int64)]
         for number, slot in enumerate(self._version.slots):
             if slot.content is not None and slot.count and len(wanted):
-                found.append(self._range(number).every(wanted) + slot.start)
-        return np.concatenate(found)
+                parts.append(self._range(number).every(wanted) + slot.start)
+        return np.concatenate(parts)
 
     def _range(self, number: int) -> RangeRows:
         if number not in self._opened:
