@@ -195,10 +195,6 @@ def store_wide(name: str) -> str:
     return f"store_wide/{name}.parquet"
 
 
-TAKEDOWNS = "takedowns"
-"""Name of the store-wide table of what was taken down, in the columns of ``schemas.TAKEDOWNS``."""
-
-
 def manifest(asset: str, key: Key = WHOLE) -> str:
     """Record of one finished asset or partition, written last."""
     return f"manifests/{asset}/{key}.json" if key else f"manifests/{asset}.json"

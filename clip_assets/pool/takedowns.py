@@ -22,7 +22,10 @@ from clip_assets.errors import MissingArtifactError
 from clip_assets.storage import locks, tables, uids
 from clip_assets.storage.store import Store
 
-PATH = layout.store_wide(layout.TAKEDOWNS)
+NAME = "takedowns"
+"""Of the store-wide table, in the columns of ``schemas.TAKEDOWNS``."""
+
+PATH = layout.store_wide(NAME)
 
 LOOK_S = 10.0
 """Seconds between two looks at the table on an object store, where each costs a request."""
@@ -199,7 +202,7 @@ def take_down(
     wanted |= dict.fromkeys((None, url) for url in urls)
     of_urls = zip(pairs_of["uid"].to_pylist(), pairs_of["url"].to_pylist(), strict=True)
     wanted |= dict.fromkeys(of_urls)
-    with locks.exclusive(store, layout.TAKEDOWNS):
+    with locks.exclusive(store, NAME):
         before = read(store).table
         there = set(zip(before["uid"].to_pylist(), before["url"].to_pylist(), strict=True))
         new = [one for one in wanted if one not in there]
@@ -223,7 +226,7 @@ def undo(store: Store, named: Sequence[str], urls: Sequence[str], *, dry_run: bo
     Raises:
         BusyError: somebody else writes the table.
     """
-    with locks.exclusive(store, layout.TAKEDOWNS):
+    with locks.exclusive(store, NAME):
         before = read(store).table
         lower = [uid.lower() for uid in named]
         goes = pc.or_(

@@ -68,7 +68,7 @@ HUB_DATASET = Asset(
     axis="pool",
     deps=(layout.ID_MAPPING, layout.METADATA_STATS, layout.POOL_METADATA, layout.EMBEDDINGS),
     settings=("settings",),
-    heeds=(layout.TAKEDOWNS,),
+    heeds=(takedowns.NAME,),
 )
 
 

@@ -17,7 +17,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, DamagedError, MissingArtifactError
 from clip_assets.files import identity
 from clip_assets.layout import Key
-from clip_assets.pool import subset_versions
+from clip_assets.pool import subset_versions, takedowns
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize, output_of
@@ -61,7 +61,7 @@ SUBSETS = Asset(
     axis="subset",
     deps=(layout.POOL_METADATA,),
     settings=("name", "leave_out_opt_outs", "with_image", "definition"),
-    heeds=(layout.TAKEDOWNS,),
+    heeds=(takedowns.NAME,),
 )
 
 
