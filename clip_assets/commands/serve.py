@@ -16,6 +16,7 @@ from clip_assets.terminal import say
 if TYPE_CHECKING:
     import socket
 
+    from clip_assets.service.hosted import Hosting
     from clip_assets.service.offer import Offer
 
 MOST_TOKEN_BYTES = 4096
@@ -61,6 +62,12 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
     show_default=True,
     help="Processes that serve together, each with a model of its own.",
 )
+@click.option(
+    "--indices-paths",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Index folders of clip-retrieval, in the file that its back takes.",
+)
+@click.option("--clip-model", help="Of folders that name none, such as ViT-B/32.")
 def serve(  # noqa: PLR0913  (a command's options are its interface)
     pools: tuple[str, ...],
     host: str,
@@ -72,6 +79,8 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     origins: tuple[str, ...],
     token_file: str | None,
     rate: float,
+    indices_paths: Path | None,
+    clip_model: str | None,
     *,
     image_urls: bool,
     access_log: bool,
@@ -85,7 +94,6 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     """
     from clip_assets.service import access, serving
     from clip_assets.service import workers as with_workers
-    from clip_assets.service.hosted import Hosting
     from clip_assets.service.offer import MIB, Offer
 
     if len(pools) > 1 and settings_file:
@@ -106,26 +114,40 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     if access_log:
         access.begin()
     access.access.disabled = not access_log
+    named = (pools, settings_file, indices_paths, clip_model)
     if workers > 1:
         with_workers.run(
-            _Worker(pools, settings_file, offer, access_log),
+            _Worker(named, offer, access_log),
             workers,
             listening := serving.listen(host, port),
             lambda: say(f"serving on {serving.url(listening)}, {workers} processes"),
         )
         return
-    hosting = Hosting.of(pools, settings_file)
+    hosting = hosting_of(*named)
     for index in hosting.indices.values():
         say(f"{index.name}: version {index.version}", err=True)
     serving.run(hosting, offer, host, port, lambda url: say(f"serving on {url}"))
+
+
+def hosting_of(
+    pools: tuple[str, ...],
+    settings_file: str | None,
+    indices_paths: Path | None,
+    clip_model: str | None,
+) -> "Hosting":
+    """Pools and index folders, opened."""
+    from clip_assets.service.hosted import Hosting
+    from clip_assets.service.hosted_folders import HostedFolder, named_in
+
+    folders = named_in(indices_paths, clip_model) if indices_paths else []
+    return Hosting.of(pools, settings_file, [HostedFolder(one) for one in folders])
 
 
 @dataclass(frozen=True)
 class _Worker:
     """One of several processes that serve; it is sent to each."""
 
-    pools: tuple[str, ...]
-    settings_file: str | None
+    named: tuple[tuple[str, ...], str | None, Path | None, str | None]
     offer: "Offer"
     access_log: bool
 
@@ -133,7 +155,6 @@ class _Worker:
         """Serve until a signal comes, or the process that started this one ends."""
         from clip_assets import cli
         from clip_assets.service import access, serving
-        from clip_assets.service.hosted import Hosting
 
         processes.follow_parent()
         cli.show_progress(logging.INFO)
@@ -141,8 +162,7 @@ class _Worker:
             access.begin()
         access.access.disabled = not self.access_log
         try:
-            hosting = Hosting.of(self.pools, self.settings_file)
-            serving.serve(hosting, self.offer, listening, lambda: None, folder)
+            serving.serve(hosting_of(*self.named), self.offer, listening, lambda: None, folder)
         except ClipAssetsError as error:
             say(str(error), err=True)
             sys.exit(1)

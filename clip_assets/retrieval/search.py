@@ -231,6 +231,11 @@ class Searcher:
         return np.where(np.isin(ids, self.taken_down), -1, ids)
 
     @property
+    def sides(self) -> Sequence[str]:
+        """Which can be searched."""
+        return layout.SIDES
+
+    @property
     def taken_down(self) -> Ids:
         """(n,) int64 ids that are not found because their pairs were taken down, by now."""
         return self._taken_down.now()

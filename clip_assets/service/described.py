@@ -49,10 +49,10 @@ def _index(index: HostedIndex, offer: Offer, visible: Visible) -> dict[str, Any]
             "dim": version.dim,
             "vectors": version.vectors - len(searcher.taken_down),
             "taken_down": len(searcher.taken_down),
-            "sides": list(layout.SIDES),
+            "sides": list(searcher.sides),
             "recall_target": recall_target,
             "recall": _recall(asdict(version)["reach"]),
-            **_rows(searcher.pool),
+            **_rows(searcher.pool, version.vectors),
             "partitions": [str(partition) for partition in version.partitions_used],
             "columns": [
                 {
@@ -79,8 +79,10 @@ def _recall(reach: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, An
     }
 
 
-def _rows(pool: Pool) -> dict[str, Any]:
-    """Pairs of the pool, and how many of them have an image."""
+def _rows(pool: Pool, vectors: int) -> dict[str, Any]:
+    """Pairs of the pool, and how many of them have an image; all of an index folder's have."""
+    if not pool.partitions:
+        return {"rows": vectors, "success": vectors}
     reports = [
         manifest.report
         for partition in pool.partitions

@@ -42,11 +42,15 @@ class OpenVersion:
 
     Args:
         searcher: of it; it is closed when it was replaced and its last query has ended.
+
+    Attributes:
+        returned: columns of a folder's own that ``/knn-service`` returns; None: those of pools.
     """
 
     def __init__(self, searcher: Searcher) -> None:
         self.searcher = searcher
         self.columns = AlignedColumns(searcher)
+        self.returned: Sequence[str] | None = None
         self.users = 0
         self.is_replaced = False
 
@@ -60,7 +64,7 @@ class OpenVersion:
         if not version.vectors:
             return
         middle = np.full((1, version.dim), version.dim**-0.5, np.float32)
-        for side in layout.SIDES:
+        for side in self.searcher.sides:
             ids = self.searcher.search_many(middle, 1, side).ids[0]
             self.searcher.rows(ids)
         if version.vectors <= MOST_READ:
@@ -91,7 +95,8 @@ class HostedIndex:
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
         # What is named before the version is opened: a later one is seen as new.
-        self._named = pool.store.read_bytes(layout.CURRENT) if has_version(pool) else b""
+        is_named = pool.store.exists(layout.CURRENT)
+        self._named = pool.store.read_bytes(layout.CURRENT) if is_named else b""
         self._opened = OpenVersion(Searcher.open(pool))
 
     @property
@@ -214,20 +219,27 @@ class Hosting:
         ]
 
     @classmethod
-    def of(cls, places: Sequence[str], settings_file: str | None = None) -> Self:
+    def of(
+        cls,
+        places: Sequence[str],
+        settings_file: str | None = None,
+        folders: "Sequence[HostedIndex]" = (),
+    ) -> Self:
         """Host pools.
 
         Args:
             places: their roots, or ``name=root``; none: the pool that other commands take.
             settings_file: of the only one.
+            folders: others, after them; then no pool is taken that is not named.
 
         Raises:
             ConfigurationError: two have one name.
             StoreError: one serves no version.
         """
-        named = [_named(place) for place in places] or [("", None)]
+        named = [_named(place) for place in places] or ([] if folders else [("", None)])
         opened = [(name, graph.open_pool(root, settings_file)) for name, root in named]
         indices = [HostedIndex(name or _name(pool), pool) for name, pool in opened]
+        indices += folders
         names = [index.name for index in indices]
         for name in names:
             if names.count(name) > 1:
@@ -273,11 +285,6 @@ class Hosting:
         while not self._ends.wait(FOLLOW_S if is_local else FOLLOW_REMOTE_S):
             for index in self.indices.values():
                 index.follow()
-
-
-def has_version(pool: Pool) -> bool:
-    """Whether a pool serves a version, as far as a file says so."""
-    return pool.store.exists(layout.CURRENT)
 
 
 def _named(place: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_assets.retrieval.folder_search import FolderSearcher
 from clip_assets.retrieval.queries import unit
 from clip_assets.retrieval.served_side import Floats, Ids
 from clip_assets.service.finding import Finder, Took
@@ -91,6 +92,9 @@ def _rows(opened: OpenVersion, ids: Ids, visible: Visible) -> list[dict[str, Any
     """Metadata of ids under the names there; what is null or taken down is left out."""
     if not len(ids):
         return []
+    if isinstance(opened.searcher, FolderSearcher):
+        named = [name for name in opened.returned or () if visible.may(name.lower())]
+        return opened.searcher.metadata.told(ids, named)
     own = [name for name in ("url", "image_path", "caption") if visible.may(name)]
     table = opened.searcher.rows(ids, own)
     is_gone = np.isin(ids, opened.searcher.taken_down)

@@ -1,0 +1,117 @@
+"""faiss indices that other programs made, behind plain functions: searched as they are.
+
+They lie in a file of their own, or, merged on the disk, in a folder with ``populated.index``. How
+far a search goes is said by the index itself; what recall it has is not known. Our own are ``ann``.
+"""
+
+# faiss replaces the methods that SWIG declares, which are all that a type checker sees.
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+
+from pathlib import Path
+from typing import Any
+
+import faiss  # noqa: TID253  (the module is itself imported lazily)
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.errors import SchemaError
+from clip_assets.index import ann
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+ON_DISK = "populated.index"
+"""In a folder: an index whose lists are in a file beside it."""
+
+FARTHER = 4
+"""So many times as far a search goes next, while there are fewer results than wanted."""
+
+FEW = 20_000
+"""Up to so many allowed ids of a graph are compared one by one."""
+
+
+def read(path: Path) -> ann.Index:
+    """An index, its lists left on the disk where they can be.
+
+    Raises:
+        SchemaError: it is none, or compares by something else than the inner product.
+    """
+    try:
+        if path.is_dir():
+            index = faiss.read_index(str(path / ON_DISK), faiss.IO_FLAG_ONDISK_SAME_DIR)
+        else:
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as error:
+        told = str(error).partition("\n")[0][-200:]
+        raise SchemaError(str(path), told, "a faiss index", "Copy it again.") from error
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        found = f"an index by metric {index.metric_type}"
+        raise SchemaError(str(path), found, "one by inner product", "Make it with that metric.")
+    return index
+
+
+def search(index: ann.Index, queries: Floats, k: int, allowed: Ids | None) -> tuple[Floats, Ids]:
+    """The nearest vectors of each query, best first.
+
+    Args:
+        index: any.
+        queries: (q, dim).
+        k: at most ``index.ntotal``.
+        allowed: ascending ids that may be found; None: all.
+
+    Returns:
+        Similarities and ids, (q, k) each; id -1 where the index finds no more.
+    """
+    asked = np.ascontiguousarray(queries, np.float32)
+    if isinstance(index, faiss.IndexPreTransform):
+        for place in range(index.chain.size()):
+            asked = faiss.downcast_VectorTransform(index.chain.at(place)).apply(asked)
+        return search(faiss.downcast_index(index.index), asked, k, allowed)
+    if isinstance(index, faiss.IndexHNSW) and allowed is not None and len(allowed) <= FEW:
+        return _compared(index, asked, k, allowed)
+    selected = None if allowed is None else ann.selection(allowed, index.ntotal)
+    wanted = min(k, index.ntotal if allowed is None else len(allowed))
+    far, farthest = _reach(index, k)
+    while True:
+        similarities, ids = index.search(asked, k, params=_parameters(index, far, selected))
+        if far >= farthest or ((ids >= 0).sum(axis=1) >= wanted).all():
+            return similarities, ids
+        far = min(far * FARTHER, farthest)
+
+
+def vectors(index: ann.Index, ids: Ids) -> Floats:
+    """(n, dim) what the index has for some ids: of codes, what they stand for.
+
+    The first call for an inverted file makes a table of 8 bytes for each vector.
+    """
+    lists = ann.inverted(index)
+    if lists is not None and lists.direct_map.no():
+        lists.make_direct_map()
+    rows = [index.reconstruct(int(one)) for one in ids]
+    return np.array(rows, np.float32).reshape(len(ids), index.d)
+
+
+def _compared(index: ann.Index, asked: Floats, k: int, allowed: Ids) -> tuple[Floats, Ids]:
+    """The best of a few ids one by one: a graph loses most of them on its way."""
+    similar = asked @ vectors(index, allowed).T
+    order = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(similar, order, axis=1), allowed[order]
+
+
+def _reach(index: ann.Index, k: int) -> tuple[int, int]:
+    """How far a search goes at first, in lists or vectors, and at most."""
+    if isinstance(index, faiss.IndexIVF):
+        return index.nprobe, index.nlist
+    if isinstance(index, faiss.IndexHNSW):
+        return max(index.hnsw.efSearch, 2 * k), index.ntotal
+    return 1, 1
+
+
+def _parameters(index: ann.Index, far: int, selected: Any) -> Any:
+    if isinstance(index, faiss.IndexIVFPQ):
+        return faiss.IVFPQSearchParameters(nprobe=far, sel=selected)
+    if isinstance(index, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(nprobe=far, sel=selected)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=far, sel=selected)
+    return faiss.SearchParameters(sel=selected)

@@ -1,0 +1,174 @@
+"""Metadata of an index folder of clip-retrieval, by the place of a row.
+
+A column is read when it is first asked for: arrow files are mapped, those of parquet stay in
+memory from then on. What a column is called here is said by the names that sources have for it.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import schemas
+from clip_assets.errors import SchemaError, SourceMissingError
+from clip_assets.pairs.columns import NAMES
+from clip_assets.retrieval.rows import Ids
+from clip_assets.storage import uids
+
+ALSO = {
+    "text": NAMES["caption"],
+    "original_width": NAMES["width"],
+    "original_height": NAMES["height"],
+}
+"""Names of columns of the pool's metadata that sources call otherwise."""
+
+OWN = frozenset({"width", "height", "shard", "status", "further"})
+"""What a source of that name would not mean, or has not."""
+
+
+class FolderRows:
+    """Rows of an index folder's metadata.
+
+    Args:
+        folder: with the files, in the order of their names.
+        is_arrow: whether they are arrow files, and no parquet.
+
+    Attributes:
+        names: of the columns, as they are there.
+
+    Raises:
+        SourceMissingError: there are no files.
+        SchemaError: one is damaged.
+    """
+
+    def __init__(self, folder: Path, *, is_arrow: bool = False) -> None:
+        self._where, self._is_arrow = str(folder), is_arrow
+        every = sorted(file for file in folder.rglob("*") if file.is_file())
+        self._files = every if is_arrow else [one for one in every if one.suffix == ".parquet"]
+        if not self._files:
+            raise SourceMissingError(
+                str(folder),
+                "no files of metadata",
+                "arrow files" if is_arrow else "parquet files",
+                "Name the folder that clip-retrieval index wrote; of hdf5 alone none is read.",
+            )
+        self._kept: dict[str, pa.ChunkedArray] = {}
+        try:
+            self._mapped = pa.concat_tables(map(_mapped, self._files)) if is_arrow else None
+            # Open from now on: a folder that is replaced is read to the end.
+            files = [] if is_arrow else self._files
+            self._parquet = [pq.ParquetFile(file, memory_map=True) for file in files]
+        except (pa.ArrowException, OSError) as error:
+            told = str(error).partition("\n")[0][:200]
+            raise SchemaError(str(folder), told, "whole files", "Copy them again.") from error
+        if self._mapped is not None:
+            self.names, self._count = self._mapped.column_names, len(self._mapped)
+        else:
+            self.names = self._parquet[0].schema_arrow.names
+            self._count = sum(file.metadata.num_rows for file in self._parquet)
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return self._count
+
+    def table(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
+        """Rows of some ids in columns of ``schemas.INDEX_ROWS``, in their order."""
+        schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
+        places = pa.array(ids, pa.int64())
+        # The similarity of a row there is that of the pair itself, which sources do not say.
+        known = {
+            field.name: pa.nulls(len(ids), field.type)
+            if field.name == "similarity"
+            else self._taken(field, places)
+            for field in schema
+        }
+        return pa.table([known[name] for name in columns], schema=schema)
+
+    def column(self, field: pa.Field) -> pa.ChunkedArray:
+        """A column of ``schemas.POOL_ROWS``, whole; null where there is no such column."""
+        return self._taken(field, None)
+
+    def told(self, ids: Ids, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Columns as the files have them, of some rows; what is null is left out."""
+        wanted = [name for name in names if name in self.names]
+        places = pa.array(ids, pa.int64())
+        columns = {name: self._stored(name).take(places).to_pylist() for name in wanted}
+        rows = [{name: columns[name][place] for name in wanted} for place in range(len(ids))]
+        return [{name: one for name, one in row.items() if _says(one)} for row in rows]
+
+    def find(self, wanted: Sequence[str]) -> Ids:
+        """The row of each uid, -1 for one that is not there.
+
+        Raises:
+            SchemaError: one of them is no uid.
+        """
+        keys = uids.keys(uids.pairs(pa.chunked_array([list(wanted)], pa.string())))
+        order, own = self._by_uid
+        if order is None:
+            numbers = [int(uid, 16) for uid in wanted]
+            return np.array([n if n < len(self) else -1 for n in numbers], np.int64)
+        places = np.minimum(np.searchsorted(own, keys), len(own) - 1)
+        return np.where(own[places] == keys, order[places], -1)
+
+    def every(self, wanted: uids.UidPairs) -> Ids:
+        """The rows of some uids, ascending."""
+        found = self.find(uids.texts(wanted)) if len(wanted) else np.empty(0, np.int64)
+        return np.unique(found[found >= 0])
+
+    def _taken(self, field: pa.Field, places: pa.Array | None) -> pa.ChunkedArray:
+        """Some rows of a column, or all, in the type that it has here."""
+        count = len(self) if places is None else len(places)
+        if field.name == "uid" and self._by_uid[0] is None:
+            numbers = range(count) if places is None else places.to_pylist()
+            return pa.chunked_array([[f"{number:032x}" for number in numbers]], pa.string())
+        name = self._name_of(field.name)
+        if name is None:
+            value = pa.scalar("success" if field.name == "status" else None, field.type)
+            return pa.chunked_array([pa.repeat(value, count)])
+        stored = self._stored(name) if places is None else self._stored(name).take(places)
+        try:
+            return stored.cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return pa.chunked_array([pa.nulls(count, field.type)])
+
+    def _name_of(self, column: str) -> str | None:
+        if column in OWN - {"width", "height"}:
+            return None
+        lower = {name.lower(): name for name in reversed(self.names)}
+        alike = (column,) if column in OWN else (column, *ALSO.get(column, NAMES.get(column, ())))
+        return next((lower[name] for name in alike if name in lower), None)
+
+    def _stored(self, name: str) -> pa.ChunkedArray:
+        if self._mapped is not None:
+            return self._mapped[name]
+        if name not in self._kept:
+            parts = [file.read(columns=[name]) for file in self._parquet]
+            self._kept[name] = pa.concat_tables(parts, promote_options="permissive")[name]
+        return self._kept[name]
+
+    @cached_property
+    def _by_uid(self) -> tuple[Ids | None, uids.Keys]:
+        """Rows in the order of their uids, and those; None: a row's uid is its number."""
+        none = np.empty(0, "S16")
+        if "uid" not in self.names:
+            return None, none
+        try:
+            keys = uids.keys(uids.pairs(self._stored("uid").cast(pa.string())))
+        except (SchemaError, pa.ArrowException):
+            return None, none
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+
+
+def _mapped(file: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(file), "r")).read_all()
+
+
+def _says(value: Any) -> bool:
+    """Whether it is something, and can be said in JSON."""
+    is_number = not isinstance(value, float) or value == value
+    return value is not None and is_number and not isinstance(value, bytes)
