@@ -1,6 +1,6 @@
 """faiss indices that other programs made, behind plain functions: searched as they are.
 
-They lie in a file of their own, or, merged on the disk, in a folder with ``populated.index``. How
+They lie in a file of their own, or, merged on the disk, in a folder with a file populated.index. How
 far a search goes is said by the index itself; what recall it has is not known. Our own are ``ann``.
 """
 
