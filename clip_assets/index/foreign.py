@@ -1,6 +1,6 @@
 """faiss indices that other programs made, behind plain functions: searched as they are.
 
-They lie in a file of their own, or, merged on the disk, in a folder with a file populated.index. How
+They lie in a file of their own, or, merged on the disk, in a folder with populated.index. How
 far a search goes is said by the index itself; what recall it has is not known. Our own are ``ann``.
 """
 
@@ -45,8 +45,8 @@ def read(path: Path) -> ann.Index:
         told = str(error).partition("\n")[0][-200:]
         raise SchemaError(str(path), told, "a faiss index", "Copy it again.") from error
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        found = f"an index by metric {index.metric_type}"
-        raise SchemaError(str(path), found, "one by inner product", "Make it with that metric.")
+        told = f"an index by metric {index.metric_type}"
+        raise SchemaError(str(path), told, "one by inner product", "Make it with that metric.")
     return index
 
 

@@ -116,8 +116,8 @@ class FolderRows:
 
     def every(self, wanted: uids.UidPairs) -> Ids:
         """The rows of some uids, ascending."""
-        found = self.find(uids.texts(wanted)) if len(wanted) else np.empty(0, np.int64)
-        return np.unique(found[found >= 0])
+        rows = self.find(uids.texts(wanted)) if len(wanted) else np.empty(0, np.int64)
+        return np.unique(rows[rows >= 0])
 
     def _taken(self, field: pa.Field, places: pa.Array | None) -> pa.ChunkedArray:
         """Some rows of a column, or all, in the type that it has here."""
