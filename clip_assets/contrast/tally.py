@@ -109,10 +109,13 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> S
         languages=[Counter() for _ in members],
     )
     drawn = {(a, b): _FirstDrawn(examples) for a in range(count) for b in range(count) if a != b}
+    # An earlier version of a subset may list what was taken down since.
+    taken_down = rows.taken_down
     for piece in rows.pieces:
         table = rows.read(piece, list(COLUMNS))
         own = uids.pairs(table["uid"])
-        has = np.stack([member.uids.find(own)[1] > 0 for member in members])
+        is_gone = taken_down.mask(own, table["url"])
+        has = np.stack([(member.uids.find(own)[1] > 0) & ~is_gone for member in members])
         _count(told, table, has)
         draws = uniform(own, 0)
         can_be_seen = np.asarray(pc.equal(table["status"], pa.scalar("success")), np.bool_)

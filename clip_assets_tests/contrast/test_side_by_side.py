@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -19,6 +20,7 @@ from clip_assets.cli import main
 from clip_assets.contrast.side_by_side import as_json, as_page, compared
 from clip_assets.contrast.tally import SIDE
 from clip_assets.errors import ConfigurationError, MissingArtifactError
+from clip_assets.pool import takedowns
 from clip_assets.storage.store import Store
 from clip_assets_tests.models import draw, encoded
 from clip_assets_tests.outcomes import Pair
@@ -71,6 +73,18 @@ WIDE, EVEN = {*range(10, 39)}, {*range(0, 39, 2)}
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_what_is_taken_down_is_not_counted_and_no_example(made: Vectored) -> None:
+    none = pa.table({"uid": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    takedowns.take_down(made.store, [uid(12)], [pair(20).url], none, None)
+    try:
+        told = compared(made.pool, ["wide", "even"], examples=50)
+    finally:
+        takedowns.undo(made.store, [uid(12)], [pair(20).url])
+    assert told.pairs.tolist() == [len(WIDE) - 2, len(EVEN) - 2]
+    shown = {row["url"] for rows in told.only.values() for row in rows}
+    assert not shown & {pair(12).url, pair(20).url}
 
 
 def test_what_is_counted(made: Vectored) -> None:
