@@ -36,6 +36,7 @@ def one_of_each(whole: Whole) -> dict[str, Output]:
     kinds = {
         kind.name: next(output for output in outputs if kind.holds(output.path))
         for kind in layout.ARTIFACTS
+        if kind is not layout.subset_version  # a pool that was made once has no earlier ones
     }
     drawn = [output for output in outputs if output.path.startswith(f"{layout.PICTURES}/")]
     return kinds | {output.path.split("/")[1]: output for output in drawn}
