@@ -36,6 +36,11 @@ def test_searches_give_typed_results(animals: Served) -> None:
         assert client.item(uid_of("cow"), index="animals")["caption"] == "cow"
         assert Image.open(io.BytesIO(client.image(uid_of("cow"), size=64))).size == (64, 32)
         assert len(np.load(io.BytesIO(client.subset("cat", k=2)))) == 2
+        # More than one request takes.
+        many = client.search_many([*["cat", TERMS] * 100, "hen"], k=2, where="language = 'en'")
+        assert [len(found) for found in many] == [2] * 201
+        assert many[1] == client.search(TERMS, k=2, where="language = 'en'").results
+        assert (many[198], many[199]) == (many[0], many[1]) != (many[1], many[0])
         with pytest.raises(ServiceError, match="a pair of version") as refused:
             client.item("f" * 32)
         assert refused.value.status == 404
@@ -51,6 +56,8 @@ def test_the_same_for_asyncio(animals: Served) -> None:
             assert (await client.embeddings(["a", "b"])).shape == (2, 24)
             assert await client.image(uid_of("cow"))
             assert await client.subset("cat", k=2)
+            [[cat], [fox]] = await client.search_many(["cat", "fox"], k=1)
+            assert (cat.caption, fox.caption) == ("cat", "fox")
             with pytest.raises(ServiceError):
                 await client.search([])
 

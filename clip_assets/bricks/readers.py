@@ -21,6 +21,7 @@ from clip_assets.inference.sources import MemberNames, input_of
 from clip_assets.inference.standalone import rows_path, vectors_path
 from clip_assets.layout import Key
 from clip_assets.pairs.columns import column_map
+from clip_assets.pool import takedowns
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.queries import Query
 from clip_assets.retrieval.search import Searcher
@@ -92,6 +93,8 @@ def from_images(where: str, caption: str = "txt") -> Generator[Datum]:
 def from_pool(pool: Pool, subset: str | None = None) -> Generator[Datum]:
     """Samples of a pool, or those of a subset of it, in the pool's order.
 
+    What was taken down is left out.
+
     Args:
         pool: the pool.
         subset: one of its names.
@@ -105,6 +108,8 @@ def from_pool(pool: Pool, subset: str | None = None) -> Generator[Datum]:
         pool.catalog.require(layout.SUBSETS, Key(subset))
         stored = pool.store.read_bytes(layout.subset(subset))
         wanted = set(uids.texts(uid_files.read(stored, subset)))
+    taken_down = takedowns.read(pool.store)
+    gone, gone_urls = set(uids.texts(taken_down.pairs)), set(taken_down.urls.to_pylist())
     for key in pool.partitions:
         made = pool.catalog.get(layout.IMAGE_SHARDS, key)
         tars = made.of_kind(layout.shard_tar) if made else []
@@ -113,6 +118,8 @@ def from_pool(pool: Pool, subset: str | None = None) -> Generator[Datum]:
             with pool.store.local(tar.path) as path, path.open("rb") as file:
                 for members in read_tar(file, pool.store.uri(tar.path), samples.MEMBERS):
                     datum = Datum.of(samples.parse(members))
+                    if datum.uid in gone or datum.fields.get("url") in gone_urls:
+                        continue
                     if wanted is None or datum.uid in wanted:
                         yield datum
 

@@ -108,6 +108,7 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> S
         hosts=[Counter() for _ in members],
         languages=[Counter() for _ in members],
     )
+    gone = rows.taken_down
     drawn = {(a, b): _FirstDrawn(examples) for a in range(count) for b in range(count) if a != b}
     # An earlier version of a subset may list what was taken down since.
     taken_down = rows.taken_down
@@ -119,6 +120,7 @@ def tally(rows: PoolRows, members: Sequence[ComparedSubset], examples: int) -> S
         _count(told, table, has)
         draws = uniform(own, 0)
         can_be_seen = np.asarray(pc.equal(table["status"], pa.scalar("success")), np.bool_)
+        can_be_seen &= ~gone.mask(table["uid"], table["url"])
         for (one, other), some in drawn.items():
             some.offer(table, np.flatnonzero(has[one] & ~has[other] & can_be_seen), draws)
     told.only = {both: some.rows for both, some in drawn.items()}

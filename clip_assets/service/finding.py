@@ -22,7 +22,7 @@ from clip_assets.service import ranking
 from clip_assets.service.facets import facets
 from clip_assets.service.hosted import OpenVersion
 from clip_assets.service.visible import Visible
-from clip_assets.service.wire import SearchRequest
+from clip_assets.service.wire import SearchRequest, SearchTerm
 from clip_assets.storage.condition import Condition
 
 LOOKED_AT = 200
@@ -110,12 +110,14 @@ class Finder:
         """
         request, took = self._request, self._took
         with took.step("search"):
-            mix = self._mix(queries, vectors)
+            mix = self.mix(request.terms, queries, vectors)
         candidates = self._candidates(mix, LOOKED_AT)
         own = candidates.own
         page = own[request.offset : request.offset + request.k]
         with took.step("rows"):
-            results = self.results(candidates.ids[page], candidates.similarities[page], mix)
+            results = self.results(
+                candidates.ids[page], candidates.similarities[page], [(len(page), mix)]
+            )
             self._add_folded(results, page, candidates)
         end = candidates.end
         return {
@@ -131,15 +133,18 @@ class Finder:
     ) -> tuple[Ids, Floats]:
         """Ids of the results that a page would have, and their similarities, without rows."""
         looked_at = LOOKED_AT if self._request.threshold_kind == "elbow" else 0
-        candidates = self._candidates(self._mix(queries, vectors), looked_at)
+        candidates = self._candidates(self.mix(self._request.terms, queries, vectors), looked_at)
         own = candidates.own[self._request.offset :][: self._request.k]
         return candidates.ids[own], candidates.similarities[own]
 
-    def _mix(self, queries: Sequence[Query], vectors: Sequence[Vector | None]) -> Mix:
-        asked = [
-            Term(query, term.weight)
-            for query, term in zip(queries, self._request.terms, strict=True)
-        ]
+    def mix(
+        self,
+        asked_for: Sequence[SearchTerm],
+        queries: Sequence[Query],
+        vectors: Sequence[Vector | None],
+    ) -> Mix:
+        """One vector of some terms; see ``answer``."""
+        asked = [Term(query, one.weight) for query, one in zip(queries, asked_for, strict=True)]
         known = iter(vectors)
 
         def vector(query: Query) -> Vector:
@@ -148,12 +153,16 @@ class Finder:
 
         return terms.mix(asked, vector)
 
+    def allowed(self) -> Ids | None:
+        """The ids for which the condition holds; None: there is no condition."""
+        if self._condition is None:
+            return None
+        with self._took.step("where"):
+            return self._columns.allowed(self._condition)
+
     def _candidates(self, mix: Mix, looked_at: int) -> _Candidates:
         request = self._request
-        allowed: Ids | None = None
-        if self._condition is not None:
-            with self._took.step("where"):
-                allowed = self._columns.allowed(self._condition)
+        allowed = self.allowed()
         wanted = request.offset + request.k + 1
         size = max(wanted, looked_at, FACETED if request.facets else 0)
         folds = max(wanted, LOOKED_AT) if request.fold else 0
@@ -191,22 +200,22 @@ class Finder:
             return ranking.leaders(vectors, self._request.fold)
 
     def results(
-        self, ids: Ids, similarities: Floats, mix: Mix | None = None
+        self, ids: Ids, similarities: Floats, mixes: Sequence[tuple[int, Mix]]
     ) -> list[dict[str, Any]]:
-        """What is told of some ids, in their order; without a mix nothing of a query."""
+        """What is told of some ids, in their order; so many of them were found by each mix."""
         rows = self._searcher.rows(ids).to_pylist()
         further = [name for name in self._request.columns or [] if name not in ("uid", "url")]
         known = self._columns.table(ids, further).to_pylist() if further else [{}] * len(ids)
         return [
             {"uid": row["uid"], "id": vector_id, "similarity": round(similarity, _DIGITS)}
-            | ({} if mix is None else {"contributions": given})
+            | {"contributions": given}
             | self._visible.row(row)
             | self._visible.columns(more)
             | {"folded": []}
             for vector_id, similarity, given, row, more in zip(
                 ids.tolist(),
                 similarities.tolist(),
-                self._contributions(ids, similarities, mix),
+                self._contributions(ids, similarities, mixes),
                 rows,
                 known,
                 strict=True,
@@ -214,12 +223,17 @@ class Finder:
         ]
 
     def _contributions(
-        self, ids: Ids, similarities: Floats, mix: Mix | None
+        self, ids: Ids, similarities: Floats, mixes: Sequence[tuple[int, Mix]]
     ) -> list[list[float | None]]:
-        if mix is None or len(mix.weights) == 1:
-            return [[round(similarity, _DIGITS)] for similarity in similarities.tolist()]
-        given = mix.contributions(self._searcher.vectors(ids, self._request.side))
-        return [[_finite(value) for value in row] for row in given.tolist()]
+        given: list[list[float | None]] = []
+        for count, mix in mixes:
+            own = slice(len(given), len(given) + count)
+            if len(mix.weights) == 1:
+                given += [[round(similarity, _DIGITS)] for similarity in similarities[own].tolist()]
+                continue
+            shares = mix.contributions(self._searcher.vectors(ids[own], self._request.side))
+            given += [[_finite(value) for value in row] for row in shares.tolist()]
+        return given
 
     def _add_folded(
         self,

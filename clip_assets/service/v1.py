@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
-from clip_assets.service import described
+from clip_assets.service import batches, described
 from clip_assets.service.measuring import Measures
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
-from clip_assets.service.wire import MOST_TERMS, SearchRequest
+from clip_assets.service.wire import MOST_TERMS, BatchRequest, SearchRequest
 
 IndexName = Annotated[str | None, Query(max_length=200, description="none: the first one")]
 
@@ -67,6 +67,12 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
     async def search(request: Request) -> JsonAnswer:
         asked, uploads = await asked_for(SearchRequest, request)
         answer = await searching.search(asked, uploads)
+        measures.steps(answer["took_ms"])
+        return JsonAnswer(answer | {"request_id": request.state.request_id})
+
+    @router.post("/search/batch", summary="What is like each of many", response_model=Shape)
+    async def batch(request: Request, asked: BatchRequest) -> JsonAnswer:
+        answer = await batches.answered(searching, asked)
         measures.steps(answer["took_ms"])
         return JsonAnswer(answer | {"request_id": request.state.request_id})
 

@@ -24,6 +24,12 @@ MOST_TEXTS = 256
 MOST_TEXT = 10_000
 """Characters; no model reads more than some hundred of them."""
 
+MOST_QUERIES = 256
+"""Of a batch."""
+
+MOST_OF_BATCH = 10_000
+"""Results of all queries of a batch together."""
+
 MOST_NUMBERS = 16_384
 """Of an embedding."""
 
@@ -126,6 +132,60 @@ class SubsetRequest(WhatIsSought):
         """The search that finds the pairs; its ``k`` may be more than one of people has."""
         kept = {name: getattr(self, name) for name in WhatIsSought.model_fields}
         return SearchRequest.model_construct(**kept, offset=0, facets=False)
+
+
+class BatchQuery(BaseModel):
+    """One query of a batch."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    terms: list[SearchTerm] = Field(min_length=1, max_length=MOST_TERMS)
+
+
+class BatchRequest(BaseModel):
+    """What ``POST /v1/search/batch`` asks for: the nearest of each of many queries."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    index: str | None = Field(default=None, max_length=200, description="null: the first one")
+    queries: list[BatchQuery] = Field(
+        min_length=1,
+        max_length=MOST_QUERIES,
+        description=f"with up to {MOST_QUERIES} terms together, none of them an upload",
+    )
+    side: Side = Field(default="image", description="what is compared: images or captions")
+    k: int = Field(
+        default=10,
+        ge=1,
+        le=MOST_RESULTS,
+        description=f"results of each query; of all together up to {MOST_OF_BATCH:,}",
+    )
+    recall_target: FiniteFloat | None = Field(default=None, ge=0.5, le=0.99)
+    where: str | None = Field(default=None, max_length=4096, description="as in a search")
+    columns: list[str] | None = Field(
+        default=None, max_length=100, description="further columns of each result"
+    )
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        terms, results = len(self.terms), self.k * len(self.queries)
+        if terms > MOST_QUERIES:
+            raise ValueError(f"{terms:,} terms: give {MOST_QUERIES} at most")
+        if results > MOST_OF_BATCH:
+            raise ValueError(f"k of each make {results:,}: ask for {MOST_OF_BATCH:,} at most")
+        return self
+
+    @property
+    def terms(self) -> list[SearchTerm]:
+        """Of all queries, one after another."""
+        return [term for query in self.queries for term in query.terms]
+
+    @property
+    def search(self) -> SearchRequest:
+        """What is the same for all queries."""
+        names = set(BatchRequest.model_fields) & set(SearchRequest.model_fields)
+        kept = {name: getattr(self, name) for name in names}
+        return SearchRequest.model_construct(**kept, terms=[])
 
 
 class EmbeddingsRequest(BaseModel):

@@ -19,6 +19,7 @@ from clip_assets.bricks import Datum, run
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import SourceFormatError
 from clip_assets.layout import Key
+from clip_assets.pool import takedowns
 from clip_assets.storage import uids
 from clip_assets.storage.store import Store
 from clip_assets_tests.bricks.conftest import PICTURES, SETTINGS, Shelf
@@ -177,6 +178,10 @@ def test_the_samples_of_a_pool_and_of_a_subset(local_store: Store, tmp_path: Pat
     assert numbers == [number for number in [*range(15), *range(20, 31)] if number % 4]
     chosen = [datum.fields["number"] for datum in bricks.from_pool(made.pool, "no_filter")]
     assert chosen == [5, 22]
+    urls = pa.table({"uid": [uid_of(1)], "url": ["http://gone.example/1"]})
+    takedowns.take_down(made.store, [], urls["url"].to_pylist(), urls, "asked")
+    takedowns.take_down(made.store, [uid_of(numbers[1])], [], urls[:0], "asked")
+    assert [datum.fields["number"] for datum in bricks.from_pool(made.pool)] == numbers[2:]
 
 
 def test_two_bricks_are_one(tmp_path: Path) -> None:

@@ -112,6 +112,24 @@ def test_what_is_counted(made: Vectored) -> None:
     assert compared(made.pool, ["wide", "even"], examples=5).only == told.only
 
 
+def test_no_example_was_taken_down(tmp_path: Path) -> None:
+    made = Vectored(Store.open(str(tmp_path)))
+    made.add(0, [pair(n) for n in range(20)], per_shard=20)
+    made.metadata()
+    made.set(
+        subsets={
+            "wide": {"where": "original_width >= 500"},
+            "all": {"where": "original_width >= 0"},
+        }
+    )
+    made.subset("wide")
+    made.subset("all")
+    urls = pa.table({"uid": [uid(3)], "url": ["http://b.org/3"]})
+    takedowns.take_down(made.store, [uid(2)], ["http://b.org/3"], urls, "asked")
+    told = compared(made.pool, ["all", "wide"], examples=50)
+    assert {row["uid"] for row in told.only[0, 1]} == {uid(n) for n in [0, 1, *range(4, 10)]}
+
+
 def test_the_page_shows_pairs_of_strangers_safely(made: Vectored) -> None:
     told = compared(made.pool, ["even", "wide"], examples=50)
     page = as_page(made.pool, told)

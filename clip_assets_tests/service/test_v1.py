@@ -125,3 +125,38 @@ def test_numbers_that_are_not_finite_are_refused(animals: Served) -> None:
 def test_an_index_that_is_not_hosted_is_refused(animals: Served) -> None:
     body = {"terms": [{"text": "a"}], "index": "plants"}
     assert "animals" in error(animals.http.post("/v1/search", json=body), 404)["expected"]
+
+
+def test_a_batch_finds_what_its_queries_find_alone(animals: Served) -> None:
+    queries = [
+        [{"text": "cat"}],
+        [{"text": "hen"}, {"text": "fox", "weight": -0.5}],
+        [{"image": base64.b64encode(b"dog").decode()}],
+    ]
+    common = {"k": 2, "where": "original_width < 300", "columns": ["language"]}
+    body = {"queries": [{"terms": terms} for terms in queries]} | common
+    answer = animals.http.post("/v1/search/batch", json=body)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["index"], told["took_ms"].keys()) == (
+        "animals", {"encode", "where", "search", "rows"},
+    )  # fmt: skip
+    assert [captions(one)[0] for one in told["queries"]] == ["cat", "hen", "dog"]
+    for terms, one in zip(queries, told["queries"], strict=True):
+        assert one["results"] == search(animals, *terms, **common)["results"]
+
+
+@pytest.mark.parametrize(
+    ("further", "found"),
+    [
+        ({"queries": []}, "0"),
+        ({"queries": [{"terms": [{"text": "a"}]}] * 257}, "257"),
+        ({"queries": [{"terms": [{"text": "a"}] * 16}] * 17}, "272 terms"),
+        ({"queries": [{"terms": [{"text": "a"}]}] * 11, "k": 1_000}, "11,000"),
+        ({"queries": [{"terms": [{"upload": "image0"}]}]}, "image0"),
+        ({"queries": [{"terms": [{"text": "a"}]}], "offset": 1}, "offset"),
+    ],
+)
+def test_a_batch_is_bounded(animals: Served, further: dict[str, Any], found: str) -> None:
+    answer = animals.http.post("/v1/search/batch", json=further)
+    assert found in str(error(answer, 422)), answer.text

@@ -1,22 +1,28 @@
-"""A client of ``clip-assets serve``, for programs: one that waits, and one for asyncio.
+"""Asking a service: one client that waits, and one for asyncio.
 
-Needs httpx and numpy alone. What the fields mean is said by docs/service.md; the service itself is
-the package ``service``.
+What is asked for and answered is in ``found``.
 """
 
 import asyncio
-import base64
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.errors import ClipAssetsError
+from clip_assets.client.found import (
+    Result,
+    Results,
+    Terms,
+    batch_bodies,
+    checked,
+    result_of,
+    results_of,
+    search_body,
+)
 
 URL = "http://127.0.0.1:1234"
 
@@ -24,109 +30,6 @@ TRIES = 4
 """Times that a service which is busy is asked, with the pauses that it asks for."""
 
 LONGEST_PAUSE_S = 30.0
-
-
-class ServiceError(ClipAssetsError):
-    """A service refused a request.
-
-    Args:
-        status: of HTTP.
-        told: where, found, expected, advice and the request's id.
-    """
-
-    def __init__(self, status: int, told: Mapping[str, str]) -> None:
-        names = ("where", "found", "expected", "advice")
-        ClipAssetsError.__init__(self, *(told.get(name, "not told") for name in names))
-        self.args = (status, dict(told))
-        self.status = status
-        self.request_id = told.get("request_id", "")
-
-
-@dataclass(frozen=True, slots=True)
-class QueryTerm:
-    """One part of a query: one of the first five, and its weight; below 0: less like this.
-
-    Args:
-        text: words.
-        image: content of an image file.
-        image_url: where an image is, if the service fetches.
-        embedding: of the index's model, (dim,).
-        uid: a pair of the index.
-        weight: of it.
-    """
-
-    text: str | None = None
-    image: bytes | None = None
-    image_url: str | None = None
-    embedding: Sequence[float] | npt.NDArray[np.floating] | None = None
-    uid: str | None = None
-    weight: float = 1.0
-
-    def as_json(self) -> dict[str, Any]:
-        """As a request holds it."""
-        told: dict[str, Any] = {"weight": self.weight}
-        for name in ("text", "image_url", "uid"):
-            if getattr(self, name) is not None:
-                told[name] = getattr(self, name)
-        if self.image is not None:
-            told["image"] = base64.b64encode(self.image).decode()
-        if self.embedding is not None:
-            told["embedding"] = np.asarray(self.embedding, np.float64).reshape(-1).tolist()
-        return told
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A pair that a search found.
-
-    Args:
-        uid: the pair.
-        id: of its vector in the version.
-        similarity: to the query.
-        contributions: what each term gave of it.
-        url: of the image.
-        caption: of the image.
-        folded: pairs that are nearly the same: uid, id and similarity of each.
-        columns: everything else that was told.
-    """
-
-    uid: str
-    id: int
-    similarity: float
-    contributions: list[float | None]
-    url: str | None = None
-    caption: str | None = None
-    folded: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    columns: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a search found.
-
-    Args:
-        index: its name.
-        version: of the index.
-        results: best first.
-        more: whether others follow.
-        relevance_ends: the place where they hardly become less similar any more.
-        facets: counts of what results are like, if they were asked for.
-        took_ms: of each step.
-        request_id: as the service's log has it.
-    """
-
-    index: str
-    version: str
-    results: list[Result]
-    more: bool
-    relevance_ends: int | None
-    facets: dict[str, Any] | None
-    took_ms: dict[str, float]
-    request_id: str
-
-
-Terms = str | QueryTerm | Sequence[QueryTerm]
-"""A text, a term, or several."""
 
 
 class Client:
@@ -161,7 +64,32 @@ class Client:
         Raises:
             ServiceError: the service refused.
         """
-        return _results(self._answer("POST", "/v1/search", _body(terms, k, options)).json())
+        return results_of(self._answer("POST", "/v1/search", search_body(terms, k, options)).json())
+
+    def search_many(
+        self, queries: Sequence[Terms], k: int = 10, **options: Any
+    ) -> list[list[Result]]:
+        """The pairs nearest to each of many queries, asked for together.
+
+        As many requests are made as the service's bounds need: up to 256 queries or 10,000
+        results in one.
+
+        Args:
+            queries: of each, a text, a term or several.
+            k: results of each.
+            options: ``index``, ``side``, ``recall_target``, ``where``, ``columns``.
+
+        Returns:
+            For each query its results, best first.
+
+        Raises:
+            ServiceError: the service refused.
+        """
+        results: list[list[Result]] = []
+        for body in batch_bodies(queries, k, options):
+            told = self._answer("POST", "/v1/search/batch", body).json()["queries"]
+            results += [[*map(result_of, query["results"])] for query in told]
+        return results
 
     def item(self, uid: str, index: str | None = None) -> dict[str, Any]:
         """All columns of a pair."""
@@ -173,7 +101,7 @@ class Client:
 
     def subset(self, terms: Terms, k: int = 1_000, **options: Any) -> bytes:
         """The pairs nearest to a query as a file; ``format`` is npy, parquet or urls."""
-        return self._answer("POST", "/v1/subsets", _body(terms, k, options)).content
+        return self._answer("POST", "/v1/subsets", search_body(terms, k, options)).content
 
     def embeddings(self, texts: Sequence[str], index: str | None = None) -> npt.NDArray[np.float32]:
         """Vectors of texts, (len(texts), dim)."""
@@ -187,9 +115,9 @@ class Client:
             answer = self._http.request(method, path, json=body, headers=headers)
             pause_s = _pause_s(answer)
             if pause_s is None:
-                return _checked(answer)
+                return checked(answer)
             time.sleep(pause_s)
-        return _checked(self._http.request(method, path, json=body, headers=headers))
+        return checked(self._http.request(method, path, json=body, headers=headers))
 
 
 class AsyncClient:
@@ -214,7 +142,19 @@ class AsyncClient:
 
     async def search(self, terms: Terms, k: int = 40, **options: Any) -> Results:
         """As ``Client.search``."""
-        return _results((await self._answer("POST", "/v1/search", _body(terms, k, options))).json())
+        return results_of(
+            (await self._answer("POST", "/v1/search", search_body(terms, k, options))).json()
+        )
+
+    async def search_many(
+        self, queries: Sequence[Terms], k: int = 10, **options: Any
+    ) -> list[list[Result]]:
+        """As ``Client.search_many``."""
+        results: list[list[Result]] = []
+        for body in batch_bodies(queries, k, options):
+            told = (await self._answer("POST", "/v1/search/batch", body)).json()["queries"]
+            results += [[*map(result_of, query["results"])] for query in told]
+        return results
 
     async def item(self, uid: str, index: str | None = None) -> dict[str, Any]:
         """As ``Client.item``."""
@@ -226,7 +166,7 @@ class AsyncClient:
 
     async def subset(self, terms: Terms, k: int = 1_000, **options: Any) -> bytes:
         """As ``Client.subset``."""
-        return (await self._answer("POST", "/v1/subsets", _body(terms, k, options))).content
+        return (await self._answer("POST", "/v1/subsets", search_body(terms, k, options))).content
 
     async def embeddings(
         self, texts: Sequence[str], index: str | None = None
@@ -243,9 +183,9 @@ class AsyncClient:
             answer = await self._http.request(method, path, json=body, headers=headers)
             pause_s = _pause_s(answer)
             if pause_s is None:
-                return _checked(answer)
+                return checked(answer)
             await asyncio.sleep(pause_s)
-        return _checked(await self._http.request(method, path, json=body, headers=headers))
+        return checked(await self._http.request(method, path, json=body, headers=headers))
 
 
 _NPY = {"accept": "application/x-npy"}
@@ -253,12 +193,6 @@ _NPY = {"accept": "application/x-npy"}
 
 def _bearing(token: str | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token}"}
-
-
-def _body(terms: Terms, k: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    asked = [QueryTerm(text=terms)] if isinstance(terms, str) else terms
-    several = [asked] if isinstance(asked, QueryTerm) else asked
-    return {"terms": [term.as_json() for term in several], "k": k, **options}
 
 
 def _named(index: str | None, size: int | None = None) -> str:
@@ -273,26 +207,3 @@ def _pause_s(answer: httpx.Response) -> float | None:
     if answer.status_code not in (429, 503) or not again.isdecimal():
         return None
     return min(float(again), LONGEST_PAUSE_S)
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.is_success:
-        return answer
-    try:
-        told = answer.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        told = {"where": str(answer.url), "found": f"status {answer.status_code}"}
-    raise ServiceError(answer.status_code, told)
-
-
-def _results(told: Mapping[str, Any]) -> Results:
-    kept = {each.name for each in fields(Results)} - {"results"}
-    return Results(
-        results=[_result(one) for one in told["results"]], **{name: told[name] for name in kept}
-    )
-
-
-def _result(told: Mapping[str, Any]) -> Result:
-    names = {each.name for each in fields(Result)} - {"columns"}
-    own = {name: value for name, value in told.items() if name in names}
-    return Result(**own, columns={k: v for k, v in told.items() if k not in names})
