@@ -23,7 +23,7 @@ TWICE = {
     # a command's module is called as the command, a declaration's as its assets
     "doctor", "embeddings", "images", "index", "search", "status", "verify",
     # each of two packages has one of the kind, and the package says of what
-    "client", "faults", "identity", "listing", "opening", "pictures", "pipeline", "reading",
+    "faults", "identity", "listing", "opening", "pictures", "pipeline", "reading",
     "report", "sources", "summary",
 }  # fmt: skip
 """Names that more than one module has; no others may follow."""

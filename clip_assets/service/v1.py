@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
-from clip_assets.service import batches, described
+from clip_assets.service import described, many_queries
 from clip_assets.service.measuring import Measures
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
@@ -72,7 +72,7 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
 
     @router.post("/search/batch", summary="What is like each of many", response_model=Shape)
     async def batch(request: Request, asked: BatchRequest) -> JsonAnswer:
-        answer = await batches.answered(searching, asked)
+        answer = await many_queries.answered(searching, asked)
         measures.steps(answer["took_ms"])
         return JsonAnswer(answer | {"request_id": request.state.request_id})
 
