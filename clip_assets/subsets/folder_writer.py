@@ -47,8 +47,8 @@ def write_folder(
 ) -> int:
     """Write the pairs of a pool whose images were had, a file for each partition.
 
-    A caption that is null becomes an empty one, as DataComp's scripts ask for its length. Memory:
-    a partition's rows, and with features its vectors.
+    What was taken down is left out. A caption that is null becomes an empty one, as DataComp's
+    scripts ask for its length. Memory: a partition's rows, and with features its vectors.
 
     Args:
         rows: of the pool.
@@ -88,6 +88,7 @@ def _write_piece(
 ) -> int:
     table = rows.read(piece, [*COLUMNS, OWN, "status", *sorted(rows.vector_columns)])
     had: Mask = np.asarray(pc.is_in(table["status"], pa.array([HAD])), dtype=bool)
+    had &= ~rows.taken_down.mask(table["uid"], table["url"])
     if features:
         assert own_as is not None
         with rows.vectors(piece, table, "own") as of_piece:

@@ -7,6 +7,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError
+from clip_assets.pool import takedowns
 from clip_assets.pool.upstream import upstream
 from clip_assets.settings import SUBSETS
 from clip_assets.settings.baselines import ClipScore
@@ -48,6 +49,15 @@ def test_without_features_columns_are_as_they_are(rows: PoolRows, tmp_path: Path
     assert write_folder(rows, tmp_path / "metadata") == 6
     table = pq.read_table(tmp_path / "metadata")
     assert table["clip_l14_similarity_score"].null_count == len(table) == 6
+
+
+def test_what_was_taken_down_is_not_written(rows: PoolRows, tmp_path: Path) -> None:
+    table = rows.read("00000", ["uid", "url"])
+    named, of_url = table["uid"][0].as_py(), table["url"][1].as_py()
+    takedowns.take_down(rows.pool.store, [named], [of_url], table.slice(0, 0), None)
+    assert write_folder(rows, tmp_path / "metadata") == 4
+    written = pq.read_table(tmp_path / "metadata")["uid"].to_pylist()
+    assert not {named, table["uid"][1].as_py()} & {*written}
 
 
 def test_what_cannot_be_written_is_refused(rows: PoolRows, tmp_path: Path) -> None:
