@@ -15,6 +15,7 @@ from clip_assets.index.id_mapping import ID_MAPPING
 from clip_assets.index.index_recipe import INDEX_RECIPE
 from clip_assets.index.index_segments import INDEX_SEGMENTS
 from clip_assets.inference.embeddings import EMBEDDINGS
+from clip_assets.metadata.aesthetic import AESTHETIC
 from clip_assets.metadata.pool_metadata import POOL_METADATA
 from clip_assets.pairs.raw_pairs import RAW_PAIRS
 from clip_assets.pool.asset import Asset
@@ -30,6 +31,7 @@ TABLE = (
     UNIQUE_PAIRS,
     IMAGE_SHARDS,
     EMBEDDINGS,
+    AESTHETIC,
     POOL_METADATA,
     SUBSETS,
     SUBSET_SHARDS,

@@ -25,7 +25,7 @@ COLUMNS: Mapping[str, str] = {
     "nsfw": "the source's tag, such as UNLIKELY",
     "punsafe": "the source's estimate that the image is unsafe, 0 to 1",
     "pwatermark": "the source's estimate that the image has a watermark, 0 to 1",
-    "aesthetic": "the source's score of how pleasing the image is, 0 to 10",
+    "aesthetic": "how pleasing the image is, by the pool's own head, else by the source",
     "license": "the source's",
     "language": "the source's",
     "sha256": "of the bytes that were fetched, 64 hex digits",

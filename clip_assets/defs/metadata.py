@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from clip_assets.metadata.aesthetic import AESTHETIC
 from clip_assets.metadata.pool_metadata import POOL_METADATA
 from clip_assets.orchestration.bodies import Event, made
 from clip_assets.orchestration.declare import declared
@@ -12,6 +13,17 @@ from clip_assets.orchestration.resources import PoolResource
 from clip_assets.stats.metadata_stats import METADATA_STATS
 
 GROUP = "metadata"
+
+
+@declared(
+    AESTHETIC,
+    group=GROUP,
+    kinds={"parquet", "numpy"},
+    needs=needs(memory_gib=2),
+)
+def aesthetic(context: dg.AssetExecutionContext, pool: PoolResource) -> Iterator[Event]:
+    """How pleasing each embedded image is to a linear head, if the settings name one."""
+    yield from made(context, pool.open(), AESTHETIC)
 
 
 @declared(

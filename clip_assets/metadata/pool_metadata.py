@@ -1,6 +1,6 @@
 """DataComp's metadata of a partition, with what became of every pair.
 
-Joins pairs, shard rows and embedding rows by uid. Choosing rows from it is
+Joins pairs, shard rows, embedding rows and own scores by uid. Choosing rows from it is
 ``subsets.choosing``; counting over the pool is ``stats``.
 """
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.errors import AlignmentError
 from clip_assets.layout import Key, PartitionKey
+from clip_assets.metadata.aesthetic import AESTHETIC, aesthetic_scores
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
@@ -58,7 +59,10 @@ def pool_metadata_inputs(pool: Pool, partition: Key) -> Inputs:
     """What a partition's metadata depends on."""
     read = pool.catalog
     has_embeddings = read.get(layout.EMBEDDINGS, partition) is not None
-    return {
+    # Without a head they are as they were before there were heads.
+    has_head = bool(pool.settings.heads.aesthetic)
+    own = {AESTHETIC.name: read.digest(AESTHETIC.name, partition)} if has_head else {}
+    return own | {
         layout.UNIQUE_PAIRS: read.digest(layout.UNIQUE_PAIRS, partition, layout.unique),
         layout.IMAGE_SHARDS: read.digest(layout.IMAGE_SHARDS, partition, layout.shard_rows),
         layout.EMBEDDINGS: read.digest(layout.EMBEDDINGS, partition, layout.embedding_rows),
@@ -71,7 +75,7 @@ POOL_METADATA = Asset(
     "2",
     make=pool_metadata,
     inputs=pool_metadata_inputs,
-    deps=(layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS),
+    deps=(layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS, AESTHETIC.name),
     settings=("score_column",),
     rows_from=layout.UNIQUE_PAIRS,
 )
@@ -86,7 +90,10 @@ def _own_score_column(pool: Pool) -> str:
 
 
 def _work(run: StageRun) -> Report:
-    pairs, shards, rows = (run.pool.catalog.require(name, run.partition) for name in run.asset.deps)
+    *joined, own = run.asset.deps
+    pairs, shards, rows = (run.pool.catalog.require(name, run.partition) for name in joined)
+    if run.pool.settings.heads.aesthetic:
+        run.pool.catalog.require(own, run.partition)
     return _join(run, pairs, shards, rows, _own_score_column(run.pool))
 
 
@@ -104,6 +111,7 @@ def _join(
         pairs = stack.enter_context(tables.local(run.store, unique, layout.unique))
         rows = stack.enter_context(tables.local(run.store, embedded, layout.embedding_rows))
         _declare(database, pairs, local, rows)
+        _add_scores(database, _own_scores(run, stack))
         repeated = _check_alignment(database, run)
         _publish(run, _batches(database, run.partition, column))
         return _report(database, repeated, column)
@@ -134,6 +142,23 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], ro
     database.execute(
         f"CREATE TABLE embedded AS SELECT uid, key, similarity FROM read_parquet({literal(rows)})"
     )
+
+
+def _own_scores(run: StageRun, stack: ExitStack) -> Path | None:
+    """Scores by the pool's own head, if it has one and they are made."""
+    made = run.pool.catalog.get(AESTHETIC.name, run.partition)
+    if made is None or not run.pool.settings.heads.aesthetic:
+        return None
+    return stack.enter_context(tables.local(run.store, made, aesthetic_scores))
+
+
+def _add_scores(database: "DuckDBPyConnection", scores: Path | None) -> None:
+    from clip_assets.storage.sql import literal
+
+    source = "(SELECT '' AS uid, '' AS key, NULL::FLOAT AS aesthetic)"
+    if scores is not None:
+        source = f"read_parquet({literal(scores)})"
+    database.execute(f"CREATE TABLE scored AS SELECT uid, key, aesthetic FROM {source}")
 
 
 def _check_alignment(database: "DuckDBPyConnection", run: StageRun) -> int:
@@ -184,7 +209,7 @@ def _batches(
         "similarity": "pairs.similarity",
         "punsafe": "pairs.punsafe",
         "pwatermark": "pairs.pwatermark",
-        "aesthetic": "pairs.aesthetic",
+        "aesthetic": "coalesce(scored.aesthetic, pairs.aesthetic)",
         "shard": f"'{partition}/' || shards.shard",
         "key": "shards.key",
         "opt_outs": "shards.opt_outs",
@@ -193,6 +218,7 @@ def _batches(
     joined = database.sql(
         f"SELECT {columns} FROM pairs JOIN shards USING (uid, occurrence) "
         "LEFT JOIN embedded ON embedded.uid = shards.uid AND embedded.key = shards.key "
+        "LEFT JOIN scored ON scored.uid = shards.uid AND scored.key = shards.key "
         "ORDER BY pairs.place"
     )
     reader = joined.to_arrow_reader(BATCH_ROWS)

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from clip_assets.service import knn, loose_json
+from clip_assets.service import heads, knn, loose_json
 from clip_assets.service.fellows import Fellows
 from clip_assets.service.finding import Took
 from clip_assets.service.knn_answers import KnnAnswers
@@ -18,8 +18,8 @@ from clip_assets.service.searching import Searching
 
 PATHS = ("/indices-list", "/knn-service", "/metadata")
 
-IGNORED = ("use_safety_model", "use_violence_detector", "aesthetic_score")
-"""What is asked for of models that are not there: as there, it changes nothing."""
+STRICT = "handling=strict"
+"""In the header ``prefer``: what would be ignored is refused (RFC 7240)."""
 
 
 def routes(searching: Searching, measures: Measures, told: Fellows | Measures) -> APIRouter:
@@ -42,9 +42,14 @@ def routes(searching: Searching, measures: Measures, told: Fellows | Measures) -
         took = Took()
         with took.step("request"):
             body = loose_json.parsed(await request.body())
-            results = await answers.knn(knn.knn(body), took)
+            asked = knn.knn(body)
+            pool = searching.hosting.get(asked.index).pool
+            # As there, what is asked for of a model that is not there changes nothing.
+            ignored = ", ".join(heads.ignored(pool, body))
+            if ignored and STRICT in request.headers.get("prefer", ""):
+                raise knn.wrong(ignored, "no such head in the pool's settings", "heads, or neither")
+            results = await answers.knn(asked, took)
         measures.knn(took.steps, body)
-        ignored = ", ".join(name for name in IGNORED if body.get(name))
         return _json(results, {"x-ignored": ignored} if ignored else {})
 
     @router.post("/metadata", summary="Metadata of ids")

@@ -17,6 +17,7 @@ from clip_assets.service.wire import (
     MOST_EXPORTED,
     MOST_NUMBERS,
     MOST_TEXT,
+    MOST_WEIGHT,
     SearchRequest,
     SearchTerm,
 )
@@ -40,6 +41,10 @@ class KnnRequest:
         with_rows: results that have metadata; counted from the end if negative.
         results: that have an id.
         deduplicate: whether near-copies are left out.
+        aesthetic_score: 0 to 9, how pleasing results shall be; None: however.
+        aesthetic_weight: how much that counts beside the query.
+        is_safe: whether unsafe results are left out.
+        is_peaceful: whether violent results are left out.
     """
 
     index: str | None
@@ -50,6 +55,10 @@ class KnnRequest:
     with_rows: int
     results: int
     deduplicate: bool
+    aesthetic_score: float | None = None
+    aesthetic_weight: float = 0.5
+    is_safe: bool = False
+    is_peaceful: bool = False
 
     @property
     def search(self) -> SearchRequest:
@@ -83,8 +92,7 @@ def knn(body: Body) -> KnnRequest:
         raise wrong("num_result_ids", str(results), f"1 to {MOST_EXPORTED:,}")
     if body.get("use_mclip"):
         raise wrong("use_mclip", "a multilingual model that is asked for", "the index's own model")
-    for name in ("aesthetic_score", "aesthetic_weight"):
-        _check_number(body, name)
+    weight = _number(body, "aesthetic_weight")
     term, scale = _term(body)
     return KnnRequest(
         index=index_name(body),
@@ -96,6 +104,10 @@ def knn(body: Body) -> KnnRequest:
         with_rows=with_rows,
         results=results,
         deduplicate=bool(body.get("deduplicate")),
+        aesthetic_score=_number(body, "aesthetic_score"),
+        aesthetic_weight=0.5 if weight is None else weight,
+        is_safe=bool(body.get("use_safety_model")),
+        is_peaceful=bool(body.get("use_violence_detector")),
     )
 
 
@@ -175,15 +187,18 @@ def _whole(body: Body, name: str) -> int:
     return value
 
 
-def _check_number(body: Body, name: str) -> None:
-    """Refuse what is no number where one may stand; there is no model that it would be of."""
+def _number(body: Body, name: str) -> float | None:
+    """A number where one may stand; None for an empty text."""
     value = body.get(name, "")
     if value == "":
-        return
+        return None
     try:
-        float(value)
-    except (TypeError, ValueError) as error:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise wrong(name, repr(value)[:100], "a number, or an empty text") from error
+    if not abs(number) <= MOST_WEIGHT:
+        raise wrong(name, repr(value)[:100], f"at most {MOST_WEIGHT:g}")
+    return number
 
 
 def wrong(where: str, found: str, expected: str) -> RefusalError:

@@ -11,6 +11,7 @@ import numpy as np
 from clip_assets.retrieval.folder_search import FolderSearcher
 from clip_assets.retrieval.queries import unit
 from clip_assets.retrieval.served_side import Floats, Ids
+from clip_assets.service import heads
 from clip_assets.service.finding import Finder, Took
 from clip_assets.service.hosted import OpenVersion
 from clip_assets.service.knn import KnnRequest, wrong
@@ -46,10 +47,15 @@ class KnnAnswers:
                 asked, vectors = await self._searching.vectors(index, opened, [request.term], {})
             if isinstance(asked[0], np.ndarray):
                 vectors = [unit(asked[0], opened.searcher.version.dim)]
+            assert vectors[0] is not None
+            query = heads.towards(index.pool, request, vectors[0])
 
             def search() -> list[dict[str, Any]]:
                 finder = Finder(opened, request.search, self._visible, took)
-                ids, similarities = finder.ranked(asked, vectors)
+                ids, similarities = finder.ranked(asked, [query])
+                ids, similarities = heads.kept(
+                    index.pool, request, opened.searcher, ids, similarities
+                )
                 return self._results(opened, ids, similarities * request.scale, request, took)
 
             return await self._searching.turns.do(search)

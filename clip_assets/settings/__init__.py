@@ -28,6 +28,7 @@ from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
 from clip_assets.settings.choices import Definition
 from clip_assets.settings.publication import HubSettings
+from clip_assets.settings.scoring import HeadsSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
     IndexSettings,
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
     hub: HubSettings = Field(default_factory=HubSettings)
+    heads: HeadsSettings = Field(default_factory=HeadsSettings)
     subsets: dict[str, Definition] = Field(
         default_factory=lambda: dict(SUBSETS),
         description="Further subsets by name, each with its definition, see docs/subsets.md",

@@ -1,6 +1,7 @@
 """What it means for the people of a pool that a file of it is damaged."""
 
 from clip_assets import layout
+from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.pool.published import Damage
 
 NOTHING_MADE = "nothing is made from it"
@@ -18,6 +19,7 @@ CONSEQUENCES = {
     layout.text_emb: "no segment or recipe is made from the partition's texts; served ones stay",
     layout.embedding_rows: "a new index version cannot say what the partition's vectors are",
     layout.embedding_inputs: "the partition is embedded whole when a tar of it changes",
+    aesthetic_scores: "the partition's metadata cannot be made anew with its scores",
     layout.pool_rows: "subsets and statistics cannot be made anew",
     layout.subset: "who trains on the subset does not get it",
     layout.subset_version: "who asks for this earlier version of the subset does not get it",
