@@ -25,7 +25,14 @@ from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 from clip_assets_tests.upstream import MadeUp
 
-PARTITIONED = ["raw_pairs", "unique_pairs", "image_shards", "embeddings", "pool_metadata"]
+PARTITIONED = [
+    "raw_pairs",
+    "unique_pairs",
+    "image_shards",
+    "embeddings",
+    "aesthetic",
+    "pool_metadata",
+]
 FAN_INS = ["subsets", "metadata_stats", "faiss_index"]
 
 
