@@ -4,9 +4,7 @@ How vectors are made is the matter of encoders; what a score means is said by wh
 """
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,17 +79,11 @@ def _tensors(
     if kind == "npy":
         stored = np.load(io.BytesIO(content), allow_pickle=False)
         return stored.astype(np.float32).reshape(-1), None
-    named: Mapping[str, Any]
-    if kind == "safetensors":
-        from safetensors.numpy import load
-
-        named = load(content)
-    elif kind in ("pt", "pth"):
-        from clip_assets.encoders.openclip.state import state_of
-
-        named = state_of(content)
-    else:
+    if kind not in ("safetensors", "pt", "pth"):
         raise ValueError(f"a file called .{kind}")
+    from clip_assets.encoders.openclip.state import state_of
+
+    named = state_of(content, is_pickled=kind != "safetensors")
     weights, biases = (
         [
             np.asarray(value, np.float32).reshape(-1)
