@@ -20,9 +20,8 @@ from clip_assets import layout, schemas
 from clip_assets.download.report import partition_report
 from clip_assets.download.sample_keys import sample_key
 from clip_assets.download.shard import NOT_FETCHED, SUCCESS, Row, stats_of
-from clip_assets.errors import SourceChangedError
 from clip_assets.files.fetching import fetched
-from clip_assets.files.identity import looked_at
+from clip_assets.files.identity import unchanged
 from clip_assets.partitions.plans import AdoptedFile
 from clip_assets.pool.stages import StageRun
 from clip_assets.storage import tables
@@ -137,14 +136,7 @@ def _members(file: BinaryIO, where: str, places: Places, row: Row) -> list[tuple
 
 @contextmanager
 def _opened(adopted: AdoptedFile) -> Generator[BinaryIO]:
-    now = looked_at(adopted.uri)
-    if now != adopted.file:
-        raise SourceChangedError(
-            adopted.uri,
-            f"{now.size_bytes:,} bytes, version {now.etag}",
-            f"{adopted.size_bytes:,} bytes, version {adopted.etag}, as planned",
-            "Put the file back, or adopt it under another name.",
-        )
+    now = unchanged(adopted.file)
     with TemporaryDirectory(prefix="clip-assets-") as folder:
         local = Path(now.uri)
         path = local if local.is_file() else fetched(now, Path(folder))

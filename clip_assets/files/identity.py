@@ -7,6 +7,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from clip_assets.errors import SourceChangedError
 from clip_assets.files.faults import refuse_special, translated
 from clip_assets.files.filesystem import filesystem, uri_of
 
@@ -73,6 +74,25 @@ def looked_at(uri: str) -> File:
         # The hub's back end keeps listings whatever it is asked to.
         fs.invalidate_cache()
         return described(fs, path)
+
+
+def unchanged(before: File) -> File:
+    """A file as it is now, if it is still the one that it was.
+
+    Raises:
+        SourceChangedError: it is another one.
+        SourceMissingError: it is not there.
+        SourceError: it cannot be looked at.
+    """
+    now = looked_at(before.uri)
+    if now != before:
+        raise SourceChangedError(
+            before.uri,
+            f"{now.size_bytes:,} bytes, version {now.etag}",
+            f"{before.size_bytes:,} bytes, version {before.etag}, as planned",
+            "Put the file back, or take it under another name.",
+        )
+    return now
 
 
 def described(fs: fsspec.AbstractFileSystem, path: str, listed: Info | None = None) -> File:

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
-from clip_assets.errors import ModelMismatchError, SourceChangedError
-from clip_assets.files.identity import looked_at
+from clip_assets.errors import ModelMismatchError
+from clip_assets.files.identity import unchanged
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.summary import cosines
 from clip_assets.partitions.plans import AdoptedFile, AdoptedPiece
@@ -98,14 +98,7 @@ class Window:
 
     def _read(self, adopted: AdoptedFile | None, encoder: Encoder) -> Usable:
         assert adopted is not None
-        now = looked_at(adopted.uri)
-        if now != adopted.file:
-            raise SourceChangedError(
-                adopted.uri,
-                f"{now.size_bytes:,} bytes, version {now.etag}",
-                f"{adopted.size_bytes:,} bytes, version {adopted.etag}, as planned",
-                "Put the file back, or adopt it under another name.",
-            )
+        now = unchanged(adopted.file)
         with ExitStack() as stack:
             vectors = vector_rows(now, adopted.member, stack)
             if vectors.dim != encoder.dim:
