@@ -38,6 +38,7 @@ COLUMNS: Mapping[str, str] = {
     "source": "the source file",
     "line": "its line, from 1",
     "reason": "why it is no pair",
+    "time": "when it was taken down",
     "hi": "first half of the md5 of url and caption",
     "lo": "second half of it",
     "row": "row of raw, from 0",

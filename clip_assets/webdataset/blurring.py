@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,12 +18,7 @@ Pixels = npt.NDArray[Any]
 Blur = Callable[[Pixels, Any], Pixels]
 """Blurs boxes ``[x_min, y_min, x_max, y_max]``, as shares of width and height."""
 
-QUALITIES = {
-    "jpg": (cv2.IMWRITE_JPEG_QUALITY, 95),
-    "jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95),
-    "png": (cv2.IMWRITE_PNG_COMPRESSION, 9),
-    "webp": (cv2.IMWRITE_WEBP_QUALITY, 95),
-}
+QUALITIES = {"jpg": 95, "jpeg": 95, "png": 9, "webp": 95}
 """Kinds of images that can be encoded again, and how; img2dataset's defaults."""
 
 
@@ -56,9 +50,13 @@ def blurred(
         boxes: as ``Blur`` takes them.
         blur: what ``blurrer`` gives.
     """
+    import cv2
+
+    settings = {"png": cv2.IMWRITE_PNG_COMPRESSION, "webp": cv2.IMWRITE_WEBP_QUALITY}
+    quality = settings.get(extension, cv2.IMWRITE_JPEG_QUALITY), QUALITIES[extension]
     stored = np.frombuffer(content, np.uint8)
     pixels: Pixels | None = cv2.imdecode(stored, cv2.IMREAD_COLOR) if len(stored) else None
     if pixels is None:
         return None
-    _, encoded = cv2.imencode(f".{extension}", blur(pixels, boxes), [*QUALITIES[extension]])
+    _, encoded = cv2.imencode(f".{extension}", blur(pixels, boxes), quality)
     return encoded.tobytes()

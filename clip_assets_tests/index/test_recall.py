@@ -131,7 +131,7 @@ def test_small_codes_are_put_right_by_the_vectors_themselves(made: RandomVectors
     made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20, "least_recall": 0})
     made.index()
     version = newest(made)
-    assert version.key.endswith("RaBitQ")
+    assert version.key.endswith(("RaBitQ", "PQ32"))
     reported = for_target(version.reach["image"]["text"], DEFAULT).recall
     assert reported > recall_of_codes(made, version) + 0.2
     assert reported == pytest.approx(true_recall(made, "image", "text", DEFAULT), abs=0.06)
@@ -171,14 +171,16 @@ def test_measuring_is_the_same_every_time(made: RandomVectors) -> None:
 
 
 def test_an_index_that_finds_too_little_is_not_served(made: RandomVectors) -> None:
-    made.embed(0, 5000, dim=256)
+    made.embed(0, 20_000, dim=64)
+    made.set(index={"flat_limit": 20_000})
     before = made.index()
-    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20})
+    small = {"flat_limit": 1, "max_memory_bytes": 2**20}
+    made.set(index=small)
     with pytest.raises(CheckFailedError, match=r"recall 0.*expected 0.900 at least.*00001"):
         made.index()
     assert versions.merged(made.store) == [before]
-    made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20, "most_recall_lost": 1})
-    with pytest.raises(CheckFailedError, match=r"expected 0.800 at least"):
+    made.set(index=small | {"most_recall_lost": 1, "least_recall": 0.85})
+    with pytest.raises(CheckFailedError, match=r"expected 0.850 at least"):
         made.merge()
     assert versions.current(made.store) == before
 

@@ -26,7 +26,7 @@ def names(assets: Sequence[Asset]) -> list[str]:
 
 def test_whole_graph_is_made_in_as_few_runs_as_its_axes_allow() -> None:
     assert [(axis, set(names(batch))) for axis, batch in batches(TABLE)] == [
-        ("partition", {*names(TABLE[:4]), "pool_metadata"}),
+        ("partition", {*names(TABLE[:4]), "aesthetic", "pool_metadata"}),
         ("subset", {"subsets", "subset_shards"}),
         ("pool", {"metadata_stats", "index_recipe"}),
         ("partition", {"index_segments"}),

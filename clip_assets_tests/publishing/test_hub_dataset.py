@@ -35,7 +35,11 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_load_dataset_reads_it_as_it_is(made: Published, offline: None) -> None:
     report = made.published().manifest.report
-    assert (report.rows_in, report.rows_out, report.dropped) == (21, 19, {"opt_outs": 2})
+    assert (report.rows_in, report.rows_out, report.dropped) == (
+        21,
+        19,
+        {"taken_down": 0, "opt_outs": 2},
+    )
     rows = datasets.load_dataset(str(folder(made)), split="train")
     assert rows["caption"][:] == FREE
     assert np.allclose(rows[4]["image_embedding"], direction(FREE[4].encode()), atol=1e-3)

@@ -8,6 +8,7 @@ import pytest
 
 from clip_assets import graph, layout
 from clip_assets.layout import Key
+from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.storage.manifests import Output
 from clip_assets.verification import remedies
 from clip_assets.verification.consequences import CONSEQUENCES
@@ -36,7 +37,8 @@ def one_of_each(whole: Whole) -> dict[str, Output]:
     kinds = {
         kind.name: next(output for output in outputs if kind.holds(output.path))
         for kind in layout.ARTIFACTS
-        if kind is not layout.subset_version  # a pool that was made once has no earlier ones
+        # A pool that was made once has no earlier ones, and without a head no scores.
+        if kind not in (layout.subset_version, aesthetic_scores)
     }
     drawn = [output for output in outputs if output.path.startswith(f"{layout.PICTURES}/")]
     return kinds | {output.path.split("/")[1]: output for output in drawn}

@@ -158,7 +158,8 @@ class Trainee:
             "step": self.step,
             "told": told,
         }
-        torch.save(state, part)
+        with part.open("wb") as file:  # by its path, torch says nothing of what went wrong
+            torch.save(state, file)
 
     def go_on(self, file: Path) -> dict[str, Any]:
         """Take up what ``keep`` wrote; what the caller has to know.
