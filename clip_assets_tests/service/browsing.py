@@ -1,5 +1,6 @@
 """The service's page in Debian's Chromium: how tests start it, and what they do on it."""
 
+import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -90,6 +91,11 @@ class Visit:
         """Captions of the first results."""
         expect(self.tiles.nth(number - 1)).to_be_attached()
         return self.page.locator(".tile .caption").all_inner_texts()[:number]
+
+    def leave(self) -> None:
+        """Close the picture that is open, and wait until the address says so, too."""
+        self.page.keyboard.press("Escape")
+        expect(self.page).not_to_have_url(re.compile("item="))
 
     def button(self, name: str) -> Locator:
         """A button by what it is called."""

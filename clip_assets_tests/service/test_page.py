@@ -223,7 +223,7 @@ def test_facets_narrow_what_is_found(visit: Visit) -> None:
     expect(facts).to_contain_text("00001")
     width = re.findall(r"Original size\s*(\d+) ", facts.inner_text())
     assert int(width[0]) >= least
-    visit.page.keyboard.press("Escape")
+    visit.leave()
     thumb = visit.page.get_by_role("slider", name="Similarity, least")
     before = float(thumb.get_attribute("aria-valuenow") or 0)
     thumb.press("PageUp")
@@ -246,7 +246,7 @@ def test_a_condition_on_columns_narrows_and_says_what_is_wrong(visit: Visit) -> 
     visit.settled()
     visit.tiles.first.locator("a.open").click()
     expect(visit.page.locator("#detail-body")).to_contain_text(re.compile(r"language\s*de"))
-    visit.page.keyboard.press("Escape")
+    visit.leave()
     field.fill("widht > 100")
     visit.button("Apply").click()
     alert = visit.page.locator("#where-error")
