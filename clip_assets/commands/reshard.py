@@ -93,6 +93,7 @@ def reshard(  # noqa: PLR0913  (a command's options are its interface)
         return
     say(f"{done.samples:,} samples in {done.shards:,} tars in {done.seconds:,} s: {output}")
     notes = {
+        "uids were left out, as they were taken down": done.taken_down,
         "uids are in no tar, see missing_ids.npy": done.missing,
         "samples were left out, as an earlier one has their uid": done.repeated,
         "samples of the inputs have no uid": done.without_uid,

@@ -1,4 +1,4 @@
-"""Which tars an input has: a pool's shards, or the tars of a folder.
+"""Which tars an input has: a pool's shards, or the tars of a folder; and what it must not give.
 
 Tars are found by listing; a number that is missing among their names is no end.
 """
@@ -6,12 +6,17 @@ Tars are found by listing; a number that is missing among their names is no end.
 import re
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from clip_assets import layout
 from clip_assets.errors import SourceMissingError
 from clip_assets.files.filesystem import filesystem, uri_of
 from clip_assets.files.listing import exact_part, is_glob, listed
 from clip_assets.layout import Key
+from clip_assets.pool import takedowns
 from clip_assets.storage.store import Store
+from clip_assets.storage.uids import UidPairs
 from clip_assets.webdataset.indices import Tar
 
 _STATS = re.compile(r"([^/]+)/(\d+)_stats[.]json")
@@ -37,12 +42,32 @@ def tars_in(uris: Sequence[str], output: str) -> list[Tar]:
     return list({tar.uri: tar for tar in every if not tar.uri.startswith(own)}.values())
 
 
+def taken_down(uris: Sequence[str], pairs: UidPairs) -> npt.NDArray[np.bool_]:
+    """Which uids were taken down of a pool that is an input.
+
+    Args:
+        uris: the inputs.
+        pairs: (n,) uids.
+
+    Returns:
+        (n,)
+
+    Raises:
+        SchemaError: another program wrote a pool's table of takedowns.
+    """
+    is_gone = np.zeros(len(pairs), np.bool_)
+    for uri in uris:
+        store = _pool_at(uri)
+        if store is not None:
+            is_gone |= takedowns.read(store).mask(pairs)
+    return is_gone
+
+
 def _tars(uri: str) -> list[Tar]:
     exact = exact_part(uri)
     if uri.endswith(".tar") and not is_glob(uri, len(exact)):
         return [Tar(uri_of(*filesystem(uri)))]
-    tars = _of_pool(uri) if exact == uri else []
-    tars = tars or _of_folder(uri)
+    tars = _of_pool(uri) or _of_folder(uri)
     if not tars:
         raise SourceMissingError(
             uri, "no tar", "a pool with shards, or a folder with tars", "Check the spelling."
@@ -50,9 +75,17 @@ def _tars(uri: str) -> list[Tar]:
     return tars
 
 
-def _of_pool(uri: str) -> list[Tar]:
+def _pool_at(uri: str) -> Store | None:
+    """The store of a pool, None where there is none."""
+    if exact_part(uri) != uri or uri.endswith(".tar"):
+        return None
     store = Store(uri)
-    if not store.exists(layout.STORE):
+    return store if store.exists(layout.STORE) else None
+
+
+def _of_pool(uri: str) -> list[Tar]:
+    store = _pool_at(uri)
+    if store is None:
         return []
     folder = layout.shard_folder(Key("")).rstrip("/")
     # Stats are written last, so a shard that has none is not whole.

@@ -23,7 +23,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.masking import masked
 from clip_assets.reshard.changes import Changes, changes_of
-from clip_assets.reshard.inputs import tars_in
+from clip_assets.reshard.inputs import taken_down, tars_in
 from clip_assets.reshard.output import SHARD_SIZE, shards, write_shards
 from clip_assets.reshard.plan import CopyPlan, plan_of
 from clip_assets.reshard.subset_file import WantedUids, read_subset
@@ -80,6 +80,7 @@ class Resharded:
         missing: uids that no tar has.
         repeated: samples left out since one before them has the uid.
         without_uid: samples of the inputs that have none.
+        taken_down: uids that were taken down of a pool that is an input.
         content_bytes: of the samples in the inputs.
         seconds: of this run.
     """
@@ -90,6 +91,7 @@ class Resharded:
     missing: int
     repeated: int
     without_uid: int
+    taken_down: int
     content_bytes: int
     seconds: float
 
@@ -116,6 +118,12 @@ def reshard(
     wanted = read_subset(subset)
     if not wanted.was_sorted:
         logger.warning("%s is not sorted; its uids are taken in order", subset)
+    is_gone = taken_down(inputs, wanted.chosen(np.arange(len(wanted))))
+    if is_gone.all():
+        raise ConfigurationError(
+            subset, "nothing but uids that were taken down", "others", "See: clip-assets takedown"
+        )
+    wanted = wanted.without(is_gone)
     tars = tars_in(inputs, output)
     folder = Store(output)
     logger.info("looking for %s uids in %s tars", f"{len(wanted):,}", f"{len(tars):,}")
@@ -139,6 +147,7 @@ def reshard(
         int(plan.is_missing.sum()),
         plan.repeated,
         plan.without_uid,
+        int(is_gone.sum()),
         plan.content_bytes,
         round(time.monotonic() - start, 3),
     )

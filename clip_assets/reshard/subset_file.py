@@ -58,6 +58,13 @@ class WantedUids:
         is_there = (places <= last) & (self.first[near] == first) & (self.second[near] == second)
         return np.where(is_there, places, -1)
 
+    def without(self, is_gone: npt.NDArray[np.bool_]) -> "WantedUids":
+        """All but some of the (n,) uids; itself without any."""
+        if not is_gone.any():
+            return self
+        left = np.repeat(self.chosen(~is_gone), self.times[~is_gone])
+        return _of(left, was_sorted=self.was_sorted)
+
     def chosen(self, chosen: npt.NDArray[Any]) -> UidPairs:
         """Some uids, by number or by truth; each once for each time it is chosen."""
         some = np.empty(len(self.first[chosen]), schemas.UID_PAIR)
@@ -83,6 +90,11 @@ def read_subset(uri: str) -> WantedUids:
             uri, "no uid", "at least one", "Nothing would be written; see how the subset was made."
         )
     ordered = uids.in_order(pairs)
+    return _of(ordered, was_sorted=bool((ordered == pairs).all()))
+
+
+def _of(ordered: UidPairs, *, was_sorted: bool) -> WantedUids:
+    """Of uids in order, each as often as it is wanted."""
     is_first = np.ones(len(ordered), np.bool_)
     is_first[1:] = ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(is_first)
@@ -90,6 +102,6 @@ def read_subset(uri: str) -> WantedUids:
         ordered["f0"][starts],
         ordered["f1"][starts],
         np.diff(np.append(starts, len(ordered))),
-        bool((ordered == pairs).all()),
+        was_sorted,
         hashlib.sha256(ordered.tobytes()).hexdigest(),
     )

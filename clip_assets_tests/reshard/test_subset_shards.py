@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_assets import layout
-from clip_assets.errors import MissingArtifactError, SchemaError
+from clip_assets import layout, schemas
+from clip_assets.errors import ConfigurationError, MissingArtifactError, SchemaError
 from clip_assets.layout import Key, partition_key
+from clip_assets.pool import takedowns
+from clip_assets.reshard.resharding import reshard
 from clip_assets.reshard.subset_shards import subset_shards
 from clip_assets.storage import uids
 from clip_assets.storage.store import Store
 from clip_assets_tests.inference.shards import P, image_shards_of
-from clip_assets_tests.reshard.tars import keys, pair, pairs_of, uid
+from clip_assets_tests.reshard.tars import every_key, keys, pair, pairs_of, subset, uid
 from clip_assets_tests.upstream import MadeUp
 
 NAME = Key("no_filter")
@@ -123,3 +125,17 @@ def test_a_damaged_file_is_made_again(asked: MadeUp, kind: "layout.Artifact[[str
     subset_shards(asked.pool.mending(manifest, [path]), NAME)
     assert asked.store.read_bytes(path) == before
     assert asked.pool.catalog.require(layout.SUBSET_SHARDS, NAME) == manifest
+
+
+def test_reshard_gives_nothing_that_was_taken_down_of_its_pool(
+    asked: MadeUp, tmp_path: Path
+) -> None:
+    file, root = str(subset(tmp_path / "s.npy", [1, 4, 4, 13, 13])), asked.store.uri()
+    nothing = schemas.TAKEDOWNS.empty_table()
+    takedowns.take_down(asked.store, [uid(4)], [], nothing, None)
+    done = reshard(file, str(tmp_path / "out"), [root])
+    assert (done.samples, done.taken_down, done.missing) == (3, 1, 0)
+    assert every_key(tmp_path / "out") == [f"{uid(1)}-0", f"{uid(13)}-0", f"{uid(13)}-1"]
+    takedowns.take_down(asked.store, [uid(1), uid(13)], [], nothing, None)
+    with pytest.raises(ConfigurationError, match="taken down"):
+        reshard(file, str(tmp_path / "none"), [root])
