@@ -11,8 +11,9 @@ What stands here is the surface that other programs may rely on, see docs/python
 imported before it is asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clip_assets.surface import surface
 
 if TYPE_CHECKING:
     from clip_assets.errors import ClipAssetsError
@@ -37,22 +38,18 @@ __all__ = [
     "relation",
 ]
 
-_HOMES = {
-    "ClipAssetsError": "errors",
-    "Hit": "retrieval.hits",
-    "Pool": "pool.pool",
-    "Searcher": "retrieval.search",
-    "Term": "retrieval.terms",
-    "Uid": "retrieval.queries",
-    "dataset": "pool.reading",
-    "embeddings": "pool.reading",
-    "open_pool": "graph",
-    "relation": "pool.reading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """A name of the surface, from the module that defines it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = surface(
+    __name__,
+    {
+        "ClipAssetsError": "errors",
+        "Hit": "retrieval.hits",
+        "Pool": "pool.pool",
+        "Searcher": "retrieval.search",
+        "Term": "retrieval.terms",
+        "Uid": "retrieval.queries",
+        "dataset": "pool.reading",
+        "embeddings": "pool.reading",
+        "open_pool": "graph",
+        "relation": "pool.reading",
+    },
+)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from clip_assets import devices, layout, states
 from clip_assets.errors import ClipAssetsError
-from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
 from clip_assets.settings import Settings, dagster_home
 from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.store import Store
+from clip_assets.verification import served
 
 LEAST_FREE_BYTES = 5 * 2**30
 LEAST_OPEN_FILES = 1024
@@ -72,7 +72,7 @@ def _partitions(pool: Pool) -> Iterator[Finding]:
 
 
 def _files(pool: Pool) -> Finding:
-    damaged = published.damaged(pool)
+    damaged = served.noticed(pool)
     if not damaged:
         return Finding("files", "every published file is there, in its size", is_good=True)
     text = f"{len(damaged)} published files are damaged, first {damaged[0].as_text()}; {REPAIR}"

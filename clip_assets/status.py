@@ -14,12 +14,12 @@ from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.layout import WHOLE, Key
 from clip_assets.masking import masked
-from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.published import Damage
 from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.manifests import State, named
 from clip_assets.terminal import shown
+from clip_assets.verification import served
 
 SHOWN = 20
 """Partitions listed one by one as text; the json has all."""
@@ -39,7 +39,7 @@ def report(pool: Pool) -> Report:
         partitions; ``success_rate`` of downloads; ``without_image``: the most frequent reasons;
         ``kept_by_owners``: urls that an opt-out refused, by error class;
         ``index``: the served version, its vectors, and partitions behind it; ``failures``;
-        ``damaged``: published files that are gone or of another size, see ``published.damaged``.
+        ``damaged``: published files that are gone or of another size, see ``served.noticed``.
     """
     states = {
         name: asset.states(pool, pool.keys(asset.axis)) for name, asset in pool.assets.items()
@@ -77,7 +77,7 @@ def report(pool: Pool) -> Report:
             for key, state in of_asset.items()
             if state == "failed" and (failure := pool.catalog.failure(name, key))
         },
-        "damaged": [asdict(damage) for damage in published.damaged(pool)],
+        "damaged": [asdict(damage) for damage in served.noticed(pool)],
     }
 
 

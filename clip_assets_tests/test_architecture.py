@@ -16,7 +16,7 @@ STAGES = {
     "publishing",
 }  # fmt: skip
 LAYERS = [
-    {"layout", "schemas", "meanings", "errors", "terminal", "masking", "processes"},
+    {"layout", "schemas", "meanings", "errors", "terminal", "masking", "processes", "surface"},
     {"files"},
     {"settings", "devices"},
     {"storage"},

@@ -5,8 +5,9 @@ a row. See docs/bricks.md. A pool's own stages do not go through here: they know
 already, and what a killed run left. Nothing is imported before it is asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clip_assets.surface import surface
 
 if TYPE_CHECKING:
     from clip_assets.bricks.arriving import Fetch
@@ -48,33 +49,29 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {
-    "Brick": "flow",
-    "Datum": "datum",
-    "Decode": "images",
-    "Each": "flow",
-    "Embed": "embedding",
-    "Fetch": "arriving",
-    "Flow": "flow",
-    "Outcomes": "flow",
-    "Resize": "images",
-    "Scorer": "embedding",
-    "ToSegment": "writers",
-    "ToTable": "writers",
-    "ToTars": "writers",
-    "ToVectors": "writers",
-    "from_images": "readers",
-    "from_pool": "readers",
-    "from_queries": "readers",
-    "from_table": "readers",
-    "from_tars": "readers",
-    "from_vectors": "readers",
-    "run": "flow",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """A name of the surface, from the module that defines it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = surface(
+    __name__,
+    {
+        "Brick": "flow",
+        "Datum": "datum",
+        "Decode": "images",
+        "Each": "flow",
+        "Embed": "embedding",
+        "Fetch": "arriving",
+        "Flow": "flow",
+        "Outcomes": "flow",
+        "Resize": "images",
+        "Scorer": "embedding",
+        "ToSegment": "writers",
+        "ToTable": "writers",
+        "ToTars": "writers",
+        "ToVectors": "writers",
+        "from_images": "readers",
+        "from_pool": "readers",
+        "from_queries": "readers",
+        "from_table": "readers",
+        "from_tars": "readers",
+        "from_vectors": "readers",
+        "run": "flow",
+    },
+)

@@ -6,6 +6,7 @@ pace of all, down to the sockets. What a brick does is said by the others.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -54,12 +55,12 @@ def reader(function: Callable[P, Iterator[Datum]]) -> Callable[P, Flow]:
     return opened
 
 
-class Brick:
+class Brick(ABC):
     """What is the same for all bricks: ``iterable | brick`` and ``brick | brick``."""
 
+    @abstractmethod
     def __call__(self, data: Iterable[Datum]) -> Iterator[Datum]:
         """What it makes of data."""
-        raise NotImplementedError
 
     def __ror__(self, data: Iterable[Datum]) -> Flow:
         """The flow of any iterable through this brick."""

@@ -60,7 +60,7 @@ def run(
     from clip_assets.orchestration.instance import opened
     from clip_assets.orchestration.resources import PoolResource
     from clip_assets.orchestration.runs import PoolRun
-    from clip_assets.pool import published
+    from clip_assets.verification import served
 
     if not all(name.strip() for name in select.split(",")):
         raise click.BadParameter("names no asset", param_hint="--select")
@@ -78,7 +78,7 @@ def run(
         pool_run = PoolRun(build_defs(resource), resource, instance)
         summary = pool_run.run(select, partitions, retry=retry)
     after = pool.renewed()
-    reasons, damaged = most_frequent(after, summary.downloaded), published.damaged(after)
+    reasons, damaged = most_frequent(after, summary.downloaded), served.noticed(after)
     if json_output:
         told = {
             "without_image": [asdict(reason) for reason in reasons],

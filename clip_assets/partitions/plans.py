@@ -13,8 +13,8 @@ from clip_assets.storage.control import parsed
 from clip_assets.storage.store import Store
 
 ADVICE = (
-    "Put back a copy of the file. Without one, remove it and add the same sources again: "
-    "clip-assets add SOURCE..."
+    "Put back a copy of the file. Without one, remove it and add the same sources again, which "
+    "are made anew as another partition: clip-assets add SOURCE..."
 )
 """For who has a damaged plan; no other file says what a partition is made from."""
 

@@ -187,27 +187,29 @@ def _examples(captions: Sequence[str]) -> str:
     return "\n".join(["## Some captions", "", *lines]) if lines else ""
 
 
+_CONTEXT = {
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "conformsTo": "dct:conformsTo",
+    "recordSet": "cr:recordSet",
+    "field": "cr:field",
+    "fileSet": "cr:fileSet",
+    "includes": "cr:includes",
+    "extract": "cr:extract",
+    "column": "cr:column",
+    "repeated": "cr:repeated",
+    "source": "cr:source",
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+}
+
+
 def _croissant(told: Facts) -> dict[str, Any]:
     settings = told.settings
     url = f"https://huggingface.co/datasets/{settings.repository}"
-    types = {field.name: _TYPES.get(str(field.type), "sc:Text") for field in schemas.HUB_ROWS}
     return {
-        "@context": {
-            "@vocab": "https://schema.org/",
-            "sc": "https://schema.org/",
-            "cr": "http://mlcommons.org/croissant/",
-            "dct": "http://purl.org/dc/terms/",
-            "conformsTo": "dct:conformsTo",
-            "recordSet": "cr:recordSet",
-            "field": "cr:field",
-            "fileSet": "cr:fileSet",
-            "includes": "cr:includes",
-            "extract": "cr:extract",
-            "column": "cr:column",
-            "repeated": "cr:repeated",
-            "source": "cr:source",
-            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-        },
+        "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": settings.repository.replace("/", "_"),
@@ -236,18 +238,20 @@ def _croissant(told: Facts) -> dict[str, Any]:
                 "@type": "cr:RecordSet",
                 "@id": "default",
                 "name": "default",
-                "field": [
-                    {
-                        "@type": "cr:Field",
-                        "@id": f"default/{name}",
-                        "name": name,
-                        "description": meaning,
-                        "dataType": types.get(name, "sc:Float"),
-                        "source": {"fileSet": {"@id": "rows"}, "extract": {"column": name}},
-                    }
-                    | ({} if name in types else {"repeated": True})
-                    for name, meaning in fields(settings).items()
-                ],
+                "field": [_field(name, meaning) for name, meaning in fields(settings).items()],
             }
         ],
     }
+
+
+def _field(name: str, meaning: str) -> dict[str, Any]:
+    """A column of the rows; one that no schema has is a vector."""
+    known = {field.name: _TYPES.get(str(field.type), "sc:Text") for field in schemas.HUB_ROWS}
+    return {
+        "@type": "cr:Field",
+        "@id": f"default/{name}",
+        "name": name,
+        "description": meaning,
+        "dataType": known.get(name, "sc:Float"),
+        "source": {"fileSet": {"@id": "rows"}, "extract": {"column": name}},
+    } | ({} if name in known else {"repeated": True})

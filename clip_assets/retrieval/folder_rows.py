@@ -4,6 +4,7 @@ A column is read when it is first asked for: arrow files are mapped, those of pa
 memory from then on. What a column is called here is said by the names that sources have for it.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from clip_assets.errors import SchemaError, SourceMissingError
 from clip_assets.pairs.columns import NAMES
 from clip_assets.retrieval.rows import Ids
 from clip_assets.storage import uids
+
+logger = logging.getLogger(__name__)
 
 ALSO = {
     "text": NAMES["caption"],
@@ -57,6 +60,7 @@ class FolderRows:
                 "Name the folder that clip-retrieval index wrote; of hdf5 alone none is read.",
             )
         self._kept: dict[str, pa.ChunkedArray] = {}
+        self._unlike: set[str] = set()
         try:
             self._mapped = pa.concat_tables(map(_mapped, self._files)) if is_arrow else None
             # Open from now on: a folder that is replaced is read to the end.
@@ -132,7 +136,13 @@ class FolderRows:
         stored = self._stored(name) if places is None else self._stored(name).take(places)
         try:
             return stored.cast(field.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            if name not in self._unlike:
+                self._unlike.add(name)
+                told = str(error).partition("\n")[0][:200]
+                logger.warning(
+                    "%s: %s is no %s, so it is null: %s", self._where, name, field.type, told
+                )
             return pa.chunked_array([pa.nulls(count, field.type)])
 
     def _name_of(self, column: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from clip_assets.retrieval.queries import Query, Vector
 from clip_assets.service.finding import Finder, Took
 from clip_assets.service.hosted import OpenVersion
-from clip_assets.service.searching import Searching
+from clip_assets.service.searching import Searching, head
 from clip_assets.service.visible import Visible
 from clip_assets.service.wire import BatchRequest
 
@@ -27,20 +27,12 @@ async def answered(searching: Searching, request: BatchRequest) -> dict[str, Any
     index = searching.hosting.get(request.index)
     took = Took()
     with index.opened() as opened:
-        version = opened.searcher.version
         with took.step("encode"):
             asked, vectors = await searching.vectors(index, opened, request.terms, {})
         search = partial(_found, opened, request, searching.visible, took, asked, vectors)
         results = await searching.turns.do(search)
-        target = request.recall_target or index.pool.settings.index.recall_target
-        return {
-            "index": index.name,
-            "version": version.name,
-            "model": version.model_name,
-            "took_ms": took.steps,
-            "recall_target": target,
-            "queries": [{"results": own} for own in results],
-        }
+        queries = [{"results": own} for own in results]
+        return head(index, opened, request.recall_target, took) | {"queries": queries}
 
 
 def _found(

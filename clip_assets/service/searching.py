@@ -71,20 +71,11 @@ class Searching:
         index = self.hosting.get(request.index)
         took = Took()
         with index.opened() as opened:
-            version = opened.searcher.version
             with took.step("encode"):
                 asked, vectors = await self.vectors(index, opened, request.terms, uploads)
             finder = partial(Finder, opened, request, self.visible, took)
             answer = await self.turns.do(lambda: finder().answer(asked, vectors))
-            target = request.recall_target or index.pool.settings.index.recall_target
-            return {
-                "index": index.name,
-                "version": version.name,
-                "model": version.model_name,
-                "took_ms": took.steps,
-                "recall_target": target,
-                **answer,
-            }
+            return head(index, opened, request.recall_target, took) | answer
 
     async def vectors(
         self,
@@ -204,6 +195,20 @@ def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:
             "A pair without an image, or one that was taken down, is in no index.",
         )
     return vector_id
+
+
+def head(
+    index: HostedIndex, opened: OpenVersion, recall_target: float | None, took: Took
+) -> dict[str, Any]:
+    """What answers say of the version that was searched, and how."""
+    version = opened.searcher.version
+    return {
+        "index": index.name,
+        "version": version.name,
+        "model": version.model_name,
+        "took_ms": took.steps,
+        "recall_target": recall_target or index.pool.settings.index.recall_target,
+    }
 
 
 def from_base64(text: str) -> bytes:

@@ -16,7 +16,7 @@ from clip_assets.service import exports, pixels
 from clip_assets.service.finding import Finder, Took
 from clip_assets.service.pixels import SentImage, Thumbnails
 from clip_assets.service.refusals import RefusalError
-from clip_assets.service.searching import Searching, find_uid
+from clip_assets.service.searching import Searching, Uploads, find_uid
 from clip_assets.service.v1 import IndexName, JsonAnswer, asked_for, takes
 from clip_assets.service.wire import EmbeddingsRequest, SubsetRequest
 
@@ -63,30 +63,7 @@ def routes(searching: Searching) -> APIRouter:
     )
     async def subset(request: Request) -> StreamingResponse:
         asked, uploads = await asked_for(SubsetRequest, request)
-        hosted = searching.hosting.get(asked.index)
-        with ExitStack() as stack:
-            opened = stack.enter_context(hosted.opened())
-            if asked.uids is not None:
-                searching.visible.check(asked.columns or [])
-                ids = await searching.turns.do(partial(exports.ids_of, opened, asked.uids))
-            else:
-                queries, vectors = await searching.vectors(hosted, opened, asked.terms, uploads)
-                finder = partial(Finder, opened, asked.search, searching.visible, Took())
-                ids, _ = await searching.turns.do(lambda: finder().ranked(queries, vectors))
-            if asked.format == "urls" and not searching.visible.may("url"):
-                raise RefusalError(403, "format", "urls are not told", "npy", "Ask for uids.")
-            content = exports.chunks(
-                opened, ids, asked.format, searching.visible, asked.columns or []
-            )
-            name = f"{hosted.name}-{opened.searcher.version.name}"
-            headers = exports.disposition(name, asked.format)
-            # The version stays open until the last byte is sent, or nobody waits for it any more.
-            weakref.finalize(content, stack.pop_all().close)
-            return StreamingResponse(
-                content,
-                media_type=exports.MEDIA_TYPES[asked.format],
-                headers=headers,
-            )
+        return await _file(searching, asked, uploads)
 
     @router.post("/embeddings", summary="Vectors of texts", response_class=Response)
     async def embeddings(request: Request, asked: EmbeddingsRequest) -> Response:
@@ -100,3 +77,29 @@ def routes(searching: Searching) -> APIRouter:
         return JsonAnswer({"model": version.model_name, "dim": version.dim, "embeddings": vectors})
 
     return router
+
+
+async def _file(searching: Searching, asked: SubsetRequest, uploads: Uploads) -> StreamingResponse:
+    """Pairs that are named or found, as the file that is asked for."""
+    hosted = searching.hosting.get(asked.index)
+    with ExitStack() as stack:
+        opened = stack.enter_context(hosted.opened())
+        if asked.uids is not None:
+            searching.visible.check(asked.columns or [])
+            ids = await searching.turns.do(partial(exports.ids_of, opened, asked.uids))
+        else:
+            queries, vectors = await searching.vectors(hosted, opened, asked.terms, uploads)
+            finder = partial(Finder, opened, asked.search, searching.visible, Took())
+            ids, _ = await searching.turns.do(lambda: finder().ranked(queries, vectors))
+        if asked.format == "urls" and not searching.visible.may("url"):
+            raise RefusalError(403, "format", "urls are not told", "npy", "Ask for uids.")
+        content = exports.chunks(opened, ids, asked.format, searching.visible, asked.columns or [])
+        name = f"{hosted.name}-{opened.searcher.version.name}"
+        headers = exports.disposition(name, asked.format)
+        # The version stays open until the last byte is sent, or nobody waits for it any more.
+        weakref.finalize(content, stack.pop_all().close)
+        return StreamingResponse(
+            content,
+            media_type=exports.MEDIA_TYPES[asked.format],
+            headers=headers,
+        )

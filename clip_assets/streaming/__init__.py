@@ -4,8 +4,9 @@ Which sample comes when is a function of seed and position, and each is read by 
 docs/streaming.md. Nothing is imported before it is asked for, torch only when a batch is made.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clip_assets.surface import surface
 
 if TYPE_CHECKING:
     from clip_assets.streaming.asked import of_queries
@@ -34,24 +35,20 @@ __all__ = [
     "of_queries",
 ]
 
-_HOMES = {
-    "of_queries": "asked",
-    "Balance": "even_batches",
-    "distribution": "even_batches",
-    "TrainingBatch": "decoded",
-    "Batches": "dealing",
-    "CenterCrop": "cropping",
-    "Decoded": "decoded",
-    "Loader": "loader",
-    "PoolSamples": "pool_samples",
-    "Stream": "stream",
-    "TarSamples": "tar_samples",
-    "TrainingData": "trainer",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """A name of the surface, from the module that defines it."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = surface(
+    __name__,
+    {
+        "of_queries": "asked",
+        "Balance": "even_batches",
+        "distribution": "even_batches",
+        "TrainingBatch": "decoded",
+        "Batches": "dealing",
+        "CenterCrop": "cropping",
+        "Decoded": "decoded",
+        "Loader": "loader",
+        "PoolSamples": "pool_samples",
+        "Stream": "stream",
+        "TarSamples": "tar_samples",
+        "TrainingData": "trainer",
+    },
+)

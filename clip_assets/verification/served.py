@@ -11,9 +11,20 @@ from clip_assets.errors import ClipAssetsError
 from clip_assets.index import versions
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE
+from clip_assets.pool import published
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.published import Damage
 from clip_assets.storage.store import Store
+
+
+def noticed(pool: Pool) -> list[Damage]:
+    """What a look at names and sizes shows, without reading: files, and what is served.
+
+    Raises:
+        SchemaError: a manifest is damaged.
+    """
+    known = published.damaged(pool)
+    return [*known, *examined(pool, known, deep=False)]
 
 
 def examined(pool: Pool, known: Sequence[Damage], *, deep: bool) -> Iterator[Damage]:

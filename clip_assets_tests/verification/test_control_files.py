@@ -173,3 +173,20 @@ def test_a_byte_order_mark_is_passed_over(searchable: Whole) -> None:
     told = {text for _, code, text in of_commands(searchable.root) if code == WRONG}
     assert all("as its manifest says" in text for text in told)
     assert before[0][1] == 0
+
+
+@pytest.mark.parametrize("content", [None, "no version"], ids=["gone", "damaged"])
+def test_that_nothing_is_served_is_noticed_where_nothing_is_to_do(
+    searchable: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    searchable.pool.catalog.forget_failure(layout.SUBSETS, layout.Key("no_filter"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    file = searchable.file(layout.CURRENT)
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    for command in ("doctor", "run"):
+        result = CliRunner().invoke(main, ["-q", command, "--root", str(searchable.root)])
+        assert (result.exit_code, layout.CURRENT in result.output) == (1, True), result.output
+        assert "clip-assets verify --repair" in result.output
