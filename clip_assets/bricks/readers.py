@@ -113,7 +113,7 @@ def from_pool(pool: Pool, subset: str | None = None) -> Generator[Datum]:
     for key in pool.partitions:
         made = pool.catalog.get(layout.IMAGE_SHARDS, key)
         tars = made.of_kind(layout.shard_tar) if made else []
-        # A manifest names them in the order in which they were finished.
+        # Manifests of earlier releases name them in the order in which they were finished.
         for tar in sorted(tars, key=lambda tar: tar.path):
             with pool.store.local(tar.path) as path, path.open("rb") as file:
                 for members in read_tar(file, pool.store.uri(tar.path), samples.MEMBERS):

@@ -221,9 +221,12 @@ def _run(
 
 
 def _in_order(outputs: list[Output], before: Manifest | None) -> list[Output]:
-    """Outputs in the last manifest's order, then new ones: what reads them keeps its own."""
+    """Outputs in the last manifest's order, then new ones by path: what reads them keeps its own.
+
+    Shards are finished in an order of chance, which would be that of the rows made from them.
+    """
     places = {o.path: place for place, o in enumerate(before.outputs)} if before else {}
-    return sorted(outputs, key=lambda output: places.get(output.path, len(places)))
+    return sorted(outputs, key=lambda output: (places.get(output.path, len(places)), output.path))
 
 
 def _check_counts(run: StageRun, report: Report) -> None:

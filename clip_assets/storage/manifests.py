@@ -68,7 +68,7 @@ class Manifest:
         key: which partition or subset; ``WHOLE`` where the asset is made once.
         code_version: of the stage that made it.
         inputs: what it was made from: digests of upstream assets, and settings.
-        outputs: every published file, in order of publication.
+        outputs: every published file; see ``of_kind`` for their order.
         report: what the stage did.
         seconds: wall time of the run that finished it.
         peak_memory_bytes: of the process while the stage ran.
@@ -101,7 +101,7 @@ class Manifest:
         return total.hexdigest()
 
     def of_kind(self, kind: Artifact[...]) -> list[Output]:
-        """Its outputs of one kind, in order of publication."""
+        """Its outputs of one kind: by path, but those that a later run added behind the others."""
         return [output for output in self.outputs if kind.holds(output.path)]
 
     @property

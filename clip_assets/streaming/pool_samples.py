@@ -173,7 +173,7 @@ def _shards(pool: Pool) -> list[tuple[Key, Output]]:
         (one.key, output)
         for one in made
         if one
-        # A manifest names them in the order in which they were finished.
+        # Manifests of earlier releases name them in the order in which they were finished.
         for output in sorted(one.of_kind(layout.shard_rows), key=lambda output: output.path)
     ]
 

@@ -80,6 +80,16 @@ def test_it_is_run_again_on_request(pool: Pool) -> None:
     assert [output.path for output in again.manifest.outputs] == ["raw/b"]
 
 
+def test_files_stand_in_their_order_whenever_each_was_finished(pool: Pool) -> None:
+    def paths(*written: str) -> list[str]:
+        made = materialize(pool, asset(plan="1"), KEY, writing(*written), again=True)
+        return [output.path for output in made.manifest.outputs]
+
+    assert paths("raw/b", "raw/c") == paths("raw/c", "raw/b") == ["raw/b", "raw/c"]
+    # What was made from them has its rows in this order: what is new is behind.
+    assert paths("raw/d", "raw/c", "raw/a", "raw/b") == ["raw/b", "raw/c", "raw/a", "raw/d"]
+
+
 @pytest.mark.parametrize("has_proc", [True, False])
 def test_a_manifest_tells_the_peak_of_memory(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_proc: bool
