@@ -119,8 +119,8 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
         with_workers.run(
             _Worker(named, offer, access_log),
             workers,
-            listening := serving.listen(host, port),
-            lambda: say(f"serving on {serving.url(listening)}, {workers} processes"),
+            reserved := serving.reserve(host, port),
+            lambda: say(f"serving on {serving.url(reserved)}, {workers} processes"),
         )
         return
     hosting = hosting_of(*named)
@@ -151,7 +151,7 @@ class _Worker:
     offer: "Offer"
     access_log: bool
 
-    def __call__(self, listening: "socket.socket", folder: Path) -> None:
+    def __call__(self, reserved: "socket.socket", folder: Path) -> None:
         """Serve until a signal comes, or the process that started this one ends."""
         from clip_assets import cli
         from clip_assets.service import access, serving
@@ -162,7 +162,9 @@ class _Worker:
             access.begin()
         access.access.disabled = not self.access_log
         try:
-            serving.serve(hosting_of(*self.named), self.offer, listening, lambda: None, folder)
+            hosting = hosting_of(*self.named)
+            with serving.join(reserved) as listening:
+                serving.serve(hosting, self.offer, listening, lambda: None, folder)
         except ClipAssetsError as error:
             say(str(error), err=True)
             sys.exit(1)

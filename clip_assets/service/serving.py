@@ -21,6 +21,9 @@ GRACE_S = 3
 """Seconds that running requests have when the service is asked to end."""
 
 
+BACKLOG = 2048
+"""Connections that wait for a process."""
+
 SWITCH_S = 0.0005
 """For which a thread may keep Python from the others. A model's thread asks for it after each of
 its many small steps, and would wait five milliseconds each time by default."""
@@ -117,9 +120,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"{host}:{port}",
@@ -127,3 +129,39 @@ def listen(host: str, port: int) -> socket.socket:
             "an address of this machine and a port that is free",
             "Name another --host or --port.",
         ) from error
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """An address for several processes: nothing is connected to this socket, see ``join``.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    # One that is shared could be another service's, which would get a part of the requests.
+    with listen(host, port) as alone:
+        host, port = alone.getsockname()[:2]
+    return _shared(host, port)
+
+
+def join(reserved: socket.socket) -> socket.socket:
+    """A socket of this process's own at a reserved address.
+
+    The kernel shares connections out among those that listen. Of one socket for all, whoever wakes
+    first takes all that wait, and clients that keep theirs stay with one process.
+    """
+    host, port = reserved.getsockname()[:2]
+    own = _shared(host, port)
+    own.listen(BACKLOG)
+    return own
+
+
+def _shared(host: str, port: int) -> socket.socket:
+    own = socket.socket(_family(host), socket.SOCK_STREAM)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.bind((host, port))
+    return own
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,7 +1,7 @@
 """Several processes that serve together: started, started again when one dies, and ended.
 
-They take connections from one socket, and map the same files. What each of them does is handed in;
-what they tell of themselves together is the matter of ``service.fellows``.
+They listen at one address, each by a socket of its own, and map the same files. What each of them
+does is handed in; what they tell of themselves together is the matter of ``service.fellows``.
 """
 
 import logging
@@ -20,7 +20,7 @@ from clip_assets.service import fellows
 logger = logging.getLogger(__name__)
 
 Work = Callable[[socket.socket, Path], None]
-"""Serves the connections of a socket, and writes measures to a folder; it can be pickled."""
+"""Serves at a reserved address, and writes measures to a folder; it can be pickled."""
 
 END_S = 4.0
 """For which processes that were asked to end are waited for."""
@@ -33,17 +33,17 @@ _LOOK_S = 0.1
 
 
 class Workers:
-    """Processes over one socket.
+    """Processes at one address.
 
     Args:
         work: what each does.
         number: of them.
-        listening: the socket.
+        reserved: the address.
         folder: that they share.
     """
 
-    def __init__(self, work: Work, number: int, listening: socket.socket, folder: Path) -> None:
-        self._work, self._listening, self._folder = work, listening, folder
+    def __init__(self, work: Work, number: int, reserved: socket.socket, folder: Path) -> None:
+        self._work, self._reserved, self._folder = work, reserved, folder
         self._context = multiprocessing.get_context("spawn")
         self._began_s: dict[SpawnProcess, float] = {}
         self._due_s: list[float] = []
@@ -100,26 +100,26 @@ class Workers:
 
     def _start(self) -> None:
         process = self._context.Process(
-            target=self._work, args=(self._listening, self._folder), name="clip-assets-serve"
+            target=self._work, args=(self._reserved, self._folder), name="clip-assets-serve"
         )
         process.start()
         self._began_s[process] = time.monotonic()
 
 
-def run(work: Work, number: int, listening: socket.socket, began: Callable[[], object]) -> None:
+def run(work: Work, number: int, reserved: socket.socket, began: Callable[[], object]) -> None:
     """Serve with several processes until this one is interrupted.
 
     Args:
         work: see ``Work``.
         number: of processes.
-        listening: the socket that they share; it is closed at the end.
+        reserved: the address, see ``serving.reserve``; it is closed at the end.
         began: called when all of them serve.
 
     Raises:
         NotReadyError: one ended before it served.
     """
-    with listening, tempfile.TemporaryDirectory(prefix="clip-assets-serve-") as folder:
-        workers = Workers(work, number, listening, Path(folder))
+    with reserved, tempfile.TemporaryDirectory(prefix="clip-assets-serve-") as folder:
+        workers = Workers(work, number, reserved, Path(folder))
         try:
             workers.wait_until_ready()
             began()

@@ -13,6 +13,8 @@ lazy_open_clip.load()
 import open_clip, torch, torchvision
 assert open_clip.hf_model.transformers, "what else needs the compiler is imported whole"
 assert "torch._dynamo" not in sys.modules
+assert "wandb" not in sys.modules, "timm imports it"
+import wandb
 box = torch.tensor([[0.0, 0, 0, 2, 2]])
 print(torchvision.ops.roi_align(torch.ones(1, 1, 4, 4), box, 1).item())
 print(torch.compile(torch.neg, backend="eager")(torch.ones(1)).item())

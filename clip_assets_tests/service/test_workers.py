@@ -15,7 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from clip_assets.errors import ConfigurationError
 from clip_assets.index import versions
+from clip_assets.service import serving
 from clip_assets.service.fellows import added_up, spent_in
 from clip_assets_tests.retrieval.conftest import Captions
 from clip_assets_tests.service.conftest import pool_of_animals
@@ -36,7 +38,7 @@ class Service:
     def workers(self) -> set[int]:
         """Processes that serve."""
         children = psutil.Process(self.process.pid).children()
-        return {one.pid for one in children if "resource_tracker" not in " ".join(one.cmdline())}
+        return {one.pid for one in children if psutil.CONN_LISTEN in _connections(one)}
 
     def ask(self) -> str:
         """The version that answers a search over a new connection."""
@@ -45,8 +47,16 @@ class Service:
         return answer.json()["version"]
 
 
+def _connections(process: psutil.Process) -> list[str]:
+    """States of a process's connections; none of one that has ended."""
+    try:
+        return [one.status for one in process.net_connections("tcp")]
+    except psutil.Error:
+        return []
+
+
 @contextmanager
-def serving(folder: Path) -> Generator[Service]:
+def running(folder: Path) -> Generator[Service]:
     """A service for the time of the block."""
     made = pool_of_animals(folder)
     first = made.index()
@@ -67,7 +77,7 @@ def serving(folder: Path) -> Generator[Service]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("workers")) as started:
+    with running(tmp_path_factory.mktemp("workers")) as started:
         yield started
 
 
@@ -83,13 +93,37 @@ def test_a_process_that_is_killed_during_a_change_is_replaced(service: Service) 
     assert len(before) == 2
     for number, victim in enumerate(sorted(before)):
         versions.use(service.made.store, service.names[number])
-        psutil.Process(victim).kill()
+        killed = psutil.Process(victim)
+        killed.kill()
+        until(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE)
         # The other one answers, whatever the killed one was in.
         for _ in range(5):
             assert service.ask() in service.names
         until(lambda: len(service.workers) == 2)
     until(lambda: {service.ask() for _ in range(6)} == {service.names[1]})
     assert not before & service.workers
+
+
+@pytest.mark.slow
+def test_connections_are_shared_out(service: Service) -> None:
+    limits = httpx.Limits(max_keepalive_connections=1)
+    clients = [httpx.Client(limits=limits) for _ in range(24)]
+    for client in clients:
+        assert client.get(f"{service.url}/health").status_code == 200
+    states = [_connections(psutil.Process(pid)) for pid in service.workers]
+    counts = [own.count(psutil.CONN_ESTABLISHED) for own in states]
+    for client in clients:
+        client.close()
+    # One of two gets none of 24 once in eight million times.
+    assert sum(counts) >= 24
+    assert min(counts) > 0
+
+
+def test_an_address_that_others_share_is_refused() -> None:
+    with serving.reserve("127.0.0.1", 0) as reserved, serving.join(reserved) as own:
+        port = own.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="Address already in use"):
+            serving.reserve("127.0.0.1", port)
 
 
 @pytest.mark.slow
@@ -136,7 +170,7 @@ def test_a_thousand_connections_at_once_are_answered_or_asked_to_come_later(
 @pytest.mark.slow
 def test_no_process_outlives_the_service(tmp_path: Path) -> None:
     # One of its own, as the others need theirs in any order.
-    with serving(tmp_path) as service:
+    with running(tmp_path) as service:
         workers = [psutil.Process(pid) for pid in service.workers]
         service.process.kill()
         until(lambda: not any(one.is_running() and one.status() != "zombie" for one in workers))

@@ -3,7 +3,8 @@
 It imports torchvision, for which one function asks PyTorch's compiler whether it is there, and
 timm, one of whose models marks methods that the compiler shall leave alone. Either imports the
 whole compiler at once: 2.7 of 6.5 CPU seconds, in every process that embeds or searches, and 6.5
-of 12 where Python may not keep bytecode.
+of 12 where Python may not keep bytecode. timm imports wandb too if it is there, as it is with
+img2dataset, for a summary that nothing here writes: another 0.3, and a hook into what is printed.
 
 ``CLIP_ASSETS_LAZY_COMPILER=0`` switches this off, should a version of these libraries not bear it.
 """
@@ -32,7 +33,7 @@ def load() -> None:
         return
     # Of the process and not of a pool: a module is imported once, whatever is loaded then.
     is_lazy = os.environ.get(VARIABLE) != "0"  # noqa: TID251
-    with without_compiler() if is_lazy else nullcontext():
+    with without_compiler() if is_lazy else nullcontext(), _without("wandb"):
         importlib.import_module("open_clip")
 
 
@@ -46,6 +47,19 @@ def without_compiler() -> Generator[None]:
     finally:
         for module in stand_ins:
             module.leave()
+
+
+@contextmanager
+def _without(name: str) -> Generator[None]:
+    """Let a module that nobody has imported yet not be found."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # pyright: ignore[reportArgumentType]  (as Python documents it)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 class _StandIn(ModuleType):
