@@ -95,7 +95,8 @@ def test_a_process_that_is_killed_during_a_change_is_replaced(service: Service) 
         versions.use(service.made.store, service.names[number])
         killed = psutil.Process(victim)
         killed.kill()
-        until(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE)
+        # Until then a thread of it may still hold the socket, and be given connections.
+        until(lambda: not killed.is_running())  # noqa: B023
         # The other one answers, whatever the killed one was in.
         for _ in range(5):
             assert service.ask() in service.names
