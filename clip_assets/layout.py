@@ -362,7 +362,7 @@ def subset_tar(subset: str, number: int) -> str:
 
 @artifact(SUBSET_SHARDS)
 def subset_tar_stats(subset: str, number: int) -> str:
-    """How many samples one of these tars has; written last, so a shard counts as done by it."""
+    """Samples of a tar and what it was made from; written last, so a shard counts as done by it."""
     return f"{SUBSET_SHARDS}/{subset}/{number:0{SUBSET_SHARD_DIGITS}d}_stats.json"
 
 

@@ -106,6 +106,13 @@ class StageRun:
         """Files that it makes again, exactly; empty where it makes everything, and a manifest."""
         return frozenset()
 
+    def output(self, path: str) -> Output:
+        """A file of this run, or else of the last one's manifest."""
+        if path in self._outputs:
+            return self._outputs[path]
+        before = self.pool.catalog.require(self.asset.name, self.key)
+        return next(output for output in before.outputs if output.path == path)
+
     @property
     def outputs(self) -> list[Output]:
         """Every output so far, in order of publication."""

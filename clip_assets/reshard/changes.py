@@ -53,6 +53,13 @@ class Changes:
         told = json.dumps([*self.columns, self.blur]).encode() + self.row.tobytes()
         return hashlib.sha256(told + sink.getvalue().to_pybytes()).hexdigest()
 
+    def digest_of(self, places: npt.NDArray[np.int64]) -> str:
+        """Of everything that some samples depend on, by the places of their uids."""
+        rows = self.row[places]
+        table = self.table.take(pa.array(rows[rows >= 0], pa.int64()))
+        told = [*self.columns, self.blur, (rows < 0).tolist(), table.to_pylist()]
+        return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
+
     def of(self, place: int, members: Mapping[str, bytes], where: str) -> dict[str, bytes]:
         """The members of a sample as they are written, by extension.
 
@@ -99,14 +106,16 @@ class Changes:
         return blurring.blurrer()
 
 
-def changes_of(wanted: WantedUids, metadata: str, columns: Sequence[str], *, blur: bool) -> Changes:
+def changes_of(
+    wanted: WantedUids, files: Sequence[str], columns: Sequence[str], *, blur: bool
+) -> Changes:
     """What is to be changed, from metadata by uid.
 
     Memory: the columns of wanted uids.
 
     Args:
         wanted: uids of the subset.
-        metadata: a parquet with ``uid``, or a folder of such files; path or url.
+        files: parquets with ``uid``, paths or urls.
         columns: that go into the json.
         blur: whether faces are blurred, by ``face_bboxes``.
 
@@ -119,7 +128,7 @@ def changes_of(wanted: WantedUids, metadata: str, columns: Sequence[str], *, blu
     row = np.full(len(wanted), -1, np.int64)
     parts: list[pa.Table] = []
     count = 0
-    for uri in _files(metadata):
+    for uri in files:
         for table in _tables(uri, asked):
             places = wanted.places(uids.pairs(table[UID].cast(pa.string())))
             mine = np.flatnonzero(places >= 0)
@@ -128,15 +137,16 @@ def changes_of(wanted: WantedUids, metadata: str, columns: Sequence[str], *, blu
             parts.append(table.select(asked).take(pa.array(mine, pa.int64())))
     if blur and (row < 0).any():
         raise ConfigurationError(
-            metadata,
+            files[0] if len(files) == 1 else f"{len(files):,} files of metadata",
             f"no row for {int((row < 0).sum()):,} of {len(wanted):,} uids",
             f"{BOXES} of each, so that no face is left as it is",
             "Name the metadata of all inputs.",
         )
-    return Changes(columns, blur, pa.concat_tables(parts), row)
+    return Changes(columns, blur, pa.concat_tables(parts) if parts else pa.table({}), row)
 
 
-def _files(metadata: str) -> list[str]:
+def metadata_files(metadata: str) -> list[str]:
+    """The files of metadata: a parquet's own, or those of a folder; path or url."""
     if metadata.endswith(".parquet"):
         return [metadata]
     return [file.uri for file in listed(metadata, lambda name: name.endswith(".parquet"))]

@@ -3,7 +3,6 @@
 What belongs into which is the plan's matter, what a folder may hold before is ``resharding``'s.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -61,8 +60,8 @@ class ShardOutput(Protocol):
         """A place for a shard's tar, published when the block ends well."""
         ...
 
-    def publish_stats(self, number: int) -> AbstractContextManager[Path]:
-        """Likewise for the number of its samples, by which it counts as whole."""
+    def publish_stats(self, number: int, samples: int) -> None:
+        """Publish the number of its samples, by which it counts as whole."""
         ...
 
 
@@ -102,9 +101,7 @@ def write_shards(
             return
         with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file:
             _write_tar(file, plan, wanted, every[number], stop, changes)
-        stats = {"successes": len(every[number])}
-        with output.publish_stats(number) as part:
-            part.write_text(json.dumps(stats))
+        output.publish_stats(number, len(every[number]))
         logger.info("%s of %s shards are written", f"{next(done):,}", f"{len(every):,}")
 
     executor = ThreadPoolExecutor(workers, thread_name_prefix="clip-assets-reshard")

@@ -5,7 +5,7 @@ of those tars alone that hold a wanted sample.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +19,15 @@ from clip_assets.errors import SchemaError
 from clip_assets.files.identity import File, looked_at
 from clip_assets.reshard.subset_file import WantedUids
 from clip_assets.storage import uids
+from clip_assets.storage.uids import UidPairs
 from clip_assets.webdataset.index import LINK
 from clip_assets.webdataset.indices import Tar, index_of, kept_index_of, uids_in_rows
 from clip_assets.webdataset.tar_headers import HEADER
 from clip_assets.webdataset.tar_index import TarIndex
 
 Numbers = npt.NDArray[np.int64]
+
+UidsOf = Callable[[Numbers], UidPairs]
 
 _UID = "^[0-9a-f]{32}$"
 
@@ -90,6 +93,22 @@ class CopyPlan:
             content.update(f"{file.uri} {file.etag}\n".encode("utf-8", "surrogateescape"))
         for numbers in (self.tar, self.start, self.stop, self.place, self.copy):
             content.update(numbers.tobytes())
+        return content.hexdigest()
+
+    def digest_of(self, samples: range, contents: Sequence[str], uids_of: UidsOf) -> str:
+        """Of everything that a shard of some samples is made from.
+
+        Args:
+            samples: of the shard.
+            contents: for each tar, what its bytes are told by.
+            uids_of: gives the uids of places.
+        """
+        some = slice(samples.start, samples.stop)
+        content = hashlib.sha256(uids_of(self.place[some]).tobytes())
+        tars, of_sample = np.unique(self.tar[some], return_inverse=True)
+        content.update("\n".join(contents[tar] for tar in tars.tolist()).encode())
+        for numbers in (of_sample, self.start[some], self.stop[some], self.copy[some]):
+            content.update(numbers.astype(np.int64).tobytes())
         return content.hexdigest()
 
 

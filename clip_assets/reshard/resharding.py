@@ -22,7 +22,7 @@ import numpy as np
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.masking import masked
-from clip_assets.reshard.changes import Changes, changes_of
+from clip_assets.reshard.changes import Changes, changes_of, metadata_files
 from clip_assets.reshard.inputs import taken_down, tars_in
 from clip_assets.reshard.output import SHARD_SIZE, shards, write_shards
 from clip_assets.reshard.plan import CopyPlan, plan_of
@@ -132,7 +132,8 @@ def reshard(
     _check_missing(plan, wanted, subset, folder, options)
     changes = None
     if options.columns or options.blur_faces:
-        changes = changes_of(wanted, options.metadata, options.columns, blur=options.blur_faces)
+        files = metadata_files(options.metadata)
+        changes = changes_of(wanted, files, options.columns, blur=options.blur_faces)
     _begin(folder, plan, options, changes)
     _write_ids(folder, SAMPLE_IDS, wanted.pairs())
     if plan.is_missing.any():
@@ -178,9 +179,10 @@ class _Folder:
         """The tar of eight digits."""
         return self._store.publish(f"{number:0{layout.SUBSET_SHARD_DIGITS}d}.tar")
 
-    def publish_stats(self, number: int) -> AbstractContextManager[Path]:
+    def publish_stats(self, number: int, samples: int) -> None:
         """And its stats."""
-        return self._store.publish(f"{number:0{layout.SUBSET_SHARD_DIGITS}d}_stats.json")
+        path = f"{number:0{layout.SUBSET_SHARD_DIGITS}d}_stats.json"
+        self._store.write_bytes(path, json.dumps({"successes": samples}).encode())
 
 
 def _check_missing(

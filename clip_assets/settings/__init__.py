@@ -8,10 +8,10 @@ one section each, see ``sections``; only this module reads files and the environ
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         default_factory=dict[str, SubsetShardSettings],
         description="Subsets whose samples are copied into shards of their own, by name",
     )
+
+    @model_validator(mode="after")
+    def _shards_are_of_subsets(self) -> Self:
+        named.check_names("subset_shards", self.subset_shards, self.subsets)
+        return self
 
     @field_validator("subsets")
     @classmethod

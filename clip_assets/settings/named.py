@@ -1,7 +1,7 @@
 """Subsets that name each other: that each is there, and that none is made of itself."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from clip_assets.settings.bases import SubsetSettings
 
@@ -23,16 +23,26 @@ def check(subsets: Subsets) -> None:
         _visit(name, subsets, (), done)
 
 
+def check_names(where: str, names: Iterable[str], subsets: Subsets) -> None:
+    """Refuse names that no subset has.
+
+    Raises:
+        ValueError: with the nearest name.
+    """
+    for name in names:
+        if name not in subsets:
+            nearest = difflib.get_close_matches(name, list(subsets), 1)
+            told = f"; the nearest is {nearest[0]}" if nearest else ""
+            raise ValueError(f"{where} names {name!r}, which is no subset{told}")
+
+
 def _visit(name: str, subsets: Subsets, above: tuple[str, ...], done: set[str]) -> None:
     if name in done:
         return
     if name in above:
         ring = " -> ".join((*above[above.index(name) :], name))
         raise ValueError(f"{ring}: a subset cannot be made of itself")
-    if name not in subsets:
-        nearest = difflib.get_close_matches(name, list(subsets), 1)
-        told = f"; the nearest is {nearest[0]}" if nearest else ""
-        raise ValueError(f"{above[-1]} names {name!r}, which is no subset{told}")
+    check_names(above[-1] if above else name, [name], subsets)
     if len(above) >= NESTED:
         raise ValueError(f"{above[0]}: more than {NESTED} subsets are made of each other")
     for other in named(subsets[name]):
