@@ -19,6 +19,7 @@ from clip_assets.reshard.stretches import (
     LARGE,
     copy_sample,
     members_of,
+    rename,
     write_members,
     write_sample,
 )
@@ -134,23 +135,52 @@ def _write_tar(
             copies = plan.copy[batch.start : batch.stop].tolist()
             keys = [f"{uid}-{copy}" for uid, copy in zip(names, copies, strict=True)]
             stretches = [_stretch(plan, sample) for sample in batch]
-            small = [one for one in stretches if one.stop - one.start <= LARGE]
-            contents = iter(sources.read(small))
-            for sample, key, stretch in zip(batch, keys, stretches, strict=True):
-                if changes is not None:
-                    is_small = stretch.stop - stretch.start <= LARGE
-                    content = next(contents) if is_small else sources.read([stretch])[0]
-                    members = {
-                        member.extension: content[member.start : member.start + member.size]
-                        for member in members_of(content, stretch.file.uri)
-                    }
-                    changed = changes.of(int(plan.place[sample]), members, stretch.file.uri)
-                    write_members(file, key, stretch, changed)
-                elif stretch.stop - stretch.start <= LARGE:
-                    write_sample(file, key, stretch, next(contents))
-                else:
-                    copy_sample(file, key, stretch, sources)
+            if changes is not None:
+                places = plan.place[batch.start : batch.stop].tolist()
+                _write_changed(file, keys, stretches, sources, places, changes)
+            elif stretches[0].stop - stretches[0].start > LARGE:
+                copy_sample(file, keys[0], stretches[0], sources)
+            else:
+                _write_batch(file, keys, stretches, sources)
         end_tar(file)
+
+
+def _write_batch(
+    file: BinaryIO, keys: Sequence[str], stretches: Sequence[Stretch], sources: Sources
+) -> None:
+    """Append samples as they are, with other keys, those of plain form together."""
+    content = sources.read(stretches)
+    written = start = 0
+    for key, stretch in zip(keys, stretches, strict=True):
+        end = start + stretch.stop - stretch.start
+        if not rename(content[start:end], key):
+            file.write(content[written:start])
+            write_sample(file, key, stretch, content[start:end])
+            written = end
+        start = end
+    file.write(content[written:])
+
+
+def _write_changed(
+    file: BinaryIO,
+    keys: Sequence[str],
+    stretches: Sequence[Stretch],
+    sources: Sources,
+    places: Sequence[int],
+    changes: Changes,
+) -> None:
+    """Append samples with changed members."""
+    content = sources.read(stretches)
+    start = 0
+    for key, stretch, place in zip(keys, stretches, places, strict=True):
+        end = start + stretch.stop - stretch.start
+        sample, start = content[start:end], end
+        members = {
+            member.extension: bytes(sample[member.start : member.start + member.size])
+            for member in members_of(sample, stretch.file.uri)
+        }
+        changed = changes.of(place, members, stretch.file.uri)
+        write_members(file, key, stretch, changed)
 
 
 def _stretch(plan: CopyPlan, sample: int) -> Stretch:
@@ -159,14 +189,14 @@ def _stretch(plan: CopyPlan, sample: int) -> Stretch:
 
 
 def _batches(plan: CopyPlan, samples: range) -> Iterator[range]:
-    """Samples that are read at once: a few megabytes, whatever their size."""
-    start, waiting = samples.start, 0
+    """Samples that are read at once: a few megabytes, or a single large one."""
+    start, waiting, was_large = samples.start, 0, False
     for sample in samples:
         size = int(plan.stop[sample] - plan.start[sample])
-        size = 0 if size > LARGE else size
-        if sample > start and (waiting + size > BATCH_BYTES or sample - start >= BATCH_SAMPLES):
+        is_full = waiting + size > BATCH_BYTES or sample - start >= BATCH_SAMPLES
+        if sample > start and (is_full or was_large or size > LARGE):
             yield range(start, sample)
             start, waiting = sample, 0
-        waiting += size
+        waiting, was_large = waiting + size, size > LARGE
     if start < samples.stop:
         yield range(start, samples.stop)

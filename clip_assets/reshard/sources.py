@@ -5,12 +5,13 @@ A local tar that is not the one that was planned is refused when it is opened.
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import fsspec
+import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import SourceChangedError
@@ -41,11 +42,26 @@ class Stretch(NamedTuple):
     stop: int
 
 
+def runs(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """The stretches, those that follow each other in their tar joined."""
+    last: Stretch | None = None
+    for stretch in stretches:
+        if last and last.file is stretch.file and last.stop == stretch.start:
+            last = Stretch(last.file, last.start, stretch.stop)
+            continue
+        if last:
+            yield last
+        last = stretch
+    if last:
+        yield last
+
+
 class Sources:
     """Tars that are read. Of one thread."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._buffer = memoryview(b"")
 
     def __enter__(self) -> Self:
         """Nothing is open yet."""
@@ -63,31 +79,37 @@ class Sources:
                 stack.callback(os.close, number)
             self._open.clear()
 
-    def read(self, stretches: Sequence[Stretch]) -> list[bytes]:
-        """The bytes of stretches, those of remote tars fetched side by side.
+    def read(self, stretches: Sequence[Stretch]) -> memoryview:
+        """The bytes of stretches, one after the other; they can be written to until the next call.
+
+        Neighbours are read together, those of remote tars side by side with others.
 
         Raises:
             SourceError: a tar cannot be read; ``SourceMissingError``: it is gone.
             SourceChangedError: it is not the one that was planned.
             SchemaError: it is shorter.
         """
-        contents: list[bytes] = [b""] * len(stretches)
-        remote: list[int] = []
-        for number, (file, start, stop) in enumerate(stretches):
+        total = sum(stop - start for _, start, stop in stretches)
+        if total > len(self._buffer):
+            self._buffer = memoryview(np.empty(total, np.uint8))
+        remote: list[tuple[Stretch, memoryview]] = []
+        at = 0
+        for file, start, stop in runs(stretches):
+            part = self._buffer[at : at + stop - start]
+            at += len(part)
             opened = self.descriptor(file)
             if opened is None:
-                remote.append(number)
+                remote.append((Stretch(file, start, stop), part))
                 continue
             with translated(file.uri):
-                contents[number] = os.pread(opened, stop - start, start)
-        if remote:
-            fetched = _fetched([stretches[number] for number in remote])
-            for number, content in zip(remote, fetched, strict=True):
-                contents[number] = content
-        for content, (file, start, stop) in zip(contents, stretches, strict=True):
-            if len(content) != stop - start:
-                raise damaged(file.uri, CHANGED)
-        return contents
+                if os.preadv(opened, [part], start) != len(part):
+                    raise damaged(file.uri, CHANGED)
+        fetched = _fetched([stretch for stretch, _ in remote])
+        for content, (stretch, part) in zip(fetched, remote, strict=True):
+            if len(content) != len(part):
+                raise damaged(stretch.file.uri, CHANGED)
+            part[:] = content
+        return self._buffer[:total]
 
     def descriptor(self, file: File) -> int | None:
         """A local tar's file descriptor, open until later ones take its place; None for others."""
@@ -119,9 +141,8 @@ class Sources:
             start += _copied(source, start, stretch.stop - start, target)
         while start < stretch.stop:
             stop = min(start + BLOCK_BYTES, stretch.stop)
-            (content,) = self.read([Stretch(stretch.file, start, stop)])
+            view = self.read([Stretch(stretch.file, start, stop)])
             start = stop
-            view = memoryview(content)
             while view:
                 view = view[os.write(target, view) :]
 

@@ -10,7 +10,7 @@ from clip_assets.errors import SchemaError
 from clip_assets.files.identity import File
 from clip_assets.reshard.plan import spans
 from clip_assets.reshard.sources import Sources, Stretch
-from clip_assets.reshard.stretches import copy_sample, members_of, write_sample
+from clip_assets.reshard.stretches import copy_sample, members_of, rename, write_sample
 from clip_assets.webdataset.tar_headers import HEADER, header_of, padded, plain
 from clip_assets.webdataset.tar_index import indexed
 from clip_assets.webdataset.write import end_tar
@@ -29,15 +29,26 @@ def test_every_sample_arrives_whole(
         index = indexed(file, "a.tar", lambda _: None)
     stat = path.stat()
     planned = File(str(path), stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
-    small, large = path.with_name("small"), path.with_name("large")
-    with Sources() as sources, small.open("wb") as one, large.open("wb") as other:
+    small, large, fast = (path.with_name(name) for name in ("small", "large", "fast"))
+    with (
+        Sources() as sources,
+        small.open("wb") as one,
+        large.open("wb") as other,
+        fast.open("wb") as third,
+    ):
         for number, (start, stop) in enumerate(zip(*spans(index), strict=True)):
             stretch = Stretch(planned, int(start), int(stop))
-            write_sample(one, f"{number}", stretch, *sources.read([stretch]))
+            write_sample(one, f"{number}", stretch, sources.read([stretch]))
             copy_sample(other, f"{number}", stretch, sources)
-        for out in (one, other):
+            before = bytes(content := sources.read([stretch]))
+            if rename(content, f"{number}"):
+                third.write(content)
+            else:
+                assert content == before
+                write_sample(third, f"{number}", stretch, content)
+        for out in (one, other, third):
             end_tar(out)
-    assert small.read_bytes() == large.read_bytes()
+    assert small.read_bytes() == large.read_bytes() == fast.read_bytes()
     with tarfile.open(small) as tar:
         found = {info.name: tar.extractfile(info).read() for info in tar}  # pyright: ignore[reportOptionalMemberAccess]
     assert found == {
@@ -51,7 +62,9 @@ def test_every_sample_arrives_whole(
 def test_bytes_of_another_tar_are_refused(damage: slice) -> None:
     content = bytearray(tar_of({"0.jpg": b"a" * 700, "0.txt": b"b"}).getvalue()[: 4 * HEADER + 512])
     assert [member.extension for member in members_of(bytes(content), "a.tar")] == ["jpg", "txt"]
+    assert rename(memoryview(content[:]), "1")
     content[damage] = b"\1" * (damage.stop - damage.start)
+    assert not rename(memoryview(content), "1")
     with pytest.raises(SchemaError, match="changed"):
         members_of(bytes(content), "a.tar")
     for cut in (b"", bytes(content[:1000])):
