@@ -87,7 +87,7 @@ def main() -> None:
         folder = Path(name)
         (metadata := folder / "metadata").mkdir()
         for number in range(asked.files):
-            _write(metadata / f"{number:032x}.parquet", number, asked.rows)
+            write(metadata / f"{number:032x}.parquet", number, asked.rows)
         for module, text in UNUSED.items():
             file = folder / "unused" / f"{module}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def main() -> None:
         print(f"{asked.files} files of {asked.rows:,} rows, {os.cpu_count()} cores")
         for case, (peers, ours) in CASES.items() if asked.peer else ():
             theirs = _peer(asked.peer, folder, metadata, peers)
-            own = _ours(folder, metadata, ours)
+            own = choose(folder, metadata, ours)
             same = filecmp.cmp(folder / "peer.npy", folder / "ours.npy", shallow=False)
             print(
                 f"{case}: peer {theirs.told}; ours {own.told}; "
@@ -104,10 +104,10 @@ def main() -> None:
                 f"{'same bytes' if same else 'OTHER BYTES'}"
             )
         for case, ours in OURS_ALONE.items():
-            print(f"{case}: ours {_ours(folder, metadata, ours).told}")
+            print(f"{case}: ours {choose(folder, metadata, ours).told}")
 
 
-def _write(file: Path, seed: int, rows: int) -> None:
+def write(file: Path, seed: int, rows: int) -> None:
     """A file of metadata as CommonPool's are."""
     random = np.random.default_rng(seed)
     digits = random.bytes(16 * rows).hex()
@@ -137,17 +137,19 @@ def _peer(peer: Path, folder: Path, metadata: Path, named: Mapping[str, object])
     chosen["num_workers"] = os.cpu_count()
     (script := folder / "peer.py").write_text(PEERS)
     path = os.pathsep.join([str(folder / "unused"), str(peer)])
-    return _timed([sys.executable, str(script), json.dumps(chosen)], path)
+    return timed([sys.executable, str(script), json.dumps(chosen)], path)
 
 
-def _ours(folder: Path, metadata: Path, definition: list[str]) -> Measured:
+def choose(folder: Path, metadata: Path, definition: list[str]) -> Measured:
+    """Choose from a folder of metadata into ``ours.npy``."""
     root = ["--root", str(folder / "pool"), "--metadata", str(metadata)]
     command = ["subset", "mine", *definition, *root, "--output", str(folder / "ours.npy")]
     checkout = str(Path(__file__).parents[1])
-    return _timed([sys.executable, "-c", OURS, *command], checkout)
+    return timed([sys.executable, "-c", OURS, *command], checkout)
 
 
-def _timed(command: list[str], path: str) -> Measured:
+def timed(command: list[str], path: str) -> Measured:
+    """Run a command with a path of modules."""
     start = time.monotonic()
     environment = os.environ | {"PYTHONPATH": path}
     script = (

@@ -345,6 +345,12 @@ def subset_version(subset: str, version: str) -> str:
     return f"{SUBSETS}/{subset}/{version}.npy"
 
 
+@artifact(SUBSETS, schemas.SUBSET_GROUPS)
+def subset_groups(subset: str) -> str:
+    """Which images are alike, and which of them the subset lists, where it is by semdedup."""
+    return f"subset_groups/{subset}.parquet"
+
+
 SUBSET_SHARD_DIGITS = 8
 """Digits of a shard's number among those of a subset; DataComp's."""
 
@@ -415,6 +421,12 @@ def recipe_queries(kind: str) -> str:
 def segment_neighbours(side: str, kind: str, partition: PartitionKey) -> str:
     """What an exact search of the partition finds for the recipe's queries of one kind."""
     return f"segments/neighbours/{side}_{kind}/{partition}.npy"
+
+
+@artifact(INDEX_SEGMENTS)
+def segment_lists(partition: PartitionKey) -> str:
+    """The inverted list of each image of one partition, (n,) int32; of an exact index none."""
+    return f"segments/lists/{partition}.npy"
 
 
 @artifact(INDEX_SEGMENTS)

@@ -21,6 +21,8 @@ COLUMNS: Mapping[str, str] = {
     "original_width": "of the image as it was fetched, pixels",
     "original_height": "of the image as it was fetched, pixels",
     "similarity": "cosine of image and caption",
+    "group": "uid of the pair that stands for it: its own, where the subset lists it",
+    "list": "which list of the index, or cluster of the subset, it is in",
     "digest": "start of the sha256 of image file, caption, model and precision",
     "nsfw": "the source's tag, such as UNLIKELY",
     "punsafe": "the source's estimate that the image is unsafe, 0 to 1",
@@ -90,6 +92,7 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
         "sha256": "of the image file, as the source says",
     },
     "REJECTS": {"text": "the row as it stands there"},
+    "SUBSET_GROUPS": {"similarity": "cosine of the image and that of its group"},
     "RETRIEVED": {"similarity": "cosine of the query and the result"},
     "POOL_ROWS": {"similarity": "the source's cosine of image and caption"},
 }

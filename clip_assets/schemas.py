@@ -233,6 +233,16 @@ POOL_ROWS = pa.schema(
 null where there is no image; ``similarity`` and the three scores after it are the source's.
 Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard."""
 
+SUBSET_GROUPS = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("list", pa.int32(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+    ]
+)
+"""A row for each image, list by list; those whose uid is their group represent the others of it."""
+
 
 # --- index ------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Pair:
     similarity: float | None = 0.3
     b32: float | None = None
     opt_outs: tuple[str, ...] | None = None
+    perceptual_hash: str | None = None
 
     def named(self, number: int) -> "Pair":
         """With a url and a uid."""
@@ -82,6 +83,7 @@ class Outcomes(MadeUp):
                 "attempts": 1,
                 "is_placeholder": False,
                 "opt_outs": pair.opt_outs,
+                "perceptual_hash": pair.perceptual_hash,
             }
             for place, pair in enumerate(pairs)
         ]

@@ -143,7 +143,7 @@ def test_the_life_of_a_row_names_the_files_and_columns_of_any_pool(pool: Pool) -
     by_partition = {kind.template for kind in layout.ARTIFACTS if "<partition>" in kind.template}
     others = (
         layout.rejects, layout.shard_stats, layout.partition_stats, layout.segment_neighbours,
-        layout.embedding_inputs, aesthetic_scores,
+        layout.segment_lists, layout.embedding_inputs, aesthetic_scores,
     )  # fmt: skip
     assert by_partition - {step[1] for step in told} == {
         *(kind.template for kind in others),

@@ -54,7 +54,7 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "3",
+    "4",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),
@@ -99,6 +99,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
     catalog = run.pool.catalog
     with catalog.sound(layout.INDEX_RECIPE, WHOLE, layout.recipe(side)) as file:
         segment = ann.read(file, run.store.uri(layout.recipe(side)))
+    of_rows: list[npt.NDArray[np.int32]] = []
     queries = {kind: index_recipe.queries(run.store, kind) for kind in layout.SIDES}
     truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
     with (
@@ -108,11 +109,15 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
         for chunk in _chunks(array, run.store.uri(name)):
             lists = ann.add(segment, chunk)
+            of_rows.append(lists.astype(np.int32))
             for kind, asked in queries.items():
                 parts = (truths[kind], neighbours.of(asked, chunk, lists))
                 truths[kind] = neighbours.joined(parts, len(asked))
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
+    if side == "image" and ann.inverted(segment) is not None:
+        with run.publish(layout.segment_lists(run.partition)) as part, part.open("wb") as file:
+            np.save(file, np.concatenate(of_rows))
     for kind, known in truths.items():
         with run.publish(layout.segment_neighbours(side, kind, run.partition)) as part:
             neighbours.write(part, known)

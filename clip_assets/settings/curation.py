@@ -1,6 +1,6 @@
 """What definitions can say whose methods balance, cap, combine scores or thin out what is alike."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from clip_assets.settings.bases import Scoring
 
 Arch = Literal["own", "b32", "l14"]
+
+INDEX = "index"
+"""Clusters that are the lists of the pool's index."""
 
 ARCH = "Whose vectors: the pool's own; of DataComp's folders b32 or l14"
 CLUSTERS = "How many; default: the root of the number of images, at most 10,000"
@@ -121,7 +124,9 @@ class SemDeDup(VectorSettings):
     )
     hashes: bool = Field(
         default=True,
-        description="Images of a cluster with the same perceptual hash have a distance of 0",
+        description="Images with the same perceptual hash as another one have a distance of 0",
     )
-    clusters: int | None = Field(default=None, ge=1, description=CLUSTERS)
+    clusters: Annotated[int, Field(ge=1)] | Literal["index"] | None = Field(
+        default=None, description=f"{CLUSTERS}; index: the lists of the pool's index are"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Another one draws other clusters")

@@ -35,7 +35,7 @@ BARS, INK, LINES = "#2f6fd0", "#404040", "#d0d0d0"
 
 def histogram(
     title: str,
-    counts: Mapping[str, int],
+    counts: Mapping[str, float],
     quantity: str = "rows",
     line: tuple[float, str] | None = None,
 ) -> bytes:
@@ -103,13 +103,13 @@ def _calm(axes: "Axes") -> None:
     axes.spines["bottom"].set_color(LINES)
 
 
-def _spread(counts: Mapping[str, int]) -> float:
+def _spread(counts: Mapping[str, float]) -> float:
     """How much higher the highest bar is than the lowest that is there."""
     there = [count for count in counts.values() if count]
     return max(there) / min(there) if there else 1
 
 
-def _median(counts: Mapping[str, int]) -> int:
+def _median(counts: Mapping[str, float]) -> int:
     """Place of the bar up to which half of all is counted."""
     half, reached = sum(counts.values()) / 2, 0
     for place, count in enumerate(counts.values()):

@@ -19,7 +19,7 @@ from clip_assets import schemas
 from clip_assets.errors import SchemaError
 from clip_assets.settings.bases import SubsetSettings
 from clip_assets.settings.choices import Chosen
-from clip_assets.storage import sql, uids
+from clip_assets.storage import sql, tables, uids
 from clip_assets.storage.uids import Keys, keys
 from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.judgement import as_arrow
@@ -62,13 +62,14 @@ class Picked:
     removed: int | None = None
 
 
-def choose(
+def choose(  # noqa: PLR0913  (what it reads, writes and tells)
     rows: Candidates,
     named: Mapping[str, SubsetSettings],
     chosen: Chosen,
     target: Path | None,
     *,
     last: Path | None = None,
+    groups: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda _done, _total, _unit: None,
 ) -> Picked:
     """Choose rows and list their uids, sorted, as DataComp's tools read them.
@@ -83,6 +84,7 @@ def choose(
         chosen: a definition, or a name.
         target: the file; None to count alone.
         last: a file to compare with.
+        groups: a file for the groups of what is alike, where the definition itself finds some.
         progress: told how many pieces were read.
 
     Raises:
@@ -105,6 +107,9 @@ def choose(
             sorter.add(np.repeat(passed, verdict.times[verdict.kept]))
         distinct, added, removed = _write(sorter, target, last)
         told = [tell() for tell in selection.told]
+        if groups is not None and told and told[-1].groups:
+            # A definition tells after those that are in it.
+            tables.write_batches(groups, schemas.SUBSET_GROUPS, told[-1].groups())
     return Picked(
         rows=count,
         kept=kept,

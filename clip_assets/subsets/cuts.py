@@ -76,6 +76,8 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
         return passing(len(table), {"no_score": ~np.isnan(scores), "low_score": scores >= least})
 
     selection.told.append(lambda: seen.told(score.name, threshold))
+    if score.told is not None:
+        selection.told.append(partial(score.told, threshold))
     return Judge(columns, decide)
 
 

@@ -54,11 +54,13 @@ class Score:
         name: for people.
         columns: that it is made from.
         of: from a piece's name and its table to (n,) floats, nan where a row has none.
+        told: what else is to be said once the least score is known that is kept.
     """
 
     name: str
     columns: frozenset[str]
     of: Callable[[str, pa.Table], Floats]
+    told: "Callable[[float], Account] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +167,14 @@ class Account:
     Args:
         facts: json values by name.
         pictures: what draws a PNG, by its title.
+        groups: rows of ``schemas.SUBSET_GROUPS``, where it finds what is alike.
     """
 
     facts: Mapping[str, Any]
     pictures: Mapping[str, Callable[[], bytes]] = field(
         default_factory=dict[str, Callable[[], bytes]]
     )
+    groups: Callable[[], Iterator[pa.RecordBatch]] | None = None
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from clip_assets.pool.stages import StageRun, materialize, output_of
 from clip_assets.pool.upstream import upstream
 from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
+from clip_assets.settings.curation import INDEX, SemDeDup
 from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def subsets_inputs(pool: Pool, name: Key) -> Inputs:
         f"{layout.POOL_METADATA}/{p}": pool.catalog.digest(layout.POOL_METADATA, p)
         for p in upstream(pool, layout.POOL_METADATA).done
     }
-    return _told_by(_definition(pool, name), pool.settings.subsets) | used
+    definition, named = _definition(pool, name), pool.settings.subsets
+    return _told_by(definition, named) | used | _lists_of(pool, definition, named)
 
 
 SUBSETS = Asset(
@@ -60,7 +62,7 @@ SUBSETS = Asset(
     inputs=subsets_inputs,
     axis="subset",
     deps=(layout.POOL_METADATA,),
-    settings=("name", "leave_out_opt_outs", "with_image", "definition"),
+    settings=("name", "leave_out_opt_outs", "with_image", "definition", "lists"),
     heeds=(takedowns.NAME,),
 )
 
@@ -87,6 +89,25 @@ def _told_by(definition: SubsetSettings, named: Mapping[str, SubsetSettings]) ->
         baseline = definition.model_dump()["baseline"]
         return {"name": baseline} | {flag: value for flag, value in flags.items() if value}
     return {"definition": _digest(definition, named, {})}
+
+
+def _lists_of(
+    pool: Pool, definition: SubsetSettings, named: Mapping[str, SubsetSettings]
+) -> dict[str, str]:
+    """Digests of the lists, by partition, where a definition looks into them; else nothing."""
+    if not _asks_lists(definition, named):
+        return {}
+    kind = layout.segment_lists
+    partitions = pool.keys("partition")
+    return {f"lists/{p}": pool.catalog.digest(layout.INDEX_SEGMENTS, p, kind) for p in partitions}
+
+
+def _asks_lists(definition: SubsetSettings, named: Mapping[str, SubsetSettings]) -> bool:
+    if isinstance(definition, SemDeDup) and definition.clusters == INDEX:
+        return True
+    above = [definition.of] if definition.of is not None else []
+    others = (named[one] if isinstance(one, str) else one for one in (*definition.others, *above))
+    return any(_asks_lists(other, named) for other in others)
 
 
 def _digest(
@@ -120,8 +141,15 @@ def _work(run: StageRun) -> Report:
     definition = _definition(run.pool, run.key)
     rows = PoolRows(run.pool, metadata.done)
     path = layout.subset(run.key)
-    with _last(run, path) as last, run.publish(path) as part:
-        choice = choose(rows, named, definition, part, last=last, progress=run.progress)
+    has_groups = isinstance(definition, SemDeDup)
+    with (
+        _last(run, path) as last,
+        run.publish(path) as part,
+        run.publish(layout.subset_groups(run.key)) if has_groups else nullcontext() as groups,
+    ):
+        choice = choose(
+            rows, named, definition, part, last=last, groups=groups, progress=run.progress
+        )
         version = output_of(part, path).sha256[: subset_versions.DIGITS]
         earlier = _keep_earlier(run, version, last)
     model = run.pool.owner

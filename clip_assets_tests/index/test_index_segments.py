@@ -39,6 +39,14 @@ def test_row_i_is_id_i_on_both_sides(made_anywhere: RandomVectors, flat_limit: i
             segment = faiss.read_index(str(file))
         nearest = segment.search(made_anywhere.vectors(key, side).astype(np.float32), 1)[1]
         assert nearest[:, 0].tolist() == list(range(90))
+        if side == "image" and flat_limit < 90:
+            inverted = faiss.extract_index_ivf(segment).invlists
+            with made_anywhere.store.local(layout.segment_lists(key)) as file:
+                lists = np.load(file)
+            for number in range(inverted.nlist):
+                ids = faiss.rev_swig_ptr(inverted.get_ids(number), inverted.list_size(number))
+                assert np.flatnonzero(lists == number).tolist() == sorted(ids)
+    assert made_anywhere.store.exists(layout.segment_lists(key)) == (flat_limit < 90)
 
 
 def test_a_partition_without_rows_has_no_segment(made: RandomVectors) -> None:

@@ -19,7 +19,6 @@ from clip_assets.subsets.clusters import nearest, trained
 from clip_assets.subsets.draws import uniform
 from clip_assets.subsets.grouping import Groups
 from clip_assets.subsets.matching import EntryList
-from clip_assets.subsets.methods.alike import nearest_earlier
 from clip_assets.subsets.methods.balanced import at_tail
 from clip_assets.subsets.methods.picks import quotas
 from clip_assets.subsets.methods.soft_capped import drawn
@@ -125,6 +124,8 @@ def test_places_in_groups(
         for some in (slice(0, half), slice(half, None)):
             of.add(np.array(groups, np.uint64)[some], scores[some], draws[some])
         ranks = of.ranks()
+        firsts = np.full(len(groups), -1)
+        others = of.put_firsts(firsts)
     for number, group in enumerate(groups):
         before = [
             other
@@ -133,6 +134,9 @@ def test_places_in_groups(
             and (-scores[other], draws[other]) < (-scores[number], draws[number])
         ]
         assert ranks[number] == len(before)
+        assert ranks[firsts[number]] == 0
+        assert groups[firsts[number]] == group
+    assert others == len(groups) - len(set(groups))
 
 
 def test_soft_caps_repeat_the_best(made: Vectored) -> None:
@@ -218,27 +222,6 @@ def test_dense_clusters_are_thinned_out(made: Vectored) -> None:
     one = made.chosen({"density": 0.5, "clusters": 1}, ROWS)
     near = unit(IMAGES) @ unit(unit(IMAGES).sum(0, keepdims=True))[0]
     assert one == sorted(np.argsort(near)[:30].tolist())
-
-
-def test_what_is_alike_is_kept_once(made: Vectored) -> None:
-    definition = {"vectors": "semdedup", "threshold": 0.02, "clusters": 1}
-    rows = unit(IMAGES)
-    near = rows @ unit(rows.sum(0, keepdims=True))[0]
-    for keep, order in (("outlier", np.argsort(near)), ("typical", np.argsort(-near))):
-        expected = [
-            int(number)
-            for place, number in enumerate(order)
-            if 1 - max([-1.0, *(rows[order[:place]] @ rows[number])]) >= 0.02
-        ]
-        assert made.chosen(definition | {"keep": keep}, ROWS) == sorted(expected)
-        assert len(expected) == 50
-    assert len(made.chosen(definition | {"clusters": 4}, ROWS)) >= 50
-    some = unit(made_up(50)[0]).astype(np.float32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clip_assets.subsets.methods.alike.BLOCK_ROWS", 7)
-        blocks = nearest_earlier(some)
-    assert np.allclose(blocks, nearest_earlier(some))
-    assert blocks[0] == 2
 
 
 def test_norm_sim_by_the_nearest_and_by_the_pool(made: Vectored, tmp_path: Path) -> None:
