@@ -1,6 +1,7 @@
 """Samples of tars that anybody wrote, in any form, under their new names."""
 
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from clip_assets.errors import SchemaError
 from clip_assets.files.identity import File
 from clip_assets.reshard.plan import spans
-from clip_assets.reshard.sources import Sources, Stretch
+from clip_assets.reshard.sources import Sources, Stretch, runs
 from clip_assets.reshard.stretches import copy_sample, members_of, rename, write_sample
 from clip_assets.webdataset.tar_headers import HEADER, header_of, padded, plain
 from clip_assets.webdataset.tar_index import indexed
@@ -56,6 +57,22 @@ def test_every_sample_arrives_whole(
         for number, ends in enumerate(samples.values())
         for end, body in ends.items()
     }
+
+
+def test_neighbours_are_read_together(tmp_path: Path) -> None:
+    files: list[File] = []
+    for name in "ab":
+        (path := tmp_path / name).write_bytes(bytes(range(100)))
+        stat = path.stat()
+        files.append(File(str(path), 100, f"{stat.st_size}-{stat.st_mtime_ns}"))
+    one, other = files
+    some = [(one, 5, 10), (one, 10, 12), (one, 20, 30), (other, 30, 31), (other, 31, 40)]
+    stretches = [Stretch(*each) for each in some]
+    assert [*runs(stretches)] == [(one, 5, 12), (one, 20, 30), (other, 30, 40)]
+    assert [*runs([])] == []
+    with Sources() as sources:
+        read = sources.read(stretches).tobytes()
+    assert read == bytes([*range(5, 12), *range(20, 40)])
 
 
 @pytest.mark.parametrize("damage", [slice(0, 5), slice(300, 330), slice(148, 156), slice(124, 130)])
