@@ -61,8 +61,11 @@ class KeptShards:
     def publish_stats(self, number: int, samples: int) -> None:
         """Its stats, with what it was made from."""
         tar, stats = self._paths(number)
-        told = {"successes": samples, "made_from": self.made_from[number]}
-        told["tar"] = asdict(self.run.output(tar))
+        told = {
+            "successes": samples,
+            "made_from": self.made_from[number],
+            "tar": asdict(self.run.output(tar)),
+        }
         with self.run.publish(stats) as part:
             part.write_text(json.dumps(told))
 

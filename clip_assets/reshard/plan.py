@@ -106,7 +106,7 @@ class CopyPlan:
         some = slice(samples.start, samples.stop)
         content = hashlib.sha256(uids_of(self.place[some]).tobytes())
         tars, of_sample = np.unique(self.tar[some], return_inverse=True)
-        content.update("\n".join(contents[tar] for tar in tars.tolist()).encode())
+        content.update("\n".join(contents[int(tar)] for tar in tars).encode())
         for numbers in (of_sample, self.start[some], self.stop[some], self.copy[some]):
             content.update(numbers.astype(np.int64).tobytes())
         return content.hexdigest()

@@ -91,7 +91,7 @@ class Sources:
         """
         total = sum(stop - start for _, start, stop in stretches)
         if total > len(self._buffer):
-            self._buffer = memoryview(np.empty(total, np.uint8))
+            self._buffer = np.empty(total, np.uint8).data
         remote: list[tuple[Stretch, memoryview]] = []
         at = 0
         for file, start, stop in runs(stretches):

@@ -220,6 +220,7 @@ def test_what_a_run_finished_before_it_was_stopped_is_kept(local_store: Store) -
     local_made.set(subset_shards={NAME: {"shard_size": 2}})
     whole = subset_shards(local_made.pool, NAME).manifest
     local_made.store.delete(layout.manifest(layout.SUBSET_SHARDS, NAME))
+    local_made.store.delete(layout.subset_tar_stats(NAME, 1))
     second = Path(local_made.store.base, layout.shard_tar(P, 1))
     content, time_ns = second.read_bytes(), second.stat().st_mtime_ns
     for stored in (bytes(len(content)), content):

@@ -8,6 +8,7 @@ to the group of the nearest that is kept. Lists are read one after the other.
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ THRESHOLDS = 40
 
 SHOWN_SHARE = 0.9
 """Of images with an earlier one: those with the greatest distances are no matter of thresholds."""
+
+Number = TypeVar("Number", np.float32, np.int64)
 
 Order = npt.NDArray[np.intp]
 
@@ -224,14 +227,14 @@ def _sorted_by_list(
             for first in range(0, len(own), CHUNK_ROWS):
                 some = own[first : first + CHUNK_ROWS]
                 numbers = np.arange(start + first, start + first + len(some))
-                images = unit(of_piece.images[of_piece.places[some]]).astype(np.float16)
+                images = of_piece.images[of_piece.places[some]].astype(np.float16)
                 if buckets is None:
                     buckets = Buckets(folder / "lists", np.bincount(ids), images.shape[1])
                 buckets.add(records_of(ids[numbers], numbers, heads[numbers], pairs[some]), images)
     return buckets or Buckets(folder / "lists", np.zeros(0, np.int64), 1)
 
 
-def _file(path: Path, dtype: type[np.generic], count: int) -> npt.NDArray[np.generic]:
+def _file(path: Path, dtype: type[Number], count: int) -> npt.NDArray[Number]:
     """(count,) in a file."""
     return np.memmap(path, dtype, "w+", shape=(count,)) if count else np.zeros(0, dtype)
 
