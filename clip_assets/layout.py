@@ -345,12 +345,6 @@ def subset_version(subset: str, version: str) -> str:
     return f"{SUBSETS}/{subset}/{version}.npy"
 
 
-@artifact(SUBSETS, schemas.SUBSET_GROUPS)
-def subset_groups(subset: str) -> str:
-    """Which images are alike, and which of them the subset lists, where it is by semdedup."""
-    return f"subset_groups/{subset}.parquet"
-
-
 SUBSET_SHARD_DIGITS = 8
 """Digits of a shard's number among those of a subset; DataComp's."""
 
@@ -358,18 +352,6 @@ SUBSET_SHARD_DIGITS = 8
 def subset_shard_folder(subset: str) -> str:
     """Folder of a subset's shards, in DataComp's layout."""
     return f"{SUBSET_SHARDS}/{subset}"
-
-
-@artifact(SUBSET_SHARDS)
-def subset_tar(subset: str, number: int) -> str:
-    """Samples of a subset, in webdataset form; their keys are their uids and a number."""
-    return f"{SUBSET_SHARDS}/{subset}/{number:0{SUBSET_SHARD_DIGITS}d}.tar"
-
-
-@artifact(SUBSET_SHARDS)
-def subset_tar_stats(subset: str, number: int) -> str:
-    """Samples of a tar and what it was made from; written last, so a shard counts as done by it."""
-    return f"{SUBSET_SHARDS}/{subset}/{number:0{SUBSET_SHARD_DIGITS}d}_stats.json"
 
 
 @artifact(METADATA_STATS)

@@ -18,6 +18,18 @@ from clip_assets.pool.stages import StageRun
 from clip_assets.storage.manifests import Output
 
 
+@layout.artifact(layout.SUBSET_SHARDS)
+def subset_tar(subset: str, number: int) -> str:
+    """Samples of a subset, in webdataset form; their keys are their uids and a number."""
+    return f"{layout.SUBSET_SHARDS}/{subset}/{number:0{layout.SUBSET_SHARD_DIGITS}d}.tar"
+
+
+@layout.artifact(layout.SUBSET_SHARDS)
+def subset_tar_stats(subset: str, number: int) -> str:
+    """Samples of a tar and what it was made from; written last, so a shard counts as done by it."""
+    return f"{layout.SUBSET_SHARDS}/{subset}/{number:0{layout.SUBSET_SHARD_DIGITS}d}_stats.json"
+
+
 @dataclass(frozen=True, slots=True)
 class KeptShards:
     """The shards of a subset as an output.
@@ -86,4 +98,4 @@ class KeptShards:
 
     def _paths(self, number: int) -> tuple[str, str]:
         key = self.run.key
-        return layout.subset_tar(key, number), layout.subset_tar_stats(key, number)
+        return subset_tar(key, number), subset_tar_stats(key, number)

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _shards_are_of_subsets(self) -> Self:
-        named.check_names("subset_shards", self.subset_shards, self.subsets)
+        named.check_names(layout.SUBSET_SHARDS, self.subset_shards, self.subsets)
         return self
 
     @field_validator("subsets")

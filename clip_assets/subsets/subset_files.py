@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_assets import layout
+from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError, DamagedError, MissingArtifactError
 from clip_assets.files import identity
 from clip_assets.layout import Key
@@ -29,6 +29,12 @@ from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
     from clip_assets.subsets.choosing import Picked
+
+
+@layout.artifact(layout.SUBSETS, schemas.SUBSET_GROUPS)
+def subset_groups(subset: str) -> str:
+    """Which images are alike, and which of them the subset lists, where it is by semdedup."""
+    return f"subset_groups/{subset}.parquet"
 
 
 def subsets(pool: Pool, name: Key) -> Outcome:
@@ -145,7 +151,7 @@ def _work(run: StageRun) -> Report:
     with (
         _last(run, path) as last,
         run.publish(path) as part,
-        run.publish(layout.subset_groups(run.key)) if has_groups else nullcontext() as groups,
+        run.publish(subset_groups(run.key)) if has_groups else nullcontext() as groups,
     ):
         choice = choose(
             rows, named, definition, part, last=last, groups=groups, progress=run.progress

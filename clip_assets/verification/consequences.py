@@ -3,6 +3,8 @@
 from clip_assets import layout
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.pool.published import Damage
+from clip_assets.reshard.kept_shards import subset_tar, subset_tar_stats
+from clip_assets.subsets.subset_files import subset_groups
 
 NOTHING_MADE = "nothing is made from it"
 
@@ -23,9 +25,9 @@ CONSEQUENCES = {
     layout.pool_rows: "subsets and statistics cannot be made anew",
     layout.subset: "who trains on the subset does not get it",
     layout.subset_version: "who asks for this earlier version of the subset does not get it",
-    layout.subset_groups: "which images were alike cannot be told; the subset stays",
-    layout.subset_tar: "who trains on the subset's shards lacks its samples",
-    layout.subset_tar_stats: "a trainer that counts samples by it passes over the shard",
+    subset_groups: "which images were alike cannot be told; the subset stays",
+    subset_tar: "who trains on the subset's shards lacks its samples",
+    subset_tar_stats: "a trainer that counts samples by it passes over the shard",
     layout.partition_stats: f"counted again by the next statistics; else {NOTHING_MADE}",
     layout.stats_report: f"the page of statistics; {NOTHING_MADE}",
     layout.stats: f"the statistics for programs; {NOTHING_MADE}",

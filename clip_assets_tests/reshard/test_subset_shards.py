@@ -15,7 +15,7 @@ from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SchemaError
 from clip_assets.layout import Key, partition_key
 from clip_assets.pool import takedowns
-from clip_assets.reshard.kept_shards import KeptShards
+from clip_assets.reshard.kept_shards import KeptShards, subset_tar, subset_tar_stats
 from clip_assets.reshard.resharding import Options, reshard
 from clip_assets.reshard.subset_shards import subset_shards
 from clip_assets.settings import Settings
@@ -220,7 +220,7 @@ def test_what_a_run_finished_before_it_was_stopped_is_kept(local_store: Store) -
     local_made.set(subset_shards={NAME: {"shard_size": 2}})
     whole = subset_shards(local_made.pool, NAME).manifest
     local_made.store.delete(layout.manifest(layout.SUBSET_SHARDS, NAME))
-    local_made.store.delete(layout.subset_tar_stats(NAME, 1))
+    local_made.store.delete(subset_tar_stats(NAME, 1))
     second = Path(local_made.store.base, layout.shard_tar(P, 1))
     content, time_ns = second.read_bytes(), second.stat().st_mtime_ns
     for stored in (bytes(len(content)), content):
@@ -235,7 +235,7 @@ def test_what_a_run_finished_before_it_was_stopped_is_kept(local_store: Store) -
     assert local_made.store.list(layout.work(layout.SUBSET_SHARDS, NAME)) == []
 
 
-@pytest.mark.parametrize("kind", [layout.subset_tar, layout.subset_tar_stats])
+@pytest.mark.parametrize("kind", [subset_tar, subset_tar_stats])
 def test_a_damaged_file_is_made_again(asked: MadeUp, kind: "layout.Artifact[[str, int]]") -> None:
     manifest = subset_shards(asked.pool, NAME).manifest
     path = kind(NAME, 1)

@@ -16,6 +16,7 @@ from clip_assets.storage.store import Store
 from clip_assets.subsets import buckets
 from clip_assets.subsets.methods import alike
 from clip_assets.subsets.methods.alike import nearest_earlier
+from clip_assets.subsets.subset_files import subset_groups
 from clip_assets_tests.outcomes import Pair
 from clip_assets_tests.subsets.test_by_vectors import made_up, unit
 from clip_assets_tests.subsets.vectored import Vectored, uid
@@ -50,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Vectored:
 def groups(made: Vectored) -> dict[int, tuple[int, int, float]]:
     """Group, list and similarity of each image of the subset's table, in its order."""
     numbers = {uid(n): n for n in range(ROWS)}
-    path = layout.subset_groups(NAME)
+    path = subset_groups(NAME)
     rows = tables.read(made.store, path, schemas.SUBSET_GROUPS).to_pylist()
     return {
         numbers[row["uid"]]: (numbers[row["group"]], row["list"], row["similarity"]) for row in rows
@@ -159,4 +160,4 @@ def test_the_lists_of_the_index_are_looked_into(made: Vectored) -> None:
     made.set(subsets={"above": definition, "mine": {"of": "above", "sample": 1.0}})
     assert "lists/00000" in record.made_from(made.pool, NAME)
     made.subset("mine")
-    assert not made.store.exists(layout.subset_groups(NAME))
+    assert not made.store.exists(subset_groups(NAME))
