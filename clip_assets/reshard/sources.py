@@ -95,20 +95,20 @@ class Sources:
         remote: list[tuple[Stretch, memoryview]] = []
         at = 0
         for file, start, stop in runs(stretches):
-            part = self._buffer[at : at + stop - start]
-            at += len(part)
+            room = self._buffer[at : at + stop - start]
+            at += len(room)
             opened = self.descriptor(file)
             if opened is None:
-                remote.append((Stretch(file, start, stop), part))
+                remote.append((Stretch(file, start, stop), room))
                 continue
             with translated(file.uri):
-                if os.preadv(opened, [part], start) != len(part):
+                if os.preadv(opened, [room], start) != len(room):
                     raise damaged(file.uri, CHANGED)
         fetched = _fetched([stretch for stretch, _ in remote])
-        for content, (stretch, part) in zip(fetched, remote, strict=True):
-            if len(content) != len(part):
+        for content, (stretch, room) in zip(fetched, remote, strict=True):
+            if len(content) != len(room):
                 raise damaged(stretch.file.uri, CHANGED)
-            part[:] = content
+            room[:] = content
         return self._buffer[:total]
 
     def descriptor(self, file: File) -> int | None:
