@@ -1,9 +1,10 @@
 """Our downloads against img2dataset's, on local http and https servers.
 
-Three contestants fetch the same urls with the same output size, concurrency and timeouts:
-``ours``; ``stock``, img2dataset as installed; and ``patched``, img2dataset with one TLS
-context for all urls instead of one for each. The servers are processes of their own on
-loopback addresses, with a certificate of a test authority that is added to the system's
+Contestants fetch the same urls with the same concurrency and timeouts: ``ours``; ``stock``,
+img2dataset as installed; ``patched``, img2dataset with one TLS context for all urls instead of one
+for each; and, where it is named, ``streaming``: ``UrlStreamingDataset``, which makes batches of 224
+pixels for a training that takes no time, and writes nothing. The servers are processes of their
+own on loopback addresses, with a certificate of a test authority that is added to the system's
 bundle, and answer with images of realistic sizes after realistic delays; some urls are dead.
 
 Rates count from the first shard's start to the last shard's end, so imports and process
@@ -13,6 +14,7 @@ take the same cores, count in no contestant's. Contestants take turns in rounds.
 
     python benchmarks/download.py            # 10,000 urls, 3 rounds
     python benchmarks/download.py --quick    # 600 urls, 1 round
+    python benchmarks/download.py --urls 4000 --contestants ours,streaming
 """
 
 import argparse
@@ -75,6 +77,23 @@ import sys
 from clip_assets import graph
 from clip_assets.download.image_shards import image_shards
 image_shards(graph.open_pool(sys.argv[1]), sys.argv[2])
+"""
+
+STREAMING = """
+import json, sys, time
+from pathlib import Path
+from clip_assets import bricks
+from clip_assets.settings import DownloadSettings
+from clip_assets.streaming import UrlList, UrlStream, UrlStreamingDataset
+import torch
+torch.set_num_threads(1)
+urls = UrlList.of("all", bricks.from_table(sys.argv[1]))
+stream = UrlStream([urls], length=len(urls) + 63, batch_size=64, when_short="fewer")
+start = time.time()
+seen = sum(map(len, UrlStreamingDataset(stream, DownloadSettings(**json.loads(sys.argv[3])))))
+told = {"start_time": start, "end_time": time.time(), "count": len(urls), "successes": seen}
+Path(sys.argv[2]).mkdir()
+Path(sys.argv[2], "00000_stats.json").write_text(json.dumps(told))
 """
 
 
@@ -341,12 +360,15 @@ def contest(name: str, folder: Path, table, bundle: Path) -> dict[str, float]:
         (folder / layout.SETTINGS_FILE).write_text(json.dumps({"download": SETTINGS}))
         command = [python, "-c", OURS, str(folder), key]
         return measure(command, environment, folder / "shards")
+    source = str(folder / layout.unique(key))
+    if name == "streaming":
+        command = [python, "-c", STREAMING, source, str(folder / "shards"), json.dumps(SETTINGS)]
+        return measure(command, environment, folder / "shards")
     processes = len(os.sched_getaffinity(0))
     script = folder / "peer.py"
     script.write_text((PATCH if name == "patched" else "") + PEER)
     threads = CONCURRENCY // processes
     options = [str(PER_SHARD), str(processes), str(threads), str(TIMEOUT_S)]
-    source = str(folder / layout.unique(key))
     command = [python, str(script), source, str(folder / "shards"), *options]
     return measure(command, environment, folder / "shards")
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from clip_assets.bricks.datum import Datum
 from clip_assets.bricks.flow import Brick
@@ -24,7 +24,7 @@ NO_URL = "no url"
 HOSTS_AHEAD = 4
 """Urls under way for each request at once, so that one slow host is not all that waits."""
 
-Arrived = tuple[Datum, Fetched]
+T = TypeVar("T")
 
 
 class Fetch(Brick):
@@ -49,7 +49,7 @@ class Fetch(Brick):
 
     def __call__(self, data: Iterable[Datum]) -> Generator[Datum]:
         """See ``Brick``."""
-        source, line = iter(data), _Line(self._settings)
+        source, line = iter(data), FetchLine[Datum](self._settings)
         under_way, is_over = 0, False
         try:
             while True:
@@ -61,44 +61,55 @@ class Fetch(Brick):
                     if datum.fault or not datum.fields.get("url"):
                         yield datum if datum.fault else datum.failed(NO_URL)
                         continue
-                    line.submit(datum)
+                    line.submit(datum, str(datum.fields["url"]))
                     under_way += 1
-                if not under_way:
+                if not under_way or (arrived := line.next()) is None:
                     return
-                arrived, fetched = line.next()
                 under_way -= 1
-                made = self._made(arrived, fetched)
-                line.release(fetched)
+                made = with_file(*arrived, self._settings)
+                line.release(arrived[1])
                 yield made
         finally:
             line.close()
 
-    def _made(self, datum: Datum, fetched: Fetched) -> Datum:
-        refusal = fetched.error_class, fetched.error_message
-        if fetched.body is not None:
-            embedded.read(fetched.body, fetched.signals)
-            refusal = fetched.signals.refusal(self._settings) or (None, None)
-        error_class, message = refusal
-        told = datum.told(
-            error_class=error_class,
-            error_message=message,
-            http_status=fetched.http_status,
-            attempts=fetched.attempts,
-            final_url=fetched.final_url,
-            size_bytes=None if fetched.body is None else len(fetched.body),
-            fetch_s=fetched.seconds,
-            fetched_at=fetched.fetched_at,
-            **fetched.signals.as_columns(),
-        )
-        return told.failed(error_class) if error_class else replace(told, image=fetched.body)
+
+def with_file(datum: Datum, fetched: Fetched, settings: DownloadSettings) -> Datum:
+    """A datum with the file that its url gave, or with the reason why there is none.
+
+    What the file says of its own use is read here, and obeyed.
+    """
+    refusal = fetched.error_class, fetched.error_message
+    if fetched.body is not None:
+        embedded.read(fetched.body, fetched.signals)
+        refusal = fetched.signals.refusal(settings) or (None, None)
+    error_class, message = refusal
+    told = datum.told(
+        error_class=error_class,
+        error_message=message,
+        http_status=fetched.http_status,
+        attempts=fetched.attempts,
+        final_url=fetched.final_url,
+        size_bytes=None if fetched.body is None else len(fetched.body),
+        fetch_s=fetched.seconds,
+        fetched_at=fetched.fetched_at,
+        **fetched.signals.as_columns(),
+    )
+    return told.failed(error_class) if error_class else replace(told, image=fetched.body)
 
 
-class _Line:
-    """The fetcher in its thread, as plain calls."""
+class FetchLine(Generic[T]):
+    """The fetcher in its thread, as plain calls.
+
+    Args:
+        settings: limits and manners.
+
+    Raises:
+        DownloadError: it cannot be opened.
+    """
 
     def __init__(self, settings: DownloadSettings) -> None:
         self._settings = settings
-        self._arrived: SimpleQueue[Arrived | BaseException] = SimpleQueue()
+        self._arrived: SimpleQueue[tuple[T, Fetched] | BaseException | None] = SimpleQueue()
         self._is_open: SimpleQueue[BaseException | None] = SimpleQueue()
         self._loop: Any = None
         self._fetcher: Any = None
@@ -108,17 +119,27 @@ class _Line:
         if (error := self._is_open.get()) is not None:
             raise error
 
-    def submit(self, datum: Datum) -> None:
-        url = str(datum.fields["url"])
-        self._loop.call_soon_threadsafe(self._fetcher.submit, datum, url)
+    def submit(self, token: T, url: str) -> None:
+        """Line a url up; its end comes from ``next`` with the token."""
+        self._loop.call_soon_threadsafe(self._fetcher.submit, token, url)
 
-    def next(self) -> Arrived:
+    def next(self) -> tuple[T, Fetched] | None:
+        """How one more url ended, in order of arrival; None after ``wake``.
+
+        Raises:
+            DownloadError: the network of this machine is at fault.
+        """
         arrived = self._arrived.get()
         if isinstance(arrived, BaseException):
             raise arrived
         return arrived
 
+    def wake(self) -> None:
+        """Let one ``next`` that waits return without a url."""
+        self._arrived.put(None)
+
     def release(self, fetched: Fetched) -> None:
+        """Make room for another body."""
         self._loop.call_soon_threadsafe(self._fetcher.release, fetched)
 
     def close(self) -> None:
@@ -147,7 +168,7 @@ class _Line:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _work(self, fetcher: Fetcher[Datum]) -> None:
+    async def _work(self, fetcher: Fetcher[T]) -> None:
         while True:
             try:
                 self._arrived.put(await fetcher.next())

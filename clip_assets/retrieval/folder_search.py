@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from clip_assets import layout
-from clip_assets.errors import AlignmentError, ConfigurationError, SourceMissingError
+from clip_assets.encoders.encoder import Encoder
+from clip_assets.errors import (
+    AlignmentError,
+    ConfigurationError,
+    ModelMismatchError,
+    SourceMissingError,
+)
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import Key
@@ -113,6 +119,18 @@ class FolderSearcher(Searcher):
 
         with self._mapping:
             return foreign.vectors(self._index(side), ids)
+
+    def _encoder(self) -> Encoder:
+        """The model that is named; that it has the vectors' width is all that can be told."""
+        encoder = self.pool.encoder()
+        if encoder.dim != self.version.dim:
+            raise ModelMismatchError(
+                self.pool.store.uri(),
+                f"vectors of {self.version.dim} dimensions",
+                f"{encoder.dim}, as {encoder.identity.describe()} has",
+                "Name the model of the vectors: inference.model.",
+            )
+        return encoder
 
     def _image_vector(self, pair: Uid) -> Vector:
         [vector_id] = self.ids([pair.value]).tolist()

@@ -14,25 +14,35 @@ if TYPE_CHECKING:
     from clip_assets.streaming.dealing import Batches
     from clip_assets.streaming.decoded import Decoded, TrainingBatch
     from clip_assets.streaming.even_batches import Balance, distribution
+    from clip_assets.streaming.listed_urls import UrlList, url_lists
     from clip_assets.streaming.loader import Loader
     from clip_assets.streaming.pool_samples import PoolSamples
     from clip_assets.streaming.stream import Stream
     from clip_assets.streaming.tar_samples import TarSamples
     from clip_assets.streaming.trainer import TrainingData
+    from clip_assets.streaming.url_cache import UrlCache
+    from clip_assets.streaming.url_stream import Lanes, UrlStream
+    from clip_assets.streaming.url_streaming import UrlStreamingDataset
 
 __all__ = [
     "Balance",
     "Batches",
     "CenterCrop",
     "Decoded",
+    "Lanes",
     "Loader",
     "PoolSamples",
     "Stream",
     "TarSamples",
     "TrainingBatch",
     "TrainingData",
+    "UrlCache",
+    "UrlList",
+    "UrlStream",
+    "UrlStreamingDataset",
     "distribution",
     "of_queries",
+    "url_lists",
 ]
 
 __getattr__ = surface(
@@ -50,5 +60,11 @@ __getattr__ = surface(
         "Stream": "stream",
         "TarSamples": "tar_samples",
         "TrainingData": "trainer",
+        "UrlCache": "url_cache",
+        "UrlList": "listed_urls",
+        "url_lists": "listed_urls",
+        "Lanes": "url_stream",
+        "UrlStream": "url_stream",
+        "UrlStreamingDataset": "url_streaming",
     },
 )

@@ -55,7 +55,7 @@ class Batches:
         *,
         drop_last: bool = False,
     ) -> None:
-        own_rank, ranks = _distributed()
+        own_rank, ranks = distributed()
         rank = own_rank if rank is None else rank
         world_size = ranks if world_size is None else world_size
         if not 0 <= rank < world_size <= stream.batch_size:
@@ -120,9 +120,9 @@ class Batches:
         self.state = State(**state)
 
 
-def _distributed() -> tuple[int, int]:
+def distributed() -> tuple[int, int]:
     """The rank of this process, and how many there are."""
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
+    torchs: Any = sys.modules.get("torch.distributed")
+    if torchs and torchs.is_available() and torchs.is_initialized():
+        return torchs.get_rank(), torchs.get_world_size()
     return 0, 1

@@ -4,7 +4,7 @@ How batches are read ahead is the matter of ``loader``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +17,9 @@ from clip_assets.streaming.stream import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+QUERY = "query"
+"""Field of a sample that a list of urls gave: the list's name."""
 
 Decode = Callable[[bytes], npt.NDArray[Any]]
 """An image file to an array that is alike in shape and type for all; raises ``ImageError``."""
@@ -44,7 +47,8 @@ class TrainingBatch:
         captions: (n,), empty where there is none.
         uids: (n,); the key of a sample that has none.
         scores: (n,) float32 each, nan for a sample that has none, by name.
-        flaws: what is left out.
+        flaws: what is left out; of urls, what was tried in vain since the last batch.
+        queries: (n,), which list of urls each is of; empty where there are none.
     """
 
     images: "Tensor"
@@ -52,6 +56,7 @@ class TrainingBatch:
     uids: list[str]
     scores: "dict[str, Tensor]" = field(default_factory=dict[str, Any])
     flaws: list[Flaw] = field(default_factory=list[Flaw])
+    queries: list[str] = field(default_factory=list[str])
 
     def __len__(self) -> int:
         """How many samples."""
@@ -61,7 +66,7 @@ class TrainingBatch:
         """The same, from where an accelerator can fetch it by itself."""
         scores = {name: values.pin_memory() for name, values in self.scores.items()}
         images = self.images.pin_memory()
-        return type(self)(images, self.captions, self.uids, scores, self.flaws)
+        return replace(self, images=images, scores=scores)
 
 
 class Decoded:
@@ -111,30 +116,7 @@ class Decoded:
 
     def collate(self, items: "Sequence[Item]") -> TrainingBatch:
         """Samples as one batch."""
-        import torch
-
-        sound = [item for item in items if item.pixels is not None]
-        arrays = [item.pixels for item in sound if item.pixels is not None]
-        pixels = np.stack(arrays) if arrays else self._none
-        images = torch.from_numpy(pixels)
-        fields = [item.sample.fields for item in sound]
-        return TrainingBatch(
-            # A view: the pixels stay as they were decoded, in the order that accelerators like.
-            images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] == 3 else images,
-            [item.sample.caption or "" for item in sound],
-            [_uid(item.sample) for item in sound],
-            {
-                name: torch.tensor([_number(said.get(name)) for said in fields])
-                for name in self._scores
-            },
-            [Flaw(item.sample.key, item.flaw) for item in items if item.pixels is None],
-        )
-
-    @property
-    def _none(self) -> npt.NDArray[Any]:
-        """The pixels of no image at all."""
-        side = getattr(self._decode, "side", 0)
-        return np.empty((0, side, side, 3), np.uint8)
+        return collated(items, self._decode, self._scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +132,33 @@ class Item:
     sample: Sample
     flaw: str
     pixels: npt.NDArray[Any] | None = None
+
+
+def collated(items: Sequence[Item], decode: Decode, scores: Sequence[str]) -> TrainingBatch:
+    """Decoded samples as one batch.
+
+    Args:
+        items: those that have a flaw are told, and left out.
+        decode: what made them; has a ``side`` where the pixels are a square's.
+        scores: see ``Decoded``.
+    """
+    import torch
+
+    sound = [item for item in items if item.pixels is not None]
+    arrays = [item.pixels for item in sound if item.pixels is not None]
+    side = getattr(decode, "side", 0)
+    pixels = np.stack(arrays) if arrays else np.empty((0, side, side, 3), np.uint8)
+    images = torch.from_numpy(pixels)
+    fields = [item.sample.fields for item in sound]
+    return TrainingBatch(
+        # A view: the pixels stay as they were decoded, in the order that accelerators like.
+        images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] == 3 else images,
+        [item.sample.caption or "" for item in sound],
+        [_uid(item.sample) for item in sound],
+        {name: torch.tensor([_number(said.get(name)) for said in fields]) for name in scores},
+        [Flaw(item.sample.key, item.flaw) for item in items if item.pixels is None],
+        [told for said in fields if isinstance(told := said.get(QUERY), str)],
+    )
 
 
 def _uid(sample: Sample) -> str:

@@ -69,6 +69,24 @@ class Shuffled:
         return Picks(np.zeros(len(rows), np.int64), rows)
 
 
+def dealt(shares: Shares, seed: int, batch: int, slots: Rows) -> tuple[Rows, Rows]:
+    """The set of each slot of a global batch, and which of those that the batch has of the set.
+
+    Slots are shuffled, else one rank would have all of a set.
+
+    Args:
+        shares: of the sets.
+        seed: of the order.
+        batch: its number, over all epochs.
+        slots: (n,), each less than the size of the batch.
+    """
+    shuffled = Permutation(shares.batch_size, seed, "slots", batch)(slots)
+    counts = shares.of(batch)
+    ends = np.cumsum(counts)
+    sets = np.searchsorted(ends, shuffled, side="right")
+    return sets, shuffled - (ends - counts)[sets]
+
+
 class Mixed:
     """Several sets, each with its share of every global batch.
 
@@ -124,11 +142,8 @@ class Mixed:
 
     def _deal(self, batch: int, slots: Rows) -> tuple[Rows, Rows]:
         """The set of each slot of a batch, and which sample of all that the set gives."""
-        shuffled = Permutation(self._shares.batch_size, self._seed, "slots", batch)(slots)
-        counts, before = self._shares.of(batch), self._shares.before(batch)
-        ends = np.cumsum(counts)
-        sets = np.searchsorted(ends, shuffled, side="right")
-        return sets, before[sets] + shuffled - (ends - counts)[sets]
+        sets, numbers = dealt(self._shares, self._seed, batch, slots)
+        return sets, self._shares.before(batch)[sets] + numbers
 
     def _rows(self, sets: Rows, turns: Rows) -> Rows:
         rows = np.empty_like(turns)

@@ -65,13 +65,13 @@ class Permutation:
         line, column = np.divmod(cells.astype(np.uint64), np.uint64(self._columns))
         for number, key in enumerate(self._keys):
             if number % 2:
-                column = (column + _mixed(line + key) % self._columns) % self._columns
+                column = (column + mixed(line + key) % self._columns) % self._columns
             else:
-                line = (line + _mixed(column + key) % self._lines) % self._lines
+                line = (line + mixed(column + key) % self._lines) % self._lines
         return (line * np.uint64(self._columns) + column).astype(np.int64)
 
 
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Each value to one of which every bit depends on every bit of it: SplitMix64's finalizer."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -11,6 +11,8 @@ from clip_assets.streaming.loader import Loader
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from clip_assets.streaming.url_streaming import UrlStreamingDataset
+
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of each colour from 0 to 1, as OpenAI's and most of open_clip's models expect them."""
 
@@ -19,7 +21,8 @@ class TrainingData:
     """What the trainer calls data info: a loader of images and texts, and which epoch it is.
 
     Args:
-        loader: of uint8 images; with ``drop_last``, as its trainer counts whole batches.
+        loader: of uint8 images; with ``drop_last``, as its trainer counts whole batches. Or what
+            is downloaded while it trains.
         tokenize: captions to what the model reads, (n, context length).
         mean: that the model expects of each colour, see its ``preprocess_cfg``.
         deviation: likewise.
@@ -27,7 +30,7 @@ class TrainingData:
 
     def __init__(
         self,
-        loader: Loader,
+        loader: "Loader | UrlStreamingDataset",
         tokenize: "Callable[[list[str]], Tensor]",
         mean: Sequence[float] = MEAN,
         deviation: Sequence[float] = DEVIATION,
@@ -57,7 +60,7 @@ class PairLoader:
 
     def __init__(
         self,
-        loader: Loader,
+        loader: "Loader | UrlStreamingDataset",
         tokenize: "Callable[[list[str]], Tensor]",
         mean: Sequence[float],
         deviation: Sequence[float],

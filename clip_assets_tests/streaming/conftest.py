@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from clip_assets_tests.upstream import MadeUp
 
 NEEDED = [
     layout.RAW_PAIRS, layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS,
-    layout.POOL_METADATA, layout.SUBSETS,
+    layout.POOL_METADATA, layout.SUBSETS, layout.INDEX_RECIPE, layout.INDEX_SEGMENTS,
+    layout.FAISS_INDEX, layout.ID_MAPPING,
 ]  # fmt: skip
-"""Assets that training needs."""
+"""Assets that training needs, and queries."""
 
 
 def uid_of(number: int) -> str:
@@ -99,8 +100,8 @@ class Streamed(MadeUp):
 
 
 @pytest.fixture(scope="session")
-def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    """A pool of a small demo world in a folder ``demo-pool``, with subsets and without an index."""
+def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pool]:
+    """A pool of a small demo world in a folder ``demo-pool``, with subsets; its urls are served."""
     folder = tmp_path_factory.mktemp("streaming")
     (root := folder / "demo-pool").mkdir()
     with server.serving(folder / "world") as url:
@@ -116,7 +117,7 @@ def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
             asset = graph.ASSETS[name]
             for key in pool.renewed().keys(asset.axis):
                 asset.make(pool.renewed(), key)
-    return pool.renewed()
+        yield pool.renewed()
 
 
 @pytest.fixture

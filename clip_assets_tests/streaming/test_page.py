@@ -23,7 +23,10 @@ def test_the_examples_run(
     for block in BLOCKS:
         exec(compile(block, "docs/streaming.md", "exec"), names)
     assert len(names["again"]) == len(names["loader"]) - 1 == 6
+    assert sum(len(rows) for rows in names["wanted"].rows) > 100
+    assert names["kept"].data >= 48
     printed = capsys.readouterr().out
+    assert printed.count("torch.Size([16, 3, 224, 224]) 12\n") == 3
     for told in ("torch.Size([32, 3, 224, 224]) torch.uint8", "\n20\n", "torch.float32"):
         assert told in printed
 
