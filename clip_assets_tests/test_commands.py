@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from clip_assets import cli, layout
-from clip_assets.commands import models
+from clip_assets.commands import demo, models
 from clip_assets.layout import Key
 from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
@@ -250,6 +250,17 @@ def test_demo_leaves_folders_of_others_alone(run: Cli) -> None:
     assert result.exit_code == 2
     assert "files that no demo wrote" in result.stderr
     assert [path.name for path in Path("mine").iterdir()] == ["a.txt"]
+
+
+def test_demo_goes_on_in_a_terminal_unless_asked_not_to() -> None:
+    terminal, end = os.openpty()
+    with open(end) as stdin, open(os.devnull) as nothing:
+        assert demo.goes_on(stdin, no_serve=False)
+        assert not demo.goes_on(stdin, no_serve=True)
+        assert not demo.goes_on(nothing, no_serve=False)
+    assert not demo.goes_on(stdin, no_serve=False), "it is closed by now"
+    assert not demo.goes_on(None, no_serve=False)
+    os.close(terminal)
 
 
 def test_embedding_nothing_is_refused(run: Cli) -> None:

@@ -1,11 +1,14 @@
 """The command that shows everything on a small world."""
 
+import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
 
+from clip_assets import processes
 from clip_assets.commands.options import FAILED
 from clip_assets.commands.serve import LOOPBACK, PORT
 from clip_assets.terminal import say
@@ -40,22 +43,33 @@ def demo(folder: str, pairs: int, port: int, root: str, *, no_serve: bool) -> No
         say(f"failed: {name}: {message}", err=True)
     if failures:
         sys.exit(FAILED)
-    if not no_serve:
+    if goes_on(sys.stdin, no_serve=no_serve):
         go_on_serving(root)
 
 
+def goes_on(stdin: TextIO | None, *, no_serve: bool) -> bool:
+    """Whether the demo serves its pool at the end: where somebody can press Ctrl-C, and may.
+
+    Args:
+        stdin: Python's; None where the process was started without one.
+        no_serve: whether it was asked not to.
+    """
+    return not no_serve and stdin is not None and not stdin.closed and stdin.isatty()
+
+
 def go_on_serving(root: str) -> None:
-    """Serve a pool until Ctrl-C; at once done where nobody could press it."""
-    if not sys.stdin.isatty():
-        return
+    """Serve a pool until Ctrl-C, which is its orderly end; another signal interrupts it."""
     from clip_assets.service import serving
     from clip_assets.service.hosted import Hosting
     from clip_assets.service.offer import Offer
 
-    hosting = Hosting.of([root], None)
-    offer = Offer(hosts=LOOPBACK)
     say("5. its page, until Ctrl-C")
-    serving.run(hosting, offer, HOST, _port(), lambda url: say(f"   {url}"))
+    try:
+        hosting = Hosting.of([root], None)
+        serving.run(hosting, Offer(hosts=LOOPBACK), HOST, _port(), lambda url: say(f"   {url}"))
+    except KeyboardInterrupt:
+        if processes.exit_code() != 128 + signal.SIGINT:
+            raise
 
 
 def _port() -> int:

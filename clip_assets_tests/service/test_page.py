@@ -7,7 +7,6 @@ import base64
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -596,23 +595,33 @@ def test_the_documents_show_and_tell_what_is_tested(
     assert len(told) == 10
 
 
-GO_ON = "from clip_assets.commands.demo import go_on_serving; go_on_serving({root!r})"
+GO_ON = """
+import sys
+from clip_assets.commands import demo
+if demo.goes_on(sys.stdin, no_serve=False):
+    demo.go_on_serving({root!r})
+"""
+
+CLOSED = 'exec "$0" "$@" <&-'
+"""Of a shell: a command without a standard input."""
 
 
 @pytest.mark.slow
 def test_the_demo_goes_on_with_the_page_in_a_terminal_alone(made: Pictures) -> None:
     command = [sys.executable, "-c", GO_ON.format(root=str(made.root))]
-    closed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
-    assert closed.stdout == b""
+    for silent in (command, ["sh", "-c", CLOSED, *command]):
+        ended = subprocess.run(silent, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        assert ended.stdout == b""
     terminal, end = os.openpty()
-    running = subprocess.Popen(command, stdin=end, stdout=subprocess.PIPE, text=True)
+    own = ["setsid", "--ctty", *command]
+    running = subprocess.Popen(own, stdin=end, stdout=subprocess.PIPE, text=True)
     assert running.stdout
     try:
         lines = iter(running.stdout.readline, "")
         address = next(line.strip() for line in lines if "http://" in line)
         assert "clip_assets" in httpx.get(address).text
-        running.send_signal(signal.SIGINT)
-        assert running.wait(30) != 0
+        os.write(terminal, b"\x03")  # Ctrl-C, as its keyboard sends it
+        assert running.wait(30) == 0
     finally:
         running.kill()
         running.communicate()
