@@ -254,7 +254,7 @@ def test_demo_leaves_folders_of_others_alone(run: Cli) -> None:
 
 def test_demo_goes_on_in_a_terminal_unless_asked_not_to() -> None:
     terminal, end = os.openpty()
-    with open(end) as stdin, open(os.devnull) as nothing:
+    with os.fdopen(end) as stdin, Path(os.devnull).open() as nothing:
         assert demo.goes_on(stdin, no_serve=False)
         assert not demo.goes_on(stdin, no_serve=True)
         assert not demo.goes_on(nothing, no_serve=False)
