@@ -22,7 +22,7 @@ GROUP = "metadata"
     needs=needs(memory_gib=2),
 )
 def aesthetic(context: dg.AssetExecutionContext, pool: PoolResource) -> Iterator[Event]:
-    """How pleasing each embedded image is to a linear head, if the settings name one."""
+    """How pleasing each embedded image is to a head, if the settings name one."""
     yield from made(context, pool.open(), AESTHETIC)
 
 

@@ -1,16 +1,13 @@
-"""``aesthetic``: how pleasing each embedded image is to a linear head that the settings name.
+"""``aesthetic``: how pleasing each embedded image is to a head that the settings name.
 
 An example of a score of one's own: vectors in, one number for each out. The number becomes a
-column of the pool's metadata in ``pool_metadata``; heads are read by ``encoders.linear_head``.
+column of the pool's metadata in ``pool_metadata``; heads are read by ``encoders.head_file``.
 """
-
-from pathlib import Path
 
 import pyarrow as pa
 
 from clip_assets import layout, schemas
-from clip_assets.encoders import linear_head
-from clip_assets.files import identity
+from clip_assets.encoders import head_file
 from clip_assets.layout import Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -39,10 +36,11 @@ def aesthetic_scores(partition: PartitionKey) -> str:
 def aesthetic(pool: Pool, partition: Key) -> Outcome:
     """Score every embedded image of a partition; nothing without ``heads.aesthetic``.
 
-    Memory: 10 bytes for each row, and some 400 MB at 1,024 dimensions.
+    Memory: 10 bytes for each row, and some 100 MB at 1,024 dimensions.
 
     Raises:
         MissingArtifactError: the partition is not embedded.
+        ConfigurationError: the head's name is wrong.
         SourceMissingError: the head is not there.
         SourceFormatError: it is none, or one over other embeddings.
     """
@@ -54,11 +52,9 @@ def aesthetic_inputs(pool: Pool, partition: Key) -> Inputs:
     head = pool.settings.heads.aesthetic
     if not head:
         return {}
-    # A remote file is named with its hash.
-    told = f"{head} {identity.looked_at(head).etag}" if Path(head).is_file() else head
     kinds = layout.img_emb, layout.embedding_rows
     return {
-        "head": told,
+        "head": head_file.told(head),
         layout.EMBEDDINGS: pool.catalog.digest(layout.EMBEDDINGS, partition, *kinds),
     }
 
@@ -81,7 +77,7 @@ def _score(run: StageRun) -> Report:
     path = layout.embedding_rows(run.partition)
     rows = tables.read(run.store, path, schemas.EMBEDDING_ROWS, ["uid", "key"])
     with vectors.opened(run.store, layout.img_emb(run.partition)) as images:
-        scores = linear_head.read(uri, images.shape[1]).scores(images)
+        scores = head_file.read(uri, images.shape[1]).scores(images)
     with run.publish(aesthetic_scores(run.partition)) as part:
         tables.write(part, rows.append_column("aesthetic", pa.array(scores)), SCORES)
     return Report(rows_in, len(rows), figures={"mean_score": round(float(scores.mean()), 4)})

@@ -1,4 +1,4 @@
-"""What linear heads do to searches of clip-retrieval's form: towards pleasing, away from unsafe.
+"""What heads do to searches of clip-retrieval's form: towards pleasing, away from unsafe.
 
 They are named by the settings of the pool that is searched; a request by ``KnnRequest``.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clip_assets.encoders import linear_head
-from clip_assets.encoders.linear_head import LinearHead
+from clip_assets.encoders import head_file
+from clip_assets.encoders.head import Head
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.queries import Vector, unit
 from clip_assets.retrieval.search import Searcher
@@ -27,7 +27,7 @@ ASKED_BY = {
 MIDDLE = 4.5
 """The score that leads nowhere; 9 leads towards pleasing images, 0 as far away from them."""
 
-_head = lru_cache(maxsize=64)(linear_head.read)
+_head = lru_cache(maxsize=64)(head_file.read)
 
 
 def ignored(pool: Pool, body: Mapping[str, Any]) -> list[str]:
@@ -42,15 +42,18 @@ def towards(pool: Pool, request: KnnRequest, vector: Vector) -> Vector:
     """A query's vector, led towards pleasing images as far as the request says.
 
     Raises:
+        ConfigurationError: the head's name is wrong.
         SourceError: the head cannot be read.
     """
     uri = pool.settings.heads.aesthetic
     if request.aesthetic_score is None or not uri:
         return vector
     share = request.aesthetic_weight * (request.aesthetic_score - MIDDLE) / MIDDLE
-    weights = _head(uri, len(vector)).weights
-    led = vector + np.float32(share) * weights / np.linalg.norm(weights)
-    return unit(led, len(vector))
+    rising = _head(uri, len(vector)).direction(vector)
+    length = np.linalg.norm(rising)
+    if not length:
+        return vector
+    return unit(vector + np.float32(share) * rising / length, len(vector))
 
 
 def kept(
@@ -59,6 +62,7 @@ def kept(
     """Results without those that the heads a request asks for leave out, by their images.
 
     Raises:
+        ConfigurationError: a head's name is wrong.
         SourceError: a head cannot be read.
     """
     judges = _judges(pool, request, searcher.version.dim)
@@ -70,7 +74,7 @@ def kept(
     return ids[is_kept], similarities[is_kept]
 
 
-def _judges(pool: Pool, request: KnnRequest, dim: int) -> list[LinearHead]:
+def _judges(pool: Pool, request: KnnRequest, dim: int) -> list[Head]:
     heads = pool.settings.heads
     asked = {heads.safety: request.is_safe, heads.violence: request.is_peaceful}
     return [_head(uri, dim) for uri, is_asked in asked.items() if uri and is_asked]

@@ -1,4 +1,4 @@
-"""Scores of the pool's own: linear heads over its embeddings."""
+"""Scores of the pool's own: heads over its embeddings."""
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ _FORMS = ".npy, .safetensors or .pt; a path, or a url with #sha256= and the hash
 
 
 class HeadsSettings(Section):
-    """Linear heads over image embeddings, see docs/scores.md."""
+    """Heads over image embeddings, see docs/scores.md."""
 
     aesthetic: str = Field(
         default="", description=f"Scores how pleasing an image is: {_FORMS}; empty: none is made"
