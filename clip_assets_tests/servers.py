@@ -23,6 +23,13 @@ BUCKET = "bucket"
 PAGE_ENTRIES = 3
 
 
+def free_port() -> int:
+    """One of this machine that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Relay(socketserver.ThreadingTCPServer):
     """Passes connections on to a server and counts the bytes that it sends."""
 

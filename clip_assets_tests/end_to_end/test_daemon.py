@@ -20,6 +20,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from clip_assets import layout
 from clip_assets.index import versions
 from clip_assets_tests.pools import BIN, PoolAt
+from clip_assets_tests.servers import free_port
 
 LOCATION = ("-m", "clip_assets.definitions")
 
@@ -115,12 +116,6 @@ def test_new_file_flows_into_the_index_without_a_hand(pool_at: PoolAt) -> None:
     assert materializations(pool_at, "faiss_index") == [None, None], "refreshed once for each"
     assert materializations(pool_at, "id_mapping") == [None, None]
     assert len(versions.versions(pool_at.store)) == 2
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def post(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
