@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.demo import captions, drawing, scenes
 from clip_assets.layout import Key
+from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Indexed
@@ -31,14 +32,29 @@ SPREAD = 0.35
 """Length of what a vector has of its own, where that of its scene is 1."""
 PER_PARTITION = 100_000
 
+AT_ONCE = 500
+"""Scenes whose pixels are in memory together."""
 
-def pool(folder: Path, rows: int, later: int = 0) -> list[str]:
+
+DEMO = InferenceSettings(model="demo", pretrained=None)
+
+
+def pool(
+    folder: Path,
+    rows: int,
+    later: int = 0,
+    *,
+    model: InferenceSettings = DEMO,
+    drawn_scenes: int = SCENES,
+) -> list[str]:
     """Make a pool with a served index.
 
     Args:
         folder: where; its ``pool.yaml`` has its settings.
         rows: pairs of it.
         later: pairs that are there after a first version of the index, for a second one.
+        model: of its vectors.
+        drawn_scenes: that these lie around.
 
     Returns:
         Names of the versions; the last one is served.
@@ -46,22 +62,27 @@ def pool(folder: Path, rows: int, later: int = 0) -> list[str]:
     from clip_assets.encoders.openclip.loading import load_encoder
 
     folder.mkdir(parents=True)
-    settings: dict[str, Any] = {"inference": {"model": "demo", "pretrained": None}}
+    named = {"model": model.model, "pretrained": model.pretrained}
+    settings: dict[str, Any] = {"inference": named}
     (folder / "pool.yaml").write_text(json.dumps(settings))
     made = Indexed(Store.open(str(folder)), **settings)
     encoder = load_encoder(made.settings.inference, "cpu")
     random = np.random.default_rng(0)
-    drawn = [scenes.random_scene(random) for _ in range(SCENES)]
+    drawn = [scenes.random_scene(random) for _ in range(drawn_scenes)]
     words = [captions.rich_caption(scene, random) for scene in drawn]
-    pixels = [encoder.preprocess(_jpeg(scene)) for scene in drawn]
-    sides = [encoder.encode_images(pixels), encoder.encode_text(words)]
+    parts = [drawn[start : start + AT_ONCE] for start in range(0, len(drawn), AT_ONCE)]
+    images = [
+        encoder.encode_images([encoder.preprocess(_jpeg(scene)) for scene in part])
+        for part in parts
+    ]
+    sides = [np.concatenate(images), encoder.encode_text(words)]
     counts = [min(PER_PARTITION, rows - start) for start in range(0, rows, PER_PARTITION)]
     names: list[str] = []
     for number, count in enumerate([*counts, later] if later else counts):
         if number == len(counts):
             names.append(made.index())
         start = number * PER_PARTITION
-        which = random.integers(0, SCENES, count)
+        which = random.integers(0, drawn_scenes, count)
         own = [_row(start + place, words[scene]) for place, scene in enumerate(which.tolist())]
         around = [_around(side.astype(np.float32)[which], random) for side in sides]
         key = made.put(number, around, own, content=str(number), model=encoder.identity)

@@ -9,10 +9,12 @@ bytes, and by embeddings of texts. Both run at once and take turns to be measure
 machine does meets both. Beside them stands what the text tower does alone.
 
     python benchmarks/service.py --peer build/clip-retrieval-2.45 [--vectors 200000] [--workers 2]
+    python benchmarks/service.py --alone [--vectors 2000000] [--model ViT-B-32] [--scenes 300]
 
 ``--peer`` is its environment, made as ``inference.py`` makes it if it is not there, and with
-``faiss-cpu==1.13.2``: with later ones autofaiss fails. ``--data`` keeps pool and index for a next
-run.
+``faiss-cpu==1.13.2``: with later ones autofaiss fails. ``--alone`` measures ours without it, and
+``--model`` then another model of open_clip, with random weights: queries cost what they cost, and
+what they find means nothing. ``--data`` keeps pool, model and index for a next run.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -32,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import http_load, inference, served_pool, servers
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.openclip.loading import DEMO_FOLDER, load_encoder
 from clip_assets.settings import InferenceSettings
 
@@ -82,9 +85,15 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=Path("build/clip-retrieval-2.45"))
     parser.add_argument("--peer-threads", help="of its tower for a query; none: as it likes")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--scenes", type=int, default=served_pool.SCENES)
     options = parser.parse_args()
+    if options.model != "demo" and not options.alone:
+        parser.error("--model is of --alone")
     options.peer = options.peer.resolve()
-    inference.peer_environment(options.peer)
+    if not options.alone:
+        inference.peer_environment(options.peer)
     with ExitStack() as stack:
         own = stack.enter_context(tempfile.TemporaryDirectory(prefix="clip-assets-service-"))
         compete(options, Path(own), stack)
@@ -93,19 +102,25 @@ def main() -> None:
 def compete(options: argparse.Namespace, own: Path, stack: ExitStack) -> None:
     """All measurements."""
     data = options.data or own
-    make(data, options)
-    configs, weights = model_of(own)
-    (own / "indices.json").write_text(json.dumps({"pool": str(data / "peer-index")}))
+    model = model_in(data, options.model)
+    make(data, options, model)
     texts, images = served_pool.queries(1_000)
     threads = {"OMP_NUM_THREADS": options.peer_threads} if options.peer_threads else {}
-    tell(towers(options.peer, configs, weights, texts, threads))
-    ask = Requests(texts, images)
+    encoder = load_encoder(model, "cpu")
+    tell({"our text tower, one core": tower(encoder, texts)})
+    ask = Requests(texts, images, encoder)
     probe = json.loads(ask.body("text").decode())
     ports = servers.free_port(), servers.free_port()
     program = Path(sys.executable).parent / "clip-assets"
     serve = ["serve", f"pool={data / 'pool'}", "--port", ports[0], "--workers", options.workers]
-    back = ["-c", BACK, configs, weights, own / "indices.json", ports[1]]
-    commands = {"ours": [program, *serve], "peer": [options.peer / "bin" / "python", *back]}
+    commands = {"ours": [program, *serve]}
+    if not options.alone:
+        configs, weights = model_of(own)
+        (own / "indices.json").write_text(json.dumps({"pool": str(data / "peer-index")}))
+        speed = peers_tower(options.peer, configs, weights, texts, threads)
+        tell({"peer's text tower, one by one": speed})
+        back = ["-c", BACK, configs, weights, own / "indices.json", ports[1]]
+        commands["peer"] = [options.peer / "bin" / "python", *back]
     running = {
         name: stack.enter_context(
             servers.running(
@@ -117,30 +132,42 @@ def compete(options: argparse.Namespace, own: Path, stack: ExitStack) -> None:
                 **(threads if name == "peer" else {}),
             )
         )
-        for (name, command), port in zip(commands.items(), ports, strict=True)
+        for (name, command), port in zip(commands.items(), ports, strict=False)
     }
     for name, server in running.items():
         wait_until_warm(server, ask, options.workers)
         tell({"server": name, "start_s": server.start_s, "memory_mib": round(server.memory_mib)})
     for kind in options.kinds:
         for clients in CLIENTS:
-            rounds: dict[str, list[dict[str, float]]] = {name: [] for name in running}
-            for _ in range(options.rounds):
-                for name, server in running.items():
-                    rounds[name].append(measured(server, ask, kind, clients, options.seconds))
-            best = {name: max(own["qps"] for own in figures) for name, figures in rounds.items()}
-            for name, figures in rounds.items():
-                tell({"server": name, "kind": kind, "clients": clients, "rounds": figures})
-            tell({"kind": kind, "clients": clients, "ours / peer": best["ours"] / best["peer"]})
-            if clients == max(CLIENTS):
-                for name, server in running.items():
-                    rate = 0.8 * best[name]
-                    heard = http_load.at_rate(
-                        server.url, ask.some(server.url, kind, 2_000), rate, 2 * options.seconds
-                    )
-                    tell({"server": name, "kind": kind, "at_rate": rate} | heard.figures())
+            take_turns(options, running, ask, kind, clients)
     for name, server in running.items():
         tell({"server": name, "memory_mib_after": round(server.memory_mib)})
+
+
+def take_turns(
+    options: argparse.Namespace,
+    running: Mapping[str, servers.Server],
+    ask: "Requests",
+    kind: str,
+    clients: int,
+) -> None:
+    """One kind of query by so many clients; by the most of them at 80 % of the rate, too."""
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in running}
+    for _ in range(options.rounds):
+        for name, server in running.items():
+            rounds[name].append(measured(server, ask, kind, clients, options.seconds))
+    best = {name: max(own["qps"] for own in figures) for name, figures in rounds.items()}
+    for name, figures in rounds.items():
+        tell({"server": name, "kind": kind, "clients": clients, "rounds": figures})
+    if "peer" in best:
+        tell({"kind": kind, "clients": clients, "ours / peer": best["ours"] / best["peer"]})
+    if clients == max(CLIENTS):
+        for name, server in running.items():
+            rate = 0.8 * best[name]
+            heard = http_load.at_rate(
+                server.url, ask.some(server.url, kind, 2_000), rate, 2 * options.seconds
+            )
+            tell({"server": name, "kind": kind, "at_rate": rate} | heard.figures())
 
 
 class Requests:
@@ -149,11 +176,11 @@ class Requests:
     Args:
         texts: captions.
         images: files.
+        encoder: of the embeddings.
     """
 
-    def __init__(self, texts: Sequence[str], images: Sequence[bytes]) -> None:
+    def __init__(self, texts: Sequence[str], images: Sequence[bytes], encoder: Encoder) -> None:
         self._texts, self._images, self._numbers = texts, images, count()
-        encoder = load_encoder(InferenceSettings(model="demo", pretrained=None), "cpu")
         self._vectors = encoder.encode_text(list(texts)).astype(np.float32).tolist()
 
     def body(self, kind: str) -> bytes:
@@ -196,11 +223,13 @@ def wait_until_warm(server: servers.Server, ask: Requests, workers: int) -> None
     http_load.steadily(server.url, ask.some(server.url, "text", 100), 4 * workers, 2)
 
 
-def make(data: Path, options: argparse.Namespace) -> None:
+def make(data: Path, options: argparse.Namespace, model: InferenceSettings) -> None:
     """The pool, and the peer's folder and index of the same vectors, if they are not there."""
     if not (data / "pool" / "index" / "CURRENT").exists():
-        served_pool.pool(data / "pool", options.vectors)
-    if not (data / "peer-index" / "image.index").exists():
+        began_s = time.monotonic()
+        served_pool.pool(data / "pool", options.vectors, model=model, drawn_scenes=options.scenes)
+        tell({"our pool and index": round(time.monotonic() - began_s, 1)})
+    if not options.alone and not (data / "peer-index" / "image.index").exists():
         served_pool.clip_retrieval(data / "pool", data / "peer")
         program = options.peer / "bin" / "clip-retrieval"
         folders = ["--embeddings_folder", data / "peer", "--index_folder", data / "peer-index"]
@@ -218,10 +247,25 @@ def model_of(folder: Path) -> tuple[Path, Path]:
     return configs, DEMO_FOLDER / "open_clip_model.safetensors"
 
 
-def towers(
+def model_in(data: Path, name: str) -> InferenceSettings:
+    """The demo's model, or one of open_clip with random weights, which are kept."""
+    if name == "demo":
+        return InferenceSettings(model="demo", pretrained=None)
+    weights = data / f"{name}.pt"
+    if not weights.exists():
+        import open_clip
+        import torch
+
+        data.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(0)
+        torch.save(open_clip.create_model(name).state_dict(), weights)
+    return InferenceSettings(model=name, pretrained=str(weights))
+
+
+def peers_tower(
     peer: Path, configs: Path, weights: Path, texts: Sequence[str], threads: dict[str, str]
-) -> dict[str, float]:
-    """Texts a second of the text tower alone: the peer's one by one, ours in batches of 8."""
+) -> float:
+    """Texts a second of the peer's text tower alone, one by one."""
     command = [peer / "bin" / "python", "-c", TOWER, configs, weights]
     told = subprocess.run(
         [str(part) for part in command],
@@ -231,18 +275,18 @@ def towers(
         check=True,
         env=os.environ | threads,
     )
-    encoder = load_encoder(InferenceSettings(model="demo", pretrained=None), "cpu")
+    return round(float(told.stdout), 1)
+
+
+def tower(encoder: Encoder, texts: Sequence[str]) -> float:
+    """Texts a second of our text tower alone, in batches of 8."""
     encoder.begin_work()
     began_s, done = time.monotonic(), 0
     while time.monotonic() < began_s + 3:
         place = done % (len(texts) - 8)
         encoder.encode_text(texts[place : place + 8])
         done += 8
-    ours = done / (time.monotonic() - began_s)
-    return {
-        "peer's text tower, one by one": round(float(told.stdout), 1),
-        "our text tower, one core": round(ours, 1),
-    }
+    return round(done / (time.monotonic() - began_s), 1)
 
 
 def tell(figures: dict[str, Any]) -> None:
