@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { byId, count, h } from "./dom.js";
 
 const HANDFUL = 24;
-const AMONG = 120; // that the handful is drawn from: neighbours of one direction are alike
+const AMONG = 120; // that the handful is drawn from
 const SUGGESTED = 4;
 const LONGEST = 48; // characters of a caption that is suggested as a search
 
@@ -61,19 +61,24 @@ const recalls = (index) => {
 };
 
 /**
- * Some pairs at random: uids are evenly spread, so a beginning of them that few have is a sample.
- * Where uids may not be asked about, what lies in a random direction.
+ * Some pairs at random: uids are evenly spread, so those within a span of them are a sample.
+ * Where they are not, or may not be asked about, what lies in a random direction.
  */
 export async function handful(index, signal) {
   const embedding = Array.from({ length: index.dim }, () => Math.random() - 0.5);
   const body = { index: index.name, terms: [{ embedding, weight: 1 }], side: "image", k: AMONG, offset: 0 };
-  if (index.columns?.some((column) => column.name === "uid")) {
-    const digits = Math.max(0, Math.floor(Math.log(index.vectors / (2 * AMONG)) / Math.log(16)));
-    const start = Array.from({ length: digits }, () => Math.floor(16 * Math.random()).toString(16)).join("");
-    if (start) body.where = `uid LIKE '${start}%'`;
-  }
-  const { results } = await api.search({ body, files: new Map() }, signal);
-  return shuffled(results).slice(0, HANDFUL);
+  const ask = async (further) => (await api.search({ body: { ...body, ...further }, files: new Map() }, signal)).results;
+  const share = AMONG / index.vectors;
+  const hasUids = share < 1 && index.columns?.some((column) => column.name === "uid");
+  const some = hasUids ? await ask({ where: span(share) }) : [];
+  return shuffled(some.length < HANDFUL ? await ask({}) : some).slice(0, HANDFUL);
+}
+
+/** A condition that holds for such a share of all uids. */
+function span(share) {
+  const from = Math.random() * (1 - share);
+  const uid = (place) => `'${Math.floor(place * 2 ** 32).toString(16).padStart(8, "0")}'`;
+  return `uid >= ${uid(from)} AND uid < ${uid(from + share)}`;
 }
 
 /** The same in a random order. */
