@@ -10,7 +10,7 @@ PEER := $(VENV)/clip-retrieval
 PEER_LOCK := clip_assets_tests/service/clip-retrieval.lock
 PYTHON := 3.11
 # Of the package, in the lock: all but ray, which is large and whose steps no test runs.
-EXTRAS := k8s postgres s3 hf peers
+EXTRAS := k8s postgres s3 hdf5 hf peers
 
 # Bytecode is kept: a process that loads open_clip takes two thirds of the CPU time to start.
 unexport PYTHONDONTWRITEBYTECODE

@@ -90,7 +90,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     """Search page and API over the served indices of pools.
 
     POOL is the root of a pool, a path or url, or NAME=ROOT; none: the pool that other commands
-    work on.
+    work on. An index folder of clip-retrieval is served likewise, by the model of --clip-model.
     """
     from clip_assets.service import access, serving
     from clip_assets.service import workers as with_workers
@@ -135,12 +135,16 @@ def hosting_of(
     indices_paths: Path | None,
     clip_model: str | None,
 ) -> "Hosting":
-    """Pools and index folders, opened."""
-    from clip_assets.service.hosted import Hosting
-    from clip_assets.service.hosted_folders import HostedFolder, named_in
+    """Pools and index folders, opened, in the order in which they are named."""
+    from clip_assets.service import hosted_folders
+    from clip_assets.service.hosted import HostedIndex, Hosting
 
-    folders = named_in(indices_paths, clip_model) if indices_paths else []
-    return Hosting.of(pools, settings_file, [HostedFolder(one) for one in folders])
+    places: list[str | HostedIndex] = [
+        hosted_folders.hosted_at(place, clip_model) or place for place in pools
+    ]
+    folders = hosted_folders.named_in(indices_paths, clip_model) if indices_paths else ()
+    places += [hosted_folders.HostedFolder(given) for given in folders]
+    return Hosting.of(places, settings_file)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,27 @@ def vectors(index: ann.Index, ids: Ids) -> Floats:
     return np.array(rows, np.float32).reshape(len(ids), index.d)
 
 
+def places_in_lists(index: ann.Index) -> Ids:
+    """(n,) the place of each id when all lists are written one behind the other.
+
+    Raises:
+        SchemaError: it has no lists of the ids 0 to n - 1.
+    """
+    has_lists = ann.inverted(index) is not None
+    ids = ann.ids(index) if has_lists else np.empty(0, np.int64)
+    if len(ids) != index.ntotal or not np.array_equal(np.sort(ids), np.arange(len(ids))):
+        found = "other ids in its lists" if has_lists else "an index without lists"
+        raise SchemaError(
+            "the index",
+            found,
+            "lists of all ids, in whose order the rows of metadata_reordered.hdf5 stand",
+            "Copy ivf_old_to_new_mapping.npy beside it.",
+        )
+    places = np.empty_like(ids)
+    places[ids] = np.arange(len(ids))
+    return places
+
+
 def _compared(index: ann.Index, asked: Floats, k: int, allowed: Ids) -> tuple[Floats, Ids]:
     """The best of a few ids one by one: a graph loses most of them on its way."""
     similar = asked @ vectors(index, allowed).T

@@ -1,22 +1,21 @@
 """Metadata of an index folder of clip-retrieval, by the place of a row.
 
-A column is read when it is first asked for: arrow files are mapped, those of parquet stay in
-memory from then on. What a column is called here is said by the names that sources have for it.
+What a column is called here is said by the names that sources have for it. Files are read by
+``folder_columns``.
 """
 
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clip_assets import schemas
-from clip_assets.errors import SchemaError, SourceMissingError
+from clip_assets.errors import SchemaError
 from clip_assets.pairs.columns import NAMES
+from clip_assets.retrieval.folder_columns import FolderColumns
 from clip_assets.retrieval.rows import Ids
 from clip_assets.storage import uids
 
@@ -37,57 +36,30 @@ class FolderRows:
     """Rows of an index folder's metadata.
 
     Args:
-        folder: with the files, in the order of their names.
-        is_arrow: whether they are arrow files, and no parquet.
+        columns: of its files.
+        where: the folder, for messages.
 
     Attributes:
         names: of the columns, as they are there.
-
-    Raises:
-        SourceMissingError: there are no files.
-        SchemaError: one is damaged.
     """
 
-    def __init__(self, folder: Path, *, is_arrow: bool = False) -> None:
-        self._where, self._is_arrow = str(folder), is_arrow
-        every = sorted(file for file in folder.rglob("*") if file.is_file())
-        self._files = every if is_arrow else [one for one in every if one.suffix == ".parquet"]
-        if not self._files:
-            raise SourceMissingError(
-                str(folder),
-                "no files of metadata",
-                "arrow files" if is_arrow else "parquet files",
-                "Name the folder that clip-retrieval index wrote; of hdf5 alone none is read.",
-            )
-        self._kept: dict[str, pa.ChunkedArray] = {}
+    def __init__(self, columns: FolderColumns, where: str) -> None:
+        self._columns, self._where = columns, where
+        self.names = columns.names
         self._unlike: set[str] = set()
-        try:
-            self._mapped = pa.concat_tables(map(_mapped, self._files)) if is_arrow else None
-            # Open from now on: a folder that is replaced is read to the end.
-            files = [] if is_arrow else self._files
-            self._parquet = [pq.ParquetFile(file, memory_map=True) for file in files]
-        except (pa.ArrowException, OSError) as error:
-            told = str(error).partition("\n")[0][:200]
-            raise SchemaError(str(folder), told, "whole files", "Copy them again.") from error
-        if self._mapped is not None:
-            self.names, self._count = self._mapped.column_names, len(self._mapped)
-        else:
-            self.names = self._parquet[0].schema_arrow.names
-            self._count = sum(file.metadata.num_rows for file in self._parquet)
 
     def __len__(self) -> int:
         """How many rows."""
-        return self._count
+        return len(self._columns)
 
     def table(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
         """Rows of some ids in columns of ``schemas.INDEX_ROWS``, in their order."""
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
-        places = pa.array(ids, pa.int64())
         # The similarity of a row there is that of the pair itself, which sources do not say.
         known = {
             field.name: pa.nulls(len(ids), field.type)
             if field.name == "similarity"
-            else self._taken(field, places)
+            else self._taken(field, ids)
             for field in schema
         }
         return pa.table([known[name] for name in columns], schema=schema)
@@ -99,8 +71,7 @@ class FolderRows:
     def told(self, ids: Ids, names: Sequence[str]) -> list[dict[str, Any]]:
         """Columns as the files have them, of some rows; what is null is left out."""
         wanted = [name for name in names if name in self.names]
-        places = pa.array(ids, pa.int64())
-        columns = {name: self._stored(name).take(places).to_pylist() for name in wanted}
+        columns = {name: self._columns.taken(name, ids).to_pylist() for name in wanted}
         rows = [{name: columns[name][place] for name in wanted} for place in range(len(ids))]
         return [{name: one for name, one in row.items() if _says(one)} for row in rows]
 
@@ -123,17 +94,18 @@ class FolderRows:
         rows = self.find(uids.texts(wanted)) if len(wanted) else np.empty(0, np.int64)
         return np.unique(rows[rows >= 0])
 
-    def _taken(self, field: pa.Field, places: pa.Array | None) -> pa.ChunkedArray:
+    def _taken(self, field: pa.Field, ids: Ids | None) -> pa.ChunkedArray:
         """Some rows of a column, or all, in the type that it has here."""
-        count = len(self) if places is None else len(places)
+        count = len(self) if ids is None else len(ids)
         if field.name == "uid" and self._by_uid[0] is None:
-            numbers = range(count) if places is None else places.to_pylist()
+            numbers = range(count) if ids is None else ids.tolist()
             return pa.chunked_array([[f"{number:032x}" for number in numbers]], pa.string())
         name = self._name_of(field.name)
         if name is None:
             value = pa.scalar("success" if field.name == "status" else None, field.type)
             return pa.chunked_array([pa.repeat(value, count)])
-        stored = self._stored(name) if places is None else self._stored(name).take(places)
+        columns = self._columns
+        stored = columns.whole(name) if ids is None else columns.taken(name, ids)
         try:
             return stored.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -152,14 +124,6 @@ class FolderRows:
         alike = (column,) if column in OWN else (column, *ALSO.get(column, NAMES.get(column, ())))
         return next((lower[name] for name in alike if name in lower), None)
 
-    def _stored(self, name: str) -> pa.ChunkedArray:
-        if self._mapped is not None:
-            return self._mapped[name]
-        if name not in self._kept:
-            parts = [file.read(columns=[name]) for file in self._parquet]
-            self._kept[name] = pa.concat_tables(parts, promote_options="permissive")[name]
-        return self._kept[name]
-
     @cached_property
     def _by_uid(self) -> tuple[Ids | None, uids.Keys]:
         """Rows in the order of their uids, and those; None: a row's uid is its number."""
@@ -167,15 +131,11 @@ class FolderRows:
         if "uid" not in self.names:
             return None, none
         try:
-            keys = uids.keys(uids.pairs(self._stored("uid").cast(pa.string())))
+            keys = uids.keys(uids.pairs(self._columns.whole("uid").cast(pa.string())))
         except (SchemaError, pa.ArrowException):
             return None, none
         order = np.argsort(keys, kind="stable")
         return order, keys[order]
-
-
-def _mapped(file: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(file), "r")).read_all()
 
 
 def _says(value: Any) -> bool:

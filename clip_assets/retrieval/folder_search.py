@@ -7,6 +7,7 @@ The folder does not say which model its vectors are of. Indices are ``index.fore
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
+from clip_assets.retrieval import folder_columns
 from clip_assets.retrieval.folder_rows import FolderRows
 from clip_assets.retrieval.queries import Uid, Vector, unit
 from clip_assets.retrieval.rows import Ids, Rows
@@ -41,7 +43,7 @@ class FolderSearcher(Searcher):
 
     Args:
         pool: whose store is the folder; its model is that of the vectors, if one is named.
-        is_arrow: whether its metadata are arrow files.
+        form: of its metadata, one of ``folder_columns.FORMS``.
 
     Attributes:
         metadata: its rows.
@@ -52,7 +54,7 @@ class FolderSearcher(Searcher):
         AlignmentError: there are more or fewer rows than vectors.
     """
 
-    def __init__(self, pool: Pool, *, is_arrow: bool = False) -> None:
+    def __init__(self, pool: Pool, form: str = "") -> None:
         from clip_assets.index import foreign
 
         folder = Path(pool.store.base)
@@ -64,8 +66,9 @@ class FolderSearcher(Searcher):
             raise SourceMissingError(
                 str(folder), "no index", "image.index or text.index", "Check the spelling."
             )
-        self.metadata = FolderRows(folder / "metadata", is_arrow=is_arrow)
         index = next(iter(self._indices.values()))
+        columns = folder_columns.opened(folder, form, partial(foreign.places_in_lists, index))
+        self.metadata = FolderRows(columns, str(folder))
         counts = {side: one.ntotal for side, one in self._indices.items()}
         if {*counts.values()} != {len(self.metadata)}:
             raise AlignmentError(

@@ -219,27 +219,21 @@ class Hosting:
         ]
 
     @classmethod
-    def of(
-        cls,
-        places: Sequence[str],
-        settings_file: str | None = None,
-        folders: "Sequence[HostedIndex]" = (),
-    ) -> Self:
-        """Host pools.
+    def of(cls, places: "Sequence[str | HostedIndex]", settings_file: str | None = None) -> Self:
+        """Host pools, and what is hosted already.
 
         Args:
-            places: their roots, or ``name=root``; none: the pool that other commands take.
+            places: roots of pools, or ``name=root``; none: the pool that other commands take.
             settings_file: of the only one.
-            folders: others, after them; then no pool is taken that is not named.
 
         Raises:
             ConfigurationError: two have one name.
             StoreError: one serves no version.
         """
-        named = [_named(place) for place in places] or ([] if folders else [("", None)])
-        opened = [(name, graph.open_pool(root, settings_file)) for name, root in named]
-        indices = [HostedIndex(name or _name(pool), pool) for name, pool in opened]
-        indices += folders
+        indices = [
+            place if isinstance(place, HostedIndex) else _hosted(place, settings_file)
+            for place in places or [None]
+        ]
         names = [index.name for index in indices]
         for name in names:
             if names.count(name) > 1:
@@ -287,11 +281,18 @@ class Hosting:
                 index.follow()
 
 
-def _named(place: str) -> tuple[str, str]:
+def named(place: str) -> tuple[str, str]:
+    """What ``name=root`` says; the name is empty where it says none."""
     name, sign, root = place.partition("=")
     return (name, root) if sign and "/" not in name else ("", place)
 
 
-def _name(pool: Pool) -> str:
-    """The last part of a pool's root."""
-    return PurePosixPath(pool.store.uri().rstrip("/")).name or "pool"
+def _hosted(place: str | None, settings_file: str | None) -> HostedIndex:
+    name, root = ("", None) if place is None else named(place)
+    pool = graph.open_pool(root, settings_file)
+    return HostedIndex(name or last_part(pool.store.uri()), pool)
+
+
+def last_part(place: str) -> str:
+    """Of a path or url, which names what is there."""
+    return PurePosixPath(place.rstrip("/")).name or "pool"

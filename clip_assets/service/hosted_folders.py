@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from clip_assets import schemas
+from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import (
     ClipAssetsError,
@@ -28,7 +28,7 @@ from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.folder_search import FolderSearcher, state
 from clip_assets.retrieval.images import Images
 from clip_assets.service.aligned import AlignedColumns
-from clip_assets.service.hosted import HostedIndex, OpenVersion
+from clip_assets.service.hosted import HostedIndex, OpenVersion, last_part, named
 from clip_assets.service.refusals import RefusalError
 from clip_assets.settings import Settings
 from clip_assets.storage.store import Store
@@ -48,14 +48,14 @@ class IndexFolder:
         folder: with ``image.index``, ``text.index`` and ``metadata``.
         clip_model: of its vectors; None: not named.
         columns: that ``/knn-service`` returns.
-        use_arrow: whether its metadata are arrow files.
+        form: of its metadata, one of ``folder_columns.FORMS``.
     """
 
     name: str
     folder: Path
     clip_model: str | None = None
     columns: Sequence[str] = RETURNED
-    use_arrow: bool = False
+    form: str = ""
 
 
 def named_in(file: Path, clip_model: str | None = None) -> list[IndexFolder]:
@@ -89,8 +89,17 @@ def _folder(file: Path, name: str, value: Any, clip_model: str | None) -> IndexF
         Path(options["indice_folder"]),
         options.get("clip_model") or clip_model,
         columns,
-        bool(options.get("use_arrow")),
+        _form(options),
     )
+
+
+def _form(options: Mapping[str, Any]) -> str:
+    """Of the metadata, as its back would choose it."""
+    if options.get("use_arrow"):
+        return "arrow"
+    if not options.get("enable_hdf5"):
+        return ""
+    return "hdf5-reordered" if options.get("reorder_metadata_by_ivf_index") else "hdf5"
 
 
 def inference_of(clip_model: str) -> dict[str, str | None]:
@@ -174,7 +183,7 @@ class HostedFolder(HostedIndex):
         return encoder
 
     def _open(self) -> OpenVersion:
-        searcher = FolderSearcher(self.pool, is_arrow=self.given.use_arrow)
+        searcher = FolderSearcher(self.pool, self.given.form)
         opened = OpenVersion(searcher)
         opened.columns = _FolderColumns(searcher)
         opened.returned = self.given.columns
@@ -188,6 +197,19 @@ class HostedFolder(HostedIndex):
             "Name it: clip_model in indices_paths.json, or serve --clip-model. Embeddings and uids "
             "are answered without.",
         )
+
+
+def hosted_at(place: str, clip_model: str | None = None) -> HostedFolder | None:
+    """The index folder at a place of this machine; None where none is.
+
+    Args:
+        place: a path, or ``name=path``.
+        clip_model: of its vectors.
+    """
+    name, path = named(place)
+    if not any(Path(path, f"{side}.index").exists() for side in layout.SIDES):
+        return None
+    return HostedFolder(IndexFolder(name or last_part(path), Path(path), clip_model))
 
 
 class _FolderColumns(AlignedColumns):

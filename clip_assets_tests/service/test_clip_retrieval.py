@@ -4,9 +4,7 @@
 tried by ``test_clipback``.
 """
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,27 +18,13 @@ from playwright.sync_api import Browser, Page, expect
 from clip_assets_tests.retrieval.conftest import WordEncoder
 from clip_assets_tests.service.browsing import PATIENCE_MS, chromium
 from clip_assets_tests.service.conftest import ANIMALS, Served
-
-RELEASED = Path(sys.prefix, "clip-retrieval")
-
-
-def released(path: str) -> Path:
-    """A file or folder of the release."""
-    if not (RELEASED / path).exists():
-        pytest.fail(f"{RELEASED / path} is missing; run: make test, or make {RELEASED}")
-    return RELEASED / path
+from clip_assets_tests.service.released import module_of, released
 
 
 @pytest.fixture(scope="module")
 def client(animals: Served) -> Any:
-    """Makes ``ClipClient``s of the service, by the module alone: its package imports models."""
-    path = released("clip_retrieval/clip_client.py")
-    spec = importlib.util.spec_from_file_location("clip_client", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return partial(module.ClipClient, f"{animals.url}/knn-service")
+    """Makes ``ClipClient``s of the service, by the module alone."""
+    return partial(module_of("clip_client").ClipClient, f"{animals.url}/knn-service")
 
 
 def test_client_finds_by_text(client: Any) -> None:
