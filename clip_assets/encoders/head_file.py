@@ -61,11 +61,11 @@ class HeadName:
         Raises:
             ConfigurationError: an option has no such value.
         """
-        found = _OPTIONS.search(text)
-        if found is None:
+        options = _OPTIONS.search(text)
+        if options is None:
             return cls(text)
-        said = dict(one.split("=", 1) for one in found[1].split("&"))
-        place = text[: found.start()] + (f"{MARK}{said['sha256']}" if "sha256" in said else "")
+        said = dict(one.split("=", 1) for one in options[1].split("&"))
+        place = text[: options.start()] + (f"{MARK}{said['sha256']}" if "sha256" in said else "")
         activation, above = said.get("activation"), said.get("above", "0")
         is_number = re.fullmatch(r"-?\d+([.]\d+)?", above)
         if activation not in (None, *ACTIVATIONS) or not is_number:
@@ -184,18 +184,18 @@ def _network(tensors: Mapping[str, Floats], activation: str | None, dim: int) ->
 
 def _layers(tensors: Mapping[str, Floats]) -> dict[int, LinearLayer]:
     """By their places in a ``torch.nn.Sequential``, ascending."""
-    parts: dict[int, dict[str, Floats]] = {}
+    tensors_at: dict[int, dict[str, Floats]] = {}
     prefixes: set[str] = set()
     for name, value in tensors.items():
-        found = _LAYER.fullmatch(name)
-        if found is None or value.ndim != (2 if found[3] == "weight" else 1):
+        match = _LAYER.fullmatch(name)
+        if match is None or value.ndim != (2 if match[3] == "weight" else 1):
             raise _NoHead(f"tensors {', '.join(tensors)}"[:100])
-        prefixes.add(found[1])
-        parts.setdefault(int(found[2]), {})[found[3]] = value
-    if len(prefixes) != 1 or not all("weight" in part for part in parts.values()):
+        prefixes.add(match[1])
+        tensors_at.setdefault(int(match[2]), {})[match[3]] = value
+    if len(prefixes) != 1 or not all("weight" in own for own in tensors_at.values()):
         raise _NoHead(f"tensors {', '.join(tensors)}"[:100])
     return {
-        place: _layer(part["weight"], part.get("bias")) for place, part in sorted(parts.items())
+        place: _layer(own["weight"], own.get("bias")) for place, own in sorted(tensors_at.items())
     }
 
 

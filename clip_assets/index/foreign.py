@@ -100,10 +100,10 @@ def places_in_lists(index: ann.Index) -> Ids:
     has_lists = ann.inverted(index) is not None
     ids = ann.ids(index) if has_lists else np.empty(0, np.int64)
     if len(ids) != index.ntotal or not np.array_equal(np.sort(ids), np.arange(len(ids))):
-        found = "other ids in its lists" if has_lists else "an index without lists"
+        told = "other ids in its lists" if has_lists else "an index without lists"
         raise SchemaError(
             "the index",
-            found,
+            told,
             "lists of all ids, in whose order the rows of metadata_reordered.hdf5 stand",
             "Copy ivf_old_to_new_mapping.npy beside it.",
         )

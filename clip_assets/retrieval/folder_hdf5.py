@@ -49,14 +49,14 @@ class Hdf5Columns:
         self.names: Sequence[str] = [*self._sets]
         counts = {len(column) for column in self._sets.values()}
         if len(counts) != 1:
-            found = f"columns of {sorted(counts)} rows" if counts else "no columns"
-            raise _damaged(file, found)
+            told = f"columns of {sorted(counts)} rows" if counts else "no columns"
+            raise _damaged(file, told)
         self._count = counts.pop()
         self._kept: dict[str, pa.ChunkedArray] = {}
         self._lock = threading.Lock()
         if places is not None and len(places) != self._count:
-            found = f"places of {len(places):,} ids for {self._count:,} rows"
-            raise _damaged(file.with_name(PLACES), found)
+            told = f"places of {len(places):,} ids for {self._count:,} rows"
+            raise _damaged(file.with_name(PLACES), told)
 
     def __len__(self) -> int:
         return self._count
