@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -186,3 +188,50 @@ def test_two_processes_train_together(tars: Path, tmp_path: Path) -> None:
     data = decoded(tars)
     alone = list(Loader(data, Batches(data.stream, drop_last=True)))
     assert [a + b for a, b in zip(first, second, strict=True)] == uids(alone)
+
+
+def one_that_may_die(rank: int, meeting: str, tars: str, answers: str, dies_at: int) -> None:
+    """A rank that notes what it trained on, and where it is after each step; one kills itself."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    data = decoded(Path(tars))
+    loader = Loader(data, Batches(data.stream, drop_last=True), threads=1)
+    seen: list[str] = []
+    for step, batch in enumerate(loader):
+        if (rank, step) == (1, dies_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            dist.all_reduce(batch.images.float().mean())
+        except RuntimeError as error:
+            Path(answers, "error").write_text(str(error))
+            raise
+        seen += batch.uids
+        told = json.dumps([seen, loader.state_dict()])
+        Path(answers, f"{rank}.json").write_text(told)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_and_what_was_left_comes_once(
+    tars: Path, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    arguments = (str(tmp_path / "meeting"), str(tars), str(tmp_path), 3)
+    ranks = [context.Process(target=one_that_may_die, args=(rank, *arguments)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    # The other one had an error of its own, and its threads and readers ended with it.
+    assert [process.exitcode for process in ranks] == [1, -signal.SIGKILL]
+    assert "closed by peer" in (tmp_path / "error").read_text()
+    parts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    (first, state), (second, same) = parts
+    assert state == same
+    left = Loader(decoded(tars))
+    left.load_state_dict(state)
+    rest = list(chain(*uids(list(left))))
+    every = [*first, *second, *rest]
+    assert len(first) == len(second) == 3 * 4
+    assert sorted(every) == sorted(uid_of(number) for number in range(53))
