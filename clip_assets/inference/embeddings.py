@@ -6,13 +6,9 @@ most one tar. Vectors that the last run published and that still hold are kept, 
 become vectors, and ``inference.standalone`` for any other input than a partition.
 """
 
-import hashlib
-import os
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
-from io import BufferedReader
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,21 +17,19 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder, Vectors
 from clip_assets.encoders.identity import check_model, claim_model
-from clip_assets.inference import adopted_vectors, chunks, samples
-from clip_assets.inference.chunks import Chunk, Source
+from clip_assets.inference import adopted_vectors, chunks
+from clip_assets.inference.chunks import Source
 from clip_assets.inference.earlier import EmbeddedTar, LastRun, last_run, write_inputs
-from clip_assets.inference.pipeline import END, EmbeddedPiece, Pace, embedded
-from clip_assets.inference.samples import Sample
-from clip_assets.inference.summary import EmbeddingSummary, check_unit_rows, cosines
+from clip_assets.inference.pipeline import Pace, embedded
+from clip_assets.inference.summary import EmbeddingSummary
+from clip_assets.inference.tar_chunks import chunk_of, chunk_path, read_sources, source_of
 from clip_assets.layout import Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, current, materialize, recorded
 from clip_assets.storage import tables, vectors
-from clip_assets.storage.manifests import Output, Report
+from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
-from clip_assets.webdataset.index import CHANGED, damaged
-from clip_assets.webdataset.read import read_tar
 
 
 def embeddings(pool: Pool, partition: Key) -> Outcome:
@@ -97,7 +91,8 @@ def _embed(run: StageRun) -> Report:
     encoder, settings = run.pool.encoder(), run.pool.settings.inference
     shards = run.pool.catalog.require(layout.IMAGE_SHARDS, run.partition)
     sources = {
-        _chunk_path(run, tar): _source(tar, encoder) for tar in shards.of_kind(layout.shard_tar)
+        chunk_path(run.partition, tar): source_of(tar, encoder, EMBEDDINGS.version)
+        for tar in shards.of_kind(layout.shard_tar)
     }
     missing = {
         path: source
@@ -110,10 +105,10 @@ def _embed(run: StageRun) -> Report:
         taken = _take_over(run, missing, last)
         changed = {path: source for path, source in missing.items() if path not in taken}
         kept, done = sum(taken.values()), 0
-        read = _read(run.store, list(changed.values()), last)
+        read = read_sources(run.store, list(changed.values()), last)
         with closing(embedded(read, encoder, settings, pace)) as pieces:
             for (path, source), piece in zip(changed.items(), pieces, strict=True):
-                chunks.write(run.store, path, source, _chunk(source, piece, last))
+                chunks.write(run.store, path, source, chunk_of(source, piece, last))
                 kept += sum(sample.keeps is not None for sample in piece.samples)
                 done += len(piece.samples) + piece.dropped.total()
                 run.progress(done, shards.report.rows_out - sum(taken.values()), "samples")
@@ -146,15 +141,6 @@ def _adopt(run: StageRun) -> Report:
     return _assemble(run, sources, encoder, figures)
 
 
-def _source(tar: Output, encoder: Encoder) -> Source:
-    identity = encoder.identity
-    return Source(tar.path, tar.sha256, identity.digest(), identity.precision, EMBEDDINGS.version)
-
-
-def _chunk_path(run: StageRun, tar: Output) -> str:
-    return f"{run.work_folder}/{Path(tar.path).stem}.arrow"
-
-
 def _take_over(run: StageRun, sources: dict[str, Source], last: LastRun) -> dict[str, int]:
     """Make chunks of what the last run made of tars that have not changed; rows of each."""
     taken: dict[str, int] = {}
@@ -164,67 +150,6 @@ def _take_over(run: StageRun, sources: dict[str, Source], last: LastRun) -> dict
             chunks.write(run.store, path, source, chunk)
             taken[path] = len(chunk.rows)
     return taken
-
-
-def _read(store: Store, sources: list[Source], last: LastRun) -> Generator[Sample | None]:
-    """Samples of each tar, ``END`` after each."""
-    for source in sources:
-        with store.local(source.tar) as path, path.open("rb") as file:
-            _check_content(file, source, store.uri(source.tar))
-            before = os.fstat(file.fileno())
-            for members in read_tar(file, store.uri(source.tar), samples.MEMBERS):
-                yield last.recognised(samples.parse(members), source)
-            after = os.fstat(file.fileno())
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise damaged(store.uri(source.tar), CHANGED)
-        yield END
-
-
-def _check_content(file: BufferedReader, source: Source, where: str) -> None:
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != source.sha256:
-        size = f"{file.tell():,} bytes"
-        raise damaged(where, f"{size} with sha256 {sha256[:12]}, not {source.sha256[:12]}")
-    file.seek(0)
-
-
-def _chunk(source: Source, piece: EmbeddedPiece, last: LastRun) -> Chunk:
-    check_unit_rows(piece.image, f"{source.tar}: image embeddings")
-    check_unit_rows(piece.text, f"{source.tar}: text embeddings")
-    image = last.completed("image", piece.samples, piece.image)
-    text = last.completed("text", piece.samples, piece.text)
-    similarity = cosines(image, text)
-    shard = source.tar.removeprefix("shards/").removesuffix(".tar")
-    rows = [
-        _row(sample, shard, float(cosine))
-        for sample, cosine in zip(piece.samples, similarity, strict=True)
-    ]
-    table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
-    digest = schemas.EMBEDDING_INPUTS.field("digest")
-    inputs = pa.array([sample.input for sample in piece.samples], digest.type)
-    return Chunk(table, image, text, dict(piece.dropped), inputs)
-
-
-def _row(sample: Sample, shard: str, similarity: float) -> dict[str, Any]:
-    """A row of ``schemas.EMBEDDING_ROWS``."""
-    return samples.known_fields(sample.fields) | {
-        "uid": sample.fields["uid"],
-        "caption": sample.caption,
-        "image_path": f"{shard}/{sample.key}",
-        "key": sample.key,
-        "similarity": similarity,
-        "further": _further(sample.fields),
-    }
-
-
-def _further(fields: dict[str, Any]) -> str | None:
-    """What a sample's json has beyond the columns of its shard, as json; None for nothing."""
-    others = {
-        name: value
-        for name, value in fields.items()
-        if name not in schemas.SHARD_ROWS.names and value is not None
-    }
-    return samples.as_json(others) if others else None
 
 
 def _assemble(
