@@ -6,7 +6,7 @@ Assembly only: assets and sensors are in ``defs``, what makes them work in ``orc
 import dagster as dg
 
 from clip_assets import defs as catalogue
-from clip_assets.defs import file_checks, sensors
+from clip_assets.defs import file_checks, fused, sensors
 from clip_assets.orchestration.automation import with_conditions
 from clip_assets.orchestration.executors import executor
 from clip_assets.orchestration.resources import PoolResource
@@ -25,6 +25,9 @@ def graph_defs(pool: PoolResource | None = None) -> dg.Definitions:
         for asset in dg.load_assets_from_package_module(catalogue)
         if isinstance(asset, dg.AssetsDefinition)
     ]
+    if resource.is_fused():
+        both = fused.fused()
+        assets = [both, *(asset for asset in assets if not asset.keys & both.keys)]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_conditions(resource), assets),
         asset_checks=[file_checks.verify_files],

@@ -26,11 +26,12 @@ KEYS = [layout.partition_key(number) for number in range(3)]
 """Partitions of ``three_partitions``."""
 
 
-def three_partitions(folder: Path, **settings: Any) -> PoolResource:
+def three_partitions(folder: Path, host: str = "http://h", **settings: Any) -> PoolResource:
     """A pool of three csv files of ten pairs, a partition each; 1 repeats two pairs of 0.
 
     Args:
         folder: gets the pool and, in ``sources``, its files.
+        host: of its urls, ``/0.jpg`` to ``/29.jpg``.
         settings: sections of its settings beside those that make it small.
     """
     root, sources = folder / "data", folder / "sources"
@@ -38,7 +39,7 @@ def three_partitions(folder: Path, **settings: Any) -> PoolResource:
         place.mkdir()
     for number in range(3):
         first = 8 if number == 1 else 10 * number
-        rows = "".join(f"http://h/{row}.jpg,caption {row}\n" for row in range(first, first + 10))
+        rows = "".join(f"{host}/{row}.jpg,caption {row}\n" for row in range(first, first + 10))
         (sources / f"{number}.csv").write_text(f"url,caption\n{rows}")
     small = {
         "sources": {"rows_per_partition": 10},

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from clip_assets.download.image_shards import IMAGE_SHARDS
 from clip_assets.download.retry import retry_failed
-from clip_assets.orchestration.bodies import Event, made
+from clip_assets.orchestration.bodies import Event, Make, made
 from clip_assets.orchestration.checks import images_check
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import needs
@@ -29,6 +29,13 @@ class Fetching(dg.Config):
         "have passed",
     )
 
+    @property
+    def make(self) -> Make:
+        """What makes a partition's shards so."""
+        if self.retry_failed:
+            return partial(retry_failed, classes=self.retry_classes)
+        return IMAGE_SHARDS.make
+
 
 @declared(
     IMAGE_SHARDS,
@@ -41,7 +48,4 @@ def image_shards(
     context: dg.AssetExecutionContext, config: Fetching, pool: PoolResource
 ) -> Iterator[Event]:
     """Downloaded, resized images with captions, as webdataset tars; every failure is a row."""
-    make = IMAGE_SHARDS.make
-    if config.retry_failed:
-        make = partial(retry_failed, classes=config.retry_classes)
-    yield from made(context, pool.open(), IMAGE_SHARDS, make)
+    yield from made(context, pool.open(), IMAGE_SHARDS, config.make)

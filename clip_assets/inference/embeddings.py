@@ -9,6 +9,7 @@ become vectors, and ``inference.standalone`` for any other input than a partitio
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
 
 
-def embeddings(pool: Pool, partition: Key) -> Outcome:
+def embeddings(pool: Pool, partition: Key, ahead: Pace | None = None) -> Outcome:
     """Embed every usable sample of a partition's shards.
 
     Writes ``layout.img_emb``, ``layout.text_emb`` and ``layout.embedding_rows``, row-aligned in
@@ -40,6 +41,11 @@ def embeddings(pool: Pool, partition: Key) -> Outcome:
     sample is usable. Samples that the last run embedded keep their vectors, as long as their image
     file and caption, the model and the precision are the same. A finished partition loads no model.
     Memory: the model, what ``pipeline.embedded`` holds of one tar, and what ``LastRun`` holds.
+
+    Args:
+        pool: the pool.
+        partition: its partition.
+        ahead: of the tars that were embedded as they were published, see ``embedding_ahead``.
 
     Raises:
         MissingArtifactError: the partition's shards are not done.
@@ -53,9 +59,8 @@ def embeddings(pool: Pool, partition: Key) -> Outcome:
         # What the partition is made from is known for certain only of a model that is loaded.
         with recorded(pool, EMBEDDINGS, partition):
             check_model(pool.store, pool.encoder().identity)
-    return materialize(
-        pool, EMBEDDINGS, partition, _adopt if _is_adopted(pool, partition) else _embed
-    )
+    work = _adopt if _is_adopted(pool, partition) else partial(_embed, ahead=ahead)
+    return materialize(pool, EMBEDDINGS, partition, work)
 
 
 def _is_adopted(pool: Pool, partition: Key) -> bool:
@@ -87,7 +92,7 @@ EMBEDDINGS = Asset(
 )
 
 
-def _embed(run: StageRun) -> Report:
+def _embed(run: StageRun, ahead: Pace | None) -> Report:
     encoder, settings = run.pool.encoder(), run.pool.settings.inference
     shards = run.pool.catalog.require(layout.IMAGE_SHARDS, run.partition)
     sources = {
@@ -99,7 +104,7 @@ def _embed(run: StageRun) -> Report:
         for path, source in sources.items()
         if not chunks.holds(run.store, path, source)
     }
-    pace = Pace(encoder.workers)
+    pace = ahead if ahead and not missing else Pace(encoder.workers)
     made = run.pool.catalog.get(EMBEDDINGS.name, run.key) if missing else None
     with last_run(run.store, made, run.partition) as last:
         taken = _take_over(run, missing, last)
@@ -113,8 +118,10 @@ def _embed(run: StageRun) -> Report:
                 done += len(piece.samples) + piece.dropped.total()
                 run.progress(done, shards.report.rows_out - sum(taken.values()), "samples")
     identity = asdict(encoder.identity) | {"digest": encoder.identity.digest()}
+    chunks_ahead = ahead.pieces if ahead else 0
     figures = {
-        "chunks_resumed": len(sources) - len(missing),
+        "chunks_resumed": len(sources) - len(missing) - chunks_ahead,
+        "chunks_ahead": chunks_ahead,
         "vectors_kept": kept,
         "model": identity,
     }

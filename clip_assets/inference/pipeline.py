@@ -62,18 +62,26 @@ class Pace:
     Args:
         workers: calls of the model at once.
         samples: of finished pieces, unusable ones too; not those that keep their vectors.
+        pieces: that are finished.
         model_s: seconds in the model, over all workers.
         started: when it began, by the monotonic clock.
+        ended: when ``finish`` was called last.
     """
 
     workers: int
     samples: int = 0
+    pieces: int = 0
     model_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    def finish(self) -> None:
+        """What follows does not count, unless it is called again."""
+        self.ended = time.monotonic()
 
     def figures(self) -> dict[str, float | None]:
         """Rate and share of the time that the model was busy; null when nothing was done."""
-        seconds = (time.monotonic() - self.started) or 1e-9
+        seconds = ((self.ended or time.monotonic()) - self.started) or 1e-9
         done = bool(self.samples)
         return {
             "images_per_s": round(self.samples / seconds, 1) if done else None,
@@ -201,5 +209,6 @@ def _pieces(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[Em
         text[item.order] = by_length
         kept = sum(sample.keeps is not None for sample in item.samples)
         pace.samples += len(item.samples) - kept + len(item.faulty)
+        pace.pieces += 1
         yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.faulty)
         sides = {"image": [empty], "text": [empty]}

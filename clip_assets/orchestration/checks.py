@@ -100,6 +100,7 @@ def verdicts(
     Dagster's own results have one verdict for all keys of a run, without a key; of a run over
     many that would be one more, which belongs to none of them.
     """
+    name = dg.AssetKey(record.name)
     known = {*pool.keys(record.axis)}
     # Another run is making the others, or will: their time to be judged comes.
     not_made = {
@@ -107,7 +108,8 @@ def verdicts(
         for key, error in failed.items()
         if key in known and not isinstance(error, NotReadyError | BusyError)
     }
-    for spec in context.assets_def.check_specs:
+    of_asset = [one for one in context.assets_def.check_specs if one.asset_key == name]
+    for spec in of_asset:
         by_key = {key: _of_done(spec.name, made_key.manifest) for key, made_key in done.items()}
         by_key |= {key: _of_failed(spec.name, error) for key, error in not_made.items()}
         if fills_missing() and by_key and WHOLE not in by_key:
@@ -121,7 +123,7 @@ def verdicts(
                 severity=verdict.severity,
                 description=verdict.wrong or None,
                 metadata={"rows_in": done[key].manifest.report.rows_in} if key in done else {},
-                target_materialization_data=_target(context, key),
+                target_materialization_data=_target(context, name, key),
                 blocking=spec.blocking,
                 partition=key or None,
             )
@@ -155,9 +157,9 @@ def _worst(given: list[Verdict]) -> Verdict:
     return (failed or [verdict for verdict in given if verdict == PASSED] or given)[0]
 
 
-def _target(context: dg.AssetExecutionContext, key: Key) -> Target | None:
+def _target(context: dg.AssetExecutionContext, name: dg.AssetKey, key: Key) -> Target | None:
     """The materialization that a verdict on a key is of: its last one."""
-    of_key = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[key] if key else None)
+    of_key = dg.AssetRecordsFilter(name, asset_partitions=[key] if key else None)
     last = context.instance.fetch_materializations(of_key, limit=1).records
     if not last:
         return None

@@ -58,6 +58,29 @@ def declared(
     )
 
 
+def declared_together(
+    name: str, *assets: dg.AssetsDefinition, needs: dict[str, Any], concurrency_pool: str
+) -> Declaration:
+    """Declare assets as one step, which makes those of them that a run selects.
+
+    Args:
+        name: of the step.
+        assets: as each is declared alone, all of one axis.
+        needs: tags of ``executors.needs``.
+        concurrency_pool: Dagster's, which limits how many steps run at once.
+    """
+    return dg.multi_asset(
+        name=name,
+        specs=[spec for asset in assets for spec in asset.specs],
+        check_specs=[spec for asset in assets for spec in asset.check_specs],
+        can_subset=True,
+        partitions_def=assets[0].partitions_def,
+        backfill_policy=assets[0].backfill_policy,
+        op_tags=needs,
+        pool=concurrency_pool,
+    )
+
+
 def partitions_of(record: Asset) -> dg.PartitionsDefinition | None:
     """What an asset is partitioned by in this process, see ``fill``."""
     return None if fills_missing() else AXES.get(record.axis)

@@ -5,7 +5,8 @@ from typing import Self
 
 import dagster as dg
 
-from clip_assets import graph
+from clip_assets import graph, settings
+from clip_assets.errors import ClipAssetsError
 from clip_assets.masking import holds_secret
 from clip_assets.pool.pool import Pool
 
@@ -31,6 +32,16 @@ class PoolResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTyp
             os.environ["CLIP_ASSETS_ROOT"] = root
             root = ""
         return cls(root=root, settings_file=settings_file)
+
+    def is_fused(self) -> bool:
+        """Whether its settings fuse downloading and embedding into one step.
+
+        Settings that cannot be read fuse nothing: what is wrong with them says every step.
+        """
+        try:
+            return settings.load(self.root or None, self.settings_file or None).inference.fused
+        except ClipAssetsError:
+            return False
 
     def open(self) -> Pool:
         """The pool as it is now; made if it is not there."""

@@ -285,8 +285,9 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterator[Failed]:
         data = event.step_failure_data
         told = data.user_failure_data.metadata.get(ERRORS) if data.user_failure_data else None
         if isinstance(told, dg.JsonMetadataValue) and isinstance(told.data, dict):
-            for key, (error, message) in told.data["by_key"].items():
-                yield Failed(told.data["asset"], Key(key), error, message)
+            for asset, by_key in told.data.items():
+                for key, (error, message) in by_key.items():
+                    yield Failed(asset, Key(key), error, message)
         elif data.error:
             cause = data.error.cause or data.error
             yield Failed(str(event.step_key), WHOLE, str(cause.cls_name), cause.message.strip())

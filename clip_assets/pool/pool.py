@@ -9,18 +9,18 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from clip_assets import devices, layout
 from clip_assets.encoders.encoder import Encoder, ModelIdentity
 from clip_assets.encoders.identity import expected_identity, read_identity
 from clip_assets.errors import MissingArtifactError, ModelLoadError
-from clip_assets.layout import WHOLE, Key, PartitionKey
+from clip_assets.layout import WHOLE, Artifact, Key, PartitionKey
 from clip_assets.partitions import ledger
 from clip_assets.partitions.ledger import PartitionPlan
 from clip_assets.settings import Settings
 from clip_assets.storage.catalog import Catalog
-from clip_assets.storage.manifests import Manifest
+from clip_assets.storage.manifests import Manifest, Output
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
@@ -43,6 +43,20 @@ class Mend:
     paths: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Onlooker:
+    """Who is given the files of one kind as stages publish them, while their bytes are here.
+
+    Args:
+        kind: of the files.
+        take: gets the key, what its manifest will say of the file, and the open file, which it
+            closes. The stage waits for it.
+    """
+
+    kind: Artifact[...]
+    take: Callable[[Key, Output, BinaryIO], object]
+
+
 class Pool:
     """A pool as one step or command sees it.
 
@@ -55,6 +69,7 @@ class Pool:
     Attributes:
         catalog: its manifests and failures, each read once.
         to_mend: what a stage shall make again instead of making it anew.
+        onlooker: who is given files that stages publish; None for nobody.
     """
 
     def __init__(
@@ -69,6 +84,7 @@ class Pool:
         self.assets = assets
         self.catalog = Catalog(store)
         self.to_mend: Mend | None = None
+        self.onlooker: Onlooker | None = None
         self._given = encoder
         self._loaded: Encoder | None = None
         self._unloadable: ModelLoadError | None = None

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,13 +77,21 @@ class StageRun:
         A table without rows is none where its kind says so: many readers of a folder fail at one.
         That there are no rows is told by the manifest.
         """
-        with self.store.publish(path) as part:
-            yield part
-            if layout.needs_rows(path) and not tables.has_rows(part):
-                part.unlink()
-                return
-            output = output_of(part, path)
-        self._outputs[path] = output
+        onlooker = self.pool.onlooker
+        with ExitStack() as stack:
+            with self.store.publish(path) as part:
+                yield part
+                if layout.needs_rows(path) and not tables.has_rows(part):
+                    part.unlink()
+                    return
+                output = output_of(part, path)
+                # An open file is there when its name is gone, as after an upload.
+                is_wanted = onlooker is not None and onlooker.kind.holds(path)
+                file = stack.enter_context(part.open("rb")) if is_wanted else None
+            self._outputs[path] = output
+            if onlooker is not None and file is not None:
+                stack.pop_all()
+                onlooker.take(self.key, output, file)
 
     def publish_picture(self, name: str, content: bytes) -> str:
         """Publish a picture for people and return its path."""

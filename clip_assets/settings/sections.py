@@ -241,6 +241,11 @@ class InferenceSettings(Section):
     decode_threads: int = Field(
         default=0, ge=0, description="Threads that decode images; 0: every core"
     )
+    fused: bool = Field(
+        default=False,
+        description="Embed each shard while the next ones are fetched, in one step with the needs "
+        "of embedding; read when Dagster loads the code location",
+    )
     device_jpegs: bool = Field(
         default=False, description="Let the accelerator decode JPEGs, where cores are too few"
     )

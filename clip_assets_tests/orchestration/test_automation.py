@@ -167,6 +167,18 @@ def test_partitions_that_were_there_before_are_requested(daemon: Daemon) -> None
         assert requested[asset] == {"00000", "00001"}, "one run goes through all stages"
 
 
+def test_a_fused_pool_has_both_stages_asked_for_at_once(
+    instance: dg.DagsterInstance, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_ASSETS_INFERENCE__FUSED", "true")
+    fused = build_defs(PoolResource(root=store.uri()))
+    assert len(fused.resolve_assets_def(layout.EMBEDDINGS).keys) == 2
+    made = Daemon(fused, instance, store)
+    made.add("00000", "00001")
+    requested = made.tick()
+    assert requested[layout.IMAGE_SHARDS] == requested[layout.EMBEDDINGS] == {"00000", "00001"}
+
+
 def test_new_partition_is_processed_and_the_index_refreshed_once(daemon: Daemon) -> None:
     daemon.add("00000", "00001")
     first = daemon.settle()

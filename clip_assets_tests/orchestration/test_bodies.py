@@ -50,8 +50,8 @@ def told(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, list[str]]]:
     """What the one failed step says: its sentence, and class and message by key."""
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
     details = failure.step_failure_data.user_failure_data
-    assert details.metadata[ERRORS].data["asset"] == failure.step_key
-    return details.description, details.metadata[ERRORS].data["by_key"]
+    assert [*details.metadata[ERRORS].data] == [failure.step_key]
+    return details.description, details.metadata[ERRORS].data[failure.step_key]
 
 
 def test_range_is_one_run_with_metadata_for_each_partition(
