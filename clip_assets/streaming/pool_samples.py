@@ -27,6 +27,7 @@ from clip_assets.storage.manifests import Output
 from clip_assets.streaming.permutation import Rows
 from clip_assets.streaming.tar_samples import SCANS, Tars
 from clip_assets.streaming.told import Told, with_sample
+from clip_assets.streaming.uid_rows import AllBut, UidRows, kept
 from clip_assets.webdataset.indices import Tar
 
 BLOCK = 256
@@ -77,8 +78,9 @@ class PoolSamples:
         self._told = Told(pool, columns)
         shards = _shards(pool)
         down = takedowns.read(pool.store)
-        known = _known(pool, shards) if subset is not None or len(down) else []
-        counts = [len(one) for one in known] if known else _counts(pool, shards)
+        digests = [pool.catalog.digest(layout.IMAGE_SHARDS, key) for key in dict(shards)]
+        by_uid = _by_uid(pool, shards, digests) if subset is not None or len(down) else None
+        counts = by_uid.counts.tolist() if by_uid else _counts(pool, shards)
         self._keys = [key for key, _ in shards]
         self._tars = Tars(partial(_tar, pool, shards), counts)
         if not len(self._tars):
@@ -91,19 +93,19 @@ class PoolSamples:
         self._firsts: dict[Key, int] = {}
         for number, key in enumerate(self._keys):
             self._firsts.setdefault(key, self._tars.first(number))
-        digests = [pool.catalog.digest(layout.IMAGE_SHARDS, key) for key in dict(shards)]
-        self._rows: Rows | None = None
-        if subset is not None:
+        self._rows: Rows | AllBut | None = None
+        if by_uid and subset is not None:
             listed = _subset(pool, subset) if isinstance(subset, str) else subset
             listed = self._without(down, listed)
-            self._rows = self._located(np.concatenate(known), listed, gone)
+            self._rows = self._located(by_uid, listed, gone)
             digests.append(hashlib.sha256(np.ascontiguousarray(listed).tobytes()).hexdigest())
-        elif len(down):
-            self._rows = self._all_but(down, np.concatenate(known))
-            digests.append(hashlib.sha256(self._rows.tobytes()).hexdigest())
+        elif by_uid:
+            rows = by_uid.every(down.pairs)
+            self.taken_down, self._rows = len(rows), AllBut(len(self._tars), rows)
+            digests.append(hashlib.sha256(rows.tobytes()).hexdigest())
         if where is not None:
-            self._rows = self._meeting(where)
-            digests.append(hashlib.sha256(self._rows.tobytes()).hexdigest())
+            self._rows = rows = self._meeting(where)
+            digests.append(hashlib.sha256(rows.tobytes()).hexdigest())
         self.digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -132,6 +134,9 @@ class PoolSamples:
             holds[first : first + len(table)] = condition.mask(table)
         if self._rows is None:
             return np.flatnonzero(holds)
+        if isinstance(self._rows, AllBut):
+            holds[self._rows.gone] = False
+            return np.flatnonzero(holds)
         return self._rows[holds[self._rows]]
 
     def _without(self, down: TakenDown, listed: uids.UidPairs) -> uids.UidPairs:
@@ -140,29 +145,20 @@ class PoolSamples:
         self.taken_down = int(np.count_nonzero(is_gone))
         return listed[~is_gone] if self.taken_down else listed
 
-    def _all_but(self, down: TakenDown, known: uids.UidPairs) -> Rows:
-        """The numbers of samples that may be shown."""
-        is_gone = down.mask(known)
-        self.taken_down = int(np.count_nonzero(is_gone))
-        return np.flatnonzero(~is_gone)
-
-    def _located(self, known: uids.UidPairs, listed: uids.UidPairs, gone: Gone) -> Rows:
+    def _located(self, by_uid: UidRows, listed: uids.UidPairs, gone: Gone) -> Rows:
         """The sample of each uid."""
-        keys, wanted = uids.keys(known), uids.keys(listed)
-        order = np.argsort(keys, kind="stable")
-        places = np.searchsorted(keys, wanted, sorter=order)
-        there = places < len(keys)
-        there[there] = keys[order[places[there]]] == wanted[there]
-        self.left_out = int(np.count_nonzero(~there))
+        rows = by_uid.find(listed)
+        is_gone = rows < 0
+        self.left_out = int(np.count_nonzero(is_gone))
         if self.left_out and gone == "refuse":
-            first = uids.texts(listed[~there][:1])[0]
+            first = uids.texts(listed[is_gone][:1])[0]
             raise MissingArtifactError(
                 f"subset {self.name}",
                 f"{self.left_out:,} of {len(listed):,} uids without a sample, such as {first}",
                 "a sample of each",
                 "Make the subset again, or leave them out: gone='leave out'.",
             )
-        return order[places[there]]
+        return rows[~is_gone] if self.left_out else rows
 
 
 def _shards(pool: Pool) -> list[tuple[Key, Output]]:
@@ -178,10 +174,15 @@ def _shards(pool: Pool) -> list[tuple[Key, Output]]:
     ]
 
 
-def _known(pool: Pool, shards: Sequence[tuple[Key, Output]]) -> list[uids.UidPairs]:
-    """The uids of the samples of every shard."""
-    with ThreadPoolExecutor(SCANS) as threads:
-        return list(threads.map(partial(_uids, pool), [output.path for _, output in shards]))
+def _by_uid(pool: Pool, shards: Sequence[tuple[Key, Output]], digests: Sequence[str]) -> UidRows:
+    """The number of every sample by its uid; read from all shards where it is not kept."""
+
+    def known() -> list[uids.UidPairs]:
+        with ThreadPoolExecutor(SCANS) as threads:
+            return list(threads.map(partial(_uids, pool), [output.path for _, output in shards]))
+
+    told = " ".join([*digests, *(output.path for _, output in shards)])
+    return kept(pool.store.uri(), hashlib.sha256(told.encode()).hexdigest()[:32], known)
 
 
 def _counts(pool: Pool, shards: Sequence[tuple[Key, Output]]) -> list[int]:
