@@ -169,9 +169,18 @@ def _column(text: str, named: Sequence[str], names: Sequence[str]) -> str:
         for name in names:
             if name.lower() == named[0].lower():
                 return name
-    nearest = difflib.get_close_matches(named[-1].lower(), names, 1, cutoff=0)
-    hint = f"perhaps {nearest[0]}; " if nearest else ""
+    hint = f"perhaps {_nearest(named[-1].lower(), names)}; " if names else ""
     raise wrong(text, f"the column {'.'.join(named)}", f"{hint}one of {', '.join(names)}")
+
+
+def _nearest(text: str, names: Sequence[str]) -> str:
+    """The name that is most alike, as a whole or by one of its words."""
+
+    def likeness(name: str) -> float:
+        words = (name, *name.split("_"))
+        return max(difflib.SequenceMatcher(None, text, word).ratio() for word in words)
+
+    return max(names, key=likeness)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The examples of ``docs/service.md`` for nginx and Caddy, run in front of a service."""
 
+import os
 import re
 import shutil
 import socket
@@ -29,8 +30,8 @@ def example(beginning: str) -> str:
 
 
 def program(name: str) -> str:
-    """Where it is installed; tests do not install it."""
-    path = shutil.which(name, path="/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin")
+    """Where it is installed; tests do not install it. Debian's nginx is where root looks."""
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path

@@ -84,6 +84,8 @@ def test_rows_keep_their_order() -> None:
 def test_a_column_that_is_not_there_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match=r"found the column lenguage, .*perhaps language"):
         Condition.parse("lenguage = 'en'", schemas.POOL_ROWS)
+    with pytest.raises(ConfigurationError, match="perhaps original_width"):
+        Condition.parse("widht > 9", schemas.POOL_ROWS)
     with pytest.raises(ConfigurationError, match="column current_user"):
         Condition.parse("current_user = 'me'", COLUMNS)
     with pytest.raises(ConfigurationError, match=r"column t\.text"):

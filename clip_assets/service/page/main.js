@@ -129,9 +129,12 @@ const ACTS = {
   },
   failed: () => {
     const { told } = results.failure;
-    if (/^(where|condition)/.test(told.where)) filters.refuse(told);
+    const isCondition = /^(where|condition)/.test(told.where);
+    if (isCondition) filters.refuse(told);
     grid.show([], { ends: null, context: context([]) });
     refused(results.failure, find);
+    // The whole of it is said beside the field.
+    if (isCondition) drawMessage({ kind: "condition", told, remove: () => store.set({ where: "" }, { back: true }) });
   },
 };
 

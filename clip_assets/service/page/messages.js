@@ -2,7 +2,7 @@
 import { byId, count, h, icon, sentences } from "./dom.js";
 import { filtersOf } from "./state.js";
 
-/** Fill the message; kinds are `empty`, `failed`, `locked`, `stopped`, `busy` and `none`. */
+/** Fill the message; kinds are `empty`, `condition`, `failed`, `locked`, `stopped`, `busy` and `none`. */
 export function drawMessage(message) {
   byId("message").hidden = false;
   byId("message").replaceChildren(...KINDS[message.kind](message));
@@ -20,6 +20,12 @@ const KINDS = {
       number ? h("button", { type: "button", class: "primary", onclick: clear }, number === 1 ? "Remove the filter" : "Remove the filters") : "",
     ];
   },
+  condition: ({ told, remove }) => [
+    icon("none"),
+    h("h2", {}, "The condition cannot be used"),
+    h("p", { class: "told" }, sentences({ found: told.found, expected: told.expected.split(";")[0] })),
+    h("button", { type: "button", class: "primary", onclick: remove }, "Remove the condition"),
+  ],
   failed: ({ told, again }) => [
     icon("broken"),
     h("h2", {}, "That did not work"),

@@ -5,6 +5,7 @@ import { keep, load, preview, receive } from "./images.js";
 import { bounded, WEIGHTS } from "./state.js";
 
 const PAUSE = 160; // milliseconds after the last key before words are searched for
+const NARROW = 560; // pixels; an image is rarely dropped there
 const IMAGE_URL = /^https?:\/\/\S+$/i;
 
 /** What a term is called. */
@@ -148,7 +149,8 @@ export class Terms {
     const isMix = state.terms.length > 0;
     byId("clear").hidden = !isMix && !state.text;
     byId("sign").hidden = state.weight >= 0;
-    const words = isMix ? "add words" : "Search in words, or drop an image";
+    const first = window.innerWidth < NARROW ? "Search in words" : "Search in words, or drop an image";
+    const words = isMix ? "add words" : first;
     this.#input.placeholder = state.weight < 0 ? "without …" : words;
     const focused = document.activeElement?.closest?.(".chip")?.dataset.at;
     const control = document.activeElement?.dataset?.control;
