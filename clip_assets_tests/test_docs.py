@@ -67,7 +67,7 @@ def test_modules_that_a_page_names_exist(page: Path) -> None:
     package = {path.stem for path in (CHECKOUT / "clip_assets").iterdir()}
     for name in re.findall(r"`(\w+(?:\.\w+)+)`", text):
         first, *_, last = name.split(".")
-        if first in package - SETTINGS and last not in ("py", "yaml", "json"):
+        if first in package - SETTINGS and last not in ("py", "yaml", "json", "hdf5"):
             assert pkgutil.resolve_name(f"clip_assets.{name}") is not None
 
 
