@@ -152,11 +152,9 @@ def without_the_encoder(images: list[bytes], model: str) -> dict[str, float]:
     from clip_assets.settings import DownloadSettings, InferenceSettings
 
     pair = {"face_bboxes": None}
-    stored = [
-        ImageResizer(DownloadSettings(encode_format=form))(content, pair).scaled.image
-        for form in ("jpg", "png")
-        for content in images
-    ]
+    forms = (DownloadSettings(), DownloadSettings(encode_format="png", encode_quality=1))
+    resizers = [ImageResizer(settings) for settings in forms]
+    stored = [resize(content, pair).scaled.image for resize in resizers for content in images]
     files, lossless = stored[: len(images)], stored[len(images) :]
     encoder = load_encoder(InferenceSettings(model=model, pretrained=None), "cpu")
     encoder.begin_work()

@@ -32,14 +32,40 @@ def captions(count: int = COUNT) -> list[str]:
     return [" ".join(random.choice(WORDS, random.integers(1, 25))) for _ in range(count)]
 
 
+def random_checkpoint(name: str, path: Path) -> tuple[Any, Any]:
+    """A checkpoint of random weights; returns open_clip's own model with them, and its transform.
+
+    Making a large model takes longer than all that is done with it, so it is made once.
+    """
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    save = save_file if path.suffix == ".safetensors" else torch.save
+    save(model.state_dict(), path)
+    return model, preprocess
+
+
 def reference(
-    name: str, pretrained: str | None, files: Sequence[bytes], texts: Sequence[str]
+    name: str,
+    files: Sequence[bytes],
+    texts: Sequence[str],
+    made: tuple[Any, Any] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What open_clip itself computes, in float32 with its own preprocessing."""
+    """What open_clip itself computes, in float32 with its own preprocessing.
+
+    Args:
+        name: of the model.
+        files: images.
+        texts: captions.
+        made: the model and its transform; None: they are loaded by the name.
+    """
     import open_clip
     import torch
 
-    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained)
+    model, preprocess = made or open_clip.create_model_and_transforms(name)[::2]
     model.eval()
     tokenizer = open_clip.get_tokenizer(name)
     with torch.inference_mode():
@@ -63,9 +89,11 @@ def neighbours_kept(
     return float((np.take_along_axis(true, found, 1) >= last[:, None] - FLOAT16_ERROR).mean())
 
 
-def assert_promise(encoder: Encoder, name: str, pretrained: str | None, files: list[bytes]) -> None:
+def assert_promise(
+    encoder: Encoder, name: str, files: list[bytes], made: tuple[Any, Any] | None = None
+) -> None:
     texts = captions(len(files))
-    theirs = reference(name, pretrained, files, texts)
+    theirs = reference(name, files, texts, made)
     pixels = [encoder.preprocess(file) for file in files]
     found = encoder.encode_images(pixels), encoder.encode_text(texts)
     assert all(vectors.dtype == np.float16 for vectors in found)
@@ -83,7 +111,7 @@ def test_small_model_keeps_the_promise(
 ) -> None:
     settings = inference.model_copy(update={"precision": precision})
     files = [images(number, (50 + number, 70)) for number in range(COUNT)]
-    assert_promise(load_encoder(settings, "cpu"), inference.model, None, files)
+    assert_promise(load_encoder(settings, "cpu"), inference.model, files)
 
 
 @pytest.mark.parametrize(
@@ -138,41 +166,34 @@ def test_other_architectures_keep_the_promise(
     name = f"local-dir:{make_model(model_cfg=parts)}"
     files = [images(number) for number in range(COUNT)]
     encoder = load_encoder(InferenceSettings(model=name, precision="fp32"), "cpu")
-    assert_promise(encoder, name, None, files)
+    assert_promise(encoder, name, files)
 
 
 def test_the_demos_model_keeps_the_promise(images: Callable[..., bytes]) -> None:
     files = [images(number, (50 + number, 70)) for number in range(COUNT)]
     encoder = load_encoder(InferenceSettings(model="demo"), "cpu")
     assert (encoder.identity.name, encoder.identity.pretrained) == ("demo", None)
-    assert_promise(encoder, f"local-dir:{DEMO_FOLDER}", None, files)
+    assert_promise(encoder, f"local-dir:{DEMO_FOLDER}", files)
 
 
 @pytest.mark.slow
 def test_vit_b_32_keeps_the_promise_at_automatic_precision(
     tmp_path: Path, images: Callable[..., bytes]
 ) -> None:
-    import open_clip
-    import torch
-
-    torch.manual_seed(0)
     checkpoint = tmp_path / "random.pt"
-    torch.save(open_clip.create_model("ViT-B-32").state_dict(), checkpoint)
+    made = random_checkpoint("ViT-B-32", checkpoint)
     settings = InferenceSettings(model="ViT-B-32", pretrained=str(checkpoint), batch_size=32)
     files = [images(number, (250, 230)) for number in range(COUNT)]
-    assert_promise(load_encoder(settings, "cpu"), "ViT-B-32", str(checkpoint), files)
+    assert_promise(load_encoder(settings, "cpu"), "ViT-B-32", files, made)
 
 
 @pytest.mark.slow
 def test_a_vit_l_14_checkpoint_is_loaded(tmp_path: Path, images: Callable[..., bytes]) -> None:
-    import open_clip
-    from safetensors.torch import save_file
-
     checkpoint = tmp_path / "random.safetensors"
-    save_file(open_clip.create_model("ViT-L-14").state_dict(), checkpoint)
+    made = random_checkpoint("ViT-L-14", checkpoint)
     encoder = load_encoder(InferenceSettings(model="ViT-L-14", pretrained=str(checkpoint)), "cpu")
     files, texts = [images(number, (250, 230)) for number in range(2)], captions(2)
-    image, text = reference("ViT-L-14", str(checkpoint), files, texts)
+    image, text = reference("ViT-L-14", files, texts, made)
     assert encoder.dim == 768
     ours = encoder.encode_images([encoder.preprocess(file) for file in files])
     assert (ours * image).sum(axis=1).min() >= 0.999
@@ -208,7 +229,7 @@ def test_jpegs_decoded_by_the_device_keep_the_promise(
     shapes = [(50 + number, 70) for number in range(COUNT)]
     files = [images(n, shape, progressive=n % 2 == 0) for n, shape in enumerate(shapes)]
     assert not isinstance(encoder.preprocess(files[0]), np.ndarray)
-    assert_promise(encoder, inference.model, None, files)
+    assert_promise(encoder, inference.model, files)
 
 
 def test_what_the_device_cannot_decode_is_decoded_as_always(

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+import yaml
 from dagster._core.scheduler.instigation import TickStatus
 
 from clip_assets import layout
@@ -23,6 +25,19 @@ from clip_assets_tests.pools import BIN, PoolAt
 from clip_assets_tests.servers import free_port
 
 LOCATION = ("-m", "clip_assets.definitions")
+
+HASTY_DAEMON = """
+import sys
+from dagster._daemon import cli, controller
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 3
+sys.exit(cli.main())
+"""
+"""Dagster's daemon, which looks after backfills every 3 seconds instead of every 30."""
+
+DAEMON = (sys.executable, "-c", HASTY_DAEMON, "run", *LOCATION)
+
+HASTY = {"poll_interval_seconds": 5, "free_slots_after_run_end_seconds": 5}
+"""Of the monitoring of runs: seconds that are 30 in our instances."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,9 +55,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 400) -> Any:
 @contextmanager
 def running(pool_at: PoolAt, command: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A server with all its child processes, ended with the block."""
-    with (pool_at.folder / f"{command}.log").open("a") as log:
+    with (pool_at.folder / "server.log").open("a") as log:
         process = subprocess.Popen(
-            [BIN / command, *arguments],
+            [command, *arguments],
             env=pool_at.environment,
             cwd=pool_at.folder,
             stdout=log,
@@ -102,8 +117,8 @@ def test_new_file_flows_into_the_index_without_a_hand(pool_at: PoolAt) -> None:
     pool_at.add_world()
     pool_at.cli("run")
     first = served_partitions(pool_at)
-    pool_at.variables["CLIP_ASSETS_LOOK_EVERY_S"] = "5"
-    with running(pool_at, "dagster-daemon", "run", *LOCATION):
+    pool_at.variables["CLIP_ASSETS_LOOK_EVERY_S"] = "3"
+    with running(pool_at, *DAEMON):
         wait_for(lambda: looks(pool_at) > 1)
         shutil.move(pool_at.folder / later.name, later)
         wait_for(lambda: len(served_partitions(pool_at)) > len(first))
@@ -167,12 +182,15 @@ def backfill(port: int, assets: list[str], keys: list[str]) -> str:
 
 
 def test_backfill_of_the_ui_survives_the_death_of_everything(pool_at: PoolAt) -> None:
+    config = yaml.safe_load((pool_at.home / "dagster.yaml").read_text())
+    config["run_monitoring"] |= HASTY
+    (pool_at.home / "dagster.yaml").write_text(yaml.safe_dump(config))
     pool_at.variables["CLIP_ASSETS_SOURCES__WATCH"] = "[]"
     pool_at.add_world()
     keys = list(pool_at.status()["partitions"])
     _stop_automation(pool_at)
     port = free_port()
-    server = ("dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *LOCATION)
+    server = (str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), *LOCATION)
     assets = ["raw_pairs", "unique_pairs", "image_shards", "embeddings"]
     with running(pool_at, *server):
         wait_for(lambda: is_up(port), 90)
@@ -181,12 +199,12 @@ def test_backfill_of_the_ui_survives_the_death_of_everything(pool_at: PoolAt) ->
         assert "subsets" in shown
         assert shown["embeddings"]["dependencyKeys"] == [{"path": ["image_shards"]}]
         started = backfill(port, assets, keys)
-        with running(pool_at, "dagster-daemon", "run", *LOCATION) as daemon:
+        with running(pool_at, *DAEMON) as daemon:
             wait_for(
                 lambda: list((pool_at.root / "work").rglob("*.tar")) or pool_at.store.list("shards")
             )
             kill_tree(daemon.pid, signal.SIGKILL)
-        with running(pool_at, "dagster-daemon", "run", *LOCATION):
+        with running(pool_at, *DAEMON):
             status = wait_for(lambda: _ended(port, started), 600)
     assert status == "COMPLETED_SUCCESS"
     states = pool_at.status()["partitions"]
