@@ -68,7 +68,7 @@ def ours(images: Floats, texts: Floats, asked: Ids, rest: Ids, lists: int, whole
     began, dim = time.process_time(), images.shape[1]
     points = rest[:: max(1, len(rest) // (256 * lists))]
     index = ann.trained(f"RR{dim},IVF{lists},RaBitQ", dim, images[points])
-    owners = ann.add(index, images)
+    owners = ann.add(index, images).lists
     built = time.process_time() - began
     truth = neighbours.of(texts[asked], images, owners)
     question = recall.Question(index, texts[asked], truth, images[asked])

@@ -40,14 +40,17 @@ class Source:
         dim: of the vectors.
         clusters: of content.
         seed: of the model.
+        topics: other clusters of content for each number; the model stays the same.
     """
 
-    def __init__(self, dim: int, clusters: int, seed: int = 0) -> None:
+    def __init__(self, dim: int, clusters: int, seed: int = 0, topics: int = 0) -> None:
         random = np.random.default_rng(seed)
         self._scale = np.arange(1, dim + 1, dtype=np.float32) ** -DECAY
         first, second = np.linalg.qr(random.normal(size=(dim, 2)))[0].T.astype(np.float32)
         across = (1 - BETWEEN_SIDES**2) ** 0.5
         self._shared = {"image": first, "text": BETWEEN_SIDES * first + across * second}
+        if topics:
+            random = np.random.default_rng((seed, topics))
         self._centres = self._content(random, clusters)
         weights = random.pareto(1.5, clusters) + 0.1
         self._weights = weights / weights.sum()

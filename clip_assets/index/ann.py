@@ -1,4 +1,4 @@
-"""faiss behind plain functions; ``one_core``, ``directions`` and ``far_lists`` import it, too.
+"""faiss behind plain functions; ``one_core``, ``directions``, ``held`` and ``far_lists`` import it.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
 always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
@@ -9,7 +9,7 @@ version holds by ``index.faiss_index``, how the lists of files are joined by ``i
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
@@ -57,16 +57,25 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
     return index
 
 
-def add(index: Index, vectors: Floats, ids: Ids | None = None) -> npt.NDArray[np.int64]:
+class Placed(NamedTuple):
+    """Where each of n vectors lies in an index; in an exact one all lie in list 0, at its centre.
+
+    Args:
+        lists: (n,) the inverted list.
+        similarities: (n,) to its centre, as the index has the vectors.
+    """
+
+    lists: Ids
+    similarities: Floats
+
+
+def add(index: Index, vectors: Floats, ids: Ids | None = None) -> Placed:
     """Add vectors.
 
     Args:
         index: any.
         vectors: (n, dim).
         ids: (n,) of them; None: the next ones.
-
-    Returns:
-        The inverted list that each came into, (len(vectors),); 0 in an exact index.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if ids is None:
@@ -74,18 +83,30 @@ def add(index: Index, vectors: Floats, ids: Ids | None = None) -> npt.NDArray[np
     lists = inverted(index)
     if lists is None:
         index.add_with_ids(rows, ids)
-        return np.zeros(len(rows), np.int64)
+        return Placed(np.zeros(len(rows), np.int64), np.ones(len(rows), np.float32))
     inner = _inner(index, rows)
     # One product of matrices finds the list of every vector, which faiss need not do again.
-    nearest = np.ascontiguousarray(lists.quantizer.search(inner, 1)[1][:, 0])
-    lists.add_core(len(inner), *map(faiss.swig_ptr, (inner, ids, nearest)))
+    placed = _placed(lists, inner)
+    lists.add_core(len(inner), *map(faiss.swig_ptr, (inner, ids, placed.lists)))
     index.ntotal = lists.ntotal
-    return nearest
+    return placed
+
+
+def placed(index: Index, vectors: Floats) -> Placed:
+    """Where vectors, (n, dim), would come to lie; nothing is added. Of an index with lists."""
+    lists = inverted(index)
+    assert lists is not None
+    return _placed(lists, _inner(index, np.ascontiguousarray(vectors, dtype=np.float32)))
+
+
+def _placed(lists: faiss.IndexIVF, inner: Floats) -> Placed:
+    similarities, nearest = lists.quantizer.search(inner, 1)
+    return Placed(np.ascontiguousarray(nearest[:, 0]), similarities[:, 0])
 
 
 def append(index: Index, segment: Index, start: int) -> None:
     """Put the vectors of an exact index into another; id i becomes ``start + i``."""
-    moved = _flat(segment).reconstruct_n(0, segment.ntotal)
+    moved = flat(segment).reconstruct_n(0, segment.ntotal)
     index.add_with_ids(moved, np.arange(start, start + segment.ntotal, dtype=np.int64))
 
 
@@ -127,45 +148,6 @@ def describe(index: Index) -> str:
     if lists is None:
         return f"exact index, dim {index.d}"
     return f"{type(lists).__name__} of {lists.nlist} lists, {lists.code_size} bytes, dim {index.d}"
-
-
-def exact_ids(index: Index) -> Ids:
-    """The id of every vector of an exact index, in its order."""
-    return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
-
-
-def ids(index: Index) -> Ids:
-    """The id of every vector, in the order of the index."""
-    lists = inverted(index)
-    if lists is None:
-        return exact_ids(index)
-    held = [_list_ids(lists, number) for number in range(lists.nlist)]
-    return np.concatenate([np.empty(0, np.int64), *held])
-
-
-def _list_ids(index: faiss.IndexIVF, number: int) -> Ids:
-    lists = cast("faiss.InvertedLists", index.invlists)
-    size = lists.list_size(number)
-    if not size:
-        return np.empty(0, np.int64)
-    stored = lists.get_ids(number)
-    try:
-        return faiss.rev_swig_ptr(stored, size).astype(np.int64)
-    finally:
-        lists.release_ids(number, stored)
-
-
-def exact_vectors(index: Index, wanted: Ids) -> Floats:
-    """The vectors of some ids of an exact index: (len(wanted), dim), NaN where there is none.
-
-    Goes once through all ids, so ask for many at a time.
-    """
-    place_of = {int(number): place for place, number in enumerate(exact_ids(index))}
-    rows = np.full((len(wanted), index.d), np.nan, np.float32)
-    for row, number in enumerate(wanted.tolist()):
-        if number in place_of:
-            rows[row] = _flat(index).reconstruct(place_of[number])
-    return rows
 
 
 def set_probes(index: Index, lists: int) -> None:
@@ -295,6 +277,6 @@ def _inner(index: Index, vectors: Floats) -> Floats:
     return vectors
 
 
-def _flat(index: Index) -> faiss.IndexFlat:
+def flat(index: Index) -> faiss.IndexFlat:
     """The vectors inside an exact index, by position."""
     return cast("faiss.IndexFlat", faiss.downcast_index(index.index))

@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from clip_assets import layout
 from clip_assets.errors import (
@@ -17,8 +18,8 @@ from clip_assets.errors import (
     MissingArtifactError,
     NotReadyError,
 )
-from clip_assets.index import index_recipe, slots, vectors_in, versions
-from clip_assets.index.reach import DEFAULT, Reach, Reaches, for_target
+from clip_assets.index import recipe_file, slots, vectors_in, versions
+from clip_assets.index.reach import DEFAULT, Reaches, for_target
 from clip_assets.index.slots import Content
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
@@ -28,6 +29,9 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import Upstream, upstream
 from clip_assets.settings import IndexSettings
 from clip_assets.storage.manifests import Report
+
+if TYPE_CHECKING:
+    from clip_assets.index.merge import Written
 
 
 def faiss_index(pool: Pool, key: Key) -> Outcome:
@@ -65,7 +69,7 @@ def faiss_index_inputs(pool: Pool, key: Key) -> Inputs:
 
 FAISS_INDEX = Asset(
     layout.FAISS_INDEX,
-    "2",
+    "3",
     make=faiss_index,
     inputs=faiss_index_inputs,
     axis="pool",
@@ -137,7 +141,7 @@ def _version(run: StageRun, segments: Upstream, known: Sequence[str] | None = No
     store, inputs = run.store, run.asset.made_from(run.pool, run.key)
     contents = [content(run.pool, partition) for partition in segments.current]
     known = versions.merged(store) if known is None else known
-    wanted = index_recipe.read(store)
+    wanted = recipe_file.read(store)
     previous = versions.read(store, known[-1]) if known else None
     ranges, is_renumbered = slots.allocate(previous.slots if previous else [], contents)
     number = int(known[-1].partition("-")[0]) + 1 if known else 1
@@ -161,7 +165,12 @@ def _version(run: StageRun, segments: Upstream, known: Sequence[str] | None = No
 
 
 def _make(run: StageRun, version: Version) -> Report:
-    version = replace(version, reach={side: _publish(run, version, side) for side in layout.SIDES})
+    written = {side: _publish(run, version, side) for side in layout.SIDES}
+    version = replace(
+        version,
+        reach={side: known.reach for side, known in written.items()},
+        drift={side: known.drift for side, known in written.items() if known.drift},
+    )
     if not run.to_mend:
         _check_recall(run.pool, version)
     with run.publish(layout.index_manifest(version.name)) as part:
@@ -181,6 +190,7 @@ def _make(run: StageRun, version: Version) -> Report:
             "unused_ids": version.unused_ids,
             "ids_given_out_anew": version.is_renumbered,
             **_told(version.reach),
+            "drift": {side: asdict(known) for side, known in version.drift.items()},
         },
     )
 
@@ -222,7 +232,7 @@ def _told(reach: Reaches) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def _publish(run: StageRun, version: Version, side: str) -> dict[str, list[Reach]]:
+def _publish(run: StageRun, version: Version, side: str) -> "Written":
     from clip_assets.index import merge
 
     with run.publish(layout.index(version.name, side)) as part:

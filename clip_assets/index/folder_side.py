@@ -198,7 +198,7 @@ class SideBuild:
             index = self._read(stack, self._path("trained"))
         for first in range(start, stop, CHUNK_ROWS):
             good = usable(self._vectors.read(first, min(first + CHUNK_ROWS, stop)))
-            owners = ann.add(index, good.vectors, good.places + first)
+            owners = ann.add(index, good.vectors, good.places + first).lists
             scaled, left_out = scaled + good.scaled, left_out + Counter(good.left_out)
             for kind, rows in asked.items():
                 new = neighbours.of(rows, good.vectors, owners)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SchemaError
-from clip_assets.index import ann
+from clip_assets.index import ann, held
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ def places_in_lists(index: ann.Index) -> Ids:
         SchemaError: it has no lists of the ids 0 to n - 1.
     """
     has_lists = ann.inverted(index) is not None
-    ids = ann.ids(index) if has_lists else np.empty(0, np.int64)
+    ids = held.ids(index) if has_lists else np.empty(0, np.int64)
     if len(ids) != index.ntotal or not np.array_equal(np.sort(ids), np.arange(len(ids))):
         told = "other ids in its lists" if has_lists else "an index without lists"
         raise SchemaError(

@@ -1,13 +1,14 @@
 """The trained, empty index that every partition is encoded with.
 
 It is an input of all segments, so it stays as it is while it fits the pool: new partitions do
-not make old segments stale. Which kind fits is said by ``index.kinds``.
+not make old segments stale. Which kind fits is said by ``index.kinds``, when it is trained anew by
+``index.retraining``; its files are read by ``index.recipe_file``.
 """
 
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout, schemas
-from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError, StoreError
-from clip_assets.index import kinds, vectors_in
+from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError
+from clip_assets.index import drift, kinds, recipe_file, retraining, vectors_in
+from clip_assets.index.drift import Baseline
 from clip_assets.index.kinds import CODES, POINTS_PER_LIST, Choice
+from clip_assets.index.recipe_file import Recipe
+from clip_assets.index.retraining import Verdict
 from clip_assets.index.vectors_in import Embedded, embedded, only_model
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
-from clip_assets.settings import IndexSettings
 from clip_assets.storage import vectors as stored_vectors
-from clip_assets.storage.control import parsed
-from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.manifests import Report
-from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index
+
+VERSION = "5"
 
 SEED = 7
 
@@ -44,50 +46,6 @@ MOST_ASKED = 1 / 4
 """Of the pool are queries, as lists are not trained on them: they would lie too well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The content of ``layout.recipe_choice``.
-
-    Args:
-        key: of faiss' index factory, for both sides.
-        why: this kind was chosen.
-        dim: of the vectors.
-        bytes_per_vector: in a merged index, id included.
-        vectors: of the pool when it was trained.
-        fits_up_to: vectors of the pool for which it stays.
-        sampled: vectors of each side that it was trained on.
-        model: digest of the model identity of those vectors.
-        model_name: the model in words.
-    """
-
-    key: str
-    why: str
-    dim: int
-    bytes_per_vector: int
-    vectors: int
-    fits_up_to: int
-    sampled: int
-    model: str
-    model_name: str
-
-
-def read(store: Store) -> Recipe:
-    """The pool's recipe.
-
-    Raises:
-        MissingArtifactError: there is none yet.
-        SchemaError: its file is damaged; ``DamagedError``: it is gone.
-    """
-    path = layout.recipe_choice()
-    return parsed(store.read_bytes(path), Recipe, store.uri(path), f"Run: {REPAIR}")
-
-
-def queries(store: Store, kind: str) -> npt.NDArray[np.float32]:
-    """The queries of one kind, (q, dim), by which recall is measured."""
-    with stored_vectors.opened(store, layout.recipe_queries(kind)) as array:
-        return array.astype(np.float32)
-
-
 def index_recipe(pool: Pool, key: Key) -> Outcome:
     """Choose and train the index, or keep the one that still fits.
 
@@ -98,34 +56,35 @@ def index_recipe(pool: Pool, key: Key) -> Outcome:
         NotReadyError: no partition is embedded yet.
         ModelMismatchError: partitions were embedded by different models.
     """
-    reason = _why_new(pool)
-    outcome = materialize(pool, INDEX_RECIPE, key, partial(_make, reason=reason))
+    verdict = retraining.verdict(pool, VERSION)
+    outcome = materialize(pool, INDEX_RECIPE, key, partial(_make, verdict=verdict))
     if not outcome.reused:
         return outcome
     # The stored report tells of the pool as it was when the recipe was made.
-    report, fits = outcome.manifest.report, read(pool.store).fits_up_to
+    report, fits = outcome.manifest.report, recipe_file.read(pool.store).fits_up_to
     kept = f"kept: {embedded(pool).vectors:,} vectors, fits up to {fits:,}"
-    told = replace(report, figures=report.figures | {"decision": kept})
+    decision = {"decision": kept, "rule": verdict.compared}
+    told = replace(report, figures=report.figures | decision)
     return Outcome(replace(outcome.manifest, report=told), reused=True)
 
 
 def index_recipe_inputs(pool: Pool, key: Key) -> Inputs:
     """What the recipe depends on; those of the existing recipe while it fits."""
     existing = pool.catalog.get(layout.INDEX_RECIPE, key)
-    if existing is not None and not _why_new(pool):
+    if existing is not None and not retraining.verdict(pool, VERSION).why:
         return existing.inputs
     vectors = embedded(pool)
     return {
         layout.EMBEDDINGS: _digest(vectors),
         "model": ",".join(vectors.models),
-        "settings": _settings_digest(pool.settings.index),
+        "settings": retraining.settings_digest(pool.settings.index),
         "vectors": str(vectors.vectors),
     }
 
 
 INDEX_RECIPE = Asset(
     layout.INDEX_RECIPE,
-    "4",
+    VERSION,
     make=index_recipe,
     inputs=index_recipe_inputs,
     axis="pool",
@@ -134,35 +93,7 @@ INDEX_RECIPE = Asset(
 )
 
 
-def _settings_digest(settings: IndexSettings) -> str:
-    chosen = settings.model_dump(include={"max_memory_bytes", "flat_limit", "train_limit"})
-    return json.dumps(chosen, sort_keys=True)
-
-
-def _why_new(pool: Pool) -> str:
-    """Why a new recipe is needed, empty when the existing one fits."""
-    existing = pool.catalog.get(layout.INDEX_RECIPE)
-    if existing is None:
-        return "there was none"
-    if existing.code_version != INDEX_RECIPE.version:
-        return "this release trains it otherwise"
-    vectors = embedded(pool)
-    if not vectors.done:
-        return ""
-    if existing.inputs["model"] != ",".join(vectors.models):
-        return "the pool was embedded by another model"
-    if existing.inputs["settings"] != _settings_digest(pool.settings.index):
-        return "settings of the index changed"
-    try:
-        limit = read(pool.store).fits_up_to
-    except (StoreError, ValueError, TypeError):
-        return ""  # Whoever reads the recipe says so; damage is no reason for a new one.
-    if vectors.vectors > limit:
-        return f"{vectors.vectors:,} vectors are more than it fits ({limit:,})"
-    return ""
-
-
-def _make(run: StageRun, reason: str) -> Report:
+def _make(run: StageRun, verdict: Verdict) -> Report:
     from clip_assets.index import ann, trials
 
     if run.to_mend and _restored(run):
@@ -176,6 +107,18 @@ def _make(run: StageRun, reason: str) -> Report:
     choice, table = _best(run, vectors, asked, kinds.fitting(total, dim, lists, settings))
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
     places = _besides(asked, total, min(limit, points))
+    queries = {kind: vectors_in.rows_at(run.store, vectors, kind, asked) for kind in layout.SIDES}
+    baselines: dict[str, Baseline] = {}
+    for side in layout.SIDES:
+        sample = vectors_in.rows_at(run.store, vectors, side, places)
+        trained = ann.trained(choice.key, dim, sample)
+        known = drift.baseline(trained, sample, queries[side])
+        baselines |= {side: known} if known else {}
+        with run.publish(layout.recipe(side)) as part:
+            ann.write(trained, part)
+    for kind, rows in queries.items():
+        with run.publish(layout.recipe_queries(kind)) as part:
+            stored_vectors.write(part, [rows.astype(schemas.EMBEDDING)], *rows.shape)
     recipe = Recipe(
         key=choice.key,
         why=choice.why,
@@ -186,18 +129,12 @@ def _make(run: StageRun, reason: str) -> Report:
         sampled=len(places),
         model=model.inputs["model"],
         model_name=vectors_in.model_name(run.store, model),
+        baselines=baselines,
     )
-    for side in layout.SIDES:
-        sample = vectors_in.rows_at(run.store, vectors, side, places)
-        with run.publish(layout.recipe(side)) as part:
-            ann.write(ann.trained(choice.key, dim, sample), part)
-    for kind in layout.SIDES:
-        rows = vectors_in.rows_at(run.store, vectors, kind, asked)
-        with run.publish(layout.recipe_queries(kind)) as part:
-            stored_vectors.write(part, [rows.astype(schemas.EMBEDDING)], *rows.shape)
     with run.publish(layout.recipe_choice()) as part:
         part.write_text(json.dumps(asdict(recipe), indent=1))
-    figures = asdict(recipe) | {"decision": f"new: {reason}", "candidates": table}
+    decision = {"decision": f"new: {verdict.why}", "rule": verdict.compared}
+    figures = asdict(recipe) | decision | {"candidates": table}
     pictures: dict[str, str] = {}
     if table:
         drawn = trials.picture(table)

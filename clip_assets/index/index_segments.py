@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.errors import AlignmentError, CheckFailedError, ModelMismatchError, SchemaError
-from clip_assets.index import index_recipe, vectors_in
-from clip_assets.index.index_recipe import Recipe
+from clip_assets.index import drift, recipe_file, vectors_in
+from clip_assets.index.recipe_file import Recipe
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
@@ -54,7 +54,7 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "4",
+    "5",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),
@@ -65,12 +65,14 @@ INDEX_SEGMENTS = Asset(
 def _work(run: StageRun) -> Report:
     embeddings = run.pool.catalog.require(layout.EMBEDDINGS, run.partition)
     run.pool.catalog.require(layout.INDEX_RECIPE)
-    wanted = index_recipe.read(run.store)
+    wanted = recipe_file.read(run.store)
     _check_model(run.store, embeddings, wanted)
     # Without samples there are no vectors, and no segment of them.
-    rows = _encode(run, wanted) if embeddings.report.rows_out else 0
+    rows = embeddings.report.rows_out
+    far = _encode(run, wanted) if rows else {}
     figures = {"key": wanted.key, "dim": wanted.dim, "bytes_per_vector": wanted.bytes_per_vector}
-    return Report(rows, rows, figures=figures)
+    shares = {side: round(count / rows, 4) for side, count in far.items()}
+    return Report(rows, rows, figures=figures | {"far_from_centre": shares})
 
 
 def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
@@ -84,15 +86,23 @@ def _check_model(store: Store, embeddings: Manifest, wanted: Recipe) -> None:
         )
 
 
-def _encode(run: StageRun, wanted: Recipe) -> int:
+def _encode(run: StageRun, wanted: Recipe) -> dict[str, int]:
+    """Encode both sides; how many vectors of each are far from the centre of their list."""
     rows = tables.count(run.store, layout.embedding_rows(run.partition))
-    for side in layout.SIDES:
-        _encode_side(run, side, rows, wanted)
-    return rows
+    sides = {side: _encode_side(run, side, rows, wanted) for side in layout.SIDES}
+    far = {side: count for side, count in sides.items() if side in wanted.baselines}
+    if far:
+        with run.publish(drift.segment_far(run.partition)) as part:
+            drift.write(part, far)
+    return far
 
 
-def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
-    """Encode the vectors of one side, and compare each with the recipe's queries."""
+def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
+    """Encode the vectors of one side, and compare each with the recipe's queries.
+
+    Returns:
+        How many are far; 0 where it is not known which are.
+    """
     from clip_assets.index import ann, neighbours
 
     name = vectors_in.path(side, run.partition)
@@ -100,18 +110,20 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
     with catalog.sound(layout.INDEX_RECIPE, WHOLE, layout.recipe(side)) as file:
         segment = ann.read(file, run.store.uri(layout.recipe(side)))
     of_rows: list[npt.NDArray[np.int32]] = []
-    queries = {kind: index_recipe.queries(run.store, kind) for kind in layout.SIDES}
+    queries = {kind: recipe_file.queries(run.store, kind) for kind in layout.SIDES}
     truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
+    baseline, far = wanted.baselines.get(side), 0
     with (
         catalog.sound(layout.EMBEDDINGS, run.partition, name),
         vectors.opened(run.store, name) as array,
     ):
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
         for chunk in _chunks(array, run.store.uri(name)):
-            lists = ann.add(segment, chunk)
-            of_rows.append(lists.astype(np.int32))
+            placed = ann.add(segment, chunk)
+            of_rows.append(placed.lists.astype(np.int32))
+            far += drift.far(baseline, placed.similarities) if baseline else 0
             for kind, asked in queries.items():
-                parts = (truths[kind], neighbours.of(asked, chunk, lists))
+                parts = (truths[kind], neighbours.of(asked, chunk, placed.lists))
                 truths[kind] = neighbours.joined(parts, len(asked))
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
@@ -121,6 +133,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> None:
     for kind, known in truths.items():
         with run.publish(layout.segment_neighbours(side, kind, run.partition)) as part:
             neighbours.write(part, known)
+    return far
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:

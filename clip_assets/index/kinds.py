@@ -14,9 +14,6 @@ from clip_assets.settings import IndexSettings
 
 FLAT = "IDMap2,Flat"
 
-GROWTH = 4
-"""A trained index serves until the pool has this many times the vectors it was trained for."""
-
 HEADROOM = 2
 """It must have room for this many times the vectors, so that renewals stay rare."""
 
@@ -59,7 +56,7 @@ class Choice:
         key: of faiss' index factory, or that after ``PROJECTED`` and a number.
         why: in words.
         bytes_per_vector: in memory and in the file, id included.
-        fits_up_to: vectors for which it stays the right kind.
+        fits_up_to: vectors for which there is room.
     """
 
     key: str
@@ -99,7 +96,7 @@ def fitting(
                 f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each {room} "
                 f"max_memory_bytes ({settings.max_memory_bytes:,})"
             )
-            fits.append(Choice(key, why, size, min(GROWTH * vectors, holds)))
+            fits.append(Choice(key, why, size, holds))
     if fits:
         return fits
     raise ConfigurationError(

@@ -4,27 +4,40 @@ Lists are joined where they lie, so no index is held, however large it is; an ex
 only small pools have, is. Which partitions and ids it has is said by ``index.faiss_index``.
 """
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from clip_assets import layout
-from clip_assets.index import ann, index_recipe, lists, neighbours, verify
+from clip_assets.errors import MissingArtifactError
+from clip_assets.index import ann, drift, lists, neighbours, recipe_file, verify, versions
 from clip_assets.index.ann import Index
+from clip_assets.index.drift import Drift
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.lists import Lists
+from clip_assets.index.lists import Lists, Numbers
 from clip_assets.index.reach import EXACT, Reach
 from clip_assets.index.recall import Meter, Question
-from clip_assets.index.slots import Slot
+from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, PartitionKey
 from clip_assets.pool.stages import StageRun
 
 
-def write(run: StageRun, version: Version, side: str, part: Path) -> dict[str, list[Reach]]:
-    """Write the index of one side to an unpublished file.
+class Written(NamedTuple):
+    """What is known of an index that was written.
 
-    Returns:
-        For each kind of query how far searches go.
+    Args:
+        reach: for each kind of query how far searches go.
+        drift: None where there are no lists, or too few vectors to tell.
+    """
+
+    reach: dict[str, list[Reach]]
+    drift: Drift | None
+
+
+def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
+    """Write the index of one side to an unpublished file.
 
     Raises:
         DamagedError: a segment or the recipe is gone or damaged.
@@ -35,11 +48,11 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> dict[str, l
         empty = ann.read(file, run.store.uri(layout.recipe(side)))
     if not version.vectors:
         ann.write(empty, part)
-        return dict.fromkeys(layout.SIDES, EXACT)
+        return Written(dict.fromkeys(layout.SIDES, EXACT), None)
     if ann.inverted(empty) is None:
         _append(run, version, side, empty)
         ann.write(empty, part)
-        return dict.fromkeys(layout.SIDES, EXACT)
+        return Written(dict.fromkeys(layout.SIDES, EXACT), None)
     questions = {kind: _question(run, version, side, kind, empty) for kind in layout.SIDES}
     where = run.store.uri(layout.index(version.name, side))
     with ExitStack() as stack:
@@ -53,7 +66,38 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> dict[str, l
         joined = lists.read(part, head, where)
         exact = ExactVectors(run.pool, version.slots, side, stack)
         meter = Meter(ann.read(part, where, mapped=True), joined.sizes, exact)
-        return {kind: meter.reach(question) for kind, question in questions.items()}
+        reach = {kind: meter.reach(question) for kind, question in questions.items()}
+        return Written(reach, _drift(run, version, side, joined.sizes))
+
+
+def _drift(run: StageRun, version: Version, side: str, sizes: Numbers) -> Drift | None:
+    """How far the vectors of a side have moved from what lists were trained on.
+
+    Args:
+        run: the stage's.
+        version: that is made.
+        side: ``image`` or ``text``.
+        sizes: of its lists.
+    """
+    known = recipe_file.read(run.store).baselines.get(side)
+    if known is None or version.drift:
+        return version.drift.get(side)  # what a version says that is mended stays
+    old: set[Content | None] = set()
+    with suppress(MissingArtifactError):  # an old one may have gone
+        before = versions.read(run.store, version.previous).slots if version.previous else []
+        old = {slot.content for slot in before}
+    counted = [
+        (slot.count, drift.read(run.store, partition)[side], slot.content not in old)
+        for slot, partition in _filled(version)
+    ]
+    new = [one for one in counted if one[2]]
+    uneven = round(drift.imbalance(sizes), 4)
+    return Drift(_share(counted), _share(new), uneven, known.imbalance)
+
+
+def _share(counted: Sequence[tuple[int, int, bool]]) -> float:
+    """Of the vectors of some partitions, those that are far."""
+    return round(sum(far for _, far, _ in counted) / max(1, sum(n for n, _, _ in counted)), 4)
 
 
 def _filled(version: Version) -> list[tuple[Slot, PartitionKey]]:
@@ -77,12 +121,12 @@ def _append(run: StageRun, version: Version, side: str, index: Index) -> None:
 
 def _question(run: StageRun, version: Version, side: str, kind: str, empty: Index) -> Question:
     """The recipe's queries of one kind, and what all partitions together have for them."""
-    queries = index_recipe.queries(run.store, kind)
+    queries = recipe_file.queries(run.store, kind)
     known = (
         neighbours.read(run.store, layout.segment_neighbours(side, kind, partition), len(queries))
         for _, partition in _filled(version)
     )
-    own = queries if kind == side else index_recipe.queries(run.store, side)
+    own = queries if kind == side else recipe_file.queries(run.store, side)
     return Question(empty, queries, neighbours.joined(known, len(queries)), own)
 
 

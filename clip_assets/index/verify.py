@@ -7,7 +7,7 @@ its segment. The like for indices with lists is checked as they are joined, see 
 import numpy as np
 
 from clip_assets.errors import CheckFailedError
-from clip_assets.index import ann
+from clip_assets.index import ann, held
 from clip_assets.index.ann import Index
 from clip_assets.index.slots import Slot
 
@@ -20,13 +20,13 @@ def check_ids(index: Index, slots: list[Slot], side: str) -> None:
     Raises:
         CheckFailedError: it does not.
     """
-    held = ann.ids(index)
+    found = held.ids(index)
     ranges = [np.arange(slot.start, slot.start + slot.count) for slot in slots]
     expected = np.concatenate([np.empty(0, np.int64), *ranges])
-    if index.ntotal != len(expected) or not np.array_equal(np.sort(held), expected):
+    if index.ntotal != len(expected) or not np.array_equal(np.sort(found), expected):
         raise CheckFailedError(
             f"{side} index",
-            f"{len(held):,} ids, {len(np.unique(held)):,} of them distinct",
+            f"{len(found):,} ids, {len(np.unique(found)):,} of them distinct",
             f"the {len(expected):,} ids of {len(slots)} partitions",
             ADVICE,
         )
@@ -46,7 +46,7 @@ class Samples:
             return
         places = np.unique([0, slot.count // 2, slot.count - 1])
         self._ids.extend((places + slot.start).tolist())
-        self._vectors.append(ann.exact_vectors(segment, places))
+        self._vectors.append(held.exact_vectors(segment, places))
 
     def check(self, index: Index) -> None:
         """Make sure that the same ids mean the same vectors.
@@ -57,7 +57,7 @@ class Samples:
         if not self._ids:
             return
         ids = np.array(self._ids)
-        same = (ann.exact_vectors(index, ids) == np.concatenate(self._vectors)).all(axis=1)
+        same = (held.exact_vectors(index, ids) == np.concatenate(self._vectors)).all(axis=1)
         if not same.all():
             raise CheckFailedError(
                 f"{self._side} index",

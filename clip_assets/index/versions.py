@@ -17,6 +17,7 @@ from clip_assets.errors import (
     SchemaError,
     StoreError,
 )
+from clip_assets.index.drift import Drift
 from clip_assets.index.reach import Reaches
 from clip_assets.index.slots import Slot
 from clip_assets.layout import PartitionKey
@@ -49,6 +50,8 @@ class Version:
         partitions_missing: not yet encoded when it was made.
         partitions_stale: encoded, but not as they are today; left out.
         reach: how far searches go; empty in versions of releases that knew only a number of lists.
+        drift: by side, how far it has moved from what lists were trained on; empty where there are
+            none, or too few vectors to tell.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Version:
     partitions_missing: list[PartitionKey]
     partitions_stale: list[PartitionKey]
     reach: Reaches = field(default_factory=Reaches)
+    drift: dict[str, Drift] = field(default_factory=dict[str, Drift])
 
     def to_json(self) -> bytes:
         """As ``read`` takes it."""

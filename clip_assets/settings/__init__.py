@@ -27,11 +27,11 @@ from clip_assets.settings import choices, named
 from clip_assets.settings.baselines import ANY, BasicFilter, NoFilter
 from clip_assets.settings.bases import SubsetSettings
 from clip_assets.settings.choices import Definition
+from clip_assets.settings.indexing import IndexSettings
 from clip_assets.settings.publication import HubSettings
 from clip_assets.settings.scoring import HeadsSettings
 from clip_assets.settings.sections import (
     DownloadSettings,
-    IndexSettings,
     InferenceSettings,
     Section,
     SourceSettings,

@@ -1,6 +1,7 @@
 """What it means for the people of a pool that a file of it is damaged."""
 
 from clip_assets import layout
+from clip_assets.index.drift import segment_far
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.pool.published import Damage
 from clip_assets.reshard.kept_shards import subset_tar, subset_tar_stats
@@ -36,6 +37,7 @@ CONSEQUENCES = {
     layout.recipe_queries: "no partition can be encoded; the served index stays",
     layout.segment_lists: "a subset by semdedup with clusters: index cannot be made anew",
     layout.segment_neighbours: "no new index version can be merged; the served one stays",
+    segment_far: "no new index version can be merged; the served one stays",
     layout.segment: "no new index version can be merged; the served one stays",
     layout.index: "a search in this version fails or finds something else",
     layout.index_manifest: "this version cannot be served or gone on with",

@@ -4,7 +4,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.errors import DamagedError, ModelMismatchError, NotReadyError
-from clip_assets.index import index_recipe as recipe
+from clip_assets.index import recipe_file
 from clip_assets.index.index_recipe import index_recipe, index_recipe_inputs
 from clip_assets.index.index_segments import INDEX_SEGMENTS
 from clip_assets.layout import WHOLE
@@ -27,7 +27,7 @@ def files(made: RandomVectors) -> list[bytes]:
 def test_a_small_pool_is_indexed_exactly(made_anywhere: RandomVectors) -> None:
     made_anywhere.embed(0, 40)
     figures = made_anywhere.recipe().manifest.report.figures
-    assert figures["key"] == recipe.read(made_anywhere.store).key == "IDMap2,Flat"
+    assert figures["key"] == recipe_file.read(made_anywhere.store).key == "IDMap2,Flat"
     assert figures["decision"] == "new: there was none"
     assert "exact" in figures["why"]
 
@@ -73,7 +73,10 @@ def test_growing_more_than_fourfold_renews_it(made: RandomVectors) -> None:
     made.embed(1, 300)
     assert made.recipe().reused
     made.embed(2, 1)
-    assert "401 vectors are more" in made.recipe().manifest.report.figures["decision"]
+    assert (
+        "401 vectors are more than 4 times the 100"
+        in made.recipe().manifest.report.figures["decision"]
+    )
 
 
 @pytest.mark.parametrize("change", [{"flat_limit": 7}, {"max_memory_bytes": 2**21}])
@@ -119,7 +122,7 @@ def test_training_gives_the_same_bytes_again(made: RandomVectors) -> None:
     made.store.delete(layout.manifest(layout.INDEX_RECIPE))
     made.recipe()
     assert files(made) == before
-    assert recipe.read(made.store).sampled == 100
+    assert recipe_file.read(made.store).sampled == 100
 
 
 def test_a_pool_without_images_has_an_empty_exact_index(made: RandomVectors) -> None:
