@@ -71,7 +71,7 @@ def ours(images: Floats, texts: Floats, asked: Ids, rest: Ids, lists: int, whole
     owners = ann.add(index, images).lists
     built = time.process_time() - began
     truth = neighbours.of(texts[asked], images, owners)
-    question = recall.Question(index, texts[asked], truth, images[asked])
+    question = recall.Question(index, texts[asked], truth.near, images[asked])
     meter = recall.Meter(index, np.bincount(owners, minlength=lists), whole)
     reaches: dict[float, Reach] = {reach.target: reach for reach in meter.reach(question)}
     searches = {

@@ -227,7 +227,9 @@ def timed(options: argparse.Namespace) -> None:
                 began = time.process_time()
                 known.append(segment(empty, images[total:], queries, folder / "1"))
             index = joined(empty, [total, new][: len(known)], folder)
-            question = recall.Question(empty, queries, neighbours.joined(known, len(asked)), own)
+            question = recall.Question(
+                empty, queries, neighbours.joined(known, len(asked)).near, own
+            )
             whole: Any = Whole(images)
             meter = recall.Meter(index, sizes_of(index), whole)
             reaches = {reach.target: reach for reach in meter.reach(question)}

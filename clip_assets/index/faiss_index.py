@@ -19,7 +19,8 @@ from clip_assets.errors import (
     NotReadyError,
 )
 from clip_assets.index import recipe_file, slots, vectors_in, versions
-from clip_assets.index.reach import DEFAULT, Reaches, for_target
+from clip_assets.index.kinds import FLAT
+from clip_assets.index.reach import DEFAULT, DEFAULT_RANK, RANKS, Reaches, for_target
 from clip_assets.index.slots import Content
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
@@ -29,6 +30,7 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import Upstream, upstream
 from clip_assets.settings import IndexSettings
 from clip_assets.storage.manifests import Report
+from clip_assets.storage.scatter import curves
 
 if TYPE_CHECKING:
     from clip_assets.index.merge import Written
@@ -69,7 +71,7 @@ def faiss_index_inputs(pool: Pool, key: Key) -> Inputs:
 
 FAISS_INDEX = Asset(
     layout.FAISS_INDEX,
-    "3",
+    "4",
     make=faiss_index,
     inputs=faiss_index_inputs,
     axis="pool",
@@ -192,7 +194,25 @@ def _make(run: StageRun, version: Version) -> Report:
             **_told(version.reach),
             "drift": {side: asdict(known) for side, known in version.drift.items()},
         },
+        pictures=_pictures(run, version),
     )
+
+
+def _pictures(run: StageRun, version: Version) -> dict[str, str]:
+    """What is found among images against what is looked at; a search's time grows with that."""
+    if version.key == FLAT or not version.vectors:
+        return {}
+    names = {"text": "captions", "image": "images"}
+    named = {
+        (f"{names[kind]} find", f"{k} nearest"): [
+            (100 * reach.scanned, reach.recall) for reach in reaches if reach.k == k
+        ]
+        for kind, reaches in version.reach["image"].items()
+        for k in RANKS
+    }
+    title = "Recall and vectors looked at"
+    drawn = curves(title, named, "% of the vectors that a search looks at", "share found")
+    return {title: run.publish_picture("recall.png", drawn)}
 
 
 def _check_recall(pool: Pool, version: Version) -> None:
@@ -218,18 +238,17 @@ def _check_recall(pool: Pool, version: Version) -> None:
 
 
 def _told(reach: Reaches) -> dict[str, dict[str, dict[str, float]]]:
-    """Recall at ten and share of vectors looked at, for the recall that searches default to."""
-    default = {
-        side: {kind: for_target(known, DEFAULT) for kind, known in kinds.items()}
-        for side, kinds in reach.items()
-    }
-    return {
-        figure: {
-            side: {kind: getattr(known, field) for kind, known in kinds.items()}
-            for side, kinds in default.items()
-        }
-        for figure, field in (("recall_at_10", "recall"), ("scanned", "scanned"))
-    }
+    """Recall of so many nearest and share of vectors looked at, for the recall of a default."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for k in RANKS:
+        for side, kinds in reach.items():
+            known = {kind: for_target(reaches, DEFAULT, k) for kind, reaches in kinds.items()}
+            recalls = {kind: one.recall for kind, one in known.items()}
+            told.setdefault(f"recall_at_{k}", {})[side] = recalls
+            if k == DEFAULT_RANK:
+                scanned = {kind: one.scanned for kind, one in known.items()}
+                told.setdefault("scanned", {})[side] = scanned
+    return told
 
 
 def _publish(run: StageRun, version: Version, side: str) -> "Written":

@@ -232,7 +232,7 @@ class SideBuild:
         if len(own) < LEAST_QUERIES:
             return {}
         return {
-            kind: Question(empty, rows, self._truth(kind, len(rows)), own)
+            kind: Question(empty, rows, self._truth(kind, len(rows)).near, own)
             for kind, rows in asked.items()
         }
 

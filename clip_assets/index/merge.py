@@ -16,7 +16,7 @@ from clip_assets.index.ann import Index
 from clip_assets.index.drift import Drift
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.lists import Lists, Numbers
-from clip_assets.index.reach import EXACT, Reach
+from clip_assets.index.reach import DEFAULT_RANK, EXACT, RANKS, Reach
 from clip_assets.index.recall import Meter, Question
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
@@ -53,20 +53,23 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         _append(run, version, side, empty)
         ann.write(empty, part)
         return Written(dict.fromkeys(layout.SIDES, EXACT), None)
-    questions = {kind: _question(run, version, side, kind, empty) for kind in layout.SIDES}
+    questions = {kind: _questions(run, version, side, kind, empty) for kind in layout.SIDES}
     where = run.store.uri(layout.index(version.name, side))
     with ExitStack() as stack:
         segments = [
             (_segment(run, side, slot, partition, empty, stack), slot.start)
             for slot, partition in _filled(version)
         ]
-        ann.set_probes(empty, max(question.probes() for question in questions.values()))
+        ann.set_probes(empty, max(asked[DEFAULT_RANK].probes() for asked in questions.values()))
         head = ann.head(empty, version.vectors)
         lists.join(part, head, segments)
         joined = lists.read(part, head, where)
         exact = ExactVectors(run.pool, version.slots, side, stack)
         meter = Meter(ann.read(part, where, mapped=True), joined.sizes, exact)
-        reach = {kind: meter.reach(question) for kind, question in questions.items()}
+        reach = {
+            kind: [reach for question in asked.values() for reach in meter.reach(question)]
+            for kind, asked in questions.items()
+        }
         return Written(reach, _drift(run, version, side, joined.sizes))
 
 
@@ -119,15 +122,20 @@ def _append(run: StageRun, version: Version, side: str, index: Index) -> None:
     samples.check(index)
 
 
-def _question(run: StageRun, version: Version, side: str, kind: str, empty: Index) -> Question:
-    """The recipe's queries of one kind, and what all partitions together have for them."""
+def _questions(
+    run: StageRun, version: Version, side: str, kind: str, empty: Index
+) -> dict[int, Question]:
+    """The recipe's queries of one kind, and what all partitions together have for them: by rank."""
     queries = recipe_file.queries(run.store, kind)
     known = (
         neighbours.read(run.store, layout.segment_neighbours(side, kind, partition), len(queries))
         for _, partition in _filled(version)
     )
     own = queries if kind == side else recipe_file.queries(run.store, side)
-    return Question(empty, queries, neighbours.joined(known, len(queries)), own)
+    truth, some = neighbours.joined(known, len(queries)), neighbours.deep_ones(len(queries))
+    near = Question(empty, queries, truth.near, own)
+    deep = Question(empty, queries[some], truth.deep, own[some])
+    return {k: (near if k <= near.k else deep).first(k) for k in RANKS}
 
 
 def _segment(

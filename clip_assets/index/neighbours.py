@@ -3,11 +3,13 @@
 Comparing queries with every vector of a pool costs what the pool does. So each partition is
 compared once, when it is encoded, and a version joins what its partitions have: that costs the
 same for each of them. Which queries there are is fixed with the recipe; what is made of the truth
-is the matter of ``index.recall``.
+is the matter of ``index.recall``. Of all queries a few neighbours are kept, of some of them many:
+recall of many neighbours is known as well by fewer queries.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,13 @@ NEIGHBOURS = 10
 KEPT = NEIGHBOURS + 1
 """Of each query: one of them may be its own pair."""
 
+DEEP = 100
+DEEP_KEPT = DEEP + 1
+"""Of each of the queries that many neighbours are kept of."""
+
+DEEP_QUERIES = 1_000
+"""At most; they lie evenly among the others."""
+
 SAME = 1e-5
 """Similarities of one query to one vector, computed twice, are this close."""
 
@@ -31,13 +40,38 @@ BLOCK = 2_048
 NEIGHBOUR = np.dtype([("similarity", "<f4"), ("list", "<i4")])
 """A true neighbour: how similar it is, and the inverted list it lies in (0 in an exact index)."""
 
-Truth = npt.NDArray[np.void]
-"""(queries, KEPT) of ``NEIGHBOUR``, the most similar first; -inf where there are fewer."""
+Neighbours = npt.NDArray[np.void]
+"""(queries, kept) of ``NEIGHBOUR``, the most similar first; -inf where there are fewer."""
+
+
+class Truth(NamedTuple):
+    """What an exact search finds.
+
+    Args:
+        near: (q, KEPT), of all queries.
+        deep: (some, DEEP_KEPT), of those that ``deep_ones`` says.
+    """
+
+    near: Neighbours
+    deep: Neighbours
+
+
+def deep_ones(queries: int) -> slice:
+    """Of which of so many queries many neighbours are kept."""
+    return slice(None, None, max(1, -(-queries // DEEP_QUERIES)))
 
 
 def nothing(queries: int) -> Truth:
     """The truth of no vectors."""
-    truth = np.zeros((queries, KEPT), NEIGHBOUR)
+    return Truth(_nothing(queries, KEPT), _nothing(_deep_count(queries), DEEP_KEPT))
+
+
+def _deep_count(queries: int) -> int:
+    return len(range(queries)[deep_ones(queries)])
+
+
+def _nothing(queries: int, kept: int) -> Neighbours:
+    truth = np.zeros((queries, kept), NEIGHBOUR)
     truth["similarity"] = -np.inf
     return truth
 
@@ -57,44 +91,59 @@ def of(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
 
 def _of_block(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
     similar = queries @ vectors.T
-    truth = nothing(len(queries))
-    most = min(KEPT, len(vectors))
+    deep = similar[deep_ones(len(queries))]
+    return Truth(_best(similar, lists, KEPT), _best(deep, lists, DEEP_KEPT))
+
+
+def _best(similar: Floats, lists: npt.NDArray[np.int64], kept: int) -> Neighbours:
+    truth = _nothing(len(similar), kept)
+    most = min(kept, similar.shape[1])
     places = np.argpartition(-similar, most - 1, axis=1)[:, :most]
     truth["similarity"][:, :most] = np.take_along_axis(similar, places, axis=1)
     truth["list"][:, :most] = lists[places]
     return _sorted(truth)
 
 
-def others(truth: Truth, own: Floats) -> Truth:
-    """The truth without the queries' own pairs, which queries from elsewhere have not here.
+def others(truth: Neighbours, own: Floats) -> Neighbours:
+    """Neighbours without the queries' own pairs, which queries from elsewhere have not here.
 
     Args:
-        truth: (q, KEPT).
+        truth: (q, kept).
         own: (q,) similarity of each query to what its own pair has on the side.
 
     Returns:
-        (q, NEIGHBOURS).
+        (q, kept - 1).
     """
     distance = np.abs(truth["similarity"] - own[:, None])
     nearest = distance.argmin(axis=1)
     is_there = np.take_along_axis(distance, nearest[:, None], axis=1)[:, 0] <= SAME
     without = truth.copy()
     without["similarity"][np.flatnonzero(is_there), nearest[is_there]] = -np.inf
-    return _sorted(without)[:, :NEIGHBOURS]
+    return _sorted(without)[:, :-1]
 
 
 def joined(parts: Iterable[Truth], queries: int) -> Truth:
     """The truth of several sets of vectors together."""
     truth = nothing(queries)
     for known in parts:
-        truth = _sorted(np.concatenate([truth, known], axis=1))[:, :KEPT]
+        truth = Truth(*map(_joined, truth, known))
     return truth
 
 
+def _joined(first: Neighbours, second: Neighbours) -> Neighbours:
+    return _sorted(np.concatenate([first, second], axis=1))[:, : first.shape[1]]
+
+
 def write(part: Path, truth: Truth) -> None:
-    """Write to an unpublished file."""
+    """Write to an unpublished file.
+
+    One row of both parts behind each other; of the deep one only columns that hold something, so
+    that a small partition has a small file.
+    """
+    held = int(np.isfinite(truth.deep["similarity"]).any(axis=0).sum())
     with part.open("wb") as file:
-        np.save(file, truth, allow_pickle=False)
+        flat = [truth.near.ravel(), truth.deep[:, :held].ravel()]
+        np.save(file, np.concatenate(flat), allow_pickle=False)
 
 
 def read(store: Store, path: str, queries: int) -> Truth:
@@ -104,17 +153,20 @@ def read(store: Store, path: str, queries: int) -> Truth:
         SchemaError: it is not of so many queries.
     """
     with store.local(path) as file:
-        truth = np.load(file, allow_pickle=False)
-    if truth.shape != (queries, KEPT) or truth.dtype != NEIGHBOUR:
+        stored = np.load(file, allow_pickle=False)
+    truth, deep = nothing(queries), _deep_count(queries)
+    held, rest = divmod(stored.size - truth.near.size, max(1, deep))
+    if stored.dtype != NEIGHBOUR or stored.ndim != 1 or rest or not 0 <= held <= DEEP_KEPT:
         raise SchemaError(
             store.uri(path),
-            f"{truth.dtype} of shape {truth.shape}",
+            f"{stored.dtype} of shape {stored.shape}",
             f"the neighbours of {queries:,} queries",
             f"Run: clip-assets run --select {layout.INDEX_SEGMENTS}+",
         )
-    return truth
+    truth.deep[:, :held] = stored[truth.near.size :].reshape(deep, held)
+    return truth._replace(near=stored[: truth.near.size].reshape(queries, KEPT))
 
 
-def _sorted(truth: Truth) -> Truth:
+def _sorted(truth: Neighbours) -> Neighbours:
     order = np.argsort(-truth["similarity"], axis=1, kind="stable")
     return np.take_along_axis(truth, order, axis=1)

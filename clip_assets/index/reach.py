@@ -3,13 +3,20 @@
 Calibrated and measured in ``index.recall``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clip_assets.errors import ConfigurationError
 
 TARGETS = (0.9, 0.95, 0.99)
 """Recall that a search can be asked for."""
+
+RANKS = (1, 10, 100)
+"""Of so many nearest it is known what is found of them; a search for another number has the reach
+of the next larger one, or of the last."""
+
+DEFAULT_RANK = 10
+"""So many nearest are meant where nothing else is said."""
 
 EVERYTHING = 2.0
 """A gap that no list of unit vectors lies beyond."""
@@ -25,9 +32,10 @@ class Reach:
     Args:
         target: recall that is asked for.
         gap: between the nearest list's centre and the farthest that is looked into.
-        recall: of the ten nearest, measured on queries the gap was not chosen by.
+        recall: of the ``k`` nearest, measured on queries the gap was not chosen by.
         uncertainty: half of the 95 % interval of ``recall``.
         scanned: share of the vectors that were looked at.
+        k: of so many nearest that is true; versions of earlier releases know ten alone.
     """
 
     target: float
@@ -35,27 +43,54 @@ class Reach:
     recall: float
     uncertainty: float
     scanned: float
+    k: int = DEFAULT_RANK
 
 
 Reaches = dict[str, dict[str, list[Reach]]]
-"""By side of the index, then by kind of query: one for each of ``TARGETS``, ascending."""
+"""By side of the index, then by kind of query: each of ``RANKS`` with each of ``TARGETS``."""
 
-EXACT = [Reach(target, EVERYTHING, 1.0, 0.0, 1.0) for target in TARGETS]
+
+def exact(k: int) -> list[Reach]:
+    """Of an exact index, for each of ``TARGETS``."""
+    return [Reach(target, EVERYTHING, 1.0, 0.0, 1.0, k) for target in TARGETS]
+
+
+EXACT = [reach for k in RANKS for reach in exact(k)]
 """Of an exact index."""
 
 
-def for_target(reaches: Sequence[Reach], target: float) -> Reach:
-    """The reach of the next recall that is not less than what is asked for.
+def for_target(reaches: Sequence[Reach], target: float, k: int = DEFAULT_RANK) -> Reach:
+    """The reach of the next recall and rank that are not less than what is asked for.
+
+    Args:
+        reaches: of one side and one kind of query.
+        target: recall that is asked for.
+        k: results that are asked for; beyond the last rank it is that of the last.
 
     Raises:
         ConfigurationError: it is more than searches can be asked for.
     """
-    enough = [reach for reach in reaches if reach.target >= target]
+    ranks = sorted({reach.k for reach in reaches})
+    rank = next((rank for rank in ranks if rank >= k), ranks[-1])
+    of_rank = [reach for reach in reaches if reach.k == rank]
+    enough = [reach for reach in of_rank if reach.target >= target]
     if not enough:
         raise ConfigurationError(
             "recall_target",
             f"{target:g}",
-            f"at most {reaches[-1].target:g}",
+            f"at most {of_rank[-1].target:g}",
             "Ask for less, or raise index.flat_limit: an exact index finds everything.",
         )
     return enough[0]
+
+
+def of_search(
+    kinds: Mapping[str, Sequence[Reach]], kind: str | None, target: float, k: int
+) -> Reach:
+    """The reach of a search among one side; the farthest, where it is not known what is asked by.
+
+    Raises:
+        ConfigurationError: the recall is more than searches can be asked for.
+    """
+    reaches = {name: for_target(known, target, k) for name, known in kinds.items()}
+    return reaches[kind] if kind else max(reaches.values(), key=lambda reach: reach.gap)

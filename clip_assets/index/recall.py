@@ -10,14 +10,17 @@ chosen by. Candidates are put right by the vectors themselves.
 What an exact search finds is the matter of ``index.neighbours``.
 """
 
+from copy import copy
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets.index import ann, neighbours
 from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.neighbours import KEPT, SAME, Truth
-from clip_assets.index.reach import EVERYTHING, TARGETS, Reach
+from clip_assets.index.neighbours import SAME, Neighbours
+from clip_assets.index.reach import TARGETS, Reach, exact
 
 WANTED = 0.95
 """Recall for which the number of lists is written into an index, for tools that know no gap."""
@@ -85,19 +88,40 @@ class Question:
     Args:
         index: how the vectors are cut into lists; it may be empty.
         queries: (q, dim).
-        truth: of the queries, with their own pairs.
+        truth: (q, kept) neighbours of the queries, their own pairs among them.
         own: (q, dim), what the queries' own pairs have on the side that is searched.
     """
 
-    def __init__(self, index: Index, queries: Floats, truth: Truth, own: Floats) -> None:
+    def __init__(self, index: Index, queries: Floats, truth: Neighbours, own: Floats) -> None:
         self._index, self.queries = index, queries
         self.own = np.einsum("qd,qd->q", queries, own)
         self._truth = neighbours.others(truth, self.own)
         exists = np.isfinite(self._truth["similarity"])
-        self.known = exists.sum(axis=1)
-        self.least = np.where(exists, self._truth["similarity"], np.inf).min(axis=1)
         gaps, ranks = self._distances()
         self._gaps, self._ranks = np.where(exists, gaps, 0), np.where(exists, ranks, 1)
+
+    def first(self, k: int) -> Self:
+        """The same of the k nearest alone."""
+        fewer = copy(self)
+        fewer._truth = self._truth[:, :k]
+        fewer._gaps, fewer._ranks = self._gaps[:, :k], self._ranks[:, :k]
+        return fewer
+
+    @property
+    def k(self) -> int:
+        """So many neighbours are asked for."""
+        return self._truth.shape[1]
+
+    @property
+    def known(self) -> npt.NDArray[np.int64]:
+        """(q,) neighbours that there are."""
+        return np.isfinite(self._truth["similarity"]).sum(axis=1)
+
+    @property
+    def least(self) -> Floats:
+        """(q,) similarity of the last neighbour, inf where there is none."""
+        similarities = self._truth["similarity"]
+        return np.where(np.isfinite(similarities), similarities, np.inf).min(axis=1)
 
     @property
     def sample(self) -> slice:
@@ -172,7 +196,7 @@ class Meter:
     def reach(self, question: Question) -> list[Reach]:
         """For each of ``TARGETS`` how far to search, and what is then found."""
         if len(question.queries) < MIN_QUERIES:
-            return [Reach(target, EVERYTHING, 1.0, 0.0, 1.0) for target in TARGETS]
+            return exact(question.k)
         return [self._reach(question, target) for target in TARGETS]
 
     def _reach(self, question: Question, target: float) -> Reach:
@@ -190,6 +214,7 @@ class Meter:
             recall=round(min(1.0, float(held.mean() - lost.mean())), 4),
             uncertainty=round(1.96 * float(variance) ** 0.5, 4),
             scanned=round(question.scanned(gap, self._sizes), 6),
+            k=question.k,
         )
 
     def _lost(self, question: Question, share: float) -> Floats:
@@ -204,11 +229,11 @@ class Meter:
         """Recall of each query of the sample, without its own pair."""
         queries, own = question.queries[question.sample], question.own[question.sample]
         known, least = question.known[question.sample], question.least[question.sample]
-        right = np.zeros(len(queries), np.int64)
+        right, wanted = np.zeros(len(queries), np.int64), question.k + 1
         for start in range(0, len(queries), _BATCH):
             batch = slice(start, start + _BATCH)
             _, ids = nearest(
-                self._index, queries[batch], min(KEPT, self._index.ntotal), gap, self._exact
+                self._index, queries[batch], min(wanted, self._index.ntotal), gap, self._exact
             )
             similar = self._exact.similarities(queries[batch], ids)
             true = (similar >= least[batch, None] - ALIKE).sum(axis=1)

@@ -166,8 +166,8 @@ column `i` of the rows and of `{layout.ID_MAPPING}`."""
 def _recall(version: Mapping[str, Any]) -> str:
     """What searches of the index find of what an exact one finds, as it was measured."""
     lines = [
-        f"| {side} | {kind} | {reach['target']:g} | {reach['recall']:.3f} "
-        f"| {reach['scanned']:.1%} |"
+        f"| {side} | {kind} | {reach.get('k', 10)} | {reach['target']:g} "
+        f"| {reach['recall']:.3f} | {reach['scanned']:.1%} |"
         for side, kinds in version.get("reach", {}).items()
         for kind, reaches in kinds.items()
         for reach in reaches
@@ -176,8 +176,8 @@ def _recall(version: Mapping[str, Any]) -> str:
         return ""
     head = ["## Recall", "", f"Index: {plain(str(version['key']))}.", ""]
     columns = [
-        "| index of | queries | aimed at | found | of all vectors scanned |",
-        "|---" * 5 + "|",
+        "| index of | queries | of the nearest | aimed at | found | of all vectors scanned |",
+        "|---" * 6 + "|",
     ]
     return "\n".join([*head, *columns, *lines])
 

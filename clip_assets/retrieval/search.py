@@ -21,7 +21,7 @@ from clip_assets.errors import (
     SchemaError,
 )
 from clip_assets.index import versions
-from clip_assets.index.reach import for_target
+from clip_assets.index.reach import Reach, of_search
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries
@@ -159,10 +159,28 @@ class Searcher:
                 f"(queries, {self.version.dim}), as the index",
                 "Embed the queries with the model of the index.",
             )
-        gap = self._gap(kind, side, recall_target or self.pool.settings.index.recall_target)
+        reach = self.reach(k, side, kind=kind, recall_target=recall_target)
+        gap = reach.gap if reach else None
         return self._sides[side].nearest(
             vectors.astype(np.float32), k, gap, allowed, self.taken_down
         )
+
+    def reach(
+        self,
+        k: int = 10,
+        side: str = "image",
+        *,
+        kind: str | None = None,
+        recall_target: float | None = None,
+    ) -> Reach | None:
+        """How far a search goes, and which recall was measured of how many nearest.
+
+        Arguments and errors are those of ``search_many``. None where the version knows only a
+        number of lists.
+        """
+        kinds = self.version.reach.get(side)
+        target = recall_target or self.pool.settings.index.recall_target
+        return of_search(kinds, kind, target, k) if kinds else None
 
     def vector(self, query: Query) -> Vector:
         """The vector that a query means, (dim,) float32 of length 1.
@@ -272,15 +290,6 @@ class Searcher:
                 f"Run: clip-assets run --select '*{layout.ID_MAPPING}', which refreshes the index.",
             )
         return vector
-
-    def _gap(self, kind: str | None, side: str, recall_target: float) -> float | None:
-        """How far a query looks; None where the version knows only a number of lists."""
-        kinds = self.version.reach.get(side)
-        if kinds is None:
-            return None
-        gaps = {name: for_target(known, recall_target).gap for name, known in kinds.items()}
-        # What an embedding is of is not known.
-        return max(gaps.values()) if kind is None else gaps[kind]
 
 
 def _check(k: int, side: str) -> None:

@@ -69,7 +69,7 @@ def _index(index: HostedIndex, offer: Offer, visible: Visible) -> dict[str, Any]
 
 def _recall(reach: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
     """What searches of each side find by kind of query, as it was measured."""
-    kept = ("target", "recall", "uncertainty", "scanned")
+    kept = ("k", "target", "recall", "uncertainty", "scanned")
     return {
         side: {
             kind: [{name: known[name] for name in kept} for known in reaches]

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clip_assets.errors import SchemaError
 from clip_assets.index import neighbours
+from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import unit_rows
 
 QUERIES = unit_rows(3, 5, 8)
@@ -19,17 +21,37 @@ def test_parts_joined_are_what_brute_force_finds(counts: list[int]) -> None:
     parts = [neighbours.of(QUERIES, own, of) for own, of in zip(rows, numbers, strict=True)]
     known = neighbours.joined(parts, len(QUERIES))
     similar = QUERIES @ np.concatenate(rows).T
-    order = np.argsort(-similar, axis=1)[:, : neighbours.KEPT]
-    there = order.shape[1]
-    assert np.allclose(known["similarity"][:, :there], np.take_along_axis(similar, order, 1))
-    assert np.array_equal(known["list"][:, :there], np.concatenate(numbers)[order])
-    assert np.isneginf(known["similarity"][:, there:]).all()
+    assert len(known.deep) == len(QUERIES)
+    for truth in known:
+        order = np.argsort(-similar, axis=1)[:, : truth.shape[1]]
+        there = order.shape[1]
+        assert np.allclose(truth["similarity"][:, :there], np.take_along_axis(similar, order, 1))
+        assert np.array_equal(truth["list"][:, :there], np.concatenate(numbers)[order])
+        assert np.isneginf(truth["similarity"][:, there:]).all()
+
+
+@pytest.mark.parametrize("rows", [0, 7, 300])
+def test_a_file_has_what_was_written_and_is_as_small_as_the_partition(
+    local_store: Store, rows: int
+) -> None:
+    queries = unit_rows(5, 2_500, 8)
+    known = neighbours.of(queries, unit_rows(6, rows, 8), np.arange(rows))
+    assert len(known.deep) == 834  # every third
+    with local_store.publish("known.npy") as part:
+        neighbours.write(part, known)
+    for stored, truth in zip(neighbours.read(local_store, "known.npy", 2_500), known, strict=True):
+        assert np.array_equal(stored, truth)
+    columns = min(rows, neighbours.DEEP_KEPT)
+    expected = neighbours.NEIGHBOUR.itemsize * (2_500 * neighbours.KEPT + 834 * columns)
+    assert len(local_store.read_bytes("known.npy")) - expected < 1_000
+    with pytest.raises(SchemaError, match="the neighbours of 2,400 queries"):
+        neighbours.read(local_store, "known.npy", 2_400)
 
 
 def test_of_all_that_are_there_only_the_own_pair_is_left_out() -> None:
     rows = unit_rows(4, 40, 8)
     rows[7] = rows[3]  # a copy of it stays
-    known = neighbours.of(QUERIES, rows, np.arange(40))
+    known = neighbours.of(QUERIES, rows, np.arange(40)).near
     for own in (3, int(known["list"][0, 4])):
         others = neighbours.others(known, QUERIES @ rows[own])
         left = np.delete(np.arange(40), own)

@@ -42,8 +42,9 @@ const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 function measured(index) {
   return Object.entries(index.recall ?? {}).flatMap(([side, kinds]) =>
     Object.entries(kinds).flatMap(([kind, known]) => {
-      const enough = known.filter((one) => one.target >= index.recall_target - 1e-9);
-      const found = enough[0] ?? known.at(-1);
+      const ofTen = known.filter((one) => one.k === 10);
+      const enough = ofTen.filter((one) => one.target >= index.recall_target - 1e-9);
+      const found = enough[0] ?? ofTen.at(-1);
       return found ? [[side, kind, found.recall]] : [];
     }));
 }
