@@ -23,6 +23,9 @@ from clip_assets.storage.store import Store
 CHUNK_ROWS = 32_768
 """Vectors that are encoded at once."""
 
+LENGTH_WITHIN = 0.01
+"""Of 1: float16 alone makes a vector so much longer or shorter by far."""
+
 
 def index_segments(pool: Pool, partition: Key) -> Outcome:
     """Encode the image and text vectors of a partition; row i gets id i.
@@ -34,7 +37,7 @@ def index_segments(pool: Pool, partition: Key) -> Outcome:
         DamagedError: its vectors or the recipe are gone or damaged.
         ModelMismatchError: it was embedded by another model than the recipe is for.
         AlignmentError: images, texts and rows of the partition differ in number.
-        CheckFailedError: a vector is not finite.
+        CheckFailedError: a vector is not finite, or not of length 1.
     """
     return materialize(pool, INDEX_SEGMENTS, partition, _work)
 
@@ -147,12 +150,25 @@ def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) 
 def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[np.float32]]:
     for start in range(0, len(array), CHUNK_ROWS):
         chunk = array[start : start + CHUNK_ROWS]
-        finite = np.isfinite(chunk).all(axis=1)
-        if not finite.all():
-            raise CheckFailedError(
-                where,
-                f"a vector that is not finite in row {start + int(np.argmin(finite)):,}",
-                "finite vectors",
-                f"Run: clip-assets run --select {layout.EMBEDDINGS}+",
-            )
-        yield chunk.astype(np.float32)
+        rows = chunk.astype(np.float32)
+        lengths = np.linalg.norm(rows, axis=1)
+        # False for what is not finite, too.
+        good = np.abs(lengths - 1) <= LENGTH_WITHIN
+        if not good.all():
+            raise _bad(where, start, lengths, good)
+        yield rows
+
+
+def _bad(
+    where: str, start: int, lengths: npt.NDArray[np.float32], good: npt.NDArray[np.bool_]
+) -> CheckFailedError:
+    """The first vector of a chunk that cannot be."""
+    row = int(np.argmin(good))
+    length = float(lengths[row])
+    told = f"of length {length:.3f}" if np.isfinite(length) else "that is not finite"
+    return CheckFailedError(
+        where,
+        f"a vector {told} in row {start + row:,}",
+        "finite vectors of length 1",
+        f"Run: clip-assets run --select {layout.EMBEDDINGS}+",
+    )
