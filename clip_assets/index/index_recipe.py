@@ -21,7 +21,7 @@ from clip_assets.index import drift, kinds, recipe_file, retraining, vectors_in
 from clip_assets.index.drift import Baseline
 from clip_assets.index.kinds import CODES, POINTS_PER_LIST, Choice
 from clip_assets.index.recipe_file import Recipe
-from clip_assets.index.retraining import Verdict
+from clip_assets.index.retraining import Ruling
 from clip_assets.index.vectors_in import Embedded, embedded, only_model
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -93,7 +93,7 @@ INDEX_RECIPE = Asset(
 )
 
 
-def _make(run: StageRun, verdict: Verdict) -> Report:
+def _make(run: StageRun, verdict: Ruling) -> Report:
     from clip_assets.index import ann, trials
 
     if run.to_mend and _restored(run):

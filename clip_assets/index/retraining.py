@@ -22,7 +22,7 @@ from clip_assets.settings import IndexSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Ruling:
     """What the rule says.
 
     Args:
@@ -40,7 +40,7 @@ def settings_digest(settings: IndexSettings) -> str:
     return json.dumps(settings.model_dump(include=names), sort_keys=True)
 
 
-def verdict(pool: Pool, code_version: str) -> Verdict:
+def verdict(pool: Pool, code_version: str) -> Ruling:
     """Whether the pool's recipe stays.
 
     Args:
@@ -49,22 +49,22 @@ def verdict(pool: Pool, code_version: str) -> Verdict:
     """
     existing = pool.catalog.get(layout.INDEX_RECIPE)
     if existing is None:
-        return Verdict("there was none", {})
+        return Ruling("there was none", {})
     if existing.code_version != code_version:
-        return Verdict("this release trains it otherwise", {})
+        return Ruling("this release trains it otherwise", {})
     vectors = embedded(pool)
     if not vectors.done:
-        return Verdict("", {})
+        return Ruling("", {})
     if existing.inputs["model"] != ",".join(vectors.models):
-        return Verdict("the pool was embedded by another model", {})
+        return Ruling("the pool was embedded by another model", {})
     if existing.inputs["settings"] != settings_digest(pool.settings.index):
-        return Verdict("settings of the index changed", {})
+        return Ruling("settings of the index changed", {})
     try:
         recipe = recipe_file.read(pool.store)
     except (StoreError, ValueError, TypeError):
-        return Verdict("", {})  # Whoever reads it says so; damage is no reason for a new one.
+        return Ruling("", {})  # Whoever reads it says so; damage is no reason for a new one.
     figures, settings = _figures(pool, recipe, vectors.vectors), pool.settings.index
-    return Verdict(_why(recipe, vectors.vectors, figures, settings), figures)
+    return Ruling(_why(recipe, vectors.vectors, figures, settings), figures)
 
 
 def _why(recipe: Recipe, vectors: int, figures: dict[str, Any], settings: IndexSettings) -> str:

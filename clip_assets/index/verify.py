@@ -20,13 +20,13 @@ def check_ids(index: Index, slots: list[Slot], side: str) -> None:
     Raises:
         CheckFailedError: it does not.
     """
-    found = held.ids(index)
+    in_it = held.ids(index)
     ranges = [np.arange(slot.start, slot.start + slot.count) for slot in slots]
     expected = np.concatenate([np.empty(0, np.int64), *ranges])
-    if index.ntotal != len(expected) or not np.array_equal(np.sort(found), expected):
+    if index.ntotal != len(expected) or not np.array_equal(np.sort(in_it), expected):
         raise CheckFailedError(
             f"{side} index",
-            f"{len(found):,} ids, {len(np.unique(found)):,} of them distinct",
+            f"{len(in_it):,} ids, {len(np.unique(in_it)):,} of them distinct",
             f"the {len(expected):,} ids of {len(slots)} partitions",
             ADVICE,
         )
