@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "group": "uid of the pair that stands for it: its own, where the subset lists it",
     "list": "which list of the index, or cluster of the subset, it is in",
     "digest": "start of the sha256 of image file, caption, model and precision",
+    "is_caption_cut": "whether the caption has more tokens than the model's text tower reads",
     "nsfw": "the source's tag, such as UNLIKELY",
     "punsafe": "the source's estimate that the image is unsafe, 0 to 1",
     "pwatermark": "the source's estimate that the image has a watermark, 0 to 1",

@@ -187,10 +187,16 @@ EMBEDDING_ROWS = pa.schema(
 ``image_path`` is ``<partition>/<shard>/<key>``. ``further`` is a json object of what else samples
 keep of their pairs (``download.save_additional_columns``)."""
 
-EMBEDDING_INPUTS = pa.schema([pa.field("digest", pa.binary(16), nullable=False)])
+EMBEDDING_INPUTS = pa.schema(
+    [
+        pa.field("digest", pa.binary(16), nullable=False),
+        pa.field("is_caption_cut", pa.bool_()),
+    ]
+)
 """Row i is about row i of ``EMBEDDING_ROWS``: the start of the sha256 of what its vectors were made
 from, image file, caption, model and precision. A sample of the next run with the same digest keeps
-them. The file's own metadata name the tars, and what was dropped of each."""
+them. ``is_caption_cut`` is null where others or an earlier release made the vectors. The file's own
+metadata name the tars, and what was dropped of each."""
 
 STANDALONE_ROWS = pa.schema(
     [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS if field != FURTHER]
@@ -227,11 +233,13 @@ POOL_ROWS = pa.schema(
         pa.field("shard", pa.string()),
         pa.field("key", pa.string()),
         pa.field("opt_outs", pa.list_(pa.string())),
+        pa.field("is_caption_cut", pa.bool_()),
     ]
 )
 """One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
 null where there is no image; ``similarity`` and the three scores after it are the source's.
-Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard."""
+Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard.
+``is_caption_cut`` is that of its row in the embeddings, and null without one."""
 
 SUBSET_GROUPS = pa.schema(
     [

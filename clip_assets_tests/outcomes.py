@@ -35,6 +35,7 @@ class Pair:
     b32: float | None = None
     opt_outs: tuple[str, ...] | None = None
     perceptual_hash: str | None = None
+    is_cut: bool | None = None
 
     def named(self, number: int) -> "Pair":
         """With a url and a uid."""
@@ -105,8 +106,23 @@ class Outcomes(MadeUp):
             for place, pair in enumerate(pairs)
             if pair.status == "success"
         ]
-        files = {layout.embedding_rows(key): rows}
-        self._table(layout.EMBEDDINGS, key, len(rows), files, schemas.EMBEDDING_ROWS)
+        inputs = [
+            {"digest": bytes(16), "is_caption_cut": pair.is_cut}
+            for pair in pairs
+            if pair.status == "success"
+        ]
+        made = {
+            layout.embedding_rows(key): pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS),
+            layout.embedding_inputs(key): pa.Table.from_pylist(inputs, schemas.EMBEDDING_INPUTS),
+        }
+        # A release before wrote no inputs.
+        is_told = any(pair.is_cut is not None for pair in pairs)
+        files = {
+            path: partial(tables.write, table=table)
+            for path, table in made.items()
+            if is_told or path == layout.embedding_rows(key)
+        }
+        self.make(layout.EMBEDDINGS, key, len(rows), files)
 
     def _table(
         self, asset: str, key: Key, rows: int, files: dict[str, Rows], schema: pa.Schema

@@ -92,6 +92,8 @@ def embed(  # noqa: PLR0913  (a command's options are its interface)
     if text and report.figures["without_caption"]:
         without = report.figures["without_caption"]
         say(f"  {without:,} without a caption: embedded as an empty one, see --caption-key")
+    if cut := report.figures["captions_cut"]:
+        say(f"  {cut:,} captions are longer than the model reads, which sees their beginnings")
     for ending, count in given.passed_over.most_common():
         say(f"  {count:,} files passed over: {ending}")
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ DEFINING = (
     "urls", "threshold", "fraction", "queries", "total", "k", "language", "language_model",
 )  # fmt: skip
 """Options that are fields of a definition of the same name."""
+
+BARE = ".memmap"
+"""Ending of a file that gets the array alone, as ``numpy.memmap`` reads it."""
 
 
 @click.command("subset")
@@ -61,7 +65,11 @@ DEFINING = (
 @click.option("--define", help="A whole definition in yaml, as in pool.yaml.")
 @click.option("--dry-run", is_flag=True, help="Count what would be listed; write nothing.")
 @click.option("--metadata", help="Choose from a folder of DataComp's metadata, without a pool.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The .npy of it.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Its .npy; the bare array if it ends in {BARE}.",
+)
 @as_json
 @pool_options
 def define(
@@ -154,6 +162,7 @@ def _named(
 def _from_folder(
     named: "dict[str, SubsetSettings]", name: str, metadata: str, output: Path | None
 ) -> "Picked":
+    from clip_assets.storage import uid_files
     from clip_assets.subsets.candidates import MetadataFolder
     from clip_assets.subsets.choosing import choose
 
@@ -161,7 +170,12 @@ def _from_folder(
     if output is None:
         return choose(rows, named, name, None)
     with whole_file(output) as part:
-        return choose(rows, named, name, part)
+        if output.suffix != BARE:
+            return choose(rows, named, name, part)
+        with tempfile.TemporaryDirectory(prefix="clip-assets-", dir=part.parent) as folder:
+            picked = choose(rows, named, name, made := Path(folder, "subset.npy"))
+            uid_files.write_bare(made, part)
+        return picked
 
 
 def _dry(pool: "Pool", name: str, given: dict[str, Any] | None) -> "Picked":

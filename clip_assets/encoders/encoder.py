@@ -16,6 +16,9 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float16]
 """(n, dim) float16, unit rows."""
 
+Mask = npt.NDArray[np.bool_]
+"""(n,) one for each caption."""
+
 Pixels = npt.NDArray[np.uint8]
 """(height, width, 3) uint8 RGB: one image at the size that its model sees."""
 
@@ -96,4 +99,12 @@ class Encoder(Protocol):
 
     def encode_text(self, captions: Sequence[str]) -> Vectors:
         """Embed captions: (len(captions), dim) float16, unit rows; any length, any characters."""
+        ...
+
+    def encode_captions(self, captions: Sequence[str]) -> tuple[Vectors, Mask]:
+        """``encode_text``, and of which captions the tower reads the beginning alone, (n,) bool.
+
+        A tower reads so many tokens, its start and end among them: 77 of OpenAI's models, 64 and
+        32 of others.
+        """
         ...

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from itertools import cycle
 
-from clip_assets.encoders.encoder import Encoder, ModelIdentity, Pixels, Vectors
+from clip_assets.encoders.encoder import Encoder, Mask, ModelIdentity, Pixels, Vectors
 
 
 class Replicas:
@@ -60,6 +60,10 @@ class Replicas:
     def encode_text(self, captions: Sequence[str]) -> Vectors:
         """Embed captions: (len(captions), dim) float16, unit rows; any length, any characters."""
         return self._mine().encode_text(captions)
+
+    def encode_captions(self, captions: Sequence[str]) -> tuple[Vectors, Mask]:
+        """``encode_text``, and of which captions the tower reads the beginning alone, (n,) bool."""
+        return self._mine().encode_captions(captions)
 
     def _mine(self) -> Encoder:
         if not getattr(self._thread, "is_worker", False):

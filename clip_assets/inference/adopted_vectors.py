@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.encoders.encoder import Encoder, Vectors
+from clip_assets.encoders.encoder import Encoder, Mask, Vectors
 from clip_assets.errors import ModelMismatchError
 from clip_assets.files.identity import unchanged
 from clip_assets.inference.chunks import Chunk, Source
@@ -76,10 +76,14 @@ class Window:
         left_out = {k: n for side in (image, text) if side for k, n in side.left_out.items() if n}
         pairs = self.pairs.take(pa.array(good, pa.int64()))
         images = _at(image, good)
-        texts = _encoded(pairs, encoder) if text is None else _at(text, good)
+        if text is None:
+            texts, is_cut = _encoded(pairs, encoder)
+            cut = pa.array(is_cut.tolist(), pa.bool_())
+        else:
+            texts, cut = _at(text, good), pa.nulls(len(good), pa.bool_())
         similarity = pa.array(cosines(images, texts), pa.float32())
         rows = pairs.append_column("similarity", similarity)
-        inputs = [
+        digests = [
             f"{self.source.sha256} {number}".encode()[-16:].rjust(16)
             for number in self.numbers[good].tolist()
         ]
@@ -93,7 +97,9 @@ class Window:
             images,
             texts,
             dropped,
-            pa.array(inputs, schemas.EMBEDDING_INPUTS.field("digest").type),
+            pa.Table.from_arrays(
+                [pa.array(digests, pa.binary(16)), cut], schema=schemas.EMBEDDING_INPUTS
+            ),
         )
 
     def _read(self, adopted: AdoptedFile | None, encoder: Encoder) -> Usable:
@@ -111,12 +117,15 @@ def _at(side: Usable, good: Numbers) -> Vectors:
     return side.vectors[np.searchsorted(side.places, good)].astype(schemas.EMBEDDING)
 
 
-def _encoded(pairs: pa.Table, encoder: Encoder) -> Vectors:
+def _encoded(pairs: pa.Table, encoder: Encoder) -> tuple[Vectors, Mask]:
+    """Vectors of captions, and which of these are cut."""
     captions = [caption or "" for caption in pairs["caption"].to_pylist()]
     size = encoder.batch_size
     batches = [captions[n : n + size] for n in range(0, len(captions), size)]
+    made = [encoder.encode_captions(batch) for batch in batches]
     empty = np.empty((0, encoder.dim), schemas.EMBEDDING)
-    return np.concatenate([empty, *map(encoder.encode_text, batches)])
+    vectors = np.concatenate([empty, *(of_batch for of_batch, _ in made)])
+    return vectors, np.concatenate([np.zeros(0, np.bool_), *(is_cut for _, is_cut in made)])
 
 
 def windows(run: StageRun, encoder: Encoder) -> dict[str, Window]:
@@ -193,7 +202,7 @@ def check_model_of(windows: Mapping[str, Window], encoder: Encoder) -> None:
         tried = Window(
             window.source, window.piece, window.start, window.stop, some, window.numbers[:TRIED]
         ).chunk(encoder)
-        median = float(np.median(cosines(_encoded(tried.rows, encoder), tried.text)))
+        median = float(np.median(cosines(_encoded(tried.rows, encoder)[0], tried.text)))
         if not median >= ALIKE:
             told = f"vectors of captions with a median cosine of {median:.3f} to the model's"
             raise _other_model(window.piece.text.uri, told, encoder)

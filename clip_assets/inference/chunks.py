@@ -24,6 +24,7 @@ ROWS = schemas.EMBEDDING_ROWS
 
 _RECORD = b"chunk"
 _INPUT = "input"
+_CUT = "is_caption_cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,14 @@ class Chunk:
         image: (n, dim) float16 unit rows; row i belongs to row i of ``rows``.
         text: likewise, of the captions.
         dropped: the other samples, by reason.
-        inputs: (n,) of what each row's vectors were made from, ``schemas.EMBEDDING_INPUTS``.
+        inputs: of what each row's vectors were made from, ``schemas.EMBEDDING_INPUTS``.
     """
 
     rows: pa.Table
     image: Vectors
     text: Vectors
     dropped: dict[str, int]
-    inputs: pa.Array
+    inputs: pa.Table
 
 
 def write(store: Store, path: str, source: Source, chunk: Chunk) -> None:
@@ -71,7 +72,8 @@ def write(store: Store, path: str, source: Source, chunk: Chunk) -> None:
     columns = {
         "image": _packed(chunk.image, dim),
         "text": _packed(chunk.text, dim),
-        _INPUT: chunk.inputs,
+        _INPUT: chunk.inputs["digest"],
+        _CUT: chunk.inputs[_CUT],
     }
     table = chunk.rows
     for name, column in columns.items():
@@ -97,12 +99,16 @@ def opened(store: Store, path: str) -> Generator[Chunk]:
     """A published chunk, for the time of the block."""
     with _opened(store, path) as reader:
         table = reader.read_all()
+        # Chunks of releases before there was one have no column of what was cut.
+        kept = {_INPUT: "digest", _CUT: _CUT}
+        names = [name for name in kept if name in table.column_names]
+        inputs = table.select(names).rename_columns([kept[name] for name in names])
         yield Chunk(
             tables.conform(tables.filled(table, ROWS), ROWS, store.uri(path)),
             _unpacked(table["image"]),
             _unpacked(table["text"]),
             _record(reader.schema)["dropped"],
-            table[_INPUT].combine_chunks(),
+            tables.filled(inputs, schemas.EMBEDDING_INPUTS),
         )
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.encoders.encoder import Vectors
+from clip_assets.encoders.encoder import Mask, Vectors
 from clip_assets.errors import DamagedError, MissingArtifactError
 from clip_assets.inference.chunks import Chunk, Source
 from clip_assets.inference.samples import Sample
@@ -52,20 +52,20 @@ class EmbeddedTar:
     dropped: dict[str, int]
 
 
-def write_inputs(part: Path, tars: Sequence[EmbeddedTar], inputs: Iterable[pa.Array]) -> None:
+def write_inputs(part: Path, tars: Sequence[EmbeddedTar], inputs: Iterable[pa.Table]) -> None:
     """Write ``layout.embedding_inputs``.
 
     Args:
         part: where, see ``Store.publish``.
         tars: of the partition, in the order of its rows.
-        inputs: digests of each tar's rows.
+        inputs: of each tar's rows, ``schemas.EMBEDDING_INPUTS``.
     """
     said = json.dumps([asdict(tar) for tar in tars]).encode()
     schema = schemas.EMBEDDING_INPUTS.with_metadata({_TARS: said})
     # Digests neither repeat nor compress.
     with pq.ParquetWriter(part, schema, compression="none", use_dictionary=False) as writer:
-        for digests in inputs:
-            writer.write_table(pa.Table.from_arrays([digests], schema=schema))
+        for of_tar in inputs:
+            writer.write_table(of_tar.cast(schema))
 
 
 def input_digest(sample: Sample, source: Source) -> bytes:
@@ -95,8 +95,8 @@ class LastRun:
             side: np.load(files[kind.name], mmap_mode="r") for side, kind in by_side.items()
         }
         table = pq.read_table(files[layout.embedding_inputs.name])
-        self._inputs = table["digest"].combine_chunks()
-        [_, content] = self._inputs.buffers()
+        self._inputs = tables.filled(table, schemas.EMBEDDING_INPUTS).combine_chunks()
+        [_, content] = self._inputs["digest"].combine_chunks().buffers()
         assert content is not None
         digests = np.frombuffer(memoryview(content), "S16")
         self._order = np.argsort(digests, kind="stable")
@@ -150,6 +150,20 @@ class LastRun:
         vectors[~kept] = made
         vectors[kept] = self._vectors[side][rows[kept]]
         return vectors
+
+    def cut(self, samples: Sequence[Sample], made: Mask) -> pa.Array:
+        """Of which samples the caption is cut, null where that is not known.
+
+        Args:
+            samples: some of which keep what they had.
+            made: (m,) of the m others, in their order.
+        """
+        others = iter(made.tolist())
+        rows = [sample.keeps for sample in samples]
+        kept = pa.array([row for row in rows if row is not None], pa.int64())
+        earlier = iter(self._inputs["is_caption_cut"].take(kept).to_pylist() if len(kept) else [])
+        both = [next(others) if row is None else next(earlier) for row in rows]
+        return pa.array(both, pa.bool_())
 
 
 @contextmanager

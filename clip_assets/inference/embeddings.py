@@ -203,7 +203,7 @@ def _join(
         vectors.write(part, by_chunk(), *shape)
 
 
-def _inputs(store: Store, paths: dict[str, Source]) -> Generator[pa.Array]:
+def _inputs(store: Store, paths: dict[str, Source]) -> Generator[pa.Table]:
     for path in paths:
         with chunks.opened(store, path) as chunk:
             yield chunk.inputs

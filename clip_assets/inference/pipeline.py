@@ -13,18 +13,17 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from clip_assets import layout
-from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
+from clip_assets.encoders.encoder import Encoder, Mask, Pixels, Vectors
 from clip_assets.errors import ImageError
 from clip_assets.inference.samples import NO_IMAGE, Sample
 from clip_assets.inference.threads import ahead, batched, mapped
 from clip_assets.settings import InferenceSettings
-
-T = TypeVar("T")
 
 BATCHES_AHEAD = 2
 """Decoded batches that wait for the model."""
@@ -41,12 +40,14 @@ class EmbeddedPiece:
         samples: the usable ones, without their images.
         image: (n, dim) float16 unit rows; row i belongs to the i-th sample that keeps none.
         text: likewise, of the captions; a sample without one has the empty caption's.
+        is_cut: likewise, whether the text tower reads the caption's beginning alone.
         faulty: the other samples, likewise, with their faults.
     """
 
     samples: list[Sample]
     image: Vectors
     text: Vectors
+    is_cut: Mask
     faulty: list[Sample]
 
     @property
@@ -137,6 +138,7 @@ class _Batch:
 
     side: str
     vectors: Vectors
+    is_cut: Mask
     seconds: float
 
 
@@ -178,7 +180,7 @@ def _jobs(
             samples.append(item.sample)
             batch += [] if item.pixels is None else [item.pixels]
         if batch and (item is None or len(batch) == size):
-            yield partial(_timed, "image", encoder.encode_images, batch)
+            yield partial(_images, encoder, batch)
             batch = []
         if item is None:
             told = [sample for sample in samples if sample.keeps is None and "text" in sides]
@@ -186,29 +188,45 @@ def _jobs(
             order = sorted(range(len(captions)), key=lambda row: len(captions[row]))
             for rows in batched(order, size):
                 texts = [captions[row] for row in rows]
-                yield partial(_timed, "text", encoder.encode_text, texts)
+                yield partial(_texts, encoder, texts)
             yield partial(_End, samples, faulty, order)
             samples, faulty = [], []
 
 
-def _timed(side: str, encode: Callable[[Sequence[T]], Vectors], items: list[T]) -> _Batch:
+def _images(encoder: Encoder, images: list[Pixels]) -> _Batch:
     start = time.monotonic()
-    return _Batch(side, encode(items), time.monotonic() - start)
+    vectors = encoder.encode_images(images)
+    return _Batch("image", vectors, np.zeros(0, np.bool_), time.monotonic() - start)
+
+
+def _texts(encoder: Encoder, captions: list[str]) -> _Batch:
+    start = time.monotonic()
+    vectors, is_cut = encoder.encode_captions(captions)
+    return _Batch("text", vectors, is_cut, time.monotonic() - start)
 
 
 def _pieces(done: Iterable[_Batch | _End], dim: int, pace: Pace) -> Generator[EmbeddedPiece]:
     empty = np.empty((0, dim), np.float16)
     sides: dict[str, list[Vectors]] = {"image": [empty], "text": [empty]}
+    cut = [np.zeros(0, np.bool_)]
     for item in done:
         if isinstance(item, _Batch):
             sides[item.side].append(item.vectors)
+            cut.append(item.is_cut)
             pace.model_s += item.seconds
             continue
-        by_length = np.concatenate(sides["text"])
-        text = np.empty_like(by_length)
-        text[item.order] = by_length
+        text, is_cut = (_in_order(parts, item.order) for parts in (sides["text"], cut))
         kept = sum(sample.keeps is not None for sample in item.samples)
         pace.samples += len(item.samples) - kept + len(item.faulty)
         pace.pieces += 1
-        yield EmbeddedPiece(item.samples, np.concatenate(sides["image"]), text, item.faulty)
-        sides = {"image": [empty], "text": [empty]}
+        image = np.concatenate(sides["image"])
+        yield EmbeddedPiece(item.samples, image, text, is_cut, item.faulty)
+        sides, cut = {"image": [empty], "text": [empty]}, cut[:1]
+
+
+def _in_order(parts: Sequence[npt.NDArray[Any]], order: list[int]) -> npt.NDArray[Any]:
+    """Rows that were made by their captions' lengths, in the order of the captions."""
+    by_length = np.concatenate(parts)
+    rows = np.empty_like(by_length)
+    rows[order] = by_length
+    return rows

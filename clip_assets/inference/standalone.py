@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from clip_assets import layout, schemas
@@ -154,12 +155,15 @@ class _Stats:
         dropped: other samples, by reason.
         made_from: what of, by which model.
         without_caption: of the samples.
+        captions_cut: of which the text tower reads the beginning alone; None where no captions
+            were embedded, or an earlier release did it.
     """
 
     sample_count: int
     dropped: dict[str, int]
     made_from: dict[str, Any]
     without_caption: int = 0
+    captions_cut: int | None = None
 
 
 def _stats(store: Store, name: str) -> _Stats | None:
@@ -196,7 +200,9 @@ def _write(
         with store.publish(rows_path(name)) as file:
             tables.write(file, table)
     without_caption = sum(sample.caption is None for sample in embedded.samples)
-    stats = _Stats(len(embedded.samples), dict(embedded.dropped), made_from, without_caption)
+    captions_cut = int(np.count_nonzero(embedded.is_cut)) if wanted.text else None
+    counts = (dict(embedded.dropped), made_from, without_caption, captions_cut)
+    stats = _Stats(len(embedded.samples), *counts)
     store.write_bytes(stats_path(name), json.dumps(asdict(stats), indent=1).encode())
 
 
@@ -237,16 +243,23 @@ def _row(sample: Sample) -> dict[str, Any]:
 def _report(store: Store, names: list[str], pace: Pace, resumed: int) -> Report:
     dropped: Counter[str] = Counter()
     rows = without_caption = 0
+    cut: list[int] = []
     for name in names:
         stats = _stats(store, name)
         assert stats is not None
         rows += stats.sample_count
         without_caption += stats.without_caption
+        cut += [] if stats.captions_cut is None else [stats.captions_cut]
         dropped.update(stats.dropped)
     return Report(
         rows_in=rows + dropped.total(),
         rows_out=rows,
         dropped=dict(dropped),
         figures=pace.figures()
-        | {"pieces": len(names), "pieces_resumed": resumed, "without_caption": without_caption},
+        | {
+            "pieces": len(names),
+            "pieces_resumed": resumed,
+            "without_caption": without_caption,
+            "captions_cut": sum(cut) if len(cut) == len(names) else None,
+        },
     )

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clip_assets.encoders.encoder import Vectors
 from clip_assets.errors import UnsoundVectorsError
@@ -43,6 +44,8 @@ class EmbeddingSummary:
         self._where = where
         self.rows = 0
         self.dropped: Counter[str] = Counter()
+        self._captions_cut = 0
+        self._captions_not_asked = 0
         self._similarity = 0.0
         self._histogram = np.zeros(len(BINS) - 1, np.int64)
         self._spreads = {"image": _Spread(), "text": _Spread()}
@@ -59,6 +62,9 @@ class EmbeddingSummary:
         similarity = chunk.rows["similarity"].to_numpy()
         self.dropped.update(chunk.dropped)
         self.rows += len(similarity)
+        cut = chunk.inputs["is_caption_cut"]
+        self._captions_cut += pc.sum(cut).as_py() or 0
+        self._captions_not_asked += cut.null_count
         self._similarity += float(similarity.sum(dtype=np.float64))
         self._histogram += np.histogram(similarity, BINS)[0]
         self._spreads["image"].add(chunk.image[self._unseen("image", _images(chunk.rows))])
@@ -85,8 +91,14 @@ class EmbeddingSummary:
                 )
 
     def figures(self) -> dict[str, float | None]:
-        """For people: means of the similarity and between different inputs, which are counted."""
+        """For people: means of the similarity and between different inputs, which are counted.
+
+        ``captions_cut`` counts captions that are longer than the text tower reads; of those in
+        ``captions_not_asked`` that is not known.
+        """
         return {
+            "captions_cut": self._captions_cut,
+            "captions_not_asked": self._captions_not_asked,
             "mean_similarity": round(self._similarity / self.rows, 6) if self.rows else None,
             "mean_cosine_between_images": round(self._spreads["image"].mean_cosine, 6),
             "mean_cosine_between_captions": round(self._spreads["text"].mean_cosine, 6),

@@ -85,8 +85,9 @@ def chunk_of(source: Source, piece: EmbeddedPiece, last: LastRun) -> Chunk:
         for sample, cosine in zip(piece.samples, similarity, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
-    digest = schemas.EMBEDDING_INPUTS.field("digest")
-    inputs = pa.array([sample.input for sample in piece.samples], digest.type)
+    digests = pa.array([sample.input for sample in piece.samples], pa.binary(16))
+    cut = last.cut(piece.samples, piece.is_cut)
+    inputs = pa.Table.from_arrays([digests, cut], schema=schemas.EMBEDDING_INPUTS)
     return Chunk(table, image, text, dict(piece.dropped), inputs)
 
 

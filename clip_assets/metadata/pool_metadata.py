@@ -65,14 +65,16 @@ def pool_metadata_inputs(pool: Pool, partition: Key) -> Inputs:
     return own | {
         layout.UNIQUE_PAIRS: read.digest(layout.UNIQUE_PAIRS, partition, layout.unique),
         layout.IMAGE_SHARDS: read.digest(layout.IMAGE_SHARDS, partition, layout.shard_rows),
-        layout.EMBEDDINGS: read.digest(layout.EMBEDDINGS, partition, layout.embedding_rows),
+        layout.EMBEDDINGS: read.digest(
+            layout.EMBEDDINGS, partition, layout.embedding_rows, layout.embedding_inputs
+        ),
         "score_column": _own_score_column(pool) if has_embeddings else "",
     }
 
 
 POOL_METADATA = Asset(
     layout.POOL_METADATA,
-    "2",
+    "3",
     make=pool_metadata,
     inputs=pool_metadata_inputs,
     deps=(layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS, AESTHETIC.name),
@@ -110,15 +112,17 @@ def _join(
         ]
         pairs = stack.enter_context(tables.local(run.store, unique, layout.unique))
         rows = stack.enter_context(tables.local(run.store, embedded, layout.embedding_rows))
-        _declare(database, pairs, local, rows)
+        inputs = stack.enter_context(tables.local(run.store, embedded, layout.embedding_inputs))
+        _declare(database, pairs, local)
+        _declare_embedded(database, rows, inputs)
         _add_scores(database, _own_scores(run, stack))
         repeated = _check_alignment(database, run)
         _publish(run, _batches(database, run.partition, column))
         return _report(database, repeated, column)
 
 
-def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], rows: Path) -> None:
-    """The three upstream tables, each row with its place and its number among rows of its uid."""
+def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path]) -> None:
+    """Pairs and shards, each row with its place and its number among rows of its uid."""
     from clip_assets.storage.sql import literal, literals
 
     numbered = "row_number() OVER (PARTITION BY uid ORDER BY {order}) AS occurrence"
@@ -139,8 +143,20 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path], ro
         "original_height, sha256, opt_outs, parse_filename(filename, true) AS shard, "
         f"{numbered.format(order='parse_filename(filename, true), key')} FROM {source}"
     )
+
+
+def _declare_embedded(database: "DuckDBPyConnection", rows: Path, inputs: Path) -> None:
+    """What was embedded; inputs of a release before have no column, or are not there."""
+    from clip_assets.storage.sql import literal
+
+    is_told = "is_caption_cut" in pq.read_schema(inputs).names
+    cut = "is_caption_cut" if is_told else "NULL::BOOLEAN AS is_caption_cut"
     database.execute(
-        f"CREATE TABLE embedded AS SELECT uid, key, similarity FROM read_parquet({literal(rows)})"
+        f"CREATE TABLE embedded AS SELECT uid, key, similarity, is_caption_cut "
+        f"FROM (SELECT uid, key, similarity, file_row_number AS place "
+        f"FROM read_parquet({literal(rows)}, file_row_number = true)) "
+        f"LEFT JOIN (SELECT {cut}, file_row_number AS place "
+        f"FROM read_parquet({literal(inputs)}, file_row_number = true)) USING (place)"
     )
 
 
@@ -213,6 +229,7 @@ def _batches(
         "shard": f"'{partition}/' || shards.shard",
         "key": "shards.key",
         "opt_outs": "shards.opt_outs",
+        "is_caption_cut": "embedded.is_caption_cut",
     }
     columns = ", ".join(f"{chosen[name]} AS {name}" for name in schemas.POOL_ROWS.names)
     joined = database.sql(
@@ -245,7 +262,9 @@ def _report(database: "DuckDBPyConnection", repeated: int, column: str) -> Repor
         "SELECT error_class, count(*) FROM shards WHERE error_class IS NOT NULL "
         "GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
-    [(embedded,)] = database.execute("SELECT count(*) FROM embedded").fetchall()
+    [(embedded, cut)] = database.execute(
+        "SELECT count(*), count(*) FILTER (is_caption_cut) FROM embedded"
+    ).fetchall()
     rows = sum(statuses.values())
     return Report(
         rows_in=rows,
@@ -254,6 +273,7 @@ def _report(database: "DuckDBPyConnection", repeated: int, column: str) -> Repor
             "rows_by_status": statuses,
             "rows_by_error_class": dict(faults),
             "rows_with_similarity": embedded,
+            "rows_with_caption_cut": cut,
             "rows_with_repeated_uid": repeated,
             "similarity_also_written_as": column or "none",
         },

@@ -93,8 +93,8 @@ class TakenDown:
 @cache
 def nothing() -> TakenDown:
     """What is taken down where there is no table."""
-    # Not a constant: pyarrow loads pandas to make a table, which importing this shall not.
-    return TakenDown(schemas.TAKEDOWNS.empty_table())
+    # Schema.empty_table loads pandas, which takes as long as a small choice of rows.
+    return TakenDown(pa.Table.from_batches([], schemas.TAKEDOWNS))
 
 
 def is_among(keys: uids.Keys, some: uids.Keys) -> npt.NDArray[np.bool_]:

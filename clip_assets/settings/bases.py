@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class SubsetSettings(Section):
     """What every definition may say beside its method."""
 
-    model_config = ConfigDict(serialize_by_alias=True)
+    # Methods are many, and each can have any other one in it: those alone that are used are built.
+    model_config = ConfigDict(serialize_by_alias=True, defer_build=True)
     FILES: ClassVar[tuple[str, ...]] = ()
     """Fields that are paths or urls of files."""
 
@@ -53,6 +54,11 @@ class ScoreSettings(SubsetSettings):
     )
     k: int | None = Field(
         default=None, ge=1, description="How many, best first; ties with the last one all stay"
+    )
+    model: str | None = Field(
+        default=None,
+        description="By whom the score has to be, such as ViT-B-32/openai: known scores of another "
+        "model are refused, as a threshold means something for one model alone",
     )
     datacomp_compat: bool = Field(
         default=False,

@@ -5,7 +5,6 @@ definitions in place. DataComp's baselines are in ``baselines``. What methods do
 ``subsets.methods``.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from clip_assets.settings import baselines, bases, curation, wishes
 from clip_assets.settings.baselines import (
     BasicFilter,
     ClipScore,
@@ -224,13 +224,10 @@ else:
     Scoring = Annotated[
         reduce(or_, _SCORES), _BY_SCORE, BeforeValidator(unbounded), AfterValidator(score_alone)
     ]
-    # Each class is described within the one before, some twenty frames deep each; an import may
-    # come when many are taken already.
-    _limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(_limit + 100 * len(CLASSES))
-    for _kind in CLASSES.values():
-        _kind.model_rebuild(_types_namespace={"Chosen": Chosen, "Scoring": Scoring})
-    sys.setrecursionlimit(_limit)
+    # Names that fields of definitions mean; each class is described when it is first needed, and
+    # all at once with the settings that have them.
+    for _module in (bases, baselines, curation, wishes):
+        vars(_module).update(Chosen=Chosen, Scoring=Scoring)
 
 
 def without_tags(place: tuple[str, ...]) -> tuple[str, ...]:

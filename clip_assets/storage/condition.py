@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -74,7 +75,8 @@ class Condition:
                 used.add(_column(text, node["column_names"], names))
         condition = cls(text, tuple(sorted(used)), size)
         if isinstance(columns, pa.Schema):
-            condition.mask(columns.empty_table())
+            # Schema.empty_table loads pandas, and so does to_numpy below.
+            condition.mask(pa.Table.from_batches([], columns))
         return condition
 
     def mask(self, table: pa.Table, seconds: float = SECONDS) -> npt.NDArray[np.bool_]:
@@ -105,9 +107,7 @@ class Condition:
                 kind = str(judged.types[0]).lower()
                 raise wrong(self.text, f"a value of type {kind}", "true or false for every row")
             passes = judged.to_arrow_table()["passes"]
-        return (
-            passes.combine_chunks().fill_null(pa.scalar(value=False)).to_numpy(zero_copy_only=False)
-        )
+        return np.concatenate([np.zeros(0, np.bool_), *map(_mask, passes.chunks)])
 
     def _batches(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
         """The table in batches for which every expression can have values of its own."""
@@ -123,6 +123,17 @@ class Condition:
                 waiting += [batch.slice(half), batch.slice(0, half)]
             else:
                 raise _too_large(self.text)
+
+
+def _mask(passes: "pa.Array[Any]") -> npt.NDArray[np.bool_]:
+    """(n,) whether it is true."""
+    is_null, values = passes.buffers()
+    both = [
+        np.frombuffer(memoryview(bits), np.uint8) for bits in (values, is_null) if bits is not None
+    ]
+    rows = slice(passes.offset, passes.offset + len(passes))
+    every = [np.unpackbits(bits, bitorder="little")[rows] for bits in both]
+    return np.logical_and.reduce(every) if every else np.zeros(len(passes), np.bool_)
 
 
 def _expression(text: str) -> Tree:

@@ -5,6 +5,7 @@ reads one.
 """
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,7 @@ def read(content: bytes, where: str) -> UidPairs:
         SourceFormatError: it is no list of uids.
     """
     if not content.startswith(_MAGIC):
-        if where.endswith(".npy") or len(content) % np.dtype(schemas.UID_PAIR).itemsize:
-            raise _wrong(where, "no array")
+        _check_bare(where, len(content))
         return np.frombuffer(content, schemas.UID_PAIR)
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
@@ -43,10 +43,10 @@ def read(content: bytes, where: str) -> UidPairs:
 
 
 def mapped(file: Path, where: str) -> UidPairs:
-    """The uids of a .npy file on the disk, which stay there.
+    """The uids of a file on the disk, which stay there.
 
     Args:
-        file: which one.
+        file: a .npy file, or the bare array.
         where: what to call it.
 
     Returns:
@@ -56,10 +56,31 @@ def mapped(file: Path, where: str) -> UidPairs:
         SourceFormatError: it is no list of uids.
     """
     try:
+        with file.open("rb") as content:
+            is_bare = content.read(len(_MAGIC)) != _MAGIC
+        if is_bare:
+            _check_bare(where, size := file.stat().st_size)
+            if not size:  # nothing cannot be mapped
+                return np.empty(0, schemas.UID_PAIR)
+            return np.memmap(file, schemas.UID_PAIR, "r")
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise _damaged(where, error) from error
     return _checked(array, where)
+
+
+def write_bare(file: Path, target: Path) -> None:
+    """Write the bare array of a .npy file, as ``numpy.memmap`` reads it."""
+    with file.open("rb") as content, target.open("wb") as bare:
+        np.lib.format.read_magic(content)
+        np.lib.format.read_array_header_1_0(content)
+        shutil.copyfileobj(content, bare, 2**20)
+
+
+def _check_bare(where: str, size: int) -> None:
+    """Refuse what is no bare array, as far as that can be told."""
+    if where.endswith(".npy") or size % np.dtype(schemas.UID_PAIR).itemsize:
+        raise _wrong(where, "no array")
 
 
 def _checked(array: npt.NDArray[np.void], where: str) -> UidPairs:

@@ -55,10 +55,18 @@ def texts(uids: UidPairs) -> list[str]:
 
 def in_order(uids: UidPairs) -> UidPairs:
     """The same uids in ascending order of the 128-bit number, repeated ones kept."""
+    return uids[order_of(uids)]
+
+
+def order_of(uids: UidPairs) -> npt.NDArray[np.int64]:
+    """(n,) rows of uids, or of records that have one, in ascending order of the 128-bit number.
+
+    Rows of equal uids stay in their order.
+    """
     # Comparing structured rows is far slower than sorting by a plain column; as uids are digests,
     # few have the same first half as another.
     halves = np.ascontiguousarray(uids["f0"])
-    order = np.argsort(halves, kind="stable")
+    order = np.argsort(halves)
     halves = halves[order]
     is_same = np.zeros(len(uids) + 1, dtype=bool)
     is_same[1:-1] = halves[1:] == halves[:-1]
@@ -66,7 +74,7 @@ def in_order(uids: UidPairs) -> UidPairs:
     if len(alike):
         rows = order[alike]
         order[alike] = rows[np.lexsort((rows, uids["f1"][rows], uids["f0"][rows]))]
-    return uids[order]
+    return order
 
 
 def _bytes(uids: pa.Array) -> bytes:

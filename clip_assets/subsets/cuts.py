@@ -16,7 +16,9 @@ import pyarrow as pa
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings.bases import ScoreSettings
 from clip_assets.storage.pictures import histogram
+from clip_assets.subsets import models_of_scores
 from clip_assets.subsets.judgement import Judgement, passing
+from clip_assets.subsets.models_of_scores import Models
 from clip_assets.subsets.selection import Account, Floats, Judge, Method, Score, Selection
 
 CHUNK_ROWS = 2**20
@@ -46,7 +48,10 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
 
     Raises:
         ConfigurationError: DataComp's script would fail at this fraction.
+        ModelMismatchError: the score is known to be by another model than that which is wanted.
     """
+    models = score.models or models_of_scores.of_settings(selection.rows, settings)
+    models_of_scores.check(score.name, models, settings.model)
     columns = candidates.columns | score.columns
     seen = Seen(selection.folder / f"scores-{len(selection.told)}.f8")
 
@@ -75,7 +80,7 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
         least = scores.dtype.type(threshold)
         return passing(len(table), {"no_score": ~np.isnan(scores), "low_score": scores >= least})
 
-    selection.told.append(lambda: seen.told(score.name, threshold))
+    selection.told.append(lambda: seen.told(score.name, threshold, models))
     if score.told is not None:
         selection.told.append(partial(score.told, threshold))
     return Judge(columns, decide)
@@ -143,17 +148,21 @@ class Seen:
             return np.nan if datacomp_compat else float(scores.min())
         return nth_greatest(scores, place)
 
-    def told(self, name: str, threshold: float) -> Account:
-        """Where the threshold lies, as a value and as a share, and a picture of it."""
+    def told(self, name: str, threshold: float, models: Models = ()) -> Account:
+        """Where the threshold lies, as a value and as a percentile, and a picture of it."""
         scores = self.known
         is_none = np.isnan(threshold)
         kept = sum(int(np.count_nonzero(chunk >= threshold)) for chunk in _chunks(scores))
+        below = len(scores) - kept
         figures = {
             "candidates": self.rows,
             "with_score": len(scores),
             "threshold": None if is_none else float(threshold),
+            # Of those with a score, what lies below the threshold.
+            "percentile": round(100 * below / len(scores), 4) if len(scores) else None,
             "kept": kept,
             "kept_share": round(kept / self.rows, 6) if self.rows else None,
+            **({"model": models[0]} if models else {}),
         }
         finite = _range(scores)
         if finite is None:

@@ -3,6 +3,7 @@
 Such a folder is read by ``candidates.MetadataFolder``.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from clip_assets import schemas
 from clip_assets.errors import ConfigurationError
 from clip_assets.files.whole import whole_file
+from clip_assets.subsets import models_of_scores
 from clip_assets.subsets.candidates import PoolRows
 from clip_assets.subsets.judgement import Mask, as_arrow
 from clip_assets.subsets.selection import HAD
@@ -108,6 +110,17 @@ def _write_piece(
     columns["text"] = pc.fill_null(columns["text"], pa.scalar(""))
     if own_as is not None:
         columns[f"clip_{own_as}_similarity_score"] = chosen[OWN]
+    schema = SCHEMA if own_as is None else SCHEMA.with_metadata(_by_whom(rows, own_as))
     with whole_file(file) as parquet:
-        pq.write_table(pa.Table.from_arrays(list(columns.values()), schema=SCHEMA), parquet)
+        pq.write_table(pa.Table.from_arrays(list(columns.values()), schema=schema), parquet)
     return len(chosen)
+
+
+def _by_whom(rows: PoolRows, own_as: str) -> dict[bytes, bytes]:
+    """For readers of ours, that a column is not by the model of its name."""
+    owner = rows.pool.owner
+    if owner is None:
+        return {}
+    model = models_of_scores.named(owner.name, owner.pretrained)
+    told = {f"clip_{own_as}_similarity_score": model}
+    return {models_of_scores.METADATA: json.dumps(told).encode()}

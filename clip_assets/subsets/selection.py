@@ -5,9 +5,10 @@ of ``subsets.methods``; what they choose is written by ``subset_files``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,12 @@ import pyarrow.compute as pc
 from clip_assets.pool import takedowns
 from clip_assets.settings.bases import ScoreSettings, SubsetSettings
 from clip_assets.settings.choices import Chosen
-from clip_assets.storage import sql
+from clip_assets.subsets import models_of_scores
 from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.judgement import Judgement, Mask, passing, within
+
+if TYPE_CHECKING:
+    from clip_assets.storage.sql import Database
 
 Decide = Callable[[str, pa.Table], Judgement]
 """What is said of the rows of a piece: from its name and a table with the columns asked for."""
@@ -55,12 +59,14 @@ class Score:
         columns: that it is made from.
         of: from a piece's name and its table to (n,) floats, nan where a row has none.
         told: what else is to be said once the least score is known that is kept.
+        models: the names of the model that made it; none where that is not known.
     """
 
     name: str
     columns: frozenset[str]
     of: Callable[[str, pa.Table], Floats]
     told: "Callable[[float], Account] | None" = None
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +94,21 @@ class Selection:
         named: definitions that others may name.
         methods: by the class of definitions that each is for.
         folder: for what does not fit into memory; it goes with the selection.
-        database: of methods that ask in SQL.
+        database: of methods that ask in SQL; opened when it is first asked for.
 
     Attributes:
         told: what methods say when all rows were seen: figures, and pictures by title.
+        reads_captions: whether a method chooses by what the pool's model makes of captions.
     """
 
     rows: Candidates
     named: Mapping[str, SubsetSettings]
     methods: Mapping[type[SubsetSettings], Method[Any]]
     folder: Path
-    database: sql.Database
+    database: "Callable[[], Database]"
     progress: Callable[[int, int, str], None] = lambda _done, _total, _unit: None
     told: list[Callable[[], "Account"]] = field(default_factory=list["Callable[[], Account]"])
+    reads_captions: bool = False
     _judges: dict[str, Judge] = field(default_factory=dict[str, Judge])
 
     def judge(self, chosen: Chosen) -> Judge:
@@ -118,17 +126,33 @@ class Selection:
         return _once(Judge(candidates.columns | method.columns, decide))
 
     def score(self, settings: ScoreSettings, candidates: Judge) -> Score:
-        """The score of a definition, without its bound."""
+        """The score of a definition, without its bound.
+
+        Raises:
+            ModelMismatchError: it is known to be by another model than the one that is wanted.
+        """
         score = self.methods[type(settings)].score
         assert score is not None, f"{type(settings).__name__} has a bound, so it has a score"
-        return score(self, settings, candidates)
+        made = score(self, settings, candidates)
+        models = made.models or models_of_scores.of_settings(self.rows, settings)
+        models_of_scores.check(made.name, models, settings.model)
+        return made
 
     def tables(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
-        """Every piece with some of its columns, and with its uids."""
+        """Every piece with some of its columns, and with its uids.
+
+        The next one is read while one is looked at, so two are in memory.
+        """
         asked = sorted({UID, *columns})
-        for number, piece in enumerate(self.rows.pieces):
-            yield piece, self.rows.read(piece, asked)
-            self.progress(number + 1, len(self.rows.pieces), "partitions")
+        pieces = self.rows.pieces
+        with ThreadPoolExecutor(1, "clip-assets-rows") as reader:
+            reading = [reader.submit(self.rows.read, piece, asked) for piece in pieces[:1]]
+            for number, piece in enumerate(pieces):
+                table = reading.pop().result()
+                if number + 1 < len(pieces):
+                    reading.append(reader.submit(self.rows.read, pieces[number + 1], asked))
+                yield piece, table
+                self.progress(number + 1, len(pieces), "partitions")
 
     def _candidates(self, definition: SubsetSettings) -> Judge:
         """What a method may choose from."""

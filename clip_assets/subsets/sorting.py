@@ -3,7 +3,9 @@
 Uids are digests, so their first byte divides them evenly; each file is sorted in memory alone.
 """
 
+import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +71,21 @@ class Sorter:
     def _joined(self) -> Records:
         return np.concatenate([self._none, *self._waiting])
 
+    @cached_property
+    def _own(self) -> Path:
+        """Files of others that were here before are not added to."""
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
     def _spill(self) -> None:
         records = self._joined()
-        buckets = (records["f0"] >> _SHIFT).astype(np.intp)
+        # Of bytes a stable order is found by counting.
+        buckets = (records["f0"] >> _SHIFT).astype(np.uint8)
         order = np.argsort(buckets, kind="stable")
         ends = np.cumsum(np.bincount(buckets, minlength=BUCKETS))
         for bucket, end in enumerate(ends.tolist()):
             start = ends[bucket - 1] if bucket else 0
             if end > start:
-                file = self._files.setdefault(bucket, self._folder / f"{id(self)}-{bucket}")
+                file = self._files.setdefault(bucket, self._own / str(bucket))
                 with file.open("ab") as part:
                     part.write(records[order[start:end]].tobytes())
         self._waiting, self._waiting_rows = [], 0

@@ -171,6 +171,15 @@ def test_datacomps_folder_is_chosen_from_without_a_pool(run: Cli, tmp_path: Path
     oracle.sort()
     np.save(saved := io.BytesIO(), oracle)
     assert output.read_bytes() == saved.getvalue()
+    # With this ending it is the bare array, which numpy.memmap reads.
+    bare = tmp_path / "out" / "f.memmap"
+    assert (
+        run("subset", "f", "--define", compat, "--metadata", folder, "--output", bare).exit_code
+        == 0
+    )
+    assert np.memmap(bare, "u8,u8", "r").tolist() == oracle.tolist()
+    done = run("subset", "g", "--from", bare, "--metadata", folder, "--dry-run", "--json")
+    assert json.loads(done.output)["listed"] == len(oracle)
     done = run("subset", "no_filter", "--metadata", folder, "--dry-run", "--json")
     told = json.loads(done.output)
     assert (told["rows"], told["listed"], told["distinct"]) == (300, 300, 300)

@@ -183,6 +183,20 @@ def test_images_without_captions_are_told(
     assert "1 without a caption" in done.stdout
 
 
+def test_captions_that_are_longer_than_the_model_reads_are_told(
+    run: Embed, tmp_path: Path, images: Callable[..., bytes], model_folder: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number, caption in enumerate(["a cat", "cat " * 75, "cat " * 76]):
+        (tmp_path / "pictures" / f"{number}.jpg").write_bytes(images(number))
+        (tmp_path / "pictures" / f"{number}.txt").write_text(caption)
+    done = run("embed", "pictures", "out", "--model", f"local-dir:{model_folder}")
+    assert "  1 captions are longer than the model reads" in done.stdout
+    # A second run reads what the first one counted.
+    done = run("embed", "pictures", "out", "--model", f"local-dir:{model_folder}")
+    assert "  1 captions are longer than the model reads" in done.stdout
+
+
 def test_a_device_that_is_not_there_is_one_line(
     run: Embed, tars: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

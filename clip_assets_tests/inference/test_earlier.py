@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout, schemas
@@ -18,6 +19,7 @@ from clip_assets.inference.chunks import Source
 from clip_assets.inference.earlier import input_digest
 from clip_assets.inference.embeddings import EMBEDDINGS, embeddings
 from clip_assets.inference.samples import Sample
+from clip_assets.pool.stages import output_of
 from clip_assets.settings import InferenceSettings
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Manifest
@@ -44,9 +46,9 @@ class Watched:
         self.given["image"] += len(images)
         return self._encoder.encode_images(images)
 
-    def encode_text(self, captions: Sequence[str]) -> Any:
+    def encode_captions(self, captions: Sequence[str]) -> Any:
         self.given["text"] += len(captions)
-        return self._encoder.encode_text(captions)
+        return self._encoder.encode_captions(captions)
 
 
 Again = Callable[[Store], tuple[Manifest, Counter[str]]]
@@ -114,6 +116,44 @@ def test_what_is_kept_is_what_a_partition_embedded_whole_has(
         ours, theirs = (by_uid(one.store, side) for one in (made, whole))
         for uid, vector in ours.items():
             assert np.dot(vector.astype(np.float64), theirs[uid].astype(np.float64)) > 0.999
+
+
+def cut_of(made: MadeUp) -> list[bool | None]:
+    table = tables.read(made.store, layout.embedding_inputs(P), schemas.EMBEDDING_INPUTS)
+    return table["is_caption_cut"].to_pylist()
+
+
+def test_what_is_kept_says_still_whether_its_caption_is_cut(made: MadeUp, again: Again) -> None:
+    pairs = [Pair(n, caption="red cat " * (40 if n % 3 else 1)) for n in range(6)]
+    image_shards(made, [pairs[:3], pairs[3:5]])
+    manifest, _ = again(made.store)
+    assert cut_of(made) == [False, True, True, False, True]
+    assert manifest.report.figures["captions_cut"] == 3
+    image_shards(made, [pairs[:3], pairs[3:]])
+    manifest, given = again(made.store)
+    assert given["text"] == 1
+    assert cut_of(made) == [False, True, True, False, True, True]
+
+
+def test_what_a_release_before_embedded_does_not_say_whether_its_caption_is_cut(
+    made: MadeUp, again: Again
+) -> None:
+    long = "red cat " * 40
+    image_shards(made, [[Pair(1, caption=long)], [Pair(2, caption=long)]])
+    manifest, _ = again(made.store)
+    path = layout.embedding_inputs(P)
+    with made.store.local(path) as file:
+        table = pq.read_table(file).drop_columns("is_caption_cut")
+    with made.store.publish(path) as part:
+        pq.write_table(table, part)
+    with made.store.local(path) as file:
+        told = [output_of(file, path) if o.path == path else o for o in manifest.outputs]
+    made.pool.catalog.put(dataclasses.replace(manifest, outputs=told))
+    image_shards(made, [[Pair(1, caption=long)], [Pair(2, caption=long), Pair(3, caption=long)]])
+    manifest, given = again(made.store)
+    assert given["text"] == 1
+    assert cut_of(made) == [None, None, True]
+    assert manifest.report.figures["captions_not_asked"] == 2
 
 
 def test_a_row_that_is_taken_away_embeds_nothing(made: MadeUp, again: Again) -> None:

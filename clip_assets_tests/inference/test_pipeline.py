@@ -50,7 +50,7 @@ def workers() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name.startswith("clip-assets")]
 
 
-@pytest.mark.parametrize("step", ["preprocess", "encode_images", "encode_text"])
+@pytest.mark.parametrize("step", ["preprocess", "encode_images", "encode_captions"])
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt("broken")])
 def test_an_error_of_the_encoder_arrives_and_leaves_no_thread(
     inference: InferenceSettings,

@@ -31,7 +31,10 @@ def chunk(
         for number, caption in enumerate(captions)
     ]
     table = pa.Table.from_pylist(rows, schemas.EMBEDDING_ROWS)
-    inputs = pa.array([bytes(16)] * len(rows), pa.binary(16))
+    inputs = pa.Table.from_pylist(
+        [{"digest": bytes(16), "is_caption_cut": caption == "7"} for caption in captions],
+        schemas.EMBEDDING_INPUTS,
+    )
     return Chunk(table, image, text, {"gone": 1}, inputs)
 
 
@@ -46,6 +49,7 @@ def test_figures_are_means_over_all_chunks() -> None:
     between = wide @ wide.T
     assert summary.rows == 40
     assert summary.dropped == {"gone": 2}
+    assert summary.figures()["captions_cut"] == 1
     assert summary.figures()["mean_similarity"] == pytest.approx(
         cosines(image, text).mean(), abs=1e-5
     )

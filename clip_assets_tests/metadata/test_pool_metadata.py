@@ -83,6 +83,28 @@ def test_opt_outs_are_carried_on_also_beside_shards_of_an_earlier_release(made: 
         assert [row["opt_outs"] for row in made.rows(key)] == told
 
 
+def test_cut_captions_are_carried_on_from_embeddings_that_tell_of_them(made: Outcomes) -> None:
+    pairs = [
+        Pair(status="failed_to_download", is_cut=True),
+        Pair(is_cut=True),
+        Pair(is_cut=False),
+        Pair(is_cut=None),
+        Pair(is_cut=True),
+    ]
+    key = made.add(0, pairs)
+    report = pool_metadata(made.pool, key).manifest.report
+    assert [row["is_caption_cut"] for row in made.rows(key)] == [None, True, False, None, True]
+    assert report.figures["rows_with_caption_cut"] == 2
+    path = layout.embedding_inputs(key)
+    with made.store.local(path) as file:
+        older = pq.read_table(file).drop_columns("is_caption_cut")
+    with made.store.publish(path) as part:
+        tables.write(part, older)
+    made.record_files(layout.EMBEDDINGS, key)
+    pool_metadata(made.pool, key)
+    assert [row["is_caption_cut"] for row in made.rows(key)] == [None] * 5
+
+
 def test_shards_of_other_pairs_are_refused(made: Outcomes) -> None:
     key = made.add(0, [Pair(), Pair()])
     made.pairs(key, [Pair(caption="other").named(7), Pair().named(1)])

@@ -48,6 +48,9 @@ class WordEncoder:
         near = [direction(c.encode()) + 0.4 * direction(b"text " + c.encode()) for c in captions]
         return unit(np.reshape(near, (-1, DIM))).astype(np.float16)
 
+    def encode_captions(self, captions: Sequence[str]) -> tuple[Halves, npt.NDArray[np.bool_]]:
+        return self.encode_text(captions), np.zeros(len(captions), np.bool_)
+
 
 class Captions(Indexed):
     """Captions in, a served index out."""

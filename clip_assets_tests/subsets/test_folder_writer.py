@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout
-from clip_assets.errors import ConfigurationError
+from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.encoders.identity import claim_model
+from clip_assets.errors import ConfigurationError, ModelMismatchError
 from clip_assets.pool import takedowns
 from clip_assets.pool.upstream import upstream
 from clip_assets.settings import SUBSETS
@@ -43,6 +45,21 @@ def test_the_folder_is_chosen_from_as_the_pool_is(rows: PoolRows, tmp_path: Path
         table = pq.read_table(file)
         assert tuple(table.column_names) == COLUMNS
         assert not table["text"].null_count
+
+
+def test_whose_scores_go_under_the_name_of_others_is_told(rows: PoolRows, tmp_path: Path) -> None:
+    claim_model(rows.pool.store, ModelIdentity("demo", None, "d" * 64, "resize", 512, "fp32"))
+    write_folder(rows, tmp_path / "metadata", own_as="l14")
+    folder = MetadataFolder(str(tmp_path / "metadata"))
+    both = [
+        choose(folder, SUBSETS, ClipScore(baseline="clip_score", arch=arch, fraction=1), None)
+        for arch in ("l14", "b32")
+    ]
+    told = [next(iter(picked.facts.values()))["model"] for picked in both]
+    assert told == ["demo", "ViT-B-32/openai"]
+    pinned = ClipScore(baseline="clip_score", arch="l14", k=1, model="ViT-L-14/openai")
+    with pytest.raises(ModelMismatchError, match="scores by demo"):
+        choose(folder, SUBSETS, pinned, None)
 
 
 def test_without_features_columns_are_as_they_are(rows: PoolRows, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clip_assets import layout, schemas
-from clip_assets.errors import ConfigurationError, SourceError, SourceFormatError
+from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.encoders.identity import claim_model
+from clip_assets.errors import (
+    ConfigurationError,
+    ModelMismatchError,
+    SourceError,
+    SourceFormatError,
+)
 from clip_assets.layout import Key
 from clip_assets.settings import Settings
 from clip_assets.storage.manifests import Manifest
 from clip_assets.subsets import cuts, sorted_uids, sorting
 from clip_assets.subsets.cuts import nth_greatest
+from clip_assets.subsets.matches import Matches
 from clip_assets.subsets.sorted_uids import SortedUids
 from clip_assets.subsets.sorting import Sorter
 from clip_assets.subsets.subset_files import subsets
@@ -50,6 +60,7 @@ def made(made: Outcomes) -> Outcomes:
             width=100 * n,
             opt_outs=("robots",) if n == 1 else None,
             status="failed_to_download" if n == 9 else "success",
+            is_cut=None if n > 5 else n < 4,
         )
         for n in range(10)
     ]
@@ -141,6 +152,7 @@ def test_what_was_found_is_told(made: Outcomes) -> None:
         "candidates": 9,
         "with_score": 7,
         "threshold": pytest.approx(0.3),
+        "percentile": pytest.approx(42.8571),
         "kept": 4,
         "kept_share": pytest.approx(0.444444),
     }
@@ -154,6 +166,29 @@ def test_what_was_found_is_told(made: Outcomes) -> None:
     assert {**report.figures["before"], "sha256": 0} == {
         "sha256": 0, "added_uids": 1, "removed_uids": 3,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        ({"baseline": "clip_score", "threshold": 0.3}, {"listed": 2, "not_listed": 2}),
+        ({"by": "clip_similarity_score", "k": 1}, {"listed": 0, "not_listed": 4}),
+        ({"of": {"baseline": "clip_score", "k": 3}, "sample": 1}, {"listed": 2, "not_listed": 2}),
+        ({"baseline": "clip_score", "arch": "b32", "threshold": 0.3}, None),
+        ({"by": "original_width", "k": 3}, None),
+    ],
+)
+def test_captions_that_the_model_cuts_are_told_where_it_is_asked(
+    made: Outcomes, definition: dict[str, Any], told: dict[str, int] | None
+) -> None:
+    report = manifest(made, definition).report
+    of_others = sum(n > 5 for n in chosen(made, definition))
+    expected = told and {**told, "listed_not_known": of_others}
+    assert report.figures.get("captions cut") == expected
+
+
+def test_pairs_whose_captions_are_whole_are_chosen(made: Outcomes) -> None:
+    assert chosen(made, {"where": "is_caption_cut IS NOT TRUE"}) == [4, 5, 6, 7, 8]
 
 
 def test_scores_of_one_name_are_told_apart(made: Outcomes, tmp_path: Path) -> None:
@@ -279,6 +314,11 @@ def test_a_published_subset_is_adopted(
         "was_sorted": is_sorted,
     }
     assert chosen(made, {"from": str(file)}) == [3, 5, 8, 8]
+    (bare := tmp_path / "a.memmap").write_bytes(listed.astype("<u8,<u8").tobytes())
+    assert chosen(made, {"from": str(bare)}) == [3, 5, 8, 8]
+    bare.write_bytes(bare.read_bytes()[:-1])
+    with pytest.raises(SourceFormatError, match="uids as DataComp has them"):
+        chosen(made, {"from": str(bare)})
     assert (report.rows_out, report.figures["listed_uids"]) == (3, 4)
 
 
@@ -319,6 +359,47 @@ def test_published_scores_choose(made: Outcomes, tmp_path: Path) -> None:
         chosen(made, definition | {"fraction": 1})
 
 
+B32 = ModelIdentity("ViT-B-32", "openai", "b" * 64, "resize", 512, "fp32")
+
+
+def test_scores_of_another_model_are_refused_where_their_model_is_known(
+    made: Outcomes, tmp_path: Path
+) -> None:
+    own = {"baseline": "clip_score", "threshold": 0.3}
+    assert chosen(made, own | {"model": "demo"}) == [1, 3, 5, 8]  # it is not known
+    claim_model(made.store, B32)
+    made.set(inference={"model": "ViT-B-32", "pretrained": "openai"})
+    assert manifest(made, own).report.figures["clip_similarity_score"]["model"] == "ViT-B-32/openai"
+    assert chosen(made, own | {"model": "ViT-B-32/openai"}) == [1, 3, 5, 8]
+    with pytest.raises(ModelMismatchError, match="scores by demo, as the definition says"):
+        chosen(made, own | {"model": "demo"})
+    by_other = {"by": "clip_l14_similarity_score", "fraction": 1, "model": "ViT-B-32/openai"}
+    with pytest.raises(ModelMismatchError, match="scores by ViT-L-14/openai"):
+        chosen(made, by_other)
+    # The settings name another model than the pool's.
+    made.set(inference={"model": "ViT-B-16"})
+    for definition in (own, {"by": "clip_similarity_score", "k": 1}):
+        with pytest.raises(ModelMismatchError, match=r"by ViT-B-32/openai.*ViT-B-16/openai, the"):
+            chosen(made, definition)
+    assert chosen(made, {"by": "original_width", "k": 1}) == [8]
+    assert chosen(made, {"baseline": "clip_score", "arch": "b32", "k": 1}) == [4]
+
+
+def test_published_scores_can_say_whose_they_are(made: Outcomes, tmp_path: Path) -> None:
+    table = pa.table({"uid": [uid(n) for n in range(10)], "dfn": pa.array(range(10))})
+    told = {"clip_assets.models": '{"dfn": "DFN", "other": 7}'}
+    pq.write_table(table.replace_schema_metadata(told), file := tmp_path / "s.parquet")
+    definition = {"scores": str(file), "column": "dfn", "threshold": 7}
+    assert chosen(made, definition | {"model": "DFN"}) == [7, 8]
+    assert manifest(made, definition).report.figures["dfn"]["model"] == "DFN"
+    with pytest.raises(ModelMismatchError, match=r"by DFN.*by DFN-2"):
+        chosen(made, definition | {"model": "DFN-2"})
+    for silent in ("[]", "{", '{"other": "x"}', '{"dfn": 1}'):
+        pq.write_table(table.replace_schema_metadata({"clip_assets.models": silent}), file)
+        assert chosen(made, definition | {"model": "DFN-2"}) == [7, 8]
+        assert "model" not in manifest(made, definition).report.figures["dfn"]
+
+
 floats = st.floats(allow_nan=False, width=32) | st.sampled_from([0.0, -0.0, 0.3, -0.3])
 
 
@@ -350,6 +431,52 @@ def test_sorted_uids_are_found(
         assert sorted_uids.is_sorted(records)
         assert sorted_uids.distinct(records) == len(counts)
         assert sorted_uids.is_sorted(records[::-1]) == (stored == stored[:1] * len(stored))
+
+
+@given(
+    listed=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=40),
+    asked=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=9), max_size=5
+    ),
+    block=st.integers(1, 9),
+    memory=st.integers(1, 30),
+)
+def test_rows_of_all_pieces_are_matched_in_one_pass(
+    listed: list[tuple[int, int]], asked: list[list[tuple[int, int]]], block: int, memory: int
+) -> None:
+    pieces = {str(n): pa.table({"hi": [a for a, _ in own], "lo": [b for _, b in own]})
+              for n, own in enumerate(asked)}  # fmt: skip
+    record = np.dtype([("f0", ">u8"), ("f1", ">u8"), ("score", "<f8")])
+    records = np.array([(*pair, n) for n, pair in enumerate(sorted(listed))], record)
+
+    def pairs_of(table: pa.Table) -> npt.NDArray[np.void]:
+        return np.array([*zip(*table.to_pydict().values(), strict=True)], np.dtype("u8,u8"))
+
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(sorted_uids, "BLOCK_ROWS", block)
+        patch.setattr(sorting, "MEMORY_ROWS", memory)
+        selection: Any = SimpleNamespace(folder=Path(folder), tables=lambda _: pieces.items())
+        matches = Matches(selection, SortedUids(records), [], pairs_of, "score")
+        counts = Counter(listed)
+        for piece, own in enumerate(asked):
+            assert matches.times(str(piece), len(own)).tolist() == [counts[pair] for pair in own]
+            found = matches.of(str(piece))[::-1]
+            firsts = dict(zip(found["row"].tolist(), found["value"].tolist(), strict=True))
+            assert firsts == {
+                row: sorted(listed).index(pair) for row, pair in enumerate(own) if counts[pair]
+            }
+        there = {pair for own in asked for pair in own} & {*listed}
+        told = matches.told("it").facts["it"]
+        assert told == {"listed": len(counts), "not_in_the_pool": len(counts) - len(there)}
+
+
+def test_an_empty_subset_can_be_adopted(made: Outcomes, tmp_path: Path) -> None:
+    np.save(file := tmp_path / "none.npy", pairs([]))
+    assert chosen(made, {"from": str(file)}) == []
+    pq.write_table(pa.table({"uid": pa.array([], pa.string()), "score": pa.array([], "f4")}), file)
+    assert chosen(made, {"scores": str(file), "fraction": 1}) == []
+    file.write_text("")
+    assert chosen(made, {"uids": str(file)}) == []
 
 
 def test_uids_that_do_not_fit_into_memory_are_sorted_too(

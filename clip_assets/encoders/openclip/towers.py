@@ -16,22 +16,17 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clip_assets.encoders.encoder import ModelIdentity, Pixels, Vectors
+from clip_assets.encoders.encoder import Mask, ModelIdentity, Pixels, Vectors
 from clip_assets.encoders.openclip import device_faults
 from clip_assets.encoders.openclip.lean import LeanText, rebuild_image_tower
 from clip_assets.encoders.openclip.preprocessing import Preprocessing
+from clip_assets.encoders.openclip.tokens import Tokens
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-CHARACTERS_PER_TOKEN = 32
-"""No token of CLIP's vocabulary is longer, so what lies behind cannot reach the model."""
 
 BATCH_SIZES = {"cpu": 32, "cuda": 1024}
 """Samples of one step, where nothing else is said. On a CPU a ViT-B-32 is fastest with as many as
 leave its activations in the last cache (20 images/s and core with 32, 17 with 256)."""
-
-CACHED_WORDS = 200_000
-"""open_clip's tokenizer remembers every word it ever met; beyond this many it starts afresh."""
 
 
 class OpenClipEncoder:
@@ -62,8 +57,7 @@ class OpenClipEncoder:
         self._model = model.to(device)
         self._is_lean_image = rebuild_image_tower(model, config, self._dtype)
         self._lean_text = LeanText.of(model, self._dtype)
-        self._tokenizer = tokenizer
-        self._tokenizing = threading.Lock()
+        self._tokens = Tokens(tokenizer)
         self._identity = identity
         self._device = device
         self._batch_size = batch_size or BATCH_SIZES[device.type]
@@ -122,7 +116,15 @@ class OpenClipEncoder:
 
     def encode_text(self, captions: Sequence[str]) -> Vectors:
         """Embed captions: (len(captions), dim) float16, unit rows; any length, any characters."""
-        tokens = self._tokens(captions)
+        return self._texts(self._tokens.of(captions))
+
+    def encode_captions(self, captions: Sequence[str]) -> tuple[Vectors, Mask]:
+        """``encode_text``, and of which captions the tower reads the beginning alone, (n,) bool."""
+        tokens = self._tokens.of(captions)
+        return self._texts(tokens), self._tokens.cut(captions, tokens)
+
+    def _texts(self, tokens: Tensor) -> Vectors:
+        """Vectors of (n, context) tokens."""
         if self._lean_text is None:
             return self._in_steps(list(tokens), self._whole_text)
         lengths = (self._lean_text.positions(tokens) + 1).numpy()
@@ -131,16 +133,6 @@ class OpenClipEncoder:
         back = np.empty_like(vectors)
         back[order] = vectors
         return back
-
-    def _tokens(self, captions: Sequence[str]) -> Tensor:
-        """(n, context) int64."""
-        if not captions:
-            return torch.zeros((0, 1), dtype=torch.long)
-        limit = CHARACTERS_PER_TOKEN * int(self._tokenizer.context_length)
-        with self._tokenizing:
-            if len(getattr(self._tokenizer, "cache", ())) > CACHED_WORDS:
-                self._tokenizer.cache = dict(list(self._tokenizer.cache.items())[:2])
-            return self._tokenizer([_cut(caption, limit) for caption in captions])
 
     def _in_steps(self, items: list[Any], encode: Callable[[list[Any]], Tensor]) -> Vectors:
         """Encode in batches, smaller ones when memory runs out."""
@@ -213,8 +205,3 @@ class OpenClipEncoder:
         if self._dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, self._dtype)
-
-
-def _cut(caption: str, limit: int) -> str:
-    """The part of a caption that can matter: the tokenizer's cost grows faster than the text."""
-    return caption if len(caption) <= limit else " ".join(caption.split())[:limit]

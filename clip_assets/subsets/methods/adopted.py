@@ -12,7 +12,7 @@ from clip_assets.files.filesystem import filesystem
 from clip_assets.settings.choices import Adopted
 from clip_assets.storage import uid_files, uids
 from clip_assets.subsets.judgement import Judgement
-from clip_assets.subsets.methods.listed import Listed
+from clip_assets.subsets.matches import Matches
 from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
 from clip_assets.subsets.sorted_uids import BLOCK_ROWS, SortedUids, is_sorted, stored
 from clip_assets.subsets.sorting import Records, Sorter
@@ -27,15 +27,16 @@ def judge(selection: Selection, settings: Adopted, _candidates: Judge) -> Judge:
     """
     records = published(settings.published, selection.folder)
     in_order = is_sorted(records)
-    listed = Listed(SortedUids(records) if in_order else _sorted(records, selection.folder))
+    listed = SortedUids(records) if in_order else _sorted(records, selection.folder)
+    matches = Matches(selection, listed, [UID], lambda table: uids.pairs(table[UID]))
 
-    def decide(_piece: str, table: pa.Table) -> Judgement:
-        times = listed.times(uids.pairs(table[UID]))
+    def decide(piece: str, table: pa.Table) -> Judgement:
+        times = matches.times(piece, len(table))
         return Judgement(times, {"not_listed": times == 0})
 
     def told() -> Account:
         where = settings.published
-        figures = listed.told(where).facts[where]
+        figures = matches.told(where).facts[where]
         return Account({where: figures | {"rows": len(records), "was_sorted": in_order}})
 
     selection.told.append(told)
@@ -71,7 +72,7 @@ def _sorted(records: Records, folder: Path) -> SortedUids:
     sorter = Sorter(folder, schemas.UID_PAIR)
     for start in range(0, len(records), BLOCK_ROWS):
         sorter.add(np.asarray(records[start : start + BLOCK_ROWS]).astype(schemas.UID_PAIR))
-    return stored(sorter, folder / f"sorted-{id(sorter)}", schemas.UID_PAIR)
+    return stored(sorter, folder, schemas.UID_PAIR)
 
 
 METHOD = Method(Adopted, judge)

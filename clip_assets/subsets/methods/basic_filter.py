@@ -54,7 +54,7 @@ def judge(selection: Selection, settings: BasicFilter, candidates: Judge) -> Jud
     detect = detector(settings)
 
     def decide(piece: str, table: pa.Table) -> Judgement:
-        rows = selection.database.from_arrow(table.select(sorted(COLUMNS)))
+        rows = selection.database().from_arrow(table.select(sorted(COLUMNS)))
         judged = rows.project(f"CASE {cases} ELSE {len(RULES)} END AS rule").to_arrow_table()
         failed = np.asarray(judged["rule"].to_numpy())
         rules = {reason: failed != place for place, reason in enumerate(RULES)}

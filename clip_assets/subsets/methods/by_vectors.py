@@ -82,6 +82,7 @@ def _neg_clip_loss(selection: Selection, settings: NegClipLoss, candidates: Judg
     Raises:
         ConfigurationError: the rows have no vectors of this model.
     """
+    selection.reads_captions |= settings.arch == "own"
     columns = selection.rows.vector_columns | {UID}
     (folder := selection.folder / f"vectors-{len(selection.told)}").mkdir()
     copied = Copied(folder)

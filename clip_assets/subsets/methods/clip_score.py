@@ -3,12 +3,13 @@
 from clip_assets.settings.baselines import ClipScore
 from clip_assets.subsets.cuts import by_score
 from clip_assets.subsets.methods import ranked
+from clip_assets.subsets.models_of_scores import OWN
 from clip_assets.subsets.selection import Judge, Score, Selection
 
 COLUMNS = {
     "b32": "clip_b32_similarity_score",
     "l14": "clip_l14_similarity_score",
-    "own": "clip_similarity_score",
+    "own": OWN,
 }
 """By whose similarity it is: the column that has it."""
 

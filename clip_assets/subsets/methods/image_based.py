@@ -81,7 +81,7 @@ def _lengths(selection: Selection, table: pa.Table) -> dict[str, Mask]:
         "few_words": f"coalesce(regexp_matches(text, '{TWO_WORDS}'), false)",
         "few_characters": f"coalesce(length(text) > {MORE_CHARACTERS_THAN}, false)",
     }
-    rows = selection.database.from_arrow(table.select(["text"]))
+    rows = selection.database().from_arrow(table.select(["text"]))
     asked = ", ".join(f"{rule} AS {reason}" for reason, rule in rules.items())
     judged = rows.project(asked).to_arrow_table()
     return {reason: np.asarray(judged[reason], dtype=bool) for reason in rules}

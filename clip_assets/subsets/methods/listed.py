@@ -1,7 +1,7 @@
 """Rows whose uids or urls a text file lists, one a line."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -13,8 +13,9 @@ from clip_assets.files import opening
 from clip_assets.settings.choices import ListedUids, ListedUrls
 from clip_assets.storage import uids
 from clip_assets.subsets.judgement import Judgement, passing
-from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
-from clip_assets.subsets.sorted_uids import Places, SortedUids, distinct, stored
+from clip_assets.subsets.matches import Matches
+from clip_assets.subsets.selection import UID, Judge, Method, Selection
+from clip_assets.subsets.sorted_uids import stored
 from clip_assets.subsets.sorting import Sorter
 
 BATCH_LINES = 2**16
@@ -30,13 +31,7 @@ def _uids(selection: Selection, settings: ListedUids, _candidates: Judge) -> Jud
     sorter = Sorter(selection.folder, schemas.UID_PAIR)
     for number, lines in _batches(settings.uids):
         sorter.add(listed_uids(lines, settings.uids, number))
-    listed = _members(selection, sorter)
-
-    def decide(_piece: str, table: pa.Table) -> Judgement:
-        return passing(len(table), {"not_listed": listed.has(uids.pairs(table[UID]))})
-
-    selection.told.append(lambda: listed.told(settings.uids))
-    return Judge(frozenset([UID]), decide)
+    return _listed(selection, settings.uids, sorter, UID, _uids_of)
 
 
 def _urls(selection: Selection, settings: ListedUrls, _candidates: Judge) -> Judge:
@@ -48,45 +43,32 @@ def _urls(selection: Selection, settings: ListedUrls, _candidates: Judge) -> Jud
     sorter = Sorter(selection.folder, schemas.UID_PAIR)
     for _, lines in _batches(settings.urls):
         sorter.add(_digests(lines))
-    listed = _members(selection, sorter)
-
-    def decide(_piece: str, table: pa.Table) -> Judgement:
-        asked = _digests(map(str, table["url"].to_pylist()))
-        return passing(len(table), {"not_listed": listed.has(asked)})
-
-    selection.told.append(lambda: listed.told(settings.urls))
-    return Judge(frozenset(["url"]), decide)
+    return _listed(selection, settings.urls, sorter, "url", _digests_of)
 
 
-class Listed:
-    """What a list has, and what of it was asked for.
+def _listed(
+    selection: Selection,
+    where: str,
+    sorter: Sorter,
+    column: str,
+    uids_of: Callable[[pa.Table], uids.UidPairs],
+) -> Judge:
+    members = stored(sorter, selection.folder, schemas.UID_PAIR)
+    matches = Matches(selection, members, [column], uids_of)
 
-    Args:
-        members: the list.
-    """
+    def decide(piece: str, table: pa.Table) -> Judgement:
+        return passing(len(table), {"not_listed": matches.times(piece, len(table)) > 0})
 
-    def __init__(self, members: SortedUids) -> None:
-        self.members = members
-        self._is_seen = np.zeros(len(members.records), dtype=bool)
+    selection.told.append(lambda: matches.told(where))
+    return Judge(frozenset([column]), decide)
 
-    def times(self, asked: uids.UidPairs) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """(m,) how often each is listed."""
-        places, times = self.members.find(asked)
-        self.see(places[times > 0])
-        return times
 
-    def see(self, places: Places) -> None:
-        """Remember that uids at these places were asked for."""
-        self._is_seen[places] = True
+def _uids_of(table: pa.Table) -> uids.UidPairs:
+    return uids.pairs(table[UID])
 
-    def has(self, asked: uids.UidPairs) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """(m,) whether each is listed."""
-        return self.times(asked) > 0
 
-    def told(self, where: str) -> Account:
-        """How much of the list is in the pool."""
-        count, seen = distinct(self.members.records), int(np.count_nonzero(self._is_seen))
-        return Account({where: {"listed": count, "not_in_the_pool": count - seen}})
+def _digests_of(table: pa.Table) -> uids.UidPairs:
+    return _digests(map(str, table["url"].to_pylist()))
 
 
 def listed_uids(lines: Iterable[str], where: str, first: int = 1) -> uids.UidPairs:
@@ -108,11 +90,6 @@ def listed_uids(lines: Iterable[str], where: str, first: int = 1) -> uids.UidPai
                 "Write one uid a line, and nothing else.",
             )
     return uids.pairs(pa.chunked_array([pa.array(list(lines), pa.string())]))
-
-
-def _members(selection: Selection, sorter: Sorter) -> Listed:
-    file = selection.folder / f"listed-{len(selection.told)}-{id(sorter)}"
-    return Listed(stored(sorter, file, schemas.UID_PAIR))
 
 
 def _digests(urls: Iterable[str]) -> uids.UidPairs:

@@ -91,6 +91,7 @@ def judge(selection: Selection, settings: Queried, candidates: Judge) -> Judge:
         ConfigurationError: a query means no vector, or one of another length than the rows'.
     """
     wishes = [_wish(query, settings) for query in settings.queries]
+    selection.reads_captions |= any(query.side == "text" for query in settings.queries)
     near = _Near(selection, settings, vectors_of(selection, settings.queries, settings.arch))
     looks = _Looks(wishes, candidates, selection)
     columns = candidates.columns | selection.rows.vector_columns | {UID}

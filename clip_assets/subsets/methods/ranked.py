@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.settings.choices import Ranked
+from clip_assets.subsets import models_of_scores
 from clip_assets.subsets.cuts import by_score
 from clip_assets.subsets.selection import Floats, Judge, Score, Selection
 
@@ -21,6 +22,7 @@ def column(selection: Selection, name: str) -> Score:
 
     Raises:
         ConfigurationError: there is no such column, or it has no numbers.
+        ModelMismatchError: it is by the pool's model, and the settings name another one.
     """
     schema = selection.rows.schema
     numbers = [field.name for field in schema if is_number(field.type)]
@@ -37,7 +39,9 @@ def column(selection: Selection, name: str) -> Score:
     def of(_piece: str, table: pa.Table) -> Floats:
         return values(table[name])
 
-    return Score(name, frozenset([name]), of)
+    selection.reads_captions |= name == models_of_scores.OWN
+    models = models_of_scores.of_column(selection.rows, name)
+    return Score(name, frozenset([name]), of, models)
 
 
 def is_number(kind: pa.DataType) -> bool:

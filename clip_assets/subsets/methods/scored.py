@@ -9,8 +9,9 @@ from clip_assets.files import opening
 from clip_assets.settings.choices import Scored
 from clip_assets.storage import uids
 from clip_assets.subsets.cuts import by_score
-from clip_assets.subsets.methods.listed import Listed
+from clip_assets.subsets.matches import Matches
 from clip_assets.subsets.methods.ranked import is_number, values
+from clip_assets.subsets.models_of_scores import Models, in_file
 from clip_assets.subsets.selection import UID, Floats, Judge, Score, Selection
 from clip_assets.subsets.sorted_uids import SortedUids, stored
 from clip_assets.subsets.sorting import Sorter
@@ -25,27 +26,26 @@ def score(selection: Selection, settings: Scored, _candidates: Judge) -> Score:
         SourceFormatError: the file is no parquet, or lacks a column.
         SourceError: it cannot be read.
     """
-    members = _read(selection, settings)
-    listed = Listed(members)
+    listed, models = _read(selection, settings)
+    matches = Matches(selection, listed, [UID], lambda table: uids.pairs(table[UID]), "score")
 
-    def of(_piece: str, table: pa.Table) -> Floats:
-        asked = uids.pairs(table[UID])
-        places, times = members.find(asked)
-        listed.see(places[times > 0])
-        scores = np.full(len(asked), np.nan)
-        scores[times > 0] = members.records["score"][places[times > 0]]
+    def of(piece: str, table: pa.Table) -> Floats:
+        scores = np.full(len(table), np.nan)
+        found = matches.of(piece)[::-1]  # so that the first one is put in last
+        scores[found["row"]] = found["value"]
         return scores
 
-    selection.told.append(lambda: listed.told(settings.scores))
-    return Score(settings.column, frozenset([UID]), of)
+    selection.told.append(lambda: matches.told(settings.scores))
+    return Score(settings.column, frozenset([UID]), of, models)
 
 
-def _read(selection: Selection, settings: Scored) -> SortedUids:
+def _read(selection: Selection, settings: Scored) -> tuple[SortedUids, Models]:
     sorter = Sorter(selection.folder, RECORD)
     try:
         with opening.opened(settings.scores) as file:
             stored_file = pq.ParquetFile(file)
             _check(settings, stored_file.schema_arrow)
+            models = in_file(stored_file.schema_arrow.metadata, settings.column)
             for batch in stored_file.iter_batches(columns=[UID, settings.column]):
                 table = pa.Table.from_batches([batch])
                 pairs = uids.pairs(table[UID].cast(pa.string()))
@@ -55,7 +55,7 @@ def _read(selection: Selection, settings: Scored) -> SortedUids:
                 sorter.add(records)
     except (pa.ArrowInvalid, SchemaError) as error:
         raise _unfit(settings, str(error).partition("\n")[0]) from error
-    return stored(sorter, selection.folder / f"scores-{id(sorter)}", RECORD)
+    return stored(sorter, selection.folder, RECORD), models
 
 
 def _check(settings: Scored, schema: pa.Schema) -> None:

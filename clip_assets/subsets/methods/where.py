@@ -3,7 +3,6 @@
 import pyarrow as pa
 
 from clip_assets.settings.choices import Where
-from clip_assets.storage.condition import Condition
 from clip_assets.subsets.judgement import Judgement, passing
 from clip_assets.subsets.selection import Judge, Method, Selection
 
@@ -17,6 +16,9 @@ def judge(selection: Selection, settings: Where, _candidates: Judge) -> Judge:
     Raises:
         ConfigurationError: it is none, see ``Condition.parse``.
     """
+    # It loads DuckDB, which other methods are done without.
+    from clip_assets.storage.condition import Condition
+
     condition = Condition.parse(settings.where, selection.rows.schema)
 
     def decide(_piece: str, table: pa.Table) -> Judgement:
