@@ -41,7 +41,7 @@ def column(selection: Selection, name: str) -> Score:
 
     selection.reads_captions |= name == models_of_scores.OWN
     models = models_of_scores.of_column(selection.rows, name)
-    return Score(name, frozenset([name]), of, models)
+    return Score(name, frozenset([name]), of, models=models)
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -36,7 +36,7 @@ def score(selection: Selection, settings: Scored, _candidates: Judge) -> Score:
         return scores
 
     selection.told.append(lambda: matches.told(settings.scores))
-    return Score(settings.column, frozenset([UID]), of, models)
+    return Score(settings.column, frozenset([UID]), of, models=models)
 
 
 def _read(selection: Selection, settings: Scored) -> tuple[SortedUids, Models]:
