@@ -86,13 +86,9 @@ PAIR_KEYS = pa.schema(
 ``row`` counts from 0 and is the first row of ``raw`` that has the key."""
 
 OWNERS = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("owner", pa.int64(), nullable=False),
-    ]
+    [pa.field("row", pa.int64(), nullable=False), pa.field("owner", pa.int64(), nullable=False)]
 )
 """A row of ``raw`` whose key an earlier partition has, and that partition's number."""
-
 
 ADOPTED_ROW = "adopted_row"
 """Column of rows that came with what others made: their number, by which that is found."""
@@ -188,15 +184,12 @@ EMBEDDING_ROWS = pa.schema(
 keep of their pairs (``download.save_additional_columns``)."""
 
 EMBEDDING_INPUTS = pa.schema(
-    [
-        pa.field("digest", pa.binary(16), nullable=False),
-        pa.field("is_caption_cut", pa.bool_()),
-    ]
+    [pa.field("digest", pa.binary(16), nullable=False), pa.field("is_caption_cut", pa.bool_())]
 )
 """Row i is about row i of ``EMBEDDING_ROWS``: the start of the sha256 of what its vectors were made
 from, image file, caption, model and precision. A sample of the next run with the same digest keeps
-them. ``is_caption_cut`` is null where others or an earlier release made the vectors. The file's own
-metadata name the tars, and what was dropped of each."""
+them. ``is_caption_cut`` is null for vectors of others and of earlier releases. The file's metadata
+name the tars, and what was dropped of each."""
 
 STANDALONE_ROWS = pa.schema(
     [field.with_nullable(nullable=True) for field in EMBEDDING_ROWS if field != FURTHER]
@@ -238,8 +231,8 @@ POOL_ROWS = pa.schema(
 )
 """One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
 null where there is no image; ``similarity`` and the three scores after it are the source's.
-Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard.
-``is_caption_cut`` is that of its row in the embeddings, and null without one."""
+Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard,
+``is_caption_cut`` of that in the embeddings."""
 
 SUBSET_GROUPS = pa.schema(
     [
