@@ -1,7 +1,7 @@
 """Sorted uids that are asked which of others they have: an adopted subset, a list, scores by uid.
 
 They stay on the disk, and are gone through once for all that is asked in order. Rows of candidates
-are joined with them by ``matches``.
+are joined with them by ``matched_rows``.
 """
 
 import os
@@ -87,11 +87,11 @@ class SortedUids:
         """
         places, times = np.zeros(len(asked), np.int64), np.zeros(len(asked), np.int64)
         order = order_of(asked)
-        for found in self.among(asked[order]):
-            rows = order[found.asked]
+        for hits in self.among(asked[order]):
+            rows = order[hits.asked]
             is_new = times[rows] == 0
-            places[rows[is_new]] = found.places[is_new]
-            times[rows] += found.times
+            places[rows[is_new]] = hits.places[is_new]
+            times[rows] += hits.times
         return places, times
 
     def _first_half(self, place: int) -> int:

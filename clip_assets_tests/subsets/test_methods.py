@@ -32,7 +32,7 @@ from clip_assets.settings import Settings
 from clip_assets.storage.manifests import Manifest
 from clip_assets.subsets import cuts, sorted_uids, sorting
 from clip_assets.subsets.cuts import nth_greatest
-from clip_assets.subsets.matches import Matches
+from clip_assets.subsets.matched_rows import MatchedRows
 from clip_assets.subsets.sorted_uids import SortedUids
 from clip_assets.subsets.sorting import Sorter
 from clip_assets.subsets.subset_files import subsets
@@ -456,7 +456,7 @@ def test_rows_of_all_pieces_are_matched_in_one_pass(
         patch.setattr(sorted_uids, "BLOCK_ROWS", block)
         patch.setattr(sorting, "MEMORY_ROWS", memory)
         selection: Any = SimpleNamespace(folder=Path(folder), tables=lambda _: pieces.items())
-        matches = Matches(selection, SortedUids(records), [], pairs_of, "score")
+        matches = MatchedRows(selection, SortedUids(records), [], pairs_of, "score")
         counts = Counter(listed)
         for piece, own in enumerate(asked):
             assert matches.times(str(piece), len(own)).tolist() == [counts[pair] for pair in own]

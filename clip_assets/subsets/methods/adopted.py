@@ -12,7 +12,7 @@ from clip_assets.files.filesystem import filesystem
 from clip_assets.settings.choices import Adopted
 from clip_assets.storage import uid_files, uids
 from clip_assets.subsets.judgement import Judgement
-from clip_assets.subsets.matches import Matches
+from clip_assets.subsets.matched_rows import MatchedRows
 from clip_assets.subsets.selection import UID, Account, Judge, Method, Selection
 from clip_assets.subsets.sorted_uids import BLOCK_ROWS, SortedUids, is_sorted, stored
 from clip_assets.subsets.sorting import Records, Sorter
@@ -28,7 +28,7 @@ def judge(selection: Selection, settings: Adopted, _candidates: Judge) -> Judge:
     records = published(settings.published, selection.folder)
     in_order = is_sorted(records)
     listed = SortedUids(records) if in_order else _sorted(records, selection.folder)
-    matches = Matches(selection, listed, [UID], lambda table: uids.pairs(table[UID]))
+    matches = MatchedRows(selection, listed, [UID], lambda table: uids.pairs(table[UID]))
 
     def decide(piece: str, table: pa.Table) -> Judgement:
         times = matches.times(piece, len(table))

@@ -13,7 +13,7 @@ from clip_assets.files import opening
 from clip_assets.settings.choices import ListedUids, ListedUrls
 from clip_assets.storage import uids
 from clip_assets.subsets.judgement import Judgement, passing
-from clip_assets.subsets.matches import Matches
+from clip_assets.subsets.matched_rows import MatchedRows
 from clip_assets.subsets.selection import UID, Judge, Method, Selection
 from clip_assets.subsets.sorted_uids import stored
 from clip_assets.subsets.sorting import Sorter
@@ -54,7 +54,7 @@ def _listed(
     uids_of: Callable[[pa.Table], uids.UidPairs],
 ) -> Judge:
     members = stored(sorter, selection.folder, schemas.UID_PAIR)
-    matches = Matches(selection, members, [column], uids_of)
+    matches = MatchedRows(selection, members, [column], uids_of)
 
     def decide(piece: str, table: pa.Table) -> Judgement:
         return passing(len(table), {"not_listed": matches.times(piece, len(table)) > 0})

@@ -9,7 +9,7 @@ from clip_assets.files import opening
 from clip_assets.settings.choices import Scored
 from clip_assets.storage import uids
 from clip_assets.subsets.cuts import by_score
-from clip_assets.subsets.matches import Matches
+from clip_assets.subsets.matched_rows import MatchedRows
 from clip_assets.subsets.methods.ranked import is_number, values
 from clip_assets.subsets.models_of_scores import Models, in_file
 from clip_assets.subsets.selection import UID, Floats, Judge, Score, Selection
@@ -27,12 +27,12 @@ def score(selection: Selection, settings: Scored, _candidates: Judge) -> Score:
         SourceError: it cannot be read.
     """
     listed, models = _read(selection, settings)
-    matches = Matches(selection, listed, [UID], lambda table: uids.pairs(table[UID]), "score")
+    matches = MatchedRows(selection, listed, [UID], lambda table: uids.pairs(table[UID]), "score")
 
     def of(piece: str, table: pa.Table) -> Floats:
         scores = np.full(len(table), np.nan)
-        found = matches.of(piece)[::-1]  # so that the first one is put in last
-        scores[found["row"]] = found["value"]
+        hits = matches.of(piece)[::-1]  # so that the first one is put in last
+        scores[hits["row"]] = hits["value"]
         return scores
 
     selection.told.append(lambda: matches.told(settings.scores))

@@ -23,7 +23,7 @@ from clip_assets.subsets.sorting import Records, Sorter
 ASKED = np.dtype([*np.dtype(schemas.UID_PAIR).descr, ("row", "<i8")])
 
 
-class Matches:
+class MatchedRows:
     """Which rows of each piece have uids that are listed.
 
     Memory: what ``Sorter`` takes of 24 bytes a row. The disk has these of a large pool, and some
@@ -76,8 +76,8 @@ class Matches:
     def times(self, piece: str, count: int) -> npt.NDArray[np.int64]:
         """(count,) how often each row of a piece is listed."""
         times = np.zeros(count, np.int64)
-        found = self.of(piece)
-        np.add.at(times, found["row"], found["times"])
+        rows = self.of(piece)
+        np.add.at(times, rows["row"], rows["times"])
         return times
 
     def told(self, where: str) -> Account:
@@ -88,22 +88,22 @@ class Matches:
     def _match(self, block: Records) -> None:
         """Look some sorted rows up; equal ones are in the same block."""
         last = -1, -1
-        for found in self._listed.among(block):
-            uids = block[found.asked]
+        for hits in self._listed.among(block):
+            uids = block[hits.asked]
             is_new = np.ones(len(uids), np.bool_)
             is_new[1:] = (uids["f0"][1:] != uids["f0"][:-1]) | (uids["f1"][1:] != uids["f1"][:-1])
             # A uid may have been found in the stretch before, too.
             is_new[0] = (int(uids["f0"][0]), int(uids["f1"][0])) != last
             last = int(uids["f0"][-1]), int(uids["f1"][-1])
             self._seen += int(np.count_nonzero(is_new))
-            self._keep(uids["row"], found)
+            self._keep(uids["row"], hits)
 
-    def _keep(self, rows: npt.NDArray[np.int64], found: Found) -> None:
+    def _keep(self, rows: npt.NDArray[np.int64], hits: Found) -> None:
         order = np.argsort(rows, kind="stable")
         records = np.empty(len(rows), self._record)
-        records["row"], records["times"] = rows[order], found.times[order]
+        records["row"], records["times"] = rows[order], hits.times[order]
         if self._carried is not None:
-            records["value"] = self._listed.records[self._carried][found.places[order]]
+            records["value"] = self._listed.records[self._carried][hits.places[order]]
         ends = np.searchsorted(records["row"], self._starts)
         for number, (start, end) in enumerate(pairwise(ends.tolist())):
             if end > start:
