@@ -145,6 +145,7 @@ def hub(hub_server: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A hub without data sets, which hf:// urls mean."""
     hub_server.files.clear()
     hub_server.requests.clear()
+    hub_server.token, hub_server.latency_s, hub_server.knows_ranges = "", 0, True
     monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub_server.url})
     return hub_server
 

@@ -8,6 +8,7 @@ import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,11 +146,15 @@ class Bucket:
 
 @dataclass
 class Hub:
-    """What a hub has: files by data set, ``owner/name``, and their paths."""
+    """What a hub has: files by data set, ``owner/name``, and their paths; and how it behaves."""
 
     files: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     requests: list[str] = field(default_factory=list[str])
     url: str = ""
+    token: str = ""
+    latency_s: float = 0
+    knows_ranges: bool = True
+    sent_bytes: int = 0
 
 
 @contextmanager
@@ -174,6 +179,10 @@ class _HubHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.hub.requests.append(f"GET {self.path} {self.headers.get('Range') or ''}".strip())
+        time.sleep(self.hub.latency_s)
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self.send("{}", 401)
+            return
         place, query = urlsplit(self.path), parse_qs(urlsplit(self.path).query)
         kind, *parts = unquote(place.path).strip("/").split("/")
         if kind == "api":
@@ -206,13 +215,14 @@ class _HubHandler(BaseHTTPRequestHandler):
         content = self.hub.files.get(dataset, {}).get(path)
         if content is None:
             self.send("{}", 404, **{"X-Error-Code": "EntryNotFound"})
-        elif asked := self.headers.get("Range"):
+        elif (asked := self.headers.get("Range")) and self.hub.knows_ranges:
             first, _, last = asked.removeprefix("bytes=").partition("-")
             part = content[int(first) : int(last or len(content)) + 1]
             place = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
-            self.send(part, 206, **{"Content-Range": place})
+            self.send(part, 206, **{"Content-Range": place, "ETag": _etag(content)})
         else:
-            self.send(content)
+            can = {"Accept-Ranges": "bytes"} if self.hub.knows_ranges else {}
+            self.send(content, **can, ETag=_etag(content))
 
     def send(self, body: str | bytes, status: int = 200, **headers: str) -> None:
         content = body.encode() if isinstance(body, str) else body
@@ -222,6 +232,7 @@ class _HubHandler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.hub.sent_bytes += len(content)
             self.wfile.write(content)
 
 
@@ -240,6 +251,10 @@ def _entries(files: dict[str, bytes], folder: str, is_deep: bool) -> Iterator[di
                 yield {"type": "directory", "path": name, "oid": _oid(name.encode()), "size": 0}
         if is_deep or len(steps) == 1:
             yield {"type": "file", "path": path, "oid": _oid(content), "size": len(content)}
+
+
+def _etag(content: bytes) -> str:
+    return f'"{_oid(content)}"'
 
 
 def _oid(content: bytes) -> str:

@@ -87,6 +87,38 @@ def adopt_embeddings(  # noqa: PLR0913  (a command's options are its interface)
     _adopt(pieces, str(model), (url_column, url_prefix), root, settings_file)
 
 
+@adopt.command("published")
+@click.argument("folder")
+@pool_options
+def adopt_published(folder: str, root: str | None, settings_file: str | None) -> None:
+    """Plan partitions of a data set that hub_dataset published.
+
+    FOLDER is hf://datasets/ORGANISATION/NAME, or such a folder. Rows and vectors are taken over,
+    neither fetched nor embedded again; the index is made of them. Then: clip-assets run.
+    """
+    from clip_assets.partitions.adoptable import FolderNames, embeddings_in
+    from clip_assets.retrieval.published_search import told_by
+
+    told = told_by(folder)
+    read = settings.load(root, settings_file)
+    _check_model(folder, told.model, told.pretrained, read.inference)
+    try:
+        pieces = embeddings_in(f"{folder.rstrip('/')}/data", told.model, FolderNames())
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            folder,
+            "a data set without vectors of images",
+            "column image_embedding, which hub.columns of its publisher names",
+            "Ask who published it for that column. Without it the index can be searched where it "
+            f"lies: clip-assets serve {folder}; and its pairs can be fetched and embedded anew: "
+            f"clip-assets add {folder}/data",
+        ) from error
+    _adopt(pieces, told.model, ("", ""), root, settings_file)
+    has_texts = all(one.piece.text for one in pieces)
+    texts = "images and captions" if has_texts else "images; those of captions are made from these"
+    say(f"adopted: rows and vectors of {texts}. The index is made anew of them.")
+
+
 def _adopt(
     pieces: "Sequence[FoundPiece]",
     model: str,

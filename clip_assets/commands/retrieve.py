@@ -6,6 +6,7 @@ import click
 
 from clip_assets import layout
 from clip_assets.commands.options import pool_options
+from clip_assets.commands.searchers import searcher_of
 from clip_assets.terminal import say
 
 
@@ -45,13 +46,11 @@ def retrieve(  # noqa: PLR0913  (a command's options are its interface)
     A table's queries are its column text, image (paths), uid or embedding. OUTPUT has a row for
     each result: query, query_row, rank, uid, id, similarity, url, caption.
     """
-    from clip_assets import graph
     from clip_assets.retrieval import answering, query_file
-    from clip_assets.retrieval.search import Searcher
 
     asked = query_file.read(queries, column)
     wanted = 10 if k is None and threshold is None else k
-    with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
+    with searcher_of(root, settings_file) as searcher:
         tables = answering.retrieve(searcher, asked, wanted, threshold, side, recall_target=recall)
         rows = answering.write(output, tables)
     say(f"{rows:,} results of {len(asked):,} queries: {output}")

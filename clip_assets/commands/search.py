@@ -9,6 +9,7 @@ import click
 
 from clip_assets import layout
 from clip_assets.commands.options import as_json, pool_options
+from clip_assets.commands.searchers import searcher_of
 from clip_assets.terminal import say, shown
 
 if TYPE_CHECKING:
@@ -53,13 +54,10 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
     json_output: bool,
 ) -> None:
     """Ranked rows of the pool for TEXT, an image, an embedding or a uid."""
-    from clip_assets import graph
-    from clip_assets.retrieval.search import Searcher
-
     if sum(value is not None for value in (text, image, embedding, uid)) != 1:
         raise click.UsageError("give one of TEXT, --image, --embedding or --uid")
     query = query_of(text, image, embedding, uid)
-    with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
+    with searcher_of(root, settings_file) as searcher:
         hits = searcher.search(query, k=k, threshold=threshold, side=side, recall_target=recall)
     if json_output:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))

@@ -41,6 +41,16 @@ def _filled(uri: str) -> str:
     return _VARIABLE.sub(value, uri) if "://" in uri else uri
 
 
+def _hub_token(uri: str) -> str | None:
+    """What opens private files of a hub at their web addresses; redirects elsewhere lose it."""
+    if "/resolve/" not in uri:
+        return None
+    from huggingface_hub import get_token
+
+    hub: Any = fsspec.filesystem("hf")  # pyright: ignore[reportUnknownMemberType]
+    return (hub.token or get_token()) if uri.startswith(f"{hub.endpoint}/") else None
+
+
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a path or url, and its own name for the file.
 
@@ -56,11 +66,14 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if uri.startswith(WEB):
         from aiohttp import ClientTimeout
 
+        headers = {"Accept-Encoding": "identity"}
+        if token := _hub_token(uri):
+            headers["Authorization"] = f"Bearer {token}"
         options["client_kwargs"] = {
             "timeout": ClientTimeout(total=None, sock_connect=STALL_S, sock_read=STALL_S),
             # Bytes as they are stored: sizes and ranges are of those, and some servers take
             # the gzip of a file for an encoding of its transfer.
-            "headers": {"Accept-Encoding": "identity"},
+            "headers": headers,
             "auto_decompress": False,
             # Passwords of the user's netrc, each for its host alone, and the machine's proxies.
             "trust_env": True,

@@ -7,6 +7,7 @@ from typing import IO, Any, cast
 from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
+from clip_assets.errors import SourceError
 from clip_assets.files.faults import refuse_special, translated
 from clip_assets.files.filesystem import WEB, filesystem
 
@@ -50,6 +51,21 @@ def has_ranges(uri: str) -> bool:
     with translated(uri):
         fs, path = filesystem(uri)
         return bool(sync(fs.loop, _sends_parts, fs, path))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def need_ranges(uri: str) -> None:
+    """Refuse a server that sends whole files whatever is asked for.
+
+    Raises:
+        SourceError: it does, or fails; ``SourceMissingError``: the file is not there.
+    """
+    if not has_ranges(uri):
+        raise SourceError(
+            uri,
+            "a server that sends whole files whatever is asked for",
+            "one that knows ranges",
+            "Copy the index here, or serve it by a server that knows ranges.",
+        )
 
 
 async def _sends_parts(fs: Any, path: str) -> bool:

@@ -22,7 +22,7 @@ from clip_assets.errors import SourceChangedError, SourceError
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem
 from clip_assets.files.identity import looked_at
-from clip_assets.files.opening import has_ranges
+from clip_assets.files.opening import need_ranges
 from clip_assets.index import ann
 from clip_assets.index.ann import Floats, Index
 from clip_assets.index.lists import no_lists, sizes_at
@@ -61,13 +61,7 @@ class FarLists:
 
     def __init__(self, uri: str) -> None:
         self._file = looked_at(uri)
-        if not has_ranges(uri):
-            raise SourceError(
-                uri,
-                "a server that sends whole files whatever is asked for",
-                "one that knows ranges",
-                "Copy the index here, or serve it by a server that knows ranges.",
-            )
+        need_ranges(uri)
         self._fs, self._path = filesystem(uri)
         self._loading = Lock()
         self._loaded: set[int] = set()

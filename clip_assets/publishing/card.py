@@ -1,10 +1,9 @@
-"""The pages of a published data set: a card for people, croissant metadata for programs.
+"""The card of a published data set, for people; what programs read is written by ``croissant``.
 
-Whatever strangers wrote stands in them as text: a caption is no link, no markup and no script.
+Whatever strangers wrote stands in it as text: a caption is no link, no markup and no script.
 """
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from clip_assets import layout, meanings, schemas
+from clip_assets import layout, meanings
 from clip_assets.settings import HubSettings
 
 SHOWN = 5
@@ -31,12 +30,10 @@ _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10
 
 _VECTOR = "unit vector of the {} by the model, float16"
 
-_TYPES = {"string": "sc:Text", "int32": "sc:Integer", "int64": "sc:Integer", "float": "sc:Float"}
-
 
 @dataclass(frozen=True)
 class Facts:
-    """What the pages tell.
+    """What card and metadata tell.
 
     Args:
         settings: what the pool's owner says, and which columns there are.
@@ -55,11 +52,6 @@ class Facts:
     left_out: int
     taken_down: int
     captions: Sequence[str]
-
-
-def croissant(told: Facts) -> str:
-    """The data set in the words of croissant 1.0, as json."""
-    return json.dumps(_croissant(told), indent=1, ensure_ascii=True) + "\n"
 
 
 def plain(text: str) -> str:
@@ -185,73 +177,3 @@ def _recall(version: Mapping[str, Any]) -> str:
 def _examples(captions: Sequence[str]) -> str:
     lines = [f"* {plain(caption)}" for caption in captions]
     return "\n".join(["## Some captions", "", *lines]) if lines else ""
-
-
-_CONTEXT = {
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "dct": "http://purl.org/dc/terms/",
-    "conformsTo": "dct:conformsTo",
-    "recordSet": "cr:recordSet",
-    "field": "cr:field",
-    "fileSet": "cr:fileSet",
-    "includes": "cr:includes",
-    "extract": "cr:extract",
-    "column": "cr:column",
-    "repeated": "cr:repeated",
-    "source": "cr:source",
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-}
-
-
-def _croissant(told: Facts) -> dict[str, Any]:
-    settings = told.settings
-    url = f"https://huggingface.co/datasets/{settings.repository}"
-    return {
-        "@context": _CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": settings.repository.replace("/", "_"),
-        "description": settings.about or "Pairs of an image's address and a caption, with vectors.",
-        "license": settings.license,
-        "url": url,
-        "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": "repository",
-                "name": "repository",
-                "contentUrl": url,
-                "encodingFormat": "git+https",
-            },
-            {
-                "@type": "cr:FileSet",
-                "@id": "rows",
-                "name": "rows",
-                "containedIn": {"@id": "repository"},
-                "encodingFormat": "application/x-parquet",
-                "includes": "data/*.parquet",
-            },
-        ],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": "default",
-                "name": "default",
-                "field": [_field(name, meaning) for name, meaning in fields(settings).items()],
-            }
-        ],
-    }
-
-
-def _field(name: str, meaning: str) -> dict[str, Any]:
-    """A column of the rows; one that no schema has is a vector."""
-    known = {field.name: _TYPES.get(str(field.type), "sc:Text") for field in schemas.HUB_ROWS}
-    return {
-        "@type": "cr:Field",
-        "@id": f"default/{name}",
-        "name": name,
-        "description": meaning,
-        "dataType": known.get(name, "sc:Float"),
-        "source": {"fileSet": {"@id": "rows"}, "extract": {"column": name}},
-    } | ({} if name in known else {"repeated": True})

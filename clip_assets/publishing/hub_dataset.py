@@ -1,7 +1,7 @@
 """``hub_dataset``: rows, vectors and index of the served version as a data set of a hub.
 
 Its folders are those that others publish: data, faiss and id_mapping. What the card says is in
-``card``; bringing it to a hub is the matter of ``push``.
+``card`` and ``croissant``; bringing it to a hub is the matter of ``push``.
 """
 
 import json
@@ -22,13 +22,16 @@ from clip_assets.pool.asset import Asset, Inputs, Outcome
 from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
-from clip_assets.publishing import card
+from clip_assets.publishing import card, croissant, version_file
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.vectors import Vectors
 
 VECTORS = {"image_embedding": layout.img_emb, "text_embedding": layout.text_emb}
 """Columns of vectors, and where they come from."""
+
+GROUP_ROWS = 1_024
+"""Rows of a row group: what is read of each column for one of them."""
 
 _FREE = ("license", "language", "nsfw", "opt_outs")
 # Columns of pool metadata that rows are joined with.
@@ -62,7 +65,7 @@ def hub_dataset_inputs(pool: Pool, key: Key) -> Inputs:
 
 HUB_DATASET = Asset(
     layout.HUB_DATASET,
-    "1",
+    "2",
     make=hub_dataset,
     inputs=hub_dataset_inputs,
     axis="pool",
@@ -82,6 +85,7 @@ def _write(run: StageRun) -> Report:
     rows_in, left_out = 0, list[npt.NDArray[np.int64]]()
     dropped = Counter[str]()
     shown: list[str] = []
+    held = dict[int, int]()
     for place, output in enumerate(slots):
         number = int(output.path.rpartition("_")[2].removesuffix(".parquet"))
         rows = _rows(run, version, number)
@@ -94,11 +98,13 @@ def _write(run: StageRun) -> Report:
         left_out.append(rows["i"].filter(pc.invert(is_free)).to_numpy())
         published = rows.filter(is_free)
         shown += _shown(published)[: card.SHOWN - len(shown)]
+        held[number] = len(published)
         _publish(run, number, published)
         run.progress(place + 1, len(slots), "ranges of ids")
     gone = np.concatenate([np.empty(0, np.int64), *left_out])
     for side in layout.SIDES:
         _publish_index(run, version, side, gone)
+    version_file.publish(run, version, held)
     told = card.Facts(
         settings=run.pool.settings.hub,
         counts=json.loads(run.store.read_bytes(layout.stats())),
@@ -111,7 +117,7 @@ def _write(run: StageRun) -> Report:
     with run.publish(layout.hub_card()) as part:
         part.write_text(card.card(told), encoding="utf-8")
     with run.publish(layout.hub_croissant()) as part:
-        part.write_text(card.croissant(told), encoding="utf-8")
+        part.write_text(croissant.croissant(told), encoding="utf-8")
     return Report(rows_in, told.rows, dict(dropped), figures={"index_version": version})
 
 
@@ -166,7 +172,9 @@ def _publish(run: StageRun, number: int, rows: pa.Table) -> None:
         return
     columns = run.pool.settings.hub.columns
     with run.publish(layout.hub_rows(number)) as part:
-        tables.write(part, rows.select(["i", "uid", *columns]))
+        table = rows.select(["i", "uid", *columns])
+        # Of few rows each: who reads one row over a network reads its row group.
+        tables.write_batches(part, table.schema, table.combine_chunks().to_batches(GROUP_ROWS))
     with run.publish(layout.hub_mapping(number)) as part:
         tables.write(part, rows.select(["i", "uid", *({"url"} & {*columns})]))
 

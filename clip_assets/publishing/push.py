@@ -1,24 +1,27 @@
-"""The written data set to a hub: only what is not there yet, in commits that can be gone on with.
+"""The written data set to a hub: only what is not there yet, made visible in one commit.
 
-What is written is said by ``hub_dataset``. A file counts as there by the digest that its hub tells,
-so a push that was killed goes on with what is missing. The card comes last.
+What is written is said by ``hub_dataset``. A file counts as there by the digest that its hub tells.
+Large files are sent before the commit, by digest, so a push that was killed goes on with what is
+missing, and nobody sees half a data set. A hub that is busy is the matter of ``patience``.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError
-from clip_assets.files.faults import translated
 from clip_assets.pool.pool import Pool
+from clip_assets.publishing.patience import patiently
+from clip_assets.publishing.version_file import as_published
+from clip_assets.storage import full_disk
 from clip_assets.storage.manifests import Output
 from clip_assets.storage.store import Store
 
-COMMIT_FILES = 50
-"""Files of one commit: what a kill can lose, but for files that the hub keeps by digest."""
+SENT_FILES = 50
+"""Files that are on this machine's disk at once, where the store is not."""
 
 KEPT = (".gitattributes",)
 """Files that a hub makes by itself."""
@@ -63,33 +66,78 @@ def push(pool: Pool, *, public: bool = False) -> Pushed:
             "ORGANISATION/NAME, and the data set written",
             f"Set it in pool.yaml, then: clip-assets run --select {layout.HUB_DATASET}",
         )
-    from huggingface_hub import CommitOperationDelete, HfApi
+    from huggingface_hub import HfApi, constants
 
     hub = HfApi(library_name="clip-assets")
-    with translated(repository):
-        hub.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
-        there = {entry.path: entry for entry in _files(hub, repository)}
-        ours = {output.path.removeprefix(f"{layout.HUB}/"): output for output in made.outputs}
-        same = [n for n, output in ours.items() if _is_same(pool.store, output, there.get(n))]
-        card = layout.hub_card().removeprefix(f"{layout.HUB}/")
-        changed = sorted(ours.keys() - same, key=lambda name: (name == card, name))
-        for start in range(0, len(changed), COMMIT_FILES):
-            names = changed[start : start + COMMIT_FILES]
-            _commit(hub, repository, pool.store, {name: ours[name] for name in names})
-        gone = sorted(there.keys() - ours.keys() - {*KEPT})
-        if gone:
-            hub.create_commit(
-                repository,
-                [CommitOperationDelete(path_in_repo=name) for name in gone],
-                commit_message=f"{len(gone)} files that are no longer of it",
-                repo_type="dataset",
+    ours = {as_published(output.path): output for output in made.outputs}
+    with full_disk.told(repository, [*pool.store.folders, Path(constants.HF_HOME).parent]):
+        return _Repository(hub, repository, pool.store, ours).brought(public=public)
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    """A repository of a hub, and what is to be in it by path."""
+
+    hub: Any
+    name: str
+    store: Store
+    ours: dict[str, Output]
+
+    def brought(self, *, public: bool) -> Pushed:
+        """Make it hold what is ours, and nothing else."""
+        patiently(self.name, "making the repository", lambda: self._make(public=public))
+        before = patiently(self.name, "listing files", self._differences)
+        changed, additions = before.sent, list[Any]()
+        for start in range(0, len(changed), SENT_FILES):
+            names = changed[start : start + SENT_FILES]
+            additions += self._sent(names)
+        patiently(self.name, "the commit", lambda: self._commit(additions))
+        return before
+
+    def _make(self, *, public: bool) -> None:
+        self.hub.create_repo(self.name, repo_type="dataset", private=not public, exist_ok=True)
+
+    def _differences(self) -> Pushed:
+        entries = self.hub.list_repo_tree(self.name, recursive=True, repo_type="dataset")
+        there = {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
+        same = [n for n, output in self.ours.items() if _is_same(self.store, output, there.get(n))]
+        return Pushed(
+            sorted(self.ours.keys() - same), same, sorted(there.keys() - self.ours.keys() - {*KEPT})
+        )
+
+    def _sent(self, names: list[str]) -> list[Any]:
+        """Large ones of some files sent, for a commit that names them."""
+        from huggingface_hub import CommitOperationAdd
+
+        with ExitStack() as stack:
+            files = {n: stack.enter_context(self.store.local(self.ours[n].path)) for n in names}
+            additions = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
+            patiently(
+                self.name,
+                f"sending {names[0]} and {len(names) - 1} more",
+                lambda: self.hub.preupload_lfs_files(self.name, additions, repo_type="dataset"),
             )
-    return Pushed(changed, same, gone)
+            # A small file goes with the commit, when its copy here is gone.
+            return [
+                CommitOperationAdd(one.path_in_repo, files[one.path_in_repo].read_bytes())
+                if one.path_or_fileobj
+                else one
+                for one in additions
+            ]
 
+    def _commit(self, additions: list[Any]) -> None:
+        from huggingface_hub import CommitOperationDelete
 
-def _files(hub: Any, repository: str) -> Iterator[Any]:
-    entries = hub.list_repo_tree(repository, recursive=True, repo_type="dataset")
-    return (entry for entry in entries if hasattr(entry, "blob_id"))
+        now = self._differences()
+        if not now.sent and not now.removed:
+            return  # or an answer was lost, and it is done
+        removals = [CommitOperationDelete(path_in_repo=name) for name in now.removed]
+        self.hub.create_commit(
+            self.name,
+            [*additions, *removals],
+            commit_message=f"{len(additions)} files, {len(removals)} removed",
+            repo_type="dataset",
+        )
 
 
 def _is_same(store: Store, output: Output, there: Any) -> bool:
@@ -103,16 +151,3 @@ def _is_same(store: Store, output: Output, there: Any) -> bool:
     digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
     digest.update(content)
     return digest.hexdigest() == there.blob_id
-
-
-def _commit(hub: Any, repository: str, store: Store, files: dict[str, Output]) -> None:
-    from huggingface_hub import CommitOperationAdd
-
-    with ExitStack() as stack:
-        additions: Sequence[Any] = [
-            CommitOperationAdd(name, str(stack.enter_context(store.local(output.path))))
-            for name, output in files.items()
-        ]
-        hub.create_commit(
-            repository, additions, commit_message=f"{len(files)} files", repo_type="dataset"
-        )

@@ -6,7 +6,8 @@ only the row groups that hold a wanted id, and for a uid the uids of the whole v
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -30,6 +31,8 @@ from clip_assets.storage.store import Store
 
 Ids = npt.NDArray[np.int64]
 
+AT_ONCE = 32
+"""Files of a server that are read side by side."""
 
 FEW = 256
 """Up to so many rows are taken one by one: results lie all over a version, and taking one or two
@@ -90,16 +93,26 @@ class Rows:
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
-        parts = [
-            self._range(number).take(ids[order][run] - self._starts[number], columns)
-            for number, run in runs(slots)
-        ]
-        joined = pa.concat_tables([schema.empty_table(), *parts])
+
+        def part(number: int, run: slice) -> pa.Table:
+            return self._range(number).take(ids[order][run] - self._starts[number], columns)
+
+        joined = pa.concat_tables([schema.empty_table(), *self._each(part, runs(slots))])
         if (np.diff(order) == 1).all():
             return joined
         back = np.empty(len(ids), np.int64)
         back[order] = np.arange(len(ids))
         return joined.combine_chunks().take(pa.array(back, pa.int64()))
+
+    def _each(
+        self, part: Callable[[int, slice], pa.Table], of: Iterable[tuple[int, slice]]
+    ) -> list[pa.Table]:
+        """A part of each of some ranges; side by side where each waits for a server."""
+        wanted = list(of)
+        if self._store.is_local or len(wanted) < 2:
+            return [part(*one) for one in wanted]
+        with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as threads:
+            return list(threads.map(part, *zip(*wanted, strict=True)))
 
     def _one_by_one(self, ids: Ids) -> pa.Table | None:
         """Rows of some ids, each by itself; None where not all are mapped."""

@@ -20,6 +20,7 @@ from clip_assets.index.kinds import FLAT
 from clip_assets.index.reach import EVERYTHING
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
+from clip_assets.storage import full_disk
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index, Selection
@@ -181,19 +182,25 @@ class ServedSide:
                 yield start, min(start + FEW, slot.start + slot.count)
 
     @property
+    def file(self) -> str:
+        """Where its index lies in the store."""
+        return layout.index(self._version.name, self._side)
+
+    @property
     def index(self) -> "Index":
         """Faiss' index, opened when first asked for; but for an exact one left where it lies."""
         from clip_assets.index import ann
 
         with self._opening:
-            path = layout.index(self._version.name, self._side)
+            path = self.file
             if self._index is None and not self._store.is_local and self._version.key != FLAT:
                 from clip_assets.index.far_lists import FarLists
 
                 self._far = FarLists(self._store.uri(path))
                 self._index = self._far.index
             if self._index is None:
-                file = self._stack.enter_context(self._store.local(path))
+                with full_disk.told(self._store.uri(path), self._store.folders):
+                    file = self._stack.enter_context(self._store.local(path))
                 self._index = ann.read(file, self._store.uri(path), mapped=True)
             return self._index
 

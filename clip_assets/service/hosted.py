@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from clip_assets import graph, layout
+from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ClipAssetsError, ConfigurationError, ModelMismatchError
 from clip_assets.pool.pool import Pool
@@ -223,15 +223,18 @@ class Hosting:
         """Host pools, and what is hosted already.
 
         Args:
-            places: roots of pools, or ``name=root``; none: the pool that other commands take.
+            places: roots of pools or published data sets, or ``name=root``; none: the pool that
+                other commands take.
             settings_file: of the only one.
 
         Raises:
             ConfigurationError: two have one name.
             StoreError: one serves no version.
         """
+        from clip_assets.service.hosted_published import hosted
+
         indices = [
-            place if isinstance(place, HostedIndex) else _hosted(place, settings_file)
+            place if isinstance(place, HostedIndex) else hosted(place, settings_file)
             for place in places or [None]
         ]
         names = [index.name for index in indices]
@@ -285,12 +288,6 @@ def named(place: str) -> tuple[str, str]:
     """What ``name=root`` says; the name is empty where it says none."""
     name, sign, root = place.partition("=")
     return (name, root) if sign and "/" not in name else ("", place)
-
-
-def _hosted(place: str | None, settings_file: str | None) -> HostedIndex:
-    name, root = ("", None) if place is None else named(place)
-    pool = graph.open_pool(root, settings_file)
-    return HostedIndex(name or last_part(pool.store.uri()), pool)
 
 
 def last_part(place: str) -> str:

@@ -145,7 +145,7 @@ class HostedFolder(HostedIndex):
         unnamed = encoder or (None if given.clip_model else self._no_model)
         store = Store(str(given.folder))
         self.pool = Pool(store, Settings(root=str(given.folder), **named), ASSETS, unnamed)
-        self.images = _NoImages(store)
+        self.images = NoImages(store)
         self.problem: ClipAssetsError | None = None
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
@@ -224,10 +224,11 @@ class _FolderColumns(AlignedColumns):
         return {name: self._metadata.column(schemas.POOL_ROWS.field(name)) for name in columns}
 
 
-class _NoImages(Images):
-    """A folder of indices has no images."""
+class NoImages(Images):
+    """A folder of indices, and what is published, has no images."""
 
     def read(self, image_path: str) -> NoReturn:
+        """Refuse."""
         raise RefusalError(
             404, "images", f"no stored image {image_path!r}", "a pool's", "Use the url."
         )

@@ -151,6 +151,42 @@ def test_published_embeddings_are_searched_without_being_made_again(
     assert "0 new partitions" in again.output
 
 
+def test_a_published_data_set_is_taken_over_and_what_it_lacks_is_asked_for_by_name(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    texts: Floats,
+) -> None:
+    def publish(**hub: Any) -> Path:
+        told = json.loads((root / "pool.yaml").read_text()) | {"hub": {"repository": "we/x"} | hub}
+        (root / "pool.yaml").write_text(json.dumps(told))
+        every = (*TO_EMBEDDINGS, *TO_SEARCH, layout.ID_MAPPING, layout.METADATA_STATS)
+        made(pool_of(root, encoder), *every, layout.HUB_DATASET)
+        return root / layout.HUB
+
+    def adopt(folder: Path) -> Result:
+        words = ["-q", "adopt", "published", str(folder), "--root", str(tmp_path / "other")]
+        return CliRunner().invoke(cli.main, words)
+
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    run(tmp_path / "theirs")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/pool.yaml").write_text((root / "pool.yaml").read_text())
+    told = adopt(publish(columns=["url", "caption"]))
+    assert told.exit_code != 0
+    assert "without vectors of images" in str(told.output) + str(told.exception)
+    assert "clip-assets serve" in str(told.output) + str(told.exception)
+    told = adopt(publish())
+    assert told.exit_code == 0, told.output
+    assert "rows and vectors of images and captions" in told.output
+    pool = made(pool_of(tmp_path / "other", encoder), *TO_EMBEDDINGS, *TO_SEARCH, layout.ID_MAPPING)
+    with Searcher.open(pool) as searcher:
+        [hit] = searcher.search(CAPTIONS[7], k=1, side="text")
+        assert (hit.caption, hit.url) == (CAPTIONS[7], "http://h/7.jpg")
+
+
 def test_duplicates_and_rows_without_a_vector_are_left_out(
     run: Callable[..., Result],
     root: Path,

@@ -1,7 +1,10 @@
 """A pool with an index, some of whose rows may not be published, and hostile captions."""
 
+import subprocess
 import zlib
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +26,19 @@ RESERVED = {"caption 3", "text 0"}
 
 
 class Published(Captions):
-    """A pool of two partitions, indexed, with metadata of each row."""
+    """A pool of some partitions, indexed, with metadata of each row."""
 
-    def __init__(self, store: Store, **hub: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        captions_of: Sequence[Sequence[str]] = CAPTIONS,
+        *,
+        flat_limit: int = 10_000,
+        **hub: Any,
+    ) -> None:
         super().__init__(store)
-        self.set(hub={"repository": "we/pairs"} | hub)
-        for number, captions in enumerate(CAPTIONS):
+        self.set(hub={"repository": "we/pairs"} | hub, index={"flat_limit": flat_limit})
+        for number, captions in enumerate(captions_of):
             key = self.add(number, captions)
             rows = [self._row(text) for text in captions]
             table = pa.Table.from_pylist(rows, schemas.POOL_ROWS)
@@ -61,3 +71,17 @@ class Published(Captions):
 def made(local_store: Store) -> Published:
     """A pool on a disk."""
     return Published(local_store)
+
+
+@pytest.fixture
+def full_disk_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, which has no room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.fail(f"tests of a full disk must be able to mount a tmpfs: {mounted.stderr!r}")
+    (folder / "other").write_bytes(bytes(60_000))
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -137,6 +137,23 @@ def test_croissant_names_the_columns_that_are_there(made: Published) -> None:
     assert {field["source"]["fileSet"]["@id"] for field in records["field"]} <= files
 
 
+@pytest.mark.parametrize("columns", [None, ["url"]])
+def test_croissant_is_sound_by_its_own_validator(
+    made: Published, columns: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    import mlcroissant
+
+    made.set(
+        hub={"license": "cc-by-4.0", "about": HOSTILE} | ({"columns": columns} if columns else {})
+    )
+    made.published()
+    data = mlcroissant.Dataset(jsonld=folder(made) / "croissant.json")
+    assert data.metadata.ctx.issues.errors == set()
+    assert "not standard" not in caplog.text
+    [records] = data.metadata.record_sets
+    assert [field.name for field in records.fields][:2] == ["i", "uid"]
+
+
 def test_it_is_written_only_where_it_is_wanted_and_again_when_rows_change(made: Published) -> None:
     made.set(hub={"repository": ""})
     assert made.published().manifest.outputs == []

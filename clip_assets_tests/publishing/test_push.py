@@ -1,35 +1,54 @@
-"""A push to a server that speaks the hub's protocol sends what is missing, and goes on."""
+"""A push to a server that speaks the hub's protocol sends what is missing, and nobody sees half."""
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
-from clip_assets.errors import ConfigurationError, SourceError
-from clip_assets.publishing import push as pushing
+from clip_assets.errors import ConfigurationError, SourceError, StorageFullError
+from clip_assets.publishing import patience
 from clip_assets.publishing.push import push
+from clip_assets.storage.store import Store
 from clip_assets_tests.publishing.conftest import Published
 from clip_assets_tests.servers import serving
 
-SMALL = 10_000
+SMALL = 2_000
 """Bytes up to which a file is sent within its commit."""
 
 
 class Receiver:
-    """What a hub has received: files, large contents by digest, and what was asked."""
+    """What a hub has received: files, large contents by digest, and what was asked.
+
+    ``faults`` are given as answers, the first one first, to requests whose path has ``faulty`` in
+    it. With ``takes`` the hub takes so many large files and lets who sends more wait.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.large: dict[str, bytes] = {}
         self.private: bool | None = None
         self.commits: list[list[str]] = []
-        self.refuses: list[int] = []
+        self.puts: list[str] = []
+        self.faulty = ""
+        self.faults: list[tuple[int, dict[str, str]]] = []
+        self.after = False
+        self.takes: int | None = None
+        self.is_waited_for, self.goes_on = threading.Event(), threading.Event()
         self.url = ""
+
+    def fault(self, path: str) -> tuple[int, dict[str, str]] | None:
+        return self.faults.pop(0) if self.faults and self.faulty in path else None
 
     def commit(self, lines: list[dict[str, Any]]) -> None:
         named: list[str] = []
@@ -64,18 +83,31 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if fault := self.receiver.fault(self.path):
+            self.answer({"error": "not now"}, *fault)
+            return
         self.answer(self.receiver.tree() if "/tree/" in self.path else {"id": "we/pairs"})
 
     def do_PUT(self) -> None:
+        hub = self.receiver
+        if hub.takes is not None and len(hub.puts) >= hub.takes:
+            hub.is_waited_for.set()
+            hub.goes_on.wait()
+            return
+        hub.puts.append(self.path)
         content = self.rfile.read(int(self.headers["Content-Length"]))
-        self.receiver.large[sha256(content).hexdigest()] = content
+        if fault := hub.fault(self.path):
+            self.answer({}, *fault)
+            return
+        hub.large[sha256(content).hexdigest()] = content
         self.answer({})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         hub, path = self.receiver, self.path.split("?")[0]
-        if hub.refuses and path.split("/")[-2] == "commit":
-            self.answer({"error": "not now"}, hub.refuses.pop(0))
+        fault = hub.fault(path)
+        if fault and not hub.after:
+            self.answer({"error": "not now"}, *fault)
         elif path == "/api/repos/create":
             is_new = hub.private is None
             said = json.loads(body)
@@ -100,16 +132,19 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"transfer": "basic", "objects": [self.wanted(one) for one in objects]})
         else:
             hub.commit([json.loads(line) for line in body.splitlines()])
-            self.answer({"commitUrl": f"{hub.url}/datasets/we/pairs/commit/1", "commitOid": "1"})
+            made = {"commitUrl": f"{hub.url}/datasets/we/pairs/commit/1", "commitOid": "1"}
+            self.answer(made, *(fault or ()))
 
     def wanted(self, one: dict[str, Any]) -> dict[str, Any]:
         if one["oid"] in self.receiver.large:
             return one
         return one | {"actions": {"upload": {"href": f"{self.receiver.url}/put/{one['oid']}"}}}
 
-    def answer(self, said: Any, status: int = 200) -> None:
+    def answer(self, said: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(said).encode()
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -130,15 +165,22 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         yield found
 
 
-def test_all_files_are_sent_privately_and_then_none(made: Published, receiver: Receiver) -> None:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """A pool whose data set is written, for tests that change nothing of it."""
+    made = Published(Store.open(str(tmp_path_factory.mktemp("pool"))))
     made.published()
-    done = push(made.pool)
+    return made
+
+
+def test_all_files_are_sent_privately_and_then_none(written: Published, receiver: Receiver) -> None:
+    done = push(written.pool)
     assert receiver.private is True
     assert sorted(done.sent) == sorted(receiver.files)
     assert {"README.md", "faiss/image.index", "data/train-00000.parquet"} <= {*done.sent}
     for name, content in receiver.files.items():
-        assert content == made.store.read_bytes(f"hub/{name}")
-    again = push(made.pool)
+        assert content == written.store.read_bytes(f"hub/{name}")
+    again = push(written.pool)
     assert (again.sent, again.removed, len(again.same)) == ([], [], len(done.sent))
     assert len(receiver.commits) == 1
 
@@ -156,28 +198,106 @@ def test_only_what_changed_is_sent_and_what_is_gone_is_removed(
     assert ".gitattributes" in receiver.files
 
 
-@pytest.mark.parametrize("status", [403, 413])
-def test_a_push_that_is_refused_half_way_goes_on(
-    made: Published, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, status: int
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses take no time; those that were made."""
+    made = list[float]()
+    monkeypatch.setattr(patience.time, "sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize("faulty", ["/repos/create", "/tree/", "/preupload/", "/commit/"])
+def test_a_push_goes_on_when_a_busy_hub_is_not_busy_any_more(
+    written: Published, receiver: Receiver, hasty: list[float], faulty: str
 ) -> None:
-    made.published()
-    monkeypatch.setattr(pushing, "COMMIT_FILES", 3)
-    receiver.refuses = []
-    commit = receiver.commit
+    receiver.faulty = faulty
+    receiver.faults = [(429, {"Retry-After": "7"}), (500, {}), (503, {})]
+    assert push(written.pool).sent == sorted(receiver.files)
+    # Some steps are tried again by the hub's own library.
+    assert len(hasty) == 3
+    assert hasty[0] >= 7
 
-    def once(lines: list[dict[str, Any]]) -> None:
-        commit(lines)
-        receiver.refuses = [status]
 
-    receiver.commit = once
+def test_a_large_file_that_is_refused_for_a_while_is_sent_again(
+    written: Published, receiver: Receiver, hasty: list[float]
+) -> None:
+    receiver.faulty, receiver.faults = "/put/", [(500, {})]
+    assert push(written.pool).sent == sorted(receiver.files)
+
+
+def test_a_commit_whose_answer_is_lost_is_not_made_twice(
+    written: Published, receiver: Receiver, hasty: list[float]
+) -> None:
+    receiver.faulty, receiver.faults, receiver.after = "/commit/", [(504, {})], True
+    push(written.pool)
+    assert len(receiver.commits) == 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "3600"}])
+def test_a_hub_that_stays_busy_is_an_error_that_says_what_to_do(
+    written: Published, receiver: Receiver, hasty: list[float], headers: dict[str, str]
+) -> None:
+    receiver.faulty, receiver.faults = "/commit/", [(429, headers)] * 100
+    with pytest.raises(SourceError, match="HTTP 429") as told:
+        push(written.pool)
+    assert "we/pairs" in told.value.where
+    assert "Run the same again later" in told.value.advice
+    assert len(hasty) == (0 if headers else len(patience.PAUSES_S))
+    assert receiver.files == {}
+    receiver.faults = []
+    sent = len(receiver.puts)
+    push(written.pool)
+    assert len(receiver.puts) == sent, "large files were there already"
+
+
+@pytest.mark.parametrize("status", [401, 403, 413])
+def test_what_a_hub_refuses_is_not_tried_again(
+    written: Published, receiver: Receiver, hasty: list[float], status: int
+) -> None:
+    receiver.faulty, receiver.faults = "/commit/", [(status, {})]
     with pytest.raises(SourceError, match="we/pairs"):
+        push(written.pool)
+    assert hasty == []
+    assert receiver.files == {}
+
+
+def test_a_push_that_is_killed_goes_on_with_what_is_missing_and_nobody_sees_half(
+    written: Published, receiver: Receiver
+) -> None:
+    Path(written.store.base, "pool.yaml").write_text("hub: {repository: we/pairs}")
+    receiver.takes = 2
+    program = (
+        "import sys; from clip_assets import graph; from clip_assets.publishing.push import push"
+    )
+    environment = {"HF_ENDPOINT": receiver.url, "HF_TOKEN": "hf_nobodys", "HF_HUB_DISABLE_XET": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{program}; push(graph.open_pool({written.store.base!r}))"],
+        env={**os.environ, **environment},
+    )
+    assert receiver.is_waited_for.wait(60)
+    process.kill()
+    process.wait()
+    assert receiver.files == {}, "nothing is seen before the commit"
+    receiver.takes = None
+    receiver.goes_on.set()
+    before, receiver.puts = receiver.puts, []
+    done = push(written.pool)
+    assert sorted(receiver.files) == done.sent
+    assert len(receiver.commits) == 1
+    assert len(before) == 2
+    assert receiver.puts
+    assert not {*before} & {*receiver.puts}, "what was there is not sent again"
+
+
+def test_a_disk_without_room_for_copies_is_told(
+    receiver: Receiver, full_disk_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Published(Store.open("memory://published"))
+    made.published()
+    monkeypatch.setattr(tempfile, "tempdir", str(full_disk_folder))
+    with pytest.raises(StorageFullError, match="a full disk"):
         push(made.pool)
-    assert len(receiver.files) == 3
-    assert "README.md" not in receiver.files, "the card is last"
-    receiver.commit, receiver.refuses = commit, []
-    done = push(made.pool)
-    assert len(done.same) == 3
-    assert len(receiver.files) == 3 + len(done.sent)
+    assert receiver.files == {}
 
 
 def test_without_a_repository_nothing_is_sent(made: Published, receiver: Receiver) -> None:

@@ -1,0 +1,129 @@
+r"""Searching a published data set on a hub: ranges, bytes and seconds of a query.
+
+A pool of the demo's model is made, see ``served_pool``, and published into a folder. A process of
+its own serves the folder by the hub's protocol, each of its answers after ``--latency`` seconds;
+a hub sends every request for a file on to another address, which is one answer more. Captions of
+scenes that the pool has not are searched for, one after the other, each in a searcher that keeps
+what it has read, and, as ``cold``, each in lists that are forgotten before.
+
+    python benchmarks/far_search.py build/far --rows 200000 --queries 100
+"""
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "we/pairs"
+
+
+def published(folder: Path, rows: int) -> Path:
+    """A pool's published folder, made if it is not there."""
+    import served_pool
+
+    from clip_assets import graph, layout, settings
+    from clip_assets.layout import WHOLE
+    from clip_assets.pool.pool import Pool
+    from clip_assets.publishing.hub_dataset import hub_dataset
+    from clip_assets.stats.metadata_stats import metadata_stats
+
+    if not folder.exists():
+        served_pool.pool(folder, rows)
+    opened = graph.open_pool(str(folder))
+    hub = settings.HubSettings(repository=NAME)
+    pool = Pool(opened.store, opened.settings.model_copy(update={"hub": hub}), graph.ASSETS)
+    metadata_stats(pool, WHOLE)
+    hub_dataset(pool.renewed(), WHOLE)
+    return folder / layout.HUB
+
+
+def _serve(folder: Path, latency_s: float, asked: Connection) -> None:
+    from clip_assets_tests import servers
+
+    with servers.hub() as hub:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        hub.files[NAME] = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+        hub.latency_s = latency_s
+        asked.send(hub.url)
+        while asked.recv():
+            asked.send((len(hub.requests), hub.sent_bytes))
+            hub.requests.clear()
+            hub.sent_bytes = 0
+
+
+def measured(searcher: Any, query: str, count: Callable[[], tuple[int, int]]) -> tuple[float, ...]:
+    """Seconds, requests and bytes of one query, and how many results it had."""
+    count()
+    began = time.monotonic()
+    hits = searcher.search(query, 10)
+    return (time.monotonic() - began, *count(), len(hits))
+
+
+def main() -> None:
+    """Read the command line, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--latency", type=float, default=0.05)
+    chosen = parser.parse_args()
+    import fsspec
+    import served_pool
+
+    from clip_assets.retrieval.published_search import PublishedSearcher
+
+    folder = published(chosen.folder.absolute(), chosen.rows)
+    ours, theirs = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    serving = context.Process(target=_serve, args=(folder, chosen.latency, theirs), daemon=True)
+    serving.start()
+    fsspec.config.conf["hf"] = {"endpoint": ours.recv()}
+
+    def count() -> tuple[int, int]:
+        ours.send("count")
+        return ours.recv()
+
+    texts, _ = served_pool.queries(chosen.queries)
+    began = time.monotonic()
+    searcher = PublishedSearcher.at(f"hf://datasets/{NAME}")
+    searcher.search("the model is loaded", 1)
+    opening = (time.monotonic() - began, *count())
+    print(f"opened, model loaded, first query: {opening[0]:.2f} s, {opening[1]} requests, ", end="")
+    print(f"{opening[2] / 1e6:.2f} MB")
+    side = searcher._sides["image"]
+    lists = side._far
+    print("| | p50 s | p95 s | most requests | most MB |")
+    for name in ("kept", "cold"):
+        told = []
+        for text in texts:
+            if name == "cold" and lists is not None:
+                lists._forget()
+            told.append(measured(searcher, text, count))
+        seconds, requests, sent, found = np.array(told).T
+        assert (found == 10).all()
+        p50, p95 = np.quantile(seconds, [0.5, 0.95])
+        print(f"| {name} | {p50:.2f} | {p95:.2f} | {requests.max():.0f} | {sent.max() / 1e6:.2f} |")
+    version = searcher.version
+    if lists is not None:
+        sizes = lists._sizes
+        looked = [len(lists._looked_into(searcher.vector(t), _gap(searcher))) for t in texts]
+        print(
+            f"{version.key}, {version.vectors:,} x {version.dim}: {len(sizes):,} lists of "
+            f"{sizes.mean():.0f} vectors of {lists._code_size} + 8 bytes, a query looks into "
+            f"{np.mean(looked):.1f}, at most {max(looked)}; head {lists._starts[0] / 1e6:.2f} MB"
+        )
+    ours.send("")
+
+
+def _gap(searcher: Any) -> Any:
+    return searcher._gap("text", "image", searcher.pool.settings.index.recall_target)
+
+
+if __name__ == "__main__":
+    main()

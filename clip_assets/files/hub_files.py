@@ -1,0 +1,34 @@
+"""Files of a hub by their web addresses, all of one commit.
+
+So they are read by ranges side by side, and none is of another commit than the others.
+"""
+
+from typing import Any
+
+from clip_assets.files.faults import translated
+from clip_assets.files.filesystem import filesystem
+
+HUB = "hf://"
+"""How urls of the hub begin."""
+
+
+def web_address(uri: str) -> str:
+    """The web address of a folder of the hub as it is now, which later commits do not change.
+
+    Args:
+        uri: ``hf://datasets/ORGANISATION/NAME``, with ``@REVISION`` or a folder behind it.
+
+    Raises:
+        ConfigurationError: the url is none of the hub.
+        SourceError: the hub cannot be reached, or refuses; ``SourceMissingError``: it is not there.
+    """
+    from huggingface_hub import HfApi
+
+    with translated(uri):
+        fs, path = filesystem(uri)
+        hub: Any = fs
+        found = hub.resolve_path(path)
+        api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="clip-assets")
+        told = api.repo_info(found.repo_id, repo_type=found.repo_type, revision=found.revision)
+    place = f"{hub.endpoint}/{found.repo_type}s/{found.repo_id}/resolve/{told.sha}"
+    return f"{place}/{found.path_in_repo}".rstrip("/")

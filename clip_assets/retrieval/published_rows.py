@@ -1,0 +1,159 @@
+"""Rows of a published data set by vector id, read from its parquet files where they lie.
+
+Which rows are published is said by ``publishing.hub_dataset``: those that are not leave a hole in
+their range of ids. Of a file only row groups that hold a wanted id are read.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clip_assets import layout, schemas
+from clip_assets.errors import ConfigurationError, SchemaError
+from clip_assets.files.faults import translated
+from clip_assets.files.filesystem import filesystem
+from clip_assets.index.mapped_rows import Places, runs
+from clip_assets.publishing.version_file import as_published
+from clip_assets.retrieval.rows import Ids, Rows
+from clip_assets.storage import uids
+
+
+class PublishedRows(Rows):
+    """The rows of a published data set."""
+
+    def vectors(self, ids: Ids, side: str, dim: int) -> npt.NDArray[np.float32]:
+        """(n, dim) vectors of some ids, in their order; NaN of one that is not published.
+
+        Raises:
+            ConfigurationError: vectors of this side are not published.
+        """
+        found = np.full((len(ids), dim), np.nan, np.float32)
+        order = np.argsort(ids, kind="stable")
+        slots = np.searchsorted(self._starts, ids[order], side="right") - 1
+        for number, run in runs(slots):
+            own = self._range(number)
+            assert isinstance(own, PublishedRange)
+            found[order[run]] = own.vectors(ids[order][run] - self._starts[number], side, dim)
+        return found
+
+    def column(self, number: int, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+        """A column of a range of ids, whole; null where it has none, or a row is not published."""
+        places = np.arange(self._version.slots[number].count)
+        return self._range(number).take(places, [name])[name].cast(kind)
+
+    def _open(self, number: int) -> "PublishedRange":
+        path = as_published(layout.hub_rows(number))
+        start, where = self._version.slots[number].start, self._store.uri(path)
+        if self._store.is_local:
+            return PublishedRange(
+                self._stack.enter_context(self._store.local(path)), start, where, self._stack
+            )
+        fs, name = filesystem(where)
+        with translated(where):
+            # Nothing is read ahead: what a row group needs is asked for at once.
+            file = self._stack.enter_context(fs.open(name, "rb", cache_type="none"))
+            return PublishedRange(file, start, where, self._stack)
+
+
+class PublishedRange:
+    """The published rows of one range of ids.
+
+    Args:
+        file: a path, or opened.
+        start: the range's first id.
+        where: its name for errors.
+        stack: what closes it.
+
+    Raises:
+        SchemaError: it is no such file.
+    """
+
+    def __init__(self, file: Any, start: int, where: str, stack: ExitStack) -> None:
+        self._start, self._where = start, where
+        try:
+            self._file = stack.enter_context(pq.ParquetFile(file, pre_buffer=True))
+        except pa.ArrowInvalid as error:
+            raise self._wrong(str(error)) from error
+        self._names = self._file.schema_arrow.names
+        told = self._file.metadata
+        groups: list[Any] = [told.row_group(n).column(0) for n in range(told.num_row_groups)]
+        if self._names[0] != "i" or not all(one.is_stats_set for one in groups):
+            raise self._wrong(f"columns {', '.join(self._names)}")
+        self._lowest = np.array([one.statistics.min for one in groups], np.int64)
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        """Some columns of some rows, in the order of ``places``; null where there are none."""
+        present = [name for name in columns if name in self._names]
+        table, rows = self._read(places + self._start, present)
+        taken = table.take(rows)
+        count = len(places)
+        every: list[Any] = [
+            taken[name] if name in present else _nothing(count, name) for name in columns
+        ]
+        return pa.table(every, names=list(columns))
+
+    def vectors(self, places: Places, side: str, dim: int) -> npt.NDArray[np.float32]:
+        """Vectors of some rows, NaN where there are none."""
+        name = f"{side}_embedding"
+        if name not in self._names:
+            raise ConfigurationError(
+                self._where,
+                f"no vectors of {side}s",
+                f"column {name}",
+                "They are not published; search by a text, an image or an embedding.",
+            )
+        table, rows = self._read(places + self._start, [name])
+        found = np.full((len(places), dim), np.nan, np.float32)
+        own = np.asarray(rows.is_valid(), np.bool_)
+        stored: Any = table[name].take(rows.drop_null()).combine_chunks()
+        found[own] = stored.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        return found
+
+    def find(self, wanted: uids.UidPairs) -> Places:
+        """The first row of each uid, -1 for one that is not there."""
+        ids, keys = self._uids()
+        order = np.argsort(keys, kind="stable")
+        asked = uids.keys(wanted)
+        at = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
+        is_there = keys[order][at] == asked
+        return np.where(is_there, ids[order][at] - self._start, -1)
+
+    def every(self, wanted: uids.UidPairs) -> Places:
+        """All rows of some uids, ascending."""
+        ids, keys = self._uids()
+        return ids[np.isin(keys, uids.keys(wanted))] - self._start
+
+    def _uids(self) -> tuple[Ids, uids.Keys]:
+        stored = self._file.read(columns=["i", "uid"])
+        return stored["i"].to_numpy(), uids.keys(uids.pairs(stored["uid"]))
+
+    def _read(self, ids: Ids, columns: Sequence[str]) -> tuple[pa.Table, pa.Array]:
+        """Rows around some ids, and which of them each id is, null where it is none."""
+        groups = np.maximum(np.searchsorted(self._lowest, ids, side="right") - 1, 0)
+        with translated(self._where):
+            table = self._file.read_row_groups(
+                np.unique(groups).tolist(), columns=["i", *columns]
+            ).combine_chunks()
+        own = table["i"].to_numpy()
+        at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+        return table, pa.array(at, pa.int64(), mask=own[at] != ids)
+
+    def _wrong(self, told: str) -> SchemaError:
+        return SchemaError(
+            self._where,
+            told,
+            "rows as hub_dataset writes them, vector ids first",
+            "Publish the data set anew with this release.",
+        )
+
+
+def _nothing(count: int, name: str) -> pa.Array:
+    """A column that is not published."""
+    is_known = name in schemas.INDEX_ROWS.names
+    kind: Any = schemas.INDEX_ROWS.field(name).type if is_known else pa.null()
+    return pa.nulls(count, kind)
