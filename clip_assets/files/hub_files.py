@@ -27,8 +27,8 @@ def web_address(uri: str) -> str:
     with translated(uri):
         fs, path = filesystem(uri)
         hub: Any = fs
-        found = hub.resolve_path(path)
+        parts = hub.resolve_path(path)
         api = HfApi(endpoint=hub.endpoint, token=hub.token, library_name="clip-assets")
-        told = api.repo_info(found.repo_id, repo_type=found.repo_type, revision=found.revision)
-    place = f"{hub.endpoint}/{found.repo_type}s/{found.repo_id}/resolve/{told.sha}"
-    return f"{place}/{found.path_in_repo}".rstrip("/")
+        told = api.repo_info(parts.repo_id, repo_type=parts.repo_type, revision=parts.revision)
+    place = f"{hub.endpoint}/{parts.repo_type}s/{parts.repo_id}/resolve/{told.sha}"
+    return f"{place}/{parts.path_in_repo}".rstrip("/")

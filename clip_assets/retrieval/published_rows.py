@@ -32,14 +32,14 @@ class PublishedRows(Rows):
         Raises:
             ConfigurationError: vectors of this side are not published.
         """
-        found = np.full((len(ids), dim), np.nan, np.float32)
+        read = np.full((len(ids), dim), np.nan, np.float32)
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
         for number, run in runs(slots):
             own = self._range(number)
             assert isinstance(own, PublishedRange)
-            found[order[run]] = own.vectors(ids[order][run] - self._starts[number], side, dim)
-        return found
+            read[order[run]] = own.vectors(ids[order][run] - self._starts[number], side, dim)
+        return read
 
     def column(self, number: int, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         """A column of a range of ids, whole; null where it has none, or a row is not published."""
@@ -108,11 +108,11 @@ class PublishedRange:
                 "They are not published; search by a text, an image or an embedding.",
             )
         table, rows = self._read(places + self._start, [name])
-        found = np.full((len(places), dim), np.nan, np.float32)
+        read = np.full((len(places), dim), np.nan, np.float32)
         own = np.asarray(rows.is_valid(), np.bool_)
         stored: Any = table[name].take(rows.drop_null()).combine_chunks()
-        found[own] = stored.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-        return found
+        read[own] = stored.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        return read
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
@@ -147,7 +147,7 @@ class PublishedRange:
         return SchemaError(
             self._where,
             told,
-            "rows as hub_dataset writes them, vector ids first",
+            f"rows as {layout.HUB_DATASET} writes them, vector ids first",
             "Publish the data set anew with this release.",
         )
 

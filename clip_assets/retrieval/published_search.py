@@ -1,4 +1,4 @@
-"""Searching what ``hub_dataset`` published, where it lies: a folder, a bucket, a web server, a hub.
+"""Searching what a pool published, where it lies: a folder, a bucket, a web server, a hub.
 
 Lists of the index and rows are read by byte ranges, see ``index.far_lists`` and
 ``published_rows``. Images are not published: results have urls. What the data set's own folder has
@@ -120,7 +120,7 @@ def _read(root: str, where: str) -> PublishedVersion:
         raise ConfigurationError(
             root,
             f"no {as_published(hub_version())}",
-            "a data set that hub_dataset of this release published",
+            f"a data set that {layout.HUB_DATASET} of this release published",
             "Publish one's own anew: clip-assets publish; adopt the vectors of others: "
             f"clip-assets adopt {layout.EMBEDDINGS}",
         ) from None

@@ -94,10 +94,10 @@ class Rows:
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
 
-        def part(number: int, run: slice) -> pa.Table:
+        def taken(number: int, run: slice) -> pa.Table:
             return self._range(number).take(ids[order][run] - self._starts[number], columns)
 
-        joined = pa.concat_tables([schema.empty_table(), *self._each(part, runs(slots))])
+        joined = pa.concat_tables([schema.empty_table(), *self._each(taken, runs(slots))])
         if (np.diff(order) == 1).all():
             return joined
         back = np.empty(len(ids), np.int64)
@@ -105,14 +105,14 @@ class Rows:
         return joined.combine_chunks().take(pa.array(back, pa.int64()))
 
     def _each(
-        self, part: Callable[[int, slice], pa.Table], of: Iterable[tuple[int, slice]]
+        self, taken: Callable[[int, slice], pa.Table], of: Iterable[tuple[int, slice]]
     ) -> list[pa.Table]:
-        """A part of each of some ranges; side by side where each waits for a server."""
+        """Rows of each of some ranges; side by side where each waits for a server."""
         wanted = list(of)
         if self._store.is_local or len(wanted) < 2:
-            return [part(*one) for one in wanted]
+            return [taken(*one) for one in wanted]
         with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as threads:
-            return list(threads.map(part, *zip(*wanted, strict=True)))
+            return list(threads.map(taken, *zip(*wanted, strict=True)))
 
     def _one_by_one(self, ids: Ids) -> pa.Table | None:
         """Rows of some ids, each by itself; None where not all are mapped."""
