@@ -1,20 +1,29 @@
-"""Our lists of RaBitQ codes against faiss' IVF-PQ-FastScan, for captions among images.
+"""Our lists of RaBitQ codes against other indices of faiss, for captions among images.
 
-Vectors are made up (``made_up_vectors``: captions lie off the images). Both are built of the same
-vectors with as many lists, and have their 200 best candidates put in order by the whole vectors;
-the peer has codes of as many bytes as ours, and of twice as many. One thread, queries in batches
-of 64. Ours decides by query how many lists it looks into, by a gap that is calibrated on captions
-of the pool; the peer looks into the least fixed number of lists that finds the target for some of
-the same captions, or into all. Both are measured on captions that neither has seen, in CPU seconds,
-as the wall tells of other work too.
+Vectors are made up (``made_up_vectors``: captions lie off the images). All are built of the same
+vectors with as many lists. Ours and the product codes have their 200 best candidates put in order
+by the whole vectors. Ours decides by query how many lists it looks into, by a gap that is
+calibrated on captions of the pool; the others look as little as finds the target for some of the
+same captions, or as far as they can. All are measured on captions that none has seen, in batches of
+64. Figures *per CPU second* tell of work, those *per second* of the clock, which other work moves.
 
-    python benchmarks/index.py [--vectors 100000] [--dim 512] [--queries 1000]
+* ``ours``: RaBitQ of one bit.
+* ``fastscan``: faiss' IVF-PQ-FastScan with codes of as many bytes as ours, and of twice as many.
+* ``hnsw``: a graph of 16 links with whole vectors.
+* ``tax``: vectors that captions look at beside those of images, by fixed numbers of lists and ours.
+* ``autofaiss``: with --autofaiss PYTHON of its own environment, at equal bytes a vector.
+
+    python benchmarks/index.py [--vectors 100000] [--dim 512] [--queries 1000] [--only ours tax]
 """
 
 import argparse
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import faiss
@@ -22,15 +31,21 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
+from clip_assets import layout
 from clip_assets.index import ann, kinds, neighbours, recall
 from clip_assets.index.reach import Reach
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Search = Callable[[Floats], Ids]
 
 TARGETS = (0.9, 0.95)
 CALIBRATED_ON = 4_000
+SOME = 500
+"""Captions by which the others choose how far they look."""
 BATCH = 64
+LINKS = 16
+WHOLE_RECALL = 0.95
 
 
 class Whole:
@@ -47,116 +62,193 @@ class Whole:
         return similar
 
 
+def batches(queries: Floats) -> list[Floats]:
+    """At most ``BATCH`` of them each."""
+    return [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
+
+
 def least(queries: Floats, images: Floats) -> Floats:
     """Similarity of the tenth nearest image of each query."""
-    parts = np.array_split(queries, max(1, len(queries) // BATCH))
+    parts = batches(queries)
     return np.concatenate([np.partition(own @ images.T, -10, axis=1)[:, -10] for own in parts])
 
 
-def measured(search: Callable[[Floats], Ids], queries: Floats, whole: Whole, tenth: Floats):
-    """Recall of ten, and queries in a second of CPU time."""
-    began = time.process_time()
-    starts = range(0, len(queries), BATCH)
-    ids = np.concatenate([search(queries[start : start + BATCH]) for start in starts])
-    seconds = time.process_time() - began
+def share(search: Search, queries: Floats, whole: Whole, tenth: Floats) -> float:
+    """Recall of ten."""
+    ids = np.concatenate([search(own) for own in batches(queries)])
     right = whole.similarities(queries, ids) >= tenth[:, None] - recall.ALIKE
-    return float(right.mean()), len(queries) / seconds
+    return float(right.mean())
 
 
-def ours(images: Floats, texts: Floats, asked: Ids, rest: Ids, lists: int, whole: Any):
-    """An index of ours, how long it took, and how far it is searched for each target."""
-    began, dim = time.process_time(), images.shape[1]
-    points = rest[:: max(1, len(rest) // (256 * lists))]
-    index = ann.trained(f"RR{dim},IVF{lists},RaBitQ", dim, images[points])
-    owners = ann.add(index, images).lists
+class Made:
+    """Everything that the indices are made of and asked with."""
+
+    def __init__(self, total: int, dim: int, queries: int) -> None:
+        source = Source(dim, max(1, total // VECTORS_PER_CLUSTER))
+        self.images, self.texts = source.pairs(total, seed=1)
+        self.unseen = dict(zip(layout.SIDES, source.pairs(queries, seed=2), strict=True))
+        self.whole, self.total, self.dim = Whole(self.images), total, dim
+        random = np.random.default_rng(3)
+        self.asked = np.sort(random.choice(total, min(CALIBRATED_ON, total // 4), replace=False))
+        rest = np.setdiff1d(np.arange(total), self.asked)
+        self.lists = kinds.lists_for(total, len(rest))
+        self.trained_on = self.images[rest[:: max(1, len(rest) // (256 * self.lists))]]
+        self.tenth = least(self.unseen["text"], self.images)
+        self.some = self.texts[self.asked[:: max(1, len(self.asked) // SOME)]]
+        self.some_tenth = least(self.some, self.images)
+
+    def tell(self, told: Mapping[str, Any], search: Search) -> None:
+        """Print recall and speed of captions never seen, with one thread and with two."""
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            queries = self.unseen["text"]
+            cpu, wall = time.process_time(), time.perf_counter()
+            for own in batches(queries):
+                search(own)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            figures = {"queries_per_cpu_s": round(len(queries) / cpu)}
+            figures |= {"queries_per_s": round(len(queries) / wall), "threads": threads}
+            found = share(search, queries, self.whole, self.tenth)
+            told = {**told, "recall": round(found, 4)}
+            print(json.dumps(told | figures), flush=True)
+        faiss.omp_set_num_threads(1)
+
+    def enough(self, searches: Callable[[int], Search], most: int, target: float) -> int:
+        """The least that finds the target for some captions of the pool, or the most."""
+        far = 1
+        while far < most and share(searches(far), self.some, self.whole, self.some_tenth) < target:
+            far = min(most, max(far + 1, int(far * 1.2)))
+        return far
+
+
+def ours(made: Made) -> dict[str, dict[float, Reach]]:
+    """An index of ours; how far it is searched by kind of query and target."""
+    began, dim = time.process_time(), made.dim
+    index = ann.trained(f"RR{dim},IVF{made.lists},RaBitQ", dim, made.trained_on)
+    owners = ann.add(index, made.images).lists
     built = time.process_time() - began
-    truth = neighbours.of(texts[asked], images, owners)
-    question = recall.Question(index, texts[asked], truth.near, images[asked])
-    meter = recall.Meter(index, np.bincount(owners, minlength=lists), whole)
-    reaches: dict[float, Reach] = {reach.target: reach for reach in meter.reach(question)}
-    searches = {
-        target: lambda queries, gap=reaches[target].gap: recall.nearest(
-            index,
-            queries,
-            10,
-            gap,
-            whole,
-        )[1]
-        for target in TARGETS
-    }
-    return built, time.process_time() - began, searches, reaches
+    meter = recall.Meter(index, np.bincount(owners, minlength=made.lists), made.whole)
+    own = made.images[made.asked]
+    reaches: dict[str, dict[float, Reach]] = {}
+    for kind, rows in {"text": made.texts, "image": made.images}.items():
+        queries = rows[made.asked]
+        truth = neighbours.of(queries, made.images, owners).near
+        question = recall.Question(index, queries, truth, own)
+        reaches[kind] = {reach.target: reach for reach in meter.reach(question)}
+    told = {"index": "ours", "bytes": dim // 8 + 8 + 8, "build_cpu_s": round(built, 1)}
+    told |= {"with_calibration_cpu_s": round(time.process_time() - began, 1)}
+    for target in TARGETS:
+        reach = reaches["text"][target]
+
+        def search(queries: Floats, gap: float = reach.gap) -> Ids:
+            return recall.nearest(index, queries, 10, gap, made.whole)[1]
+
+        made.tell(told | {"target": target, "scanned": reach.scanned}, search)
+    return reaches
 
 
-def peer(images: Floats, rest: Ids, lists: int, code: int):
-    """An IVF-PQ-FastScan of faiss with codes of so many bytes, and how long it took."""
-    began, dim = time.process_time(), images.shape[1]
-    key = f"IVF{lists},PQ{2 * code}x4fs"
-    index: Any = faiss.index_factory(dim, key, faiss.METRIC_INNER_PRODUCT)
+def fastscan(made: Made, code: int) -> None:
+    """An IVF-PQ-FastScan of faiss with codes of so many bytes, its 200 best put in order."""
+    began = time.process_time()
+    key = f"IVF{made.lists},PQ{2 * code}x4fs"
+    index: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1
-    index.train(images[rest[:: max(1, len(rest) // (256 * lists))]])
-    index.add(images)
-    return index, time.process_time() - began
+    index.train(made.trained_on)
+    index.add(made.images)
+    told = {"index": "faiss IVF-PQ-FastScan", "bytes": code + 8}
+    told |= {"build_cpu_s": round(time.process_time() - began, 1)}
+
+    def looked_up(probes: int) -> Search:
+        def search(queries: Floats) -> Ids:
+            parameters = faiss.SearchParametersIVF(nprobe=probes)
+            _, ids = index.search(queries, recall.CANDIDATES, params=parameters)
+            similar = np.nan_to_num(made.whole.similarities(queries, ids), nan=-np.inf)
+            return np.take_along_axis(ids, np.argsort(-similar, axis=1)[:, :10], 1)
+
+        return search
+
+    for target in TARGETS:
+        probes = made.enough(looked_up, made.lists, target)
+        made.tell(told | {"target": target, "lists_looked_into": probes}, looked_up(probes))
 
 
-def looked_up(index: faiss.Index, whole: Whole, probes: int) -> Callable[[Floats], Ids]:
-    """A search of the peer: its 200 best, put in order by the whole vectors."""
+def hnsw(made: Made) -> None:
+    """A graph with whole vectors."""
+    began = time.process_time()
+    index: Any = faiss.IndexHNSWFlat(made.dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 100
+    index.add(made.images)
+    told = {"index": f"faiss HNSW{LINKS}", "bytes": 4 * made.dim + 8 * LINKS}
+    told |= {"build_cpu_s": round(time.process_time() - began, 1)}
 
-    def search(queries: Floats) -> Ids:
-        parameters = faiss.SearchParametersIVF(nprobe=probes)
-        _, ids = index.search(queries, recall.CANDIDATES, params=parameters)
-        similar = np.nan_to_num(whole.similarities(queries, ids), nan=-np.inf)
-        order = np.argsort(-similar, axis=1)[:, :10]
-        return np.take_along_axis(ids, order, 1)
+    def looked_up(far: int) -> Search:
+        parameters = faiss.SearchParametersHNSW(efSearch=far)
+        return lambda queries: index.search(queries, 10, params=parameters)[1]
 
-    return search
+    for target in TARGETS:
+        far = made.enough(looked_up, 4_000, target)
+        made.tell(told | {"target": target, "efSearch": far}, looked_up(far))
+
+
+def tax(made: Made, reaches: Mapping[str, Mapping[float, Reach]]) -> None:
+    """Vectors looked at by captions and by images for a recall of 0.95; codes play no part."""
+    index: Any = ann.trained(f"IVF{made.lists},Flat", made.dim, made.trained_on)
+    owners = ann.add(index, made.images).lists
+    sizes = np.bincount(owners, minlength=made.lists)
+    fixed: dict[str, float] = {}
+    for kind, queries in made.unseen.items():
+        truth = neighbours.of(queries, made.images, owners).near
+        nothing = np.zeros_like(queries)  # these queries have no pair in the pool
+        probes = recall.Question(index, queries, truth, nothing).probes()
+        numbers = index.quantizer.search(queries, probes)[1]
+        fixed[kind] = float(sizes[numbers].sum(axis=1).mean()) / made.total
+    told: dict[str, Any] = {"tax": {kind: round(part, 5) for kind, part in fixed.items()}}
+    told["fixed_text_by_fixed_image"] = round(fixed["text"] / fixed["image"], 3)
+    for kind in reaches:
+        told[f"ours_{kind}"] = reaches[kind][WHOLE_RECALL].scanned
+        told[f"ours_{kind}_by_fixed_image"] = round(told[f"ours_{kind}"] / fixed["image"], 3)
+    print(json.dumps(told), flush=True)
+
+
+def autofaiss(made: Made, python: str) -> None:
+    """The peer, in its own environment."""
+    script = Path(__file__).with_name("index_autofaiss.py")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "images").mkdir()
+        np.save(folder / "images" / "images.npy", made.images)
+        np.save(folder / "some.npy", made.some)
+        np.save(folder / "some_tenth.npy", made.some_tenth)
+        np.save(folder / "unseen.npy", made.unseen["text"])
+        np.save(folder / "unseen_tenth.npy", made.tenth)
+        size = str(made.dim // 8 + 8 + 8)
+        subprocess.run([python, str(script), name, size], check=True, stdout=sys.stdout)
 
 
 def main() -> None:
-    """Build both, search both, print json lines."""
+    """Build each, search each, print json lines."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--autofaiss", metavar="PYTHON", help="Of an environment with autofaiss.")
+    names = ["ours", "fastscan", "hnsw", "tax"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    total, dim = options.vectors, options.dim
-    source = Source(dim, max(1, total // VECTORS_PER_CLUSTER))
-    images, texts = source.pairs(total, seed=1)
-    unseen, whole = source.pairs(options.queries, seed=2)[1], Whole(images)
-    random = np.random.default_rng(3)
-    asked = np.sort(random.choice(total, min(CALIBRATED_ON, total // 4), replace=False))
-    rest = np.setdiff1d(np.arange(total), asked)
-    lists = kinds.lists_for(total, len(rest))
-    tenth = least(unseen, images)
-    known = {"vectors": total, "dim": dim, "lists": lists, "compiled": faiss.get_compile_options()}
-    print(json.dumps(known), flush=True)
-    built, calibrated, searches, reaches = ours(images, texts, asked, rest, lists, whole)
-    told = {"index": "ours", "bytes": dim // 8 + 8 + 8, "build_cpu_s": round(built, 1)}
-    told |= {"with_calibration_cpu_s": round(calibrated, 1)}
-    for target, search in searches.items():
-        share, speed = measured(search, unseen, whole, tenth)
-        figures = {"target": target, "recall": round(share, 4), "queries_per_cpu_s": round(speed)}
-        scanned = {"scanned": reaches[target].scanned}
-        print(json.dumps(told | figures | scanned), flush=True)
-    sample = asked[:: max(1, len(asked) // 500)]
-    own_tenth = least(texts[sample], images)
-    for code in (dim // 8, dim // 4):
-        index, seconds = peer(images, rest, lists, code)
-        for target in TARGETS:
-            probes, share = 1, 0.0
-            while share < target and probes < lists:
-                probes = min(lists, max(probes + 1, int(probes * 1.2)))
-                search = looked_up(index, whole, probes)
-                share, _ = measured(search, texts[sample], whole, own_tenth)
-            share, speed = measured(looked_up(index, whole, probes), unseen, whole, tenth)
-            told = {"index": "faiss IVF-PQ-FastScan", "bytes": code + 8}
-            told |= {
-                "build_cpu_s": round(seconds, 1),
-                "target": target,
-                "lists_looked_into": probes,
-            }
-            figures = {"recall": round(share, 4), "queries_per_cpu_s": round(speed)}
-            print(json.dumps(told | figures), flush=True)
+    made = Made(options.vectors, options.dim, options.queries)
+    known = {"vectors": made.total, "dim": made.dim, "lists": made.lists}
+    print(json.dumps(known | {"compiled": faiss.get_compile_options()}), flush=True)
+    reaches = ours(made) if {"ours", "tax"} & {*options.only} else {}
+    if "tax" in options.only:
+        tax(made, reaches)
+    if options.autofaiss:
+        autofaiss(made, options.autofaiss)
+    if "fastscan" in options.only:
+        fastscan(made, made.dim // 8)
+        fastscan(made, made.dim // 4)
+    if "hnsw" in options.only:
+        hnsw(made)
 
 
 if __name__ == "__main__":

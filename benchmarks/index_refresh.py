@@ -4,11 +4,13 @@ A pool of made-up vectors is cut into lists. Each refresh adds vectors of conten
 not (``made_up_vectors``, other ``topics``); centres stay as they were trained. Lists are then
 compared at equal work: at the share of vectors that freshly trained lists look at to find 0.95 of
 the ten nearest images of captions never seen, how much do the others find? The captions are of all
-the pool's contents, in proportion. Lists by three rules:
+the pool's contents, in proportion. Lists by four rules:
 
 * kept: centres are never touched;
 * mended: after each refresh lists of more than twice the mean are split in two, those of less than
   a quarter are dissolved, and their vectors go to the nearest of all centres;
+* own: a refresh of which many vectors are far from all centres adds centres of its own, trained on
+  those, as many as make lists of the usual length; no other vector is touched;
 * anew: centres are trained again.
 
 Codes play no part: a neighbour is found if its list is looked into. Then a refresh of +1 % is
@@ -40,6 +42,7 @@ TARGET = 0.95
 FAR = 0.05
 CALIBRATED_ON = 4_000
 LARGE, SMALL = 2.0, 0.25
+OWN_FROM = 0.1
 TOLD_EVERY = 5
 
 
@@ -123,6 +126,21 @@ def mended(cut: Cut, images: Floats) -> tuple[Cut, float]:
     return Cut(centres, owners), float(again.mean())
 
 
+def with_own(cut: Cut, more: Floats, threshold: float) -> Cut:
+    """With vectors that bring centres of their own where they are far from those that there are."""
+    similar, owners = nearest_lists(cut.centres, more)
+    far = more[similar < threshold]
+    count = len(far) * len(cut.centres) // max(1, len(cut.owners))
+    centres = cut.centres
+    if count and len(far) > OWN_FROM * len(more):
+        found = faiss.Kmeans(more.shape[1], count, niter=10, spherical=True, seed=1, verbose=False)
+        found.cp.min_points_per_centroid = 1
+        found.train(far)
+        centres = np.concatenate([centres, found.centroids])
+        owners = nearest_lists(centres, more)[1]
+    return Cut(centres, np.concatenate([cut.owners, owners]))
+
+
 def trained(images: Floats, count: int) -> Floats:
     """Centres of lists, as a recipe has them."""
     index: Any = ann.trained(f"IVF{count},Flat", images.shape[1], images)
@@ -138,7 +156,7 @@ def drift(options: argparse.Namespace) -> None:
     count = kinds.lists_for(total, total)
     centres = trained(images, count)
     threshold = float(np.quantile(nearest_lists(centres, strangers)[0], FAR))
-    kept = mend = Cut(centres, nearest_lists(centres, images)[1])
+    kept = mend = own = Cut(centres, nearest_lists(centres, images)[1])
     far = float((nearest_lists(centres, images)[0] < threshold).sum())
     compared = 0.0
     for refresh in range(options.refreshes + 1):
@@ -155,6 +173,7 @@ def drift(options: argparse.Namespace) -> None:
             grown = np.concatenate([mend.owners, nearest_lists(mend.centres, more)[1]])
             mend, share = mended(Cut(mend.centres, grown), images)
             compared += share
+            own = with_own(own, more, threshold)
         else:
             of_new = far / len(images)
         if refresh % TOLD_EVERY:
@@ -168,7 +187,7 @@ def drift(options: argparse.Namespace) -> None:
             "refresh": refresh, "vectors": len(images), "lists": count, "scanned": round(work, 5),
             "far": round(far / len(images), 4), "far_of_new": round(of_new, 4),
         }  # fmt: skip
-        for name, cut in {"kept": kept, "mended": mend, "anew": fresh}.items():
+        for name, cut in {"kept": kept, "mended": mend, "own": own, "anew": fresh}.items():
             behind, gaps = cut.gaps(asked, true)
             found = (gaps <= cut.at(behind, work)).mean(axis=1)
             need = cut.scanned(behind, float(np.quantile(gaps, TARGET)))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from clip_assets import layout
 from clip_assets.errors import AlignmentError, CheckFailedError, ModelMismatchError, SchemaError
 from clip_assets.index import drift, recipe_file, vectors_in
+from clip_assets.index.kinds import FLAT
 from clip_assets.index.recipe_file import Recipe
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -94,7 +95,7 @@ def _encode(run: StageRun, wanted: Recipe) -> dict[str, int]:
     rows = tables.count(run.store, layout.embedding_rows(run.partition))
     sides = {side: _encode_side(run, side, rows, wanted) for side in layout.SIDES}
     far = {side: count for side, count in sides.items() if side in wanted.baselines}
-    if far:
+    if wanted.key != FLAT:
         with run.publish(drift.segment_far(run.partition)) as part:
             drift.write(part, far)
     return far

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from clip_assets import graph, layout
+from clip_assets.index.drift import segment_far
 from clip_assets.layout import Key
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.storage.manifests import Output
+from clip_assets.subsets.subset_files import subset_groups
 from clip_assets.verification import remedies
 from clip_assets.verification.consequences import CONSEQUENCES
 from clip_assets.verification.verify_pool import Verification, verify
@@ -19,6 +21,17 @@ pytestmark = pytest.mark.slow
 
 FETCHED = {layout.shard_rows.name, layout.shard_stats.name}
 """Kinds that tell when something was fetched, and so are never the same again."""
+
+
+ABSENT = (
+    layout.subset_version,
+    aesthetic_scores,
+    layout.segment_lists,
+    segment_far,
+    subset_groups,
+)
+"""Kinds that a pool has not that was made once, without a head, with an exact index and without
+groups of near-copies."""
 
 
 def cut(file: Path) -> None:
@@ -37,8 +50,7 @@ def one_of_each(whole: Whole) -> dict[str, Output]:
     kinds = {
         kind.name: next(output for output in outputs if kind.holds(output.path))
         for kind in layout.ARTIFACTS
-        # A pool that was made once has no earlier ones, and without a head no scores.
-        if kind not in (layout.subset_version, aesthetic_scores)
+        if kind not in ABSENT
     }
     drawn = [output for output in outputs if output.path.startswith(f"{layout.PICTURES}/")]
     return kinds | {output.path.split("/")[1]: output for output in drawn}
