@@ -28,7 +28,9 @@ def contents(store: Store) -> dict[str, bytes]:
     return {path: store.read_bytes(path) for folder in folders for path in store.list(folder)}
 
 
-def test_files_become_search_results(pool_at: PoolAt) -> None:
+def test_files_become_search_results_and_outlive_the_instance(
+    pool_at: PoolAt, tmp_path: Path
+) -> None:
     world = pool_at.world
     pool_at.add_world()
     pool_at.cli("run")
@@ -51,7 +53,10 @@ def test_files_become_search_results(pool_at: PoolAt) -> None:
     assert again[0]["similarity"] == pytest.approx(1, abs=2e-3)
     assert "nothing to do" in pool_at.cli("run")
     assert "0 new partitions" in pool_at.cli("add", str(pool_at.folder / "sources"))
-    _runs_are_in_the_instance(pool_at, list(status["partitions"]))
+    keys = list(status["partitions"])
+    _runs_are_in_the_instance(pool_at, keys)
+    _lost_instance_is_rebuilt(pool_at, keys)
+    _another_model_is_refused_with_both_named(pool_at, tmp_path)
 
 
 def _runs_are_in_the_instance(pool_at: PoolAt, keys: list[str]) -> None:
@@ -68,25 +73,19 @@ def _runs_are_in_the_instance(pool_at: PoolAt, keys: list[str]) -> None:
             assert "dagster/partition_row_count" in metadata.metadata
 
 
-def test_lost_instance_is_rebuilt_and_another_model_refused(
-    pool_at: PoolAt, tmp_path: Path
-) -> None:
-    pool_at.add_world()
-    pool_at.cli("run")
+def _lost_instance_is_rebuilt(pool_at: PoolAt, keys: list[str]) -> None:
     before = contents(pool_at.store)
-    keys = list(pool_at.status()["partitions"])
     pool_at.new_instance()
     pool_at.cli("run")
     assert contents(pool_at.store) == before
     _runs_are_in_the_instance(pool_at, keys)
     assert "nothing to do" in pool_at.cli("run")
-    _another_model_is_refused_with_both_named(pool_at, tmp_path)
-    assert contents(pool_at.store) == before
 
 
 def _another_model_is_refused_with_both_named(pool_at: PoolAt, tmp_path: Path) -> None:
     from clip_assets.encoders.openclip import loading
 
+    before = contents(pool_at.store)
     folder = tmp_path / "other-model"
     shutil.copytree(loading.DEMO_FOLDER, folder)
     _scale_weights(folder)
@@ -96,6 +95,7 @@ def _another_model_is_refused_with_both_named(pool_at: PoolAt, tmp_path: Path) -
     assert "other-model" in output
     assert "'demo'" in output
     assert "other-model" in other.cli("search", "a red circle", code=2)
+    assert contents(pool_at.store) == before
 
 
 def _scale_weights(folder: Path) -> None:
