@@ -1,5 +1,7 @@
 """File, environment and arguments make one set of settings; the later wins."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -246,3 +248,9 @@ def test_what_is_no_amount_of_bytes_is_named(root: Path, text: str) -> None:
     write(root, {"index": {"max_memory_bytes": text}})
     with pytest.raises(ConfigurationError, match=r"max_memory_bytes.*such as 16G"):
         settings.load(str(root))
+
+
+def test_settings_can_be_imported_deep_within_other_imports() -> None:
+    # Of kinds of subsets, any of which may hold the others, none is described within another.
+    script = "import pydantic, sys; sys.setrecursionlimit(300); import clip_assets.settings"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,6 +11,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from typing_extensions import TypeAliasType
 
 from clip_assets.settings import baselines, bases, curation, wishes
 from clip_assets.settings.baselines import (
@@ -212,7 +213,11 @@ else:
     _BY_METHOD = Discriminator(_method, custom_error_type="method", custom_error_message=_TOLD)
     _TAGGED = tuple(Annotated[kind, Tag(method)] for method, kind in CLASSES.items())
     Definition = Annotated[reduce(or_, _TAGGED), _BY_METHOD]
-    Chosen = Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
+    # Named, so that pydantic refers to it where it meets it again: otherwise each class is
+    # described inside of the one before, hundreds of calls deep.
+    Chosen = TypeAliasType(
+        "Chosen", Annotated[reduce(or_, _TAGGED, Annotated[str, Tag(_NAME)]), _BY_METHOD]
+    )
     _BY_SCORE = Discriminator(
         _method, custom_error_type="method", custom_error_message="needs a method with a score"
     )
@@ -221,9 +226,12 @@ else:
         for method, kind in CLASSES.items()
         if issubclass(kind, ScoreSettings)
     )
-    Scoring = Annotated[
-        reduce(or_, _SCORES), _BY_SCORE, BeforeValidator(unbounded), AfterValidator(score_alone)
-    ]
+    Scoring = TypeAliasType(
+        "Scoring",
+        Annotated[
+            reduce(or_, _SCORES), _BY_SCORE, BeforeValidator(unbounded), AfterValidator(score_alone)
+        ],
+    )
     # Names that fields of definitions mean; each class is described when it is first needed, and
     # all at once with the settings that have them.
     for _module in (bases, baselines, curation, wishes):
