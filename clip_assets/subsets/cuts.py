@@ -53,7 +53,7 @@ def cut(selection: Selection, settings: ScoreSettings, candidates: Judge, score:
     models = score.models or models_of_scores.of_settings(selection.rows, settings)
     models_of_scores.check(score.name, models, settings.model)
     columns = candidates.columns | score.columns
-    seen = Seen(selection.folder / f"scores-{len(selection.told)}.f8")
+    seen = Seen(selection.new_folder() / "scores.f8")
 
     def scored(piece: str, table: pa.Table) -> Floats:
         scores = score.of(piece, table)

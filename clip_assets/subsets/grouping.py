@@ -20,11 +20,10 @@ class Groups:
     """Rows by group. The disk has 32 bytes for each, memory what 1 / ``FILES`` of them take.
 
     Args:
-        folder: for its files; who made it removes it.
+        folder: an empty one for its files; who made it removes it.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
         self._folder = folder
         self._count = 0
 

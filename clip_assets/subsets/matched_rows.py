@@ -4,7 +4,6 @@ Rows are put into the order of their uids by way of files, so that the sorted on
 once and not for every piece. What it means that a row is found is the business of methods.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +48,7 @@ class MatchedRows:
         kept: list[Any] = [("row", "<i8"), ("times", "<i8")]
         kept += [] if carried is None else [("value", listed.records.dtype[carried])]
         self._record = np.dtype(kept)
-        self._folder = Path(tempfile.mkdtemp(dir=selection.folder))
+        self._folder = selection.new_folder()
         self._numbers: dict[str, int] = {}
         self._starts = [0]
         self._seen = 0

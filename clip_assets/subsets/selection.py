@@ -4,6 +4,7 @@ A definition becomes a judge, which decides on the rows of one piece at a time. 
 of ``subsets.methods``; what they choose is written by ``subset_files``.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -137,6 +138,10 @@ class Selection:
         models = made.models or models_of_scores.of_settings(self.rows, settings)
         models_of_scores.check(made.name, models, settings.model)
         return made
+
+    def new_folder(self) -> Path:
+        """An empty folder of a method's own: the same method may stand in a definition twice."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
 
     def tables(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
         """Every piece with some of its columns, and with its uids.

@@ -119,7 +119,7 @@ def test_places_in_groups(
         random = np.random.default_rng(seed)
         scores = random.integers(0, 3, len(groups)).astype(float)
         draws = random.random(len(groups))
-        of = Groups(tmp_path_factory.mktemp("groups") / "files")
+        of = Groups(tmp_path_factory.mktemp("groups"))
         half = len(groups) // 2
         for some in (slice(0, half), slice(half, None)):
             of.add(np.array(groups, np.uint64)[some], scores[some], draws[some])

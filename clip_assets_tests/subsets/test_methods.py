@@ -455,7 +455,9 @@ def test_rows_of_all_pieces_are_matched_in_one_pass(
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         patch.setattr(sorted_uids, "BLOCK_ROWS", block)
         patch.setattr(sorting, "MEMORY_ROWS", memory)
-        selection: Any = SimpleNamespace(folder=Path(folder), tables=lambda _: pieces.items())
+        selection: Any = SimpleNamespace(
+            new_folder=lambda: Path(folder), tables=lambda _: pieces.items()
+        )
         matches = MatchedRows(selection, SortedUids(records), [], pairs_of, "score")
         counts = Counter(listed)
         for piece, own in enumerate(asked):

@@ -61,7 +61,7 @@ def score(selection: Selection, settings: SemDeDup, candidates: Judge) -> Score:
     else:
         clusters = clustered(selection, candidates, settings.arch, settings.clusters, settings.seed)
         rows, ids = clusters.rows, clusters.ids
-    (folder := selection.folder / f"alike-{len(selection.told)}").mkdir()
+    folder = selection.new_folder()
     heads, copies = _heads(selection, rows, folder, by_hash=settings.hashes)
     ids = _with_heads(ids, heads)
     buckets = _sorted_by_list(selection, rows, settings.arch, (ids, heads), folder)
@@ -191,7 +191,7 @@ def _heads(
         heads[start:stop] = np.arange(start, stop)
     if not by_hash or not selection.rows.has_outcomes:
         return heads, 0
-    groups = Groups(folder / "hashes")
+    groups = Groups(selection.new_folder())
     for piece, table in selection.tables([UID]):
         hashes, known = selection.rows.hashes(piece, table)
         own = rows.pieces[piece][1]

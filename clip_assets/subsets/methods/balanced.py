@@ -37,7 +37,7 @@ def judge(selection: Selection, settings: Balanced, candidates: Judge) -> Judge:
     """
     listed = EntryList(entries.read(settings.entries))
     counts = np.zeros(len(listed.texts), np.int64)
-    matches = _Kept(selection.folder / f"matches-{len(selection.told)}-{id(settings)}")
+    matches = _Kept(selection.new_folder())
     columns = candidates.columns | {TEXT, UID}
     seen = 0
     for piece, table in selection.tables(columns):
@@ -96,7 +96,6 @@ class _Kept:
     """Matches of each piece, in files."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
         self._folder = folder
         self._numbers: dict[str, int] = {}
 

@@ -84,8 +84,7 @@ def _neg_clip_loss(selection: Selection, settings: NegClipLoss, candidates: Judg
     """
     selection.reads_captions |= settings.arch == "own"
     columns = selection.rows.vector_columns | {UID}
-    (folder := selection.folder / f"vectors-{len(selection.told)}").mkdir()
-    copied = Copied(folder)
+    copied = Copied(selection.new_folder())
     for piece, table in selection.tables(candidates.columns | columns):
         wanted = candidates.decide(piece, table).kept
         with selection.rows.vectors(piece, table, settings.arch) as of_piece:

@@ -39,7 +39,7 @@ def judge(selection: Selection, settings: Capped, candidates: Judge) -> Judge:
         raise _no_column(column, selection)
     else:
         columns |= {column}
-    groups = Groups(selection.folder / f"groups-{len(selection.told)}-{id(settings)}")
+    groups = Groups(selection.new_folder())
     rows = clusters.rows if clusters else Numbered()
     for piece, table in selection.tables(columns):
         if clusters:

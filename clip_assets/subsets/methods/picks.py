@@ -117,7 +117,7 @@ def quotas(
 
 def _ranks(selection: Selection, clusters: Clustered, scores: Floats, seed: int) -> Ranks:
     """(n,) the place of each image in its cluster, the greatest score first."""
-    groups = Groups(selection.folder / f"groups-{len(selection.told)}-{id(scores)}")
+    groups = Groups(selection.new_folder())
     for piece, table in selection.tables([UID]):
         numbers, own = clusters.rows.numbers(piece), clusters.rows.pieces[piece][1]
         draws = uniform(uids.pairs(table[UID])[own], seed)

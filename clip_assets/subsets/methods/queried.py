@@ -128,8 +128,8 @@ class _Looks:
         self._floors = np.array([wish.floor for wish in wishes], np.float32)
         self._of_shares = wishes[0].query.share is not None
         self._looked: set[str] = set()
-        name = f"near-{len(selection.told)}"
-        self.seen = [Seen(selection.folder / f"{name}-{n}.f8") for n in range(len(wishes))]
+        folder = selection.new_folder()
+        self.seen = [Seen(folder / f"{number}.f8") for number in range(len(wishes))]
 
     def counts_for(self, similar: Rows32) -> npt.NDArray[np.bool_]:
         """(n, queries) whether a row counts for a query: of shares for its nearest alone."""
@@ -205,8 +205,7 @@ class _Near:
     def __init__(self, selection: Selection, settings: Queried, vectors: Rows32) -> None:
         self._selection, self._arch, self._vectors = selection, settings.arch, vectors
         self._sides = np.array([query.side == "text" for query in settings.queries])
-        self._folder = selection.folder / f"near-{len(selection.told)}"
-        self._folder.mkdir()
+        self._folder = selection.new_folder()
         self._kept: dict[str, int] = {}
 
     def of(self, piece: str, table: pa.Table, *, keep: bool) -> Rows32:

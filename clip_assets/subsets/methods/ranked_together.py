@@ -22,8 +22,7 @@ def score(selection: Selection, settings: RankedTogether, candidates: Judge) -> 
     """
     scores = [selection.score(one, candidates) for one in settings.ranks]
     columns = candidates.columns.union(*(one.columns for one in scores))
-    folder = selection.folder / f"ranks-{len(selection.told)}-{id(settings)}"
-    folder.mkdir()
+    folder = selection.new_folder()
     seen = [Seen(folder / f"{number}.f8") for number in range(len(scores))]
     for piece, table in selection.tables(columns):
         kept = candidates.decide(piece, table).kept
