@@ -54,9 +54,10 @@ def test_each_process_sees_its_own_device(tmp_path: Path) -> None:
 def test_a_process_may_have_several_devices(tmp_path: Path) -> None:
     first = holder("0,1,2,3", tmp_path, 3)
     assert answer(first) == "cuda:0 cuda:1 cuda:2 0,1,2"
-    second, third = holder("0,1,2,3", tmp_path, 2), holder("0,1,2,3", tmp_path)
+    second = holder("0,1,2,3", tmp_path, 2)
+    _, errors = second.communicate(timeout=120)
+    third = holder("0,1,2,3", tmp_path)
     try:
-        _, errors = second.communicate(timeout=120)
         assert "expected 2 free" in errors
         assert "concurrency set gpu 2" in errors
         assert answer(third) == "cuda:0 3", "what was not enough was given back"

@@ -324,7 +324,7 @@ def test_a_partition_is_stale_by_model_and_shards_only(
     model = {"model": "ViT-B-16"}, {"pretrained": "x", "model": "RN50"}, {"precision": "bf16"}
     for change in model:
         assert state_of(made.store, inference.model_copy(update=change)) == "stale", change
-    speed = {"batch_size": 1}, {"decode_threads": 7}, {"device_jpegs": True}
+    speed = {"batch_size": 1}, {"decode_threads": 7}, {"device_jpegs": True}, {"fused": True}
     for change in speed:
         assert state_of(made.store, inference.model_copy(update=change)) == "done", change
     assert set(model[0]) | set(model[1]) | set(model[2]) | {n for c in speed for n in c} == set(

@@ -23,12 +23,13 @@ class Heard(logging.Handler):
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     handler = Heard()
     access.addHandler(handler)
-    level, access.level = access.level, logging.INFO
+    monkeypatch.setattr(access, "level", logging.INFO)
+    # A command that ran in this process before may have left the log off.
+    monkeypatch.setattr(access, "disabled", False)
     yield handler
-    access.level = level
     access.removeHandler(handler)
 
 

@@ -151,7 +151,7 @@ def test_one_of_two_gets_a_lease_however_slow_a_request_is(
     late.start()
     Halting.halted.wait()
     other.start()
-    while other.is_alive() and not holders:
+    while other.is_alive() and "other" not in holders:
         time.sleep(0.01)
     Halting.go_on.set()
     while late.is_alive() and "late" not in holders:

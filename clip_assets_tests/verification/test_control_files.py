@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from clip_assets import layout
 from clip_assets.cli import WRONG, main
+from clip_assets.publishing.version_file import hub_version
 from clip_assets.reshard.kept_shards import subset_tar_stats
 from clip_assets.storage.manifests import Failure
 from clip_assets_tests.verification.conftest import Whole
@@ -22,7 +23,7 @@ NO_CONTROL = {".tar", ".parquet", ".npy", ".arrow", ".index", ".png", ".jpg", ".
 
 TOLD_BY_DIGEST = (
     *(layout.partition_stats, layout.stats, layout.shard_stats),
-    *(subset_tar_stats, layout.hub_card, layout.hub_croissant),
+    *(subset_tar_stats, layout.hub_card, layout.hub_croissant, hub_version),
 )
 """Files for other programs and counts: verify compares them, and no command reads them."""
 
