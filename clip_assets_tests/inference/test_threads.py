@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets.inference.threads import ahead, batched, mapped
+from clip_assets_tests.threads import left_over
 
 
 @given(items=st.lists(st.integers()), threads=st.integers(1, 3), window=st.integers(1, 9))
@@ -66,9 +67,9 @@ def test_closing_stops_threads_and_closes_the_source() -> None:
         finally:
             closed.set()
 
-    before = threading.active_count()
+    before = threading.enumerate()
     results = mapped(lambda item: item, ahead(source(), 2), 2, 3)
     next(results)
     results.close()
     assert closed.is_set()
-    assert threading.active_count() == before
+    assert left_over(before) == []

@@ -26,10 +26,13 @@ class Heard(logging.Handler):
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     handler = Heard()
     access.addHandler(handler)
-    monkeypatch.setattr(access, "level", logging.INFO)
     # A command that ran in this process before may have left the log off.
     monkeypatch.setattr(access, "disabled", False)
+    level = access.level
+    # Not by the attribute: loggers remember what is enabled.
+    access.setLevel(logging.INFO)
     yield handler
+    access.setLevel(level)
     access.removeHandler(handler)
 
 

@@ -36,6 +36,7 @@ from clip_assets_tests.download.web import Web, serving
 from clip_assets_tests.models import draw, encoded
 from clip_assets_tests.retrieval.conftest import Captions, WordEncoder
 from clip_assets_tests.service.test_hosted_folders import write_folder
+from clip_assets_tests.threads import left_over
 
 SETTINGS = DownloadSettings(
     allow_hosts=["127.0.0.1"], retries=0, extract_exif=False, concurrency=4, deadline_s=60
@@ -159,6 +160,7 @@ def test_who_takes_slowly_stops_the_requests(site: Web) -> None:
     numbers = [number for number in range(120) if number % 3]
     stream = UrlStream([listed(site, "red", numbers)], length=60, batch_size=5)
     data = dataset(stream)
+    before = threading.enumerate()
     batches = iter(data)
     for taken in (1, 2, 3):
         next(batches)
@@ -168,9 +170,8 @@ def test_who_takes_slowly_stops_the_requests(site: Web) -> None:
         # Four for each of the four requests at once, and whom the others waited for.
         passed = sum(len(course.passed) for course in window._courses)
         assert sum(site.requests.values()) == 5 * taken + 16 + passed
-    threads = threading.active_count()
     batches.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert threading.active_count() < threads
+    assert left_over(before) == []
 
 
 def test_one_that_is_slow_holds_nobody_up_and_is_not_lost(site: Web) -> None:
