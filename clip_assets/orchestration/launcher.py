@@ -38,14 +38,14 @@ class LocalRunLauncher(DefaultRunLauncher):
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
             return _executed_by_a_command(run)
-        found = _asked(client, run)
-        if found.status is WorkerStatus.FAILED:
+        health = _asked(client, run)
+        if health.status is WorkerStatus.FAILED:
             # A daemon that starts after a power loss looks at runs and at backfills in one moment;
             # a backfill that looks between a run's failure and the note that it will be retried
             # ends as failed.
             time.sleep(AGAIN_S)
-            found = _asked(client, run)
-        return found
+            health = _asked(client, run)
+        return health
 
 
 def _asked(client: DagsterGrpcClient, run: DagsterRun) -> CheckRunHealthResult:
