@@ -81,10 +81,13 @@ class PublishedRange:
             raise self._wrong(str(error)) from error
         self._names = self._file.schema_arrow.names
         told = self._file.metadata
-        groups: list[Any] = [told.row_group(n).column(0) for n in range(told.num_row_groups)]
-        if self._names[0] != "i" or not all(one.is_stats_set for one in groups):
+        # Of a partition that was taken down whole there is a file without rows.
+        groups = [n for n in range(told.num_row_groups) if told.row_group(n).num_rows]
+        ids: list[Any] = [told.row_group(n).column(0) for n in groups]
+        if self._names[0] != "i" or not all(one.is_stats_set for one in ids):
             raise self._wrong(f"columns {', '.join(self._names)}")
-        self._lowest = np.array([one.statistics.min for one in groups], np.int64)
+        self._groups = np.array(groups, np.int64)
+        self._lowest = np.array([one.statistics.min for one in ids], np.int64)
 
     def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
         """Some columns of some rows, in the order of ``places``; null where there are none."""
@@ -117,6 +120,8 @@ class PublishedRange:
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
         ids, keys = self._uids()
+        if not len(keys):
+            return np.full(len(wanted), -1, np.int64)
         order = np.argsort(keys, kind="stable")
         asked = uids.keys(wanted)
         at = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
@@ -135,10 +140,13 @@ class PublishedRange:
     def _read(self, ids: Ids, columns: Sequence[str]) -> tuple[pa.Table, pa.Array]:
         """Rows around some ids, and which of them each id is, null where it is none."""
         groups = np.maximum(np.searchsorted(self._lowest, ids, side="right") - 1, 0)
+        wanted = self._groups[np.unique(groups)] if len(self._groups) else self._groups
         with translated(self._where):
             table = self._file.read_row_groups(
-                np.unique(groups).tolist(), columns=["i", *columns]
+                wanted.tolist(), columns=["i", *columns]
             ).combine_chunks()
+        if not table.num_rows:
+            return table, pa.nulls(len(ids), pa.int64())
         own = table["i"].to_numpy()
         at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
         return table, pa.array(at, pa.int64(), mask=own[at] != ids)

@@ -3,9 +3,12 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from huggingface_hub import constants
@@ -18,11 +21,13 @@ from clip_assets.errors import (
     SourceError,
     StorageFullError,
 )
+from clip_assets.retrieval.published_rows import PublishedRange
 from clip_assets.retrieval.published_search import PublishedSearcher
 from clip_assets.retrieval.queries import Uid
 from clip_assets.retrieval.search import Searcher
 from clip_assets.service.hosted import Hosting
 from clip_assets.storage.store import Store
+from clip_assets.storage.uids import pairs
 from clip_assets_tests.publishing.conftest import Published, full_disk_folder
 from clip_assets_tests.retrieval.conftest import direction
 from clip_assets_tests.servers import Hub
@@ -113,6 +118,19 @@ def test_what_was_read_is_not_read_again(far: PublishedSearcher, hub: Hub) -> No
 def test_a_pair_is_searched_by_its_published_vector(far: PublishedSearcher) -> None:
     first, *_ = far.search(Uid(Published.uid("1 5")), 3)
     assert first.caption == "1 5"
+
+
+def test_a_range_of_which_everything_was_taken_down_has_no_rows(tmp_path: Path) -> None:
+    vectors = pa.array([], pa.list_(pa.float16(), 4))
+    columns = {"i": pa.array([], pa.int64()), "uid": pa.array([], pa.string())}
+    pq.write_table(pa.table(columns | {"image_embedding": vectors}), tmp_path / "0.parquet")
+    wanted = pairs(pa.chunked_array([["0" * 32]], pa.string()))
+    with ExitStack() as stack:
+        published = PublishedRange(tmp_path / "0.parquet", 5, "0.parquet", stack)
+        assert published.take(np.array([0, 1]), ["uid"])["uid"].null_count == 2
+        assert np.isnan(published.vectors(np.array([1]), "image", 4)).all()
+        assert published.find(wanted).tolist() == [-1]
+        assert not len(published.every(wanted))
 
 
 def test_a_private_data_set_is_opened_by_a_token(
