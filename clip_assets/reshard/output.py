@@ -9,17 +9,20 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from clip_assets.reshard.changes import Changes
 from clip_assets.reshard.plan import CopyPlan
-from clip_assets.reshard.sources import Sources, Stretch
+from clip_assets.reshard.renaming import renamed
+from clip_assets.reshard.sources import Sources
 from clip_assets.reshard.stretches import (
     LARGE,
     copy_sample,
     members_of,
-    rename,
     write_members,
     write_sample,
 )
@@ -32,7 +35,7 @@ logger = logging.getLogger(__name__)
 SHARD_SIZE = 10_000
 """Samples of an output shard, by default; DataComp's."""
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 4 << 20
 """Bytes of samples that a thread reads before it writes them."""
 
 BATCH_SAMPLES = 512
@@ -97,15 +100,18 @@ def write_shards(
     kept = len(every) - len(missing)
     done = count(kept + 1)
 
+    # While one shard goes to the disk or to a server for good, the next one is copied.
+    copying = Semaphore(workers)
+
     def write(number: int) -> None:
         if stop.is_set():
             return
-        with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file:
+        with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file, copying:
             _write_tar(file, plan, wanted, every[number], stop, changes)
         output.publish_stats(number, len(every[number]))
         logger.info("%s of %s shards are written", f"{next(done):,}", f"{len(every):,}")
 
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="clip-assets-reshard")
+    executor = ThreadPoolExecutor(2 * workers, thread_name_prefix="clip-assets-reshard")
     futures = [executor.submit(write, number) for number in missing]
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
@@ -131,68 +137,74 @@ def _write_tar(
         for batch in _batches(plan, samples):
             if stop.is_set():
                 raise _Stopped
-            names = uids.texts(wanted.chosen(plan.place[batch.start : batch.stop]))
-            copies = plan.copy[batch.start : batch.stop].tolist()
-            keys = [f"{uid}-{copy}" for uid, copy in zip(names, copies, strict=True)]
-            stretches = [_stretch(plan, sample) for sample in batch]
+            keys = _keys(plan, wanted, batch)
             if changes is not None:
-                places = plan.place[batch.start : batch.stop].tolist()
-                _write_changed(file, keys, stretches, sources, places, changes)
-            elif stretches[0].stop - stretches[0].start > LARGE:
-                copy_sample(file, keys[0], stretches[0], sources)
+                _write_changed(file, keys, plan, batch, sources, changes)
+            elif plan.sizes[batch.start] > LARGE:
+                copy_sample(file, keys[0].decode(), plan.stretch(batch.start), sources)
             else:
-                _write_batch(file, keys, stretches, sources)
+                _write_batch(file, keys, plan, batch, sources)
         end_tar(file)
 
 
+def _keys(plan: CopyPlan, wanted: WantedUids, batch: range) -> npt.NDArray[np.bytes_]:
+    """Keys of samples in the output."""
+    some = slice(batch.start, batch.stop)
+    copies = np.char.add(b"-", plan.copy[some].astype(np.bytes_))
+    return np.char.add(uids.digits(wanted.chosen(plan.place[some])), copies)
+
+
 def _write_batch(
-    file: BinaryIO, keys: Sequence[str], stretches: Sequence[Stretch], sources: Sources
+    file: BinaryIO,
+    keys: npt.NDArray[np.bytes_],
+    plan: CopyPlan,
+    batch: range,
+    sources: Sources,
 ) -> None:
     """Append samples as they are, with other keys, those of plain form together."""
-    content = sources.read(stretches)
-    written = start = 0
-    for key, stretch in zip(keys, stretches, strict=True):
-        end = start + stretch.stop - stretch.start
-        if not rename(content[start:end], key):
-            file.write(content[written:start])
-            write_sample(file, key, stretch, content[start:end])
-            written = end
-        start = end
+    content = sources.read(plan.runs(batch))
+    sizes = plan.sizes[batch.start : batch.stop]
+    is_renamed = renamed(np.frombuffer(content, np.uint8), sizes, keys)
+    ends = np.cumsum(sizes)
+    written = 0
+    for number in np.flatnonzero(~is_renamed).tolist():
+        end = int(ends[number])
+        start = end - int(sizes[number])
+        file.write(content[written:start])
+        stretch = plan.stretch(batch.start + number)
+        write_sample(file, bytes(keys[number]).decode(), stretch, content[start:end])
+        written = end
     file.write(content[written:])
 
 
 def _write_changed(
     file: BinaryIO,
-    keys: Sequence[str],
-    stretches: Sequence[Stretch],
+    keys: npt.NDArray[np.bytes_],
+    plan: CopyPlan,
+    batch: range,
     sources: Sources,
-    places: Sequence[int],
     changes: Changes,
 ) -> None:
     """Append samples with changed members."""
-    content = sources.read(stretches)
+    content = sources.read(plan.runs(batch))
     start = 0
-    for key, stretch, place in zip(keys, stretches, places, strict=True):
+    for key, sample in zip(keys.tolist(), batch, strict=True):
+        stretch, place = plan.stretch(sample), int(plan.place[sample])
         end = start + stretch.stop - stretch.start
-        sample, start = content[start:end], end
+        view, start = content[start:end], end
         members = {
-            member.extension: bytes(sample[member.start : member.start + member.size])
-            for member in members_of(sample, stretch.file.uri)
+            member.extension: bytes(view[member.start : member.start + member.size])
+            for member in members_of(view, stretch.file.uri)
         }
         changed = changes.of(place, members, stretch.file.uri)
-        write_members(file, key, stretch, changed)
-
-
-def _stretch(plan: CopyPlan, sample: int) -> Stretch:
-    file = plan.tars[plan.tar[sample]]
-    return Stretch(file, int(plan.start[sample]), int(plan.stop[sample]))
+        write_members(file, key.decode(), stretch, changed)
 
 
 def _batches(plan: CopyPlan, samples: range) -> Iterator[range]:
     """Samples that are read at once: a few megabytes, or a single large one."""
     start, waiting, was_large = samples.start, 0, False
-    for sample in samples:
-        size = int(plan.stop[sample] - plan.start[sample])
+    sizes = plan.sizes[samples.start : samples.stop].tolist()
+    for sample, size in zip(samples, sizes, strict=True):
         is_full = waiting + size > BATCH_BYTES or sample - start >= BATCH_SAMPLES
         if sample > start and (is_full or was_large or size > LARGE):
             yield range(start, sample)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from clip_assets.errors import SchemaError
 from clip_assets.files.identity import File, looked_at
+from clip_assets.reshard.sources import Stretch
 from clip_assets.reshard.subset_file import WantedUids
 from clip_assets.storage import uids
 from clip_assets.storage.uids import UidPairs
@@ -81,10 +82,31 @@ class CopyPlan:
         """How many samples are written."""
         return len(self.place)
 
+    @cached_property
+    def sizes(self) -> Numbers:
+        """(n,) bytes of each sample."""
+        return self.stop - self.start
+
     @property
     def content_bytes(self) -> int:
         """Bytes of all samples."""
-        return int((self.stop - self.start).sum())
+        return int(self.sizes.sum())
+
+    def stretch(self, sample: int) -> Stretch:
+        """Where a sample is."""
+        file = self.tars[self.tar[sample]]
+        return Stretch(file, int(self.start[sample]), int(self.stop[sample]))
+
+    def runs(self, samples: range) -> list[Stretch]:
+        """Where some samples are that follow each other; neighbours in a tar are one stretch."""
+        some = slice(samples.start, samples.stop)
+        tar, start, stop = self.tar[some], self.start[some], self.stop[some]
+        is_new = np.ones(len(tar), np.bool_)
+        is_new[1:] = (tar[1:] != tar[:-1]) | (start[1:] != stop[:-1])
+        first = np.flatnonzero(is_new)
+        last = np.append(first[1:], len(tar)) - 1
+        ends = (tar[first].tolist(), start[first].tolist(), stop[last].tolist())
+        return [Stretch(self.tars[one], begin, end) for one, begin, end in zip(*ends, strict=True)]
 
     def digest(self) -> str:
         """Changes when a byte of the output does."""

@@ -5,7 +5,7 @@ A local tar that is not the one that was planned is refused when it is opened.
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -42,20 +42,6 @@ class Stretch(NamedTuple):
     stop: int
 
 
-def runs(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-    """The stretches, those that follow each other in their tar joined."""
-    last: Stretch | None = None
-    for stretch in stretches:
-        if last and last.file is stretch.file and last.stop == stretch.start:
-            last = Stretch(last.file, last.start, stretch.stop)
-            continue
-        if last:
-            yield last
-        last = stretch
-    if last:
-        yield last
-
-
 class Sources:
     """Tars that are read. Of one thread."""
 
@@ -82,7 +68,7 @@ class Sources:
     def read(self, stretches: Sequence[Stretch]) -> memoryview:
         """The bytes of stretches, one after the other; they can be written to until the next call.
 
-        Neighbours are read together, those of remote tars side by side with others.
+        Those of remote tars are read side by side.
 
         Raises:
             SourceError: a tar cannot be read; ``SourceMissingError``: it is gone.
@@ -94,7 +80,7 @@ class Sources:
             self._buffer = np.empty(total, np.uint8).data
         remote: list[tuple[Stretch, memoryview]] = []
         at = 0
-        for file, start, stop in runs(stretches):
+        for file, start, stop in stretches:
             room = self._buffer[at : at + stop - start]
             at += len(room)
             opened = self.descriptor(file)

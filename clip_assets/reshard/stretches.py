@@ -42,42 +42,6 @@ class Member(NamedTuple):
     size: int
 
 
-def rename(sample: memoryview, key: str) -> bool:
-    """Give a sample another key, in its own bytes: the fast way, of most samples.
-
-    Args:
-        sample: bytes of its stretch.
-        key: the new one.
-
-    Returns:
-        False, and nothing is done, where the stretch holds more than members of one key with
-        plain headers, or a header has no room for the name; ``write_sample`` knows what to do.
-    """
-    heads: list[tuple[int, bytes, int]] = []
-    stems: set[bytes] = set()
-    offset = 0
-    while offset < len(sample):
-        told = plain(sample[offset : offset + HEADER].tobytes())
-        if told is None or not told[0].isascii():
-            return False
-        folder, slash, base = told[0].rpartition(b"/")
-        stem, _, extension = base.partition(b".")
-        stems.add(folder + slash + stem)
-        heads.append((offset, extension.lower(), told[1]))
-        offset += HEADER + padded(told[1])
-    if offset != len(sample) or len({extension for _, extension, _ in heads}) != len(heads):
-        return False
-    names = [b"%b.%b" % (key.encode(), extension) for _, extension, _ in heads]
-    if len(stems) != 1 or max(map(len, names)) > NAME_BYTES:
-        return False
-    for name, (offset, _, size) in zip(names, heads, strict=True):
-        start = offset + HEADER
-        sample[offset:start] = header_of(name, size)
-        end, stop = start + size, start + padded(size)
-        sample[end:stop] = _ZEROS[: stop - end]
-    return True
-
-
 def write_sample(file: BinaryIO, key: str, stretch: Stretch, content: bytes | memoryview) -> None:
     """Append a sample to a tar.
 

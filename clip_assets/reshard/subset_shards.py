@@ -31,7 +31,7 @@ from clip_assets.webdataset.indices import Tar
 def subset_shards(pool: Pool, name: Key) -> Outcome:
     """Copy the samples of a subset into shards, if the settings ask for them.
 
-    Memory: 16 bytes for each uid, 50 for each sample, some 20 MB for each core, and the columns
+    Memory: 16 bytes for each uid, 60 for each sample, some 5 MB for each core, and the columns
     that are put into samples.
 
     Raises:

@@ -49,8 +49,13 @@ def keys(uids: UidPairs) -> Keys:
 
 def texts(uids: UidPairs) -> list[str]:
     """Pairs of integers as uids of 32 lowercase hex digits, in the same order."""
-    digits = keys(uids).tobytes().hex()
-    return [digits[start : start + DIGITS] for start in range(0, len(digits), DIGITS)]
+    every = keys(uids).tobytes().hex()
+    return [every[start : start + DIGITS] for start in range(0, len(every), DIGITS)]
+
+
+def digits(uids: UidPairs) -> npt.NDArray[np.bytes_]:
+    """(n,) the same uids as 32 bytes of lowercase hex digits each."""
+    return np.frombuffer(keys(uids).tobytes().hex().encode(), f"S{DIGITS}")
 
 
 def in_order(uids: UidPairs) -> UidPairs:

@@ -155,7 +155,7 @@ def uids_in_rows(path: str) -> pa.Table | None:
     """Columns ``key`` and ``uid`` of the rows beside a tar; None where they are not told."""
     try:
         with opened(path) as file:
-            table = pq.read_table(file, columns=["key", "uid"])
+            table = pq.ParquetFile(file).read(["key", "uid"])
     except (SourceError, pa.ArrowException, *faults()):
         return None
     if set(table.column_names) != {"key", "uid"}:

@@ -3,15 +3,18 @@
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
 from clip_assets.files.identity import File
-from clip_assets.reshard.plan import spans
-from clip_assets.reshard.sources import Sources, Stretch, runs
-from clip_assets.reshard.stretches import copy_sample, members_of, rename, write_sample
+from clip_assets.reshard.plan import CopyPlan, spans
+from clip_assets.reshard.renaming import MOST_MEMBERS, renamed
+from clip_assets.reshard.sources import Sources, Stretch
+from clip_assets.reshard.stretches import copy_sample, members_of, write_sample
+from clip_assets.webdataset.tar_blocks import headers_of, plain_headers
 from clip_assets.webdataset.tar_headers import HEADER, header_of, padded, plain
 from clip_assets.webdataset.tar_index import indexed
 from clip_assets.webdataset.write import end_tar
@@ -37,16 +40,24 @@ def test_every_sample_arrives_whole(
         large.open("wb") as other,
         fast.open("wb") as third,
     ):
-        for number, (start, stop) in enumerate(zip(*spans(index), strict=True)):
-            stretch = Stretch(planned, int(start), int(stop))
+        starts, stops = spans(index)
+        stretches = [
+            Stretch(planned, *place) for place in zip(starts.tolist(), stops.tolist(), strict=True)
+        ]
+        for number, stretch in enumerate(stretches):
             write_sample(one, f"{number}", stretch, sources.read([stretch]))
             copy_sample(other, f"{number}", stretch, sources)
-            before = bytes(content := sources.read([stretch]))
-            if rename(content, f"{number}"):
-                third.write(content)
+        before = bytes(content := sources.read(stretches))
+        every = np.frombuffer(content, np.uint8)
+        keys = np.array([f"{number}".encode() for number in range(len(stretches))], np.bytes_)
+        is_renamed = renamed(every, stops - starts, keys)
+        for number, stretch in enumerate(stretches):
+            place = slice(stretch.start - starts[0], stretch.stop - starts[0])
+            if is_renamed[number]:
+                third.write(content[place])
             else:
-                assert content == before
-                write_sample(third, f"{number}", stretch, content)
+                assert content[place] == before[place]
+                write_sample(third, f"{number}", stretch, content[place])
         for out in (one, other, third):
             end_tar(out)
     assert small.read_bytes() == large.read_bytes() == fast.read_bytes()
@@ -66,27 +77,102 @@ def test_neighbours_are_read_together(tmp_path: Path) -> None:
         stat = path.stat()
         files.append(File(str(path), 100, f"{stat.st_size}-{stat.st_mtime_ns}"))
     one, other = files
-    some = [(one, 5, 10), (one, 10, 12), (one, 20, 30), (other, 30, 31), (other, 31, 40)]
-    stretches = [Stretch(*each) for each in some]
-    assert [*runs(stretches)] == [(one, 5, 12), (one, 20, 30), (other, 30, 40)]
-    assert [*runs([])] == []
+    places = np.array([(0, 5, 10), (0, 10, 12), (0, 20, 30), (1, 30, 31), (1, 31, 40)]).T
+    nothing = np.zeros(5, np.int64)
+    tar, start, stop = places
+    plan = CopyPlan(files, tar, start, stop, nothing, nothing, nothing > 0, 0, 0)
+    assert plan.runs(range(5)) == [(one, 5, 12), (one, 20, 30), (other, 30, 40)]
+    assert plan.runs(range(1, 3)) == [(one, 10, 12), (one, 20, 30)]
     with Sources() as sources:
-        read = sources.read(stretches).tobytes()
+        read = sources.read(plan.runs(range(5))).tobytes()
     assert read == bytes([*range(5, 12), *range(20, 40)])
+
+
+def two_members(name: bytes = b"0.jpg", other: bytes = b"0.txt") -> bytearray:
+    """A sample of 700 bytes and one, without what fills the tar."""
+    tar = tar_of({name.decode("latin-1"): b"a" * 700, other.decode("latin-1"): b"b"})
+    return bytearray(tar.getvalue()[: 4 * HEADER + 512])
+
+
+def names_of(content: bytearray, key: bytes = b"1") -> list[bytes] | None:
+    """Names of a sample's members under a new key, behind one that stays; None if it has not."""
+    one = two_members()
+    both = bytearray(one + content)
+    sizes = np.array([len(one), len(content)])
+    is_renamed = renamed(np.frombuffer(both, np.uint8), sizes, np.array([b"first", key]))
+    assert is_renamed[0]
+    if not is_renamed[1]:
+        assert both[len(one) :] == content
+        return None
+    headers = (both[at : at + HEADER] for at in (len(one), len(one) + 3 * HEADER))
+    found = [plain(bytes(header)) for header in headers]
+    return [told[0] for told in found if told]
 
 
 @pytest.mark.parametrize("damage", [slice(0, 5), slice(300, 330), slice(148, 156), slice(124, 130)])
 def test_bytes_of_another_tar_are_refused(damage: slice) -> None:
-    content = bytearray(tar_of({"0.jpg": b"a" * 700, "0.txt": b"b"}).getvalue()[: 4 * HEADER + 512])
+    content = two_members()
     assert [member.extension for member in members_of(bytes(content), "a.tar")] == ["jpg", "txt"]
-    assert rename(memoryview(content[:]), "1")
+    assert names_of(content) == [b"1.jpg", b"1.txt"]
     content[damage] = b"\1" * (damage.stop - damage.start)
-    assert not rename(memoryview(content), "1")
+    assert names_of(content) is None
     with pytest.raises(SchemaError, match="changed"):
         members_of(bytes(content), "a.tar")
     for cut in (b"", bytes(content[:1000])):
         with pytest.raises(SchemaError, match="changed"):
             members_of(cut, "a.tar")
+        assert names_of(bytearray(cut[:HEADER])) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "found"),
+    [
+        (b"0.JPG", b"0.cls.TXT", [b"1.jpg", b"1.cls.txt"]),
+        (b"a.b/long.jpg", b"a.b/long.txt", [b"1.jpg", b"1.txt"]),
+        (b"0." + b"x" * 98, b"0.txt", [b"1." + b"x" * 98, b"1.txt"]),
+        (b"0.jpg", b"0.JPG", None),
+        (b"0.jpg", b"1.txt", None),
+        (b"a/0.jpg", b"b/0.txt", None),
+        (b"0.jpg", b"0", None),
+        (b"0.jp\xe9", b"0.txt", None),
+    ],
+)
+def test_names_of_a_sample_that_is_renamed(
+    name: bytes, other: bytes, found: list[bytes] | None
+) -> None:
+    assert names_of(two_members(name, other)) == found
+    assert names_of(two_members(b"0." + b"x" * 98), b"12") is None
+
+
+def test_a_sample_of_many_members_is_left_to_others() -> None:
+    for count in (MOST_MEMBERS, MOST_MEMBERS + 1):
+        members = b"".join(header_of(b"0.%d" % number, 0) for number in range(count))
+        content, sizes = np.frombuffer(bytearray(members), np.uint8), np.array([len(members)])
+        assert renamed(content, sizes, np.array([b"1"])).tolist() == [count == MOST_MEMBERS]
+
+
+def test_what_fills_a_block_is_zeros_after_it() -> None:
+    content = two_members()
+    content[HEADER + 700 : HEADER + 1024] = b"x" * 324
+    assert names_of(content) == [b"1.jpg", b"1.txt"]
+    assert renamed(
+        view := np.frombuffer(content, np.uint8), np.array([2560]), np.array([b"1"])
+    ).all()
+    assert not view[HEADER + 700 : HEADER + 1024].any()
+
+
+@given(name=st.binary(min_size=1, max_size=100), size=st.integers(0, (1 << 33) - 1))
+def test_many_headers_are_read_and_made_as_one_is(name: bytes, size: int) -> None:
+    rows = [header_of(name, size), header_of(b"a.jpg", 7)]
+    headers = np.frombuffer(b"".join(rows), np.uint8).reshape(2, HEADER)
+    names, sizes, is_plain = plain_headers(headers)
+    texts = [text.tobytes().rstrip(b"\0") for text in names]
+    told = [
+        (text, size) if good else None
+        for text, size, good in zip(texts, sizes.tolist(), is_plain.tolist(), strict=True)
+    ]
+    assert told == [plain(row) for row in rows]
+    assert headers_of(names, sizes).tobytes() == headers.tobytes()
 
 
 @given(name=st.binary(min_size=1, max_size=100), size=st.integers(0, (1 << 33) - 1))
@@ -106,6 +192,8 @@ def test_a_header_of_which_a_byte_is_another_is_none(place: int, byte: int) -> N
     is_same = header[place] == byte
     header[place] = byte
     found = plain(bytes(header))
+    if plain_headers(np.frombuffer(header, np.uint8)[None])[2]:
+        assert found == (b"a.jpg", 700)
     # Signs around the digits of the checksum may be blank or nul.
     assert found in ((b"a.jpg", 700), None)
     assert found is not None or not is_same
