@@ -91,7 +91,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
 
     POOL is the root of a pool, a path or url, or NAME=ROOT; none: the pool that other commands
     work on. An index folder of clip-retrieval is served likewise, by the model of --clip-model.
-    work on. hf://datasets/ORGANISATION/NAME, or such a folder, is searched where it lies.
+    hf://datasets/ORGANISATION/NAME, or such a folder, is searched where it lies.
     """
     from clip_assets.service import access, serving
     from clip_assets.service import workers as with_workers

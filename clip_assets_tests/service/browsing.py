@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from clip_assets_tests.pools import CHECKOUT
+
 DESKTOP = {"viewport": {"width": 1360, "height": 850}}
 PHONE = {
     "viewport": {"width": 390, "height": 844},
@@ -36,6 +38,41 @@ def chromium() -> Generator[Browser]:
             browser.close()
 
 
+COUNTER = """
+(() => {
+  let steps = 0;
+  let typing = null;
+  const isText = (one) => one.matches?.("textarea, input[type=search], input[type=number]");
+  const step = () => { steps += 1; typing = null; };
+  const listen = (kind, heard) => window.addEventListener(kind, heard, true);
+  listen("pointerdown", step);
+  listen("drop", step);
+  listen("paste", step);
+  listen("change", (event) => { if (event.target.type === "file") step(); });
+  listen("keydown", (event) => {
+    if (["Shift", "Control", "Alt", "Meta"].includes(event.key) || event.repeat) return;
+    const writes = isText(event.target) && (event.key.length === 1 || event.key === "Backspace");
+    if (writes && typing === event.target) return;
+    step();
+    if (writes) typing = event.target;
+  });
+  window.stepsSoFar = () => steps;
+})();
+"""
+"""Counts what a person does: presses of a pointer (a drag is one), keys, files dropped, pasted or
+chosen; however much is written into a field without a step between is one."""
+
+DOCUMENT = CHECKOUT / "docs" / "page.md"
+
+
+def documented() -> dict[int, tuple[int, int | None]]:
+    """Steps that each task of the page's document takes, here and in Immich, None: cannot."""
+    lines = re.findall(
+        r"^[|] (\d+) [|].*[|] (\d+) [|].*[|] (\d+|--) [|]$", DOCUMENT.read_text(), re.M
+    )
+    return {int(n): (int(here), None if there == "--" else int(there)) for n, here, there in lines}
+
+
 class Visit:
     """A tab that shows the page, and everything that went wrong in it.
 
@@ -51,11 +88,17 @@ class Visit:
         self.faults: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._told)
+        self.page.add_init_script(COUNTER)
+        self.loads = 0
+        self.page.on("load", self._loaded)
 
     def _told(self, message: Any) -> None:
         # A status that is no success is told, too; tests look at what is shown then.
         if message.type == "error" and "status of" not in message.text:
             self.faults.append(message.text)
+
+    def _loaded(self, _page: Page) -> None:
+        self.loads += 1
 
     def go(self, query: str = "") -> None:
         """Open the page with a query, and wait for what it shows."""
@@ -66,6 +109,14 @@ class Visit:
         """Wait until nothing is asked for."""
         expect(self.page.locator("body")).not_to_have_class("waiting")
         expect(self.page.locator("#results")).to_have_attribute("aria-busy", "false")
+
+    @contextmanager
+    def task(self, number: int) -> Generator[None]:
+        """Do one of the document's tasks: its steps are as many as it says, on the same page."""
+        before, loads = self.page.evaluate("stepsSoFar()"), self.loads
+        yield
+        steps = self.page.evaluate("stepsSoFar()") - before
+        assert (steps, self.loads - loads) == (documented()[number][0], 0)
 
     @property
     def words(self) -> Locator:

@@ -24,7 +24,7 @@ from clip_assets.service.offer import Offer
 from clip_assets_tests.pools import CHECKOUT
 from clip_assets_tests.retrieval.conftest import one_thread
 from clip_assets_tests.service import accessibility, page_pictures, pictures
-from clip_assets_tests.service.browsing import DESKTOP, PHONE, Visit, chromium
+from clip_assets_tests.service.browsing import DESKTOP, PHONE, Visit, chromium, documented
 from clip_assets_tests.service.conftest import serving
 from clip_assets_tests.service.pictures import Pictures
 from clip_assets_tests.websites import website
@@ -94,10 +94,11 @@ def shown(made: Pictures, visit: Visit, number: int = FIRST) -> set[tuple[str, s
 def test_words_find_their_pictures_as_they_are_typed(visit: Visit, made: Pictures) -> None:
     """Task 1: find."""
     visit.go("?fold=0")
-    visit.page.keyboard.press("/")
-    visit.page.keyboard.type("a blue star")
-    expect(visit.page).to_have_url(re.compile(r"q=a\+blue\+star&"))
-    visit.settled()
+    with visit.task(1):
+        visit.page.keyboard.press("/")
+        visit.page.keyboard.type("a blue star")
+        expect(visit.page).to_have_url(re.compile(r"q=a\+blue\+star&"))
+        visit.settled()
     assert shown(made, visit, pictures.EACH) == {("blue", "star")}
     similarities = visit.page.locator(".tile .line .figure").all_inner_texts()
     assert similarities == sorted(similarities, reverse=True)
@@ -128,20 +129,37 @@ def test_a_late_answer_does_not_replace_a_newer_one(visit: Visit, made: Pictures
 
 
 def test_a_picture_finds_what_is_like_it(visit: Visit, made: Pictures) -> None:
-    """Task 2: more like this, by the keyboard and in the detail."""
+    """Task 2: more like this, by keys, by a button, and in the detail."""
     visit.find("a pink flower")
-    visit.page.locator(".tile a.open").first.focus()
-    visit.page.keyboard.press("m")
-    expect(visit.page.get_by_role("list", name="Terms of the search")).to_be_visible()
-    visit.settled()
+    visit.words.focus()
+    visit.page.keyboard.press("ArrowDown")
+    expect(visit.page.locator(".tile a.open").first).to_be_focused()
+    with visit.task(2):
+        visit.page.keyboard.press("m")
+        expect(visit.page.get_by_role("list", name="Terms of the search")).to_be_visible()
+        visit.settled()
     assert shown(made, visit) == {("pink", "flower")}
     expect(visit.page.locator(".tile .figure").first).to_have_text(re.compile(r"^(1\.000|0\.99)"))
+    tile = visit.tiles.nth(1)
+    tile.hover()
+    uid = tile.get_attribute("data-uid")
     wanted = tuple(made.shown[visit.captions(2)[1]])
-    visit.tiles.nth(1).locator("a.open").click()
+    with visit.task(2):
+        tile.get_by_role("button", name="More like").click()
+        expect(visit.page).to_have_url(re.compile(f"uid[*]{uid}"))
+    visit.settled()
+    assert shown(made, visit) == {wanted}
+    tile.locator("a.open").click()
+    wanted = tuple(made.shown[visit.captions(2)[1]])
     visit.button("More like this").click()
     expect(visit.page.get_by_role("dialog")).to_have_count(0)
     visit.settled()
     assert shown(made, visit) == {wanted}
+    visit.page.evaluate("document.activeElement.blur()")
+    tile.hover()
+    uid = tile.get_attribute("data-uid")
+    visit.page.keyboard.press("m")
+    expect(visit.page).to_have_url(re.compile(f"uid[*]{uid}"))
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
@@ -156,7 +174,9 @@ def test_an_image_of_ones_own_finds_what_is_like_it(visit: Visit, made: Pictures
             visit.button("Search by an image").click()
         chooser.value.set_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content}])
     else:
-        visit.page.evaluate(DROP, ["a.jpg", base64.b64encode(content).decode(), way])
+        with visit.task(3):
+            visit.page.evaluate(DROP, ["a.jpg", base64.b64encode(content).decode(), way])
+            expect(visit.page.locator("#chips img")).to_be_visible()
     expect(visit.page.locator("#chips img")).to_be_visible()
     expect(visit.page).to_have_url(re.compile("term="))
     visit.settled()
@@ -171,15 +191,17 @@ def test_a_term_is_excluded_and_weighed(visit: Visit) -> None:
     """Tasks 4 and 5: exclude, and weigh a mix."""
     visit.find("star")
     mixed = visit.captions(8)
-    visit.button("Exclude a term").click()
-    visit.page.keyboard.type("blue")
-    expect(visit.page).to_have_url(re.compile("q=blue"))
-    visit.settled()
+    with visit.task(4):
+        visit.button("Exclude a term").click()
+        visit.page.keyboard.type("blue")
+        expect(visit.page).to_have_url(re.compile("q=blue"))
+        visit.settled()
     assert not any("blue" in words for words in visit.captions(8))
     assert mixed != visit.captions(8)
     group = visit.page.get_by_role("group", name="star, weight +1")
-    group.get_by_role("button", name="More of star").press("Enter")
-    expect(visit.page.get_by_role("group", name="star, weight +1.25")).to_be_visible()
+    with visit.task(5):
+        group.get_by_role("button", name="More of star").press("Enter")
+        expect(visit.page.get_by_role("group", name="star, weight +1.25")).to_be_visible()
     expect(visit.button("More of star")).to_be_focused()
     visit.settled()
     visit.tiles.first.locator("a.open").click()
@@ -206,17 +228,19 @@ def test_facets_narrow_what_is_found(visit: Visit) -> None:
     plot = visit.page.locator("#width-facet .plot")
     box = plot.bounding_box()
     assert box
-    visit.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 10)
-    visit.page.mouse.down()
-    visit.page.mouse.move(box["x"] + box["width"] + 5, box["y"] + 10, steps=4)
-    visit.page.mouse.up()
-    expect(visit.page).to_have_url(re.compile(r"width=[0-9]+\.\."))
-    visit.settled()
+    with visit.task(6):
+        visit.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 10)
+        visit.page.mouse.down()
+        visit.page.mouse.move(box["x"] + box["width"] + 5, box["y"] + 10, steps=4)
+        visit.page.mouse.up()
+        expect(visit.page).to_have_url(re.compile(r"width=[0-9]+\.\."))
+        visit.settled()
     least = int(re.findall(r"width=(\d+)", visit.page.url)[0])
     assert least > 100
-    visit.page.get_by_role("checkbox", name=re.compile("^00001")).check()
-    expect(visit.page).to_have_url(re.compile("partition=00001"))
-    visit.settled()
+    with visit.task(6):
+        visit.page.get_by_role("checkbox", name=re.compile("^00001")).check()
+        expect(visit.page).to_have_url(re.compile("partition=00001"))
+        visit.settled()
     visit.tiles.first.locator("a.open").click()
     facts = visit.page.locator("#detail-body .facts").first
     expect(facts).to_contain_text("00001")
@@ -237,12 +261,14 @@ def test_facets_narrow_what_is_found(visit: Visit) -> None:
 def test_a_condition_on_columns_narrows_and_says_what_is_wrong(visit: Visit) -> None:
     """Task 7: a condition."""
     visit.find("heart")
-    visit.page.get_by_text("Condition on columns").click()
     field = visit.page.get_by_label("Condition in SQL")
-    field.fill("language = 'de' AND original_width > 100")
-    visit.button("Apply").click()
-    expect(visit.page).to_have_url(re.compile("where="))
-    visit.settled()
+    with visit.task(7):
+        visit.page.get_by_text("Condition on columns").click()
+        expect(field).to_be_focused()
+        visit.page.keyboard.type("language = 'de' AND original_width > 100")
+        visit.page.keyboard.press("Enter")
+        expect(visit.page).to_have_url(re.compile("where="))
+        visit.settled()
     visit.tiles.first.locator("a.open").click()
     expect(visit.page.locator("#detail-body")).to_contain_text(re.compile(r"language\s*de"))
     visit.leave()
@@ -333,11 +359,12 @@ def test_arrows_go_from_picture_to_picture(visit: Visit) -> None:
 def test_pictures_are_compared(visit: Visit) -> None:
     """Task 8: compare."""
     visit.find("a red circle")
-    for number in (0, 1):
-        visit.tiles.nth(number).hover()
-        visit.tiles.nth(number).locator(".pick").click()
-    expect(visit.page.locator("#selection-count")).to_have_text("2 selected")
-    visit.button("Compare").click()
+    with visit.task(8):
+        for number in (0, 1):
+            visit.tiles.nth(number).hover()
+            visit.tiles.nth(number).locator(".pick").click()
+        expect(visit.page.locator("#selection-count")).to_have_text("2 selected")
+        visit.button("Compare").click()
     table = visit.page.get_by_role("table")
     expect(table.locator("img")).to_have_count(2)
     row = table.get_by_role("row", name=re.compile("^Similarity to the search"))
@@ -346,7 +373,6 @@ def test_pictures_are_compared(visit: Visit) -> None:
 
 @pytest.mark.parametrize("form", ["npy", "parquet", "urls"])
 def test_chosen_pictures_are_saved(visit: Visit, form: str) -> None:
-    """Task 9: export."""
     visit.find("a blue star")
     visit.page.locator(".tile a.open").first.focus()
     for key in ("x", "ArrowRight", "ArrowRight", "Shift+X"):
@@ -368,8 +394,30 @@ def test_chosen_pictures_are_saved(visit: Visit, form: str) -> None:
         assert len(content.decode().split()) == 3
 
 
+def test_pictures_are_saved_by_a_key_in_the_form_used_last(visit: Visit) -> None:
+    """Task 9: export."""
+    visit.find("a blue star")
+    visit.page.locator("#save").click()
+    visit.page.locator("[name=format][value=urls]").check()
+    visit.page.locator("#download-most").fill("5")
+    with visit.page.expect_download() as saved:
+        visit.page.locator("#download-save").click()
+    assert len(Path(saved.value.path()).read_text().split()) == 5
+    expect(visit.page.get_by_role("dialog")).to_have_count(0)
+    visit.find("a blue star")
+    with visit.task(9):
+        for number in (0, 1):
+            visit.tiles.nth(number).hover()
+            visit.tiles.nth(number).locator(".pick").click()
+        with visit.page.expect_download() as saved:
+            visit.page.keyboard.press("Shift+D")
+        assert len(Path(saved.value.path()).read_text().split()) == 2
+    expect(visit.page.locator("#toast")).to_contain_text("The selection")
+
+
 def test_a_link_shows_the_same_search(visit: Visit, context: BrowserContext, url: str) -> None:
     """Task 10: share."""
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.go("?q=heart&term=-0.5*text*red&side=text&fold=0&partition=00000&least=0.1")
     expect(visit.page.locator("#filters-count")).to_have_text("2")
     expect(visit.page.get_by_label("Captions")).to_be_checked()
@@ -377,8 +425,14 @@ def test_a_link_shows_the_same_search(visit: Visit, context: BrowserContext, url
     visit.tiles.nth(2).locator("a.open").click()
     title = visit.page.locator("#detail-title")
     expect(title).to_have_text(wanted[2])
+    shared = visit.page.url
+    visit.leave()
+    with visit.task(10):
+        visit.button("Share").click()
+        expect(visit.page.locator("#toast")).to_contain_text("copied")
+    assert visit.page.evaluate("navigator.clipboard.readText()") == visit.page.url
     other = Visit(context, url)
-    other.page.goto(visit.page.url)
+    other.page.goto(shared)
     expect(other.page.locator("#detail-title")).to_have_text(wanted[2])
     other.page.keyboard.press("Escape")
     assert other.captions(6) == wanted
@@ -593,10 +647,10 @@ def test_the_documents_show_and_tell_what_is_tested(
     shown = set(re.findall(r"pictures/([\w-]+[.]jpg)", page.read_text()))
     assert shown == taken == {path.name for path in page.parent.glob("pictures/page-*")}
     assert all((tmp_path / name).stat().st_size > 10_000 for name in taken)
-    told = {int(number) for number in re.findall(r"^[|] ([0-9]+) [|]", page.read_text(), re.M)}
-    tested = re.findall(r"Tasks? ([0-9]+)(?: and ([0-9]+))?:", Path(__file__).read_text())
-    assert told == {int(number) for pair in tested for number in pair if number}
-    assert len(told) == 10
+    told = documented()
+    tested = re.findall(r"visit[.]task[(]([0-9]+)[)]", Path(__file__).read_text())
+    assert set(told) == {int(number) for number in tested} == set(range(1, 11))
+    assert all(there is None or here <= there for here, there in told.values())
 
 
 GO_ON = """

@@ -2,6 +2,10 @@
 import * as api from "./api.js";
 import { byId, copy, counted, sentences, toast } from "./dom.js";
 import { searchFor } from "./request.js";
+import { termsOf } from "./state.js";
+
+const FORM = "clip-assets-form"; // where this browser keeps which form was last wanted
+const FORMS = ["npy", "parquet", "urls"];
 
 export class Download {
   #dialog = byId("download");
@@ -19,14 +23,32 @@ export class Download {
   }
 
   open(what) {
+    this.#choose(what);
+    byId("download-error").hidden = true;
+    this.#draw();
+    this.#dialog.showModal();
+  }
+
+  /** Save the selection, or else the results, in the form that was last wanted. */
+  async now() {
+    if (!this.context.selection.uids.length && !termsOf(this.context.store.state).length) return;
+    this.#choose("selected");
+    try {
+      await this.#fetch();
+    } catch (error) {
+      if (!(error instanceof api.Refusal)) throw error;
+      toast(sentences(error.told));
+    }
+  }
+
+  #choose(what) {
     const number = this.context.selection.uids.length;
     const chosen = this.#form.elements.what;
     chosen[0].disabled = !number;
     byId("download-selected").textContent = number ? counted(number, "selected pair") : "Selected pairs: none yet";
     chosen.value = number && what === "selected" ? "selected" : "search";
-    byId("download-error").hidden = true;
-    this.#draw();
-    this.#dialog.showModal();
+    const last = remembered();
+    if (FORMS.includes(last)) this.#form.elements.format.value = last;
   }
 
   get #form() {
@@ -57,19 +79,25 @@ export class Download {
     byId("download-more").hidden = !command;
   }
 
+  async #fetch() {
+    const { what, format } = this.#form.elements;
+    const { blob, name } = await api.subset(this.#request());
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    remember(format.value);
+    toast(`${what.value === "selected" ? "The selection" : "The results"}: ${name} saved`);
+  }
+
   async #save() {
     const button = byId("download-save");
     button.disabled = true;
     byId("download-error").hidden = true;
     try {
-      const { blob, name } = await api.subset(this.#request());
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      await this.#fetch();
       this.#dialog.close();
-      toast(`${name} saved`);
     } catch (error) {
       if (!(error instanceof api.Refusal)) throw error;
       byId("download-error").textContent = sentences(error.told);
@@ -77,6 +105,22 @@ export class Download {
     } finally {
       button.disabled = false;
     }
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(FORM);
+  } catch {
+    return null; // Storage is forbidden.
+  }
+}
+
+function remember(form) {
+  try {
+    localStorage.setItem(FORM, form);
+  } catch {
+    // Storage is forbidden: the choice lasts as long as the page.
   }
 }
 

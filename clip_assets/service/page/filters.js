@@ -22,6 +22,7 @@ export class Filters {
   #store;
   #index;
   #base = null;
+  #wasWhere = false;
 
   constructor(store, index) {
     this.#store = store;
@@ -74,6 +75,15 @@ export class Filters {
       event.preventDefault();
       store.set({ where: byId("where").value.trim() }, { back: true });
     });
+    byId("where").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      byId("where-form").requestSubmit();
+    });
+    byId("where-facet").querySelector("summary").addEventListener("click", () => {
+      // It opens after this click.
+      if (!byId("where-facet").open) requestAnimationFrame(() => byId("where").focus());
+    });
     byId("no-filters").addEventListener("click", () => store.set(NO_FILTERS, { back: true }));
   }
 
@@ -102,6 +112,8 @@ export class Filters {
     byId("fold").checked = state.fold;
     byId("recall").value = state.recall ?? "";
     if (document.activeElement !== byId("where")) byId("where").value = state.where;
+    if (state.where && !this.#wasWhere) byId("where-facet").open = true;
+    this.#wasWhere = Boolean(state.where);
     for (const button of document.querySelectorAll(".shapes button")) {
       button.setAttribute("aria-pressed", String(button.dataset.range === String(state.aspect)));
     }
@@ -111,8 +123,8 @@ export class Filters {
 
   #drawFacets(state) {
     const base = this.#base;
-    byId("facets").hidden = !base;
-    if (!base) return;
+    byId("facets").hidden = !base?.over;
+    if (!base?.over) return;
     const empty = { edges: [], counts: [] };
     byId("over").textContent = `Counted over the first ${count(base.over)}`;
     const range = base.similarity ?? empty;

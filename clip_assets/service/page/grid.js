@@ -220,6 +220,20 @@ export class Grid {
     this.#handlers.open(this.#items[this.#numberOf(link)]);
   }
 
+  /** What keys do with one picture. */
+  #acts(number, event) {
+    return {
+      x: () => this.#handlers.pick(this.#items[number], event.shiftKey),
+      m: () => this.#handlers.like(this.#items[number]),
+    };
+  }
+
+  /** Do what a key does with the picture below the pointer, while the keyboard is elsewhere. */
+  pointed(event) {
+    const below = this.#element.querySelector(".tile:hover");
+    if (below) this.#acts(this.#numberOf(below), event)[event.key.toLowerCase()]?.();
+  }
+
   #key(event) {
     const number = this.#numberOf(event.target);
     if (number === null || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -230,8 +244,7 @@ export class Grid {
       ArrowUp: () => this.go(beside(this.#layout.rows, number, -1)),
       Home: () => this.go(0),
       End: () => this.go(this.#items.length - 1),
-      x: () => this.#handlers.pick(this.#items[number], event.shiftKey),
-      m: () => this.#handlers.like(this.#items[number]),
+      ...this.#acts(number, event),
     };
     const move = moves[event.key.length > 1 ? event.key : event.key.toLowerCase()];
     if (!move) return;

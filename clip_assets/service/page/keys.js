@@ -4,9 +4,10 @@ import { byId } from "./dom.js";
 const THEMES = ["", "light", "dark"];
 const NAMES = { "": "as the system has it", light: "light", dark: "dark" };
 
-/** `/` goes to the search, `?` shows the keys, Escape gives up the selection. */
-export function shortcuts({ focus, clear }) {
+/** `/` goes to the search, `?` shows the keys, Escape gives up the selection, Shift+D saves. */
+export function shortcuts({ focus, clear, save, pointed }) {
   document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented) return; // a picture has had it
     const isWriting = event.target.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select");
     if (isWriting || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") {
@@ -14,6 +15,8 @@ export function shortcuts({ focus, clear }) {
       focus();
     } else if (event.key === "?") byId("keys").showModal();
     else if (event.key === "Escape") clear();
+    else if (event.key === "D") save();
+    else pointed(event);
   });
 }
 

@@ -18,7 +18,7 @@ import { drawMessage, summary } from "./messages.js";
 let indices = [];
 const store = new Store();
 const index = () => indices.find((one) => one.name === store.state.index) ?? indices[0] ?? null;
-const terms = new Terms(store, index);
+const terms = new Terms(store, index, () => grid.go(0));
 const filters = new Filters(store, index);
 const rail = new Rail();
 
@@ -102,6 +102,7 @@ const context = (list) => ({
   isSearch: true,
   several: list.some((one) => one.contributions?.length > 1),
   pick,
+  like: (result) => terms.like(result.uid),
   unfold: (result) => results.unfold(result, store.state.index),
   href: (uid) => address({ ...store.state, item: uid }),
   total: () => (results.hasMore ? -1 : results.shown.length),
@@ -240,7 +241,12 @@ function panel(isOpen) {
 async function start() {
   controls();
   themes();
-  shortcuts({ focus: () => terms.focus(), clear: () => selection.clear() });
+  shortcuts({
+    focus: () => terms.focus(),
+    clear: () => selection.clear(),
+    save: () => download.now(),
+    pointed: (event) => grid.pointed(event),
+  });
   if (window.innerWidth >= 1100) {
     document.body.classList.add("filtering");
     byId("filters-toggle").setAttribute("aria-expanded", "true");

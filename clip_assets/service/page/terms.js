@@ -26,9 +26,11 @@ export class Terms {
   #chips = byId("chips");
   #index = () => null;
 
-  constructor(store, index) {
+  /** down: called where the keyboard is to leave the field for the results. */
+  constructor(store, index, down) {
     this.#store = store;
     this.#index = index;
+    this.down = down;
     const typed = paused(() => store.set({ text: this.#input.value }), PAUSE);
     this.#input.addEventListener("input", () => typed());
     this.#input.addEventListener("keydown", (event) => this.#key(event, typed));
@@ -130,6 +132,11 @@ export class Terms {
   }
 
   #key(event, typed) {
+    if (event.key === "ArrowDown") {
+      event.preventDefault();
+      this.down();
+      return;
+    }
     if (event.key !== "Backspace" || this.#input.value) return;
     const { terms, weight } = this.#store.state;
     const last = terms.at(-1);

@@ -9,7 +9,7 @@ export const titleOf = (result) => (result.caption ?? "").trim() || "without a c
 
 /** The element of a result; `place` sets where it is, `mark` whether it is selected. */
 export function tile(result, context) {
-  const { index, pick, unfold, href, several, isSearch } = context;
+  const { index, pick, unfold, like, href, several, isSearch } = context;
   const open = h(
     "a",
     { class: "open", href: href(result.uid), draggable: "true", tabindex: "-1", data: { uid: result.uid } },
@@ -38,8 +38,20 @@ export function tile(result, context) {
     },
     icon("tick"),
   );
+  const similar = h(
+    "button",
+    {
+      class: "alike",
+      type: "button",
+      tabindex: "-1",
+      title: "More like this (M)",
+      "aria-label": `More like ${titleOf(result)}`,
+      onclick: () => like(result),
+    },
+    icon("like"),
+  );
   const folded = result.folded?.length ? stack(result, unfold) : null;
-  const element = h("article", { class: result.member ? "tile member" : "tile", "aria-label": titleOf(result) }, open, picker, folded);
+  const element = h("article", { class: result.member ? "tile member" : "tile", "aria-label": titleOf(result) }, open, picker, similar, folded);
   element.dataset.uid = result.uid;
   element.isOpen = Boolean(result.unfolded);
   element.paint = (pixels) => paint(open.firstElementChild, result, image(result.uid, index, pixels));
