@@ -8,7 +8,9 @@ captions, shuffled, each in a process of its own that may use one core or two:
 * ``webdataset``: webdataset, PIL and torchvision, in torch's worker processes, with a buffer of
   1,000 samples;
 * ``litdata``: LitData's chunks of the same JPEGs, which are made first, and its loader; in an
-  environment of its own, whose python is given.
+  environment of its own, whose python is given;
+* ``mosaic``: MosaicML Streaming's shards of the same JPEGs, likewise, and torch's worker processes;
+  in the same environment, decoded and resized as LitData does it.
 
 The rate is that of ``--seconds`` after the first batch, processor time is that of the contestant
 and its children. The second table tells how long it takes from an open data set to the first batch
@@ -17,7 +19,7 @@ through the tar.
 On a machine that others use too, compare rates by CPU time.
 
     python benchmarks/streaming.py generate build/images --tars 4 --samples 1000
-    python benchmarks/streaming.py compare build/images --litdata-python peers/bin/python
+    python benchmarks/streaming.py compare build/images --peers-python peers/bin/python
 """
 
 import argparse
@@ -149,8 +151,36 @@ def litdata(folder: Path, cores: int, start: float = 0.0) -> Iterator[int]:
             yield len(images)
 
 
-def _chunks(folder: Path) -> Path:
-    return folder.parent / f"{folder.name}-litdata"
+def mosaic(folder: Path, cores: int, start: float = 0.0) -> Iterator[int]:
+    """MosaicML Streaming's data set over its shards."""
+    import torch
+    from streaming import StreamingDataLoader, StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory
+    from torchvision.io import ImageReadMode, decode_jpeg
+    from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Resize
+
+    crop = Compose([Resize(SIDE, InterpolationMode.BICUBIC, antialias=True), CenterCrop(SIDE)])
+
+    class Cropped(StreamingDataset):
+        def __getitem__(self, at: Any) -> Any:
+            sample = super().__getitem__(at)
+            content = torch.frombuffer(bytearray(sample["image"]), dtype=torch.uint8)
+            return crop(decode_jpeg(content, ImageReadMode.RGB)), sample["caption"]
+
+    clean_stale_shared_memory()
+    data = Cropped(local=str(_chunks(folder, "mosaic")), shuffle=True, batch_size=BATCH)
+    loader = StreamingDataLoader(data, batch_size=BATCH, num_workers=cores, drop_last=True)
+    if start:
+        state = data.state_dict(int(len(data) * start) // BATCH * BATCH, from_beginning=True)
+        loader.load_state_dict(state)
+    yield 0
+    while True:
+        for images, _ in loader:
+            yield len(images)
+
+
+def _chunks(folder: Path, peer: str = "litdata") -> Path:
+    return folder.parent / f"{folder.name}-{peer}"
 
 
 def _as_chunk(tar: str) -> Iterator[Any]:
@@ -167,8 +197,11 @@ def _as_chunk(tar: str) -> Iterator[Any]:
                 yield image, f"picture {member.name[:-4]}"
 
 
-def convert(folder: Path) -> None:
-    """LitData's chunks of the tars."""
+def convert(folder: Path, peer: str) -> None:
+    """The tars in a peer's own form."""
+    if peer == "mosaic":
+        _convert_for_mosaic(folder)
+        return
     from litdata import optimize
 
     shutil.rmtree(_chunks(folder), ignore_errors=True)
@@ -178,11 +211,35 @@ def convert(folder: Path) -> None:
     )  # fmt: skip
 
 
+def _convert_for_mosaic(folder: Path) -> None:
+    import tarfile
+
+    from streaming import MDSWriter
+
+    shutil.rmtree(_chunks(folder, "mosaic"), ignore_errors=True)
+    columns = {"image": "bytes", "caption": "str"}
+    with MDSWriter(out=str(_chunks(folder, "mosaic")), columns=columns) as shards:
+        for tar in sorted(folder.glob("*.tar")):
+            with tarfile.open(tar) as members:
+                for member in members:
+                    if member.name.endswith(".jpg"):
+                        content = members.extractfile(member)
+                        assert content is not None
+                        told = {"image": content.read(), "caption": f"picture {member.name[:-4]}"}
+                        shards.write(told)
+
+
+PEERS = ("litdata", "mosaic")
+
+ALONE = ("-P", __file__)
+# A peer's package has the name of this script.
+
 CONTESTANTS: dict[str, Callable[..., Iterator[int]]] = {
     "ours": ours,
     "ours workers": ours_workers,
     "webdataset": webdataset,
     "litdata": litdata,
+    "mosaic": mosaic,
 }
 
 
@@ -225,7 +282,7 @@ def _cpu() -> float:
 def measured(folder: Path, name: str, cores: int, seconds: float, start: float, python: str) -> Any:
     """A contestant in a process of its own, on some cores."""
     chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
-    command = ["taskset", "-c", chosen, python, __file__, "run", str(folder), "--name", name]
+    command = ["taskset", "-c", chosen, python, *ALONE, "run", str(folder), "--name", name]
     command += ["--cores", str(cores), "--seconds", str(seconds), "--start", str(start)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, start_new_session=True
@@ -236,14 +293,15 @@ def measured(folder: Path, name: str, cores: int, seconds: float, start: float, 
     return json.loads(lines[0])
 
 
-def compare(folder: Path, rounds: int, seconds: float, litdata_python: str | None) -> None:
+def compare(folder: Path, rounds: int, seconds: float, peers_python: str | None) -> None:
     """Measure every contestant and print tables."""
-    pythons = {name: sys.executable for name in CONTESTANTS if name != "litdata"}
-    if litdata_python is not None:
-        pythons["litdata"] = litdata_python
-        began = time.monotonic()
-        subprocess.run([litdata_python, __file__, "convert", str(folder)], check=True)
-        print(f"litdata's conversion: {time.monotonic() - began:.1f} s")
+    pythons = {name: sys.executable for name in CONTESTANTS if name not in PEERS}
+    if peers_python is not None:
+        pythons |= dict.fromkeys(PEERS, peers_python)
+    for peer in [name for name in pythons if name in PEERS]:
+        began, command = time.monotonic(), [pythons[peer], *ALONE, "convert", str(folder)]
+        subprocess.run([*command, "--name", peer], check=True)
+        print(f"{peer}'s conversion: {time.monotonic() - began:.1f} s")
     subprocess.run(f"cat {folder}/*.tar > /dev/null", shell=True, check=True)
     print("| loader | cores | samples a second | by CPU time, a core | first batch s |")
     for cores in [number for number in CORES if number <= len(os.sched_getaffinity(0))]:
@@ -301,7 +359,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--litdata-python")
+    parser.add_argument("--peers-python")
     parser.add_argument("--name", choices=[*CONTESTANTS])
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--start", type=float, default=0.0)
@@ -311,9 +369,9 @@ def main() -> None:
         case "generate":
             generate(folder, chosen.tars, chosen.samples)
         case "compare":
-            compare(folder, chosen.rounds, chosen.seconds, chosen.litdata_python)
+            compare(folder, chosen.rounds, chosen.seconds, chosen.peers_python)
         case "convert":
-            convert(folder)
+            convert(folder, chosen.name or "litdata")
         case _:
             run(folder, chosen.name, chosen.cores, chosen.seconds, chosen.start)
 

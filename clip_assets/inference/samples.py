@@ -72,21 +72,24 @@ def _caption(contents: dict[str, bytes], fields: dict[str, Any]) -> str | None:
     return contents["txt"].decode(errors="replace")
 
 
-def parse_any(members: Members, image_key: str, caption_key: str) -> Sample:
+def parse_any(
+    members: Members, image_key: str, caption_key: str, *, as_text: bool = True
+) -> Sample:
     """Members of any webdataset as one sample; json and caption may be missing.
 
     Args:
         members: of one sample.
         image_key: extension of the image; empty for the first known one.
         caption_key: extension of the caption, or a field of the json.
+        as_text: whether the json is wanted as text too.
     """
     key, contents = members.key, members.contents
     if members.fault:
         return Sample(key, fault=members.fault)
     image = members.first((image_key,) if image_key else IMAGE_EXTENSIONS)
     fields = _fields(contents)
-    said = as_json(fields) if fields else None
-    if fields is None or (fields and said is None):
+    said = as_json(fields) if fields and as_text else None
+    if fields is None or (fields and as_text and said is None):
         return Sample(key, fault=BAD_JSON)
     if caption_key in contents:
         caption = contents[caption_key].decode(errors="replace")

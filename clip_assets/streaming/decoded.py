@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from clip_assets.errors import ImageError
 from clip_assets.inference.samples import NO_IMAGE, Sample
+from clip_assets.streaming.batch_memory import BatchMemory
 from clip_assets.streaming.cropping import CenterCrop
 from clip_assets.streaming.stream import Stream
 
@@ -99,8 +100,21 @@ class Decoded:
         """The samples at some positions."""
         return [self.item(*place) for place in self.stream.places(positions)]
 
-    def item(self, number: int, row: int) -> "Item":
+    def memory(self, *, pin: bool = False) -> BatchMemory | None:
+        """Where the pixels of batches may be put; None where their form is not known before."""
+        return (
+            BatchMemory(self._decode.side, pin=pin)
+            if isinstance(self._decode, CenterCrop)
+            else None
+        )
+
+    def item(self, number: int, row: int, into: npt.NDArray[np.uint8] | None = None) -> "Item":
         """One row of one set, decoded.
+
+        Args:
+            number: of the set.
+            row: of it.
+            into: where to put the pixels, a row of a batch's memory.
 
         Raises:
             SourceError: what holds it cannot be read.
@@ -110,13 +124,39 @@ class Decoded:
         if sample.fault or sample.image is None:
             return Item(sample, sample.fault or NO_IMAGE)
         try:
-            return Item(sample, "", self._decode(sample.image))
+            return Item(sample, "", self._pixels(sample.image, into))
         except ImageError as error:
             return Item(sample, error.found)
 
-    def collate(self, items: "Sequence[Item]") -> TrainingBatch:
-        """Samples as one batch."""
-        return collated(items, self._decode, self._scores)
+    def piece(
+        self, start: int, places: "Sequence[tuple[int, int]]", memory: "Tensor | None"
+    ) -> "list[Item]":
+        """Some rows of some sets, decoded, with their pixels in a stretch of a batch.
+
+        Args:
+            start: of the stretch.
+            places: number of the set, and row of it.
+            memory: of the batch.
+        """
+        pixels = None if memory is None else memory.numpy()
+        return [
+            self.item(*place, None if pixels is None else pixels[start + number])
+            for number, place in enumerate(places)
+        ]
+
+    def _pixels(self, image: bytes, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[Any]:
+        if into is not None and isinstance(self._decode, CenterCrop):
+            return self._decode(image, into)
+        return self._decode(image)
+
+    def collate(self, items: "Sequence[Item]", memory: "Tensor | None" = None) -> TrainingBatch:
+        """Samples as one batch.
+
+        Args:
+            items: the samples.
+            memory: of which they have the rows, in this order; None if they have their own.
+        """
+        return collated(items, self._decode, self._scores, memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +174,30 @@ class Item:
     pixels: npt.NDArray[Any] | None = None
 
 
-def collated(items: Sequence[Item], decode: Decode, scores: Sequence[str]) -> TrainingBatch:
+def collated(
+    items: Sequence[Item],
+    decode: Decode,
+    scores: Sequence[str],
+    memory: "Tensor | None" = None,
+) -> TrainingBatch:
     """Decoded samples as one batch.
 
     Args:
         items: those that have a flaw are told, and left out.
         decode: what made them; has a ``side`` where the pixels are a square's.
         scores: see ``Decoded``.
+        memory: see ``Decoded.collate``.
     """
     import torch
 
     sound = [item for item in items if item.pixels is not None]
-    arrays = [item.pixels for item in sound if item.pixels is not None]
-    side = getattr(decode, "side", 0)
-    pixels = np.stack(arrays) if arrays else np.empty((0, side, side, 3), np.uint8)
-    images = torch.from_numpy(pixels)
+    if memory is None or len(sound) < len(items):
+        arrays = [item.pixels for item in sound if item.pixels is not None]
+        side = getattr(decode, "side", 0)
+        pixels = np.stack(arrays) if arrays else np.empty((0, side, side, 3), np.uint8)
+        images = torch.from_numpy(pixels)
+    else:
+        images = memory
     fields = [item.sample.fields for item in sound]
     return TrainingBatch(
         # A view: the pixels stay as they were decoded, in the order that accelerators like.

@@ -8,15 +8,24 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clip_assets.errors import ClipAssetsError, ConfigurationError
 from clip_assets.streaming.dealing import Batches
 from clip_assets.streaming.decoded import Decoded, Item, TrainingBatch
 from clip_assets.streaming.stream import Stream
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Begun = tuple[list[Future[list[Item]]], Tensor | None]
+    # Pieces of a batch that are under way, and where their pixels are put.
+
 AHEAD = 2
 """Batches that are read before they are asked for, for each worker."""
+
+PIECES = 2
+"""Of a batch, for each thread."""
 
 
 class Loader:
@@ -123,7 +132,7 @@ class Loader:
         loader = DataLoader(
             told,  # pyright: ignore[reportArgumentType] - a data set by what it does
             batch_sampler=self._batches,  # pyright: ignore[reportArgumentType] - of ranges
-            collate_fn=told.collate,
+            collate_fn=told.collate,  # pyright: ignore[reportArgumentType] - of what is made
             num_workers=self._workers,
             prefetch_factor=AHEAD,
             pin_memory=self._pin,
@@ -135,19 +144,26 @@ class Loader:
 
     def _by_threads(self) -> Iterator[TrainingBatch]:
         dealt = iter(self._batches)
-        ahead: deque[list[Future[Item]]] = deque()
+        ahead: deque[Begun] = deque()
+        room = self._decoded.memory(pin=self._pin)
         with ThreadPoolExecutor(self._threads, "clip-assets-decode") as threads:
 
-            def begin(positions: range) -> list[Future[Item]]:
+            def begin(positions: range) -> "Begun":
                 places = self._decoded.stream.places(positions)
-                return [threads.submit(self._decoded.item, *place) for place in places]
+                memory = room and room.take(len(places))
+                # A thread that has more to do before it answers waits less for Python's lock.
+                size = -(-len(places) // (PIECES * self._threads))
+                starts = range(0, len(places), max(1, size))
+                told = [(start, places[start : start + size], memory) for start in starts]
+                return [threads.submit(self._decoded.piece, *piece) for piece in told], memory
 
             try:
                 ahead.extend(map(begin, islice(dealt, AHEAD)))
                 while ahead:
-                    items = [future.result() for future in ahead.popleft()]
+                    pieces, memory = ahead.popleft()
+                    items = [item for piece in pieces for item in piece.result()]
                     ahead.extend(map(begin, islice(dealt, 1)))
-                    batch = self._decoded.collate(items)
+                    batch = self._decoded.collate(items, memory)
                     yield batch.pin_memory() if self._pin else batch
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -158,6 +174,7 @@ class _Carried:
 
     def __init__(self, decoded: Decoded) -> None:
         self._decoded = decoded
+        self._room = decoded.memory()
 
     def __len__(self) -> int:
         return len(self._decoded)
@@ -165,11 +182,14 @@ class _Carried:
     def __getitem__(self, position: int) -> Item:
         return self._decoded[position]
 
-    def __getitems__(self, positions: Sequence[int]) -> list[Item] | ClipAssetsError:
+    def __getitems__(self, positions: Sequence[int]) -> TrainingBatch | ClipAssetsError:
         try:
-            return self._decoded.__getitems__(positions)
+            places = self._decoded.stream.places(positions)
+            memory = self._room and self._room.take(len(places))
+            return self._decoded.collate(self._decoded.piece(0, places, memory), memory)
         except ClipAssetsError as error:
             return error
 
-    def collate(self, items: Sequence[Item] | ClipAssetsError) -> TrainingBatch | ClipAssetsError:
-        return items if isinstance(items, ClipAssetsError) else self._decoded.collate(items)
+    @staticmethod
+    def collate(made: TrainingBatch | ClipAssetsError) -> TrainingBatch | ClipAssetsError:
+        return made

@@ -174,7 +174,7 @@ class Tars:
         if tar not in self._contents:
             self._contents[tar] = self._counted(tar)
         members = self._contents[tar].read(row - self.first(tar))
-        return parse_any(members, "", "txt")
+        return parse_any(members, "", "txt", as_text=False)
 
     def _counted(self, tar: int) -> TarContents:
         contents = TarContents.of(self._tar_of(tar))

@@ -30,6 +30,18 @@ def test_pixels_are_those_of_open_clip(form: str, size: tuple[int, int]) -> None
     assert np.abs(pixels.astype(int) - oracle(content, 64)).mean() < 2.5
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "PPM", "TIFF"])
+@pytest.mark.parametrize("size", [(64, 64), (90, 200), (300, 150), (700, 600)])
+def test_pixels_are_put_where_they_are_wanted(form: str, size: tuple[int, int]) -> None:
+    content = encoded(draw(2, size), form)
+    batch = np.zeros((3, 64, 64, 3), np.uint8)
+    given = CenterCrop(64)(content, batch[1])
+    assert np.shares_memory(given, batch)
+    assert np.array_equal(batch[1], CenterCrop(64)(content))
+    assert not batch[[0, 2]].any()
+    assert np.abs(batch[1].astype(int) - oracle(content, 64)).mean() < 2.5
+
+
 def test_the_middle_is_kept() -> None:
     halves = Image.new("RGB", (300, 100), "black")
     halves.paste(Image.new("RGB", (100, 100), (255, 0, 0)), (100, 0))

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from clip_assets.errors import ConfigurationError, SourceMissingError
 from clip_assets.layout import Key
 from clip_assets.storage.store import Store
+from clip_assets.streaming.batch_memory import BatchMemory
 from clip_assets.streaming.cropping import CenterCrop
 from clip_assets.streaming.dealing import Batches
 from clip_assets.streaming.decoded import Decoded, Flaw, TrainingBatch
@@ -61,6 +62,29 @@ def test_worker_processes_give_the_same_batches(tars: Path) -> None:
     two = list(Loader(decoded(tars), workers=2))
     assert uids(one) == uids(two)
     assert all(torch.equal(a.images, b.images) for a, b in zip(one, two, strict=True))
+
+
+def test_a_batch_that_is_held_stays(tars: Path) -> None:
+    held: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for _ in range(2):
+        for batch in Loader(decoded(tars), threads=2):
+            held.append((batch.images.clone(), batch.images[2:5]))
+            del batch
+    assert all(torch.equal(copy[2:5], part) for copy, part in held)
+
+
+def test_memory_of_a_batch_that_nobody_holds_comes_again() -> None:
+    room = BatchMemory(8)
+    first, second = room.take(4), room.take(4)
+    places = first.data_ptr(), second.data_ptr()
+    part = first.permute(0, 3, 1, 2)[1:].numpy()
+    del first, second
+    others = [np.empty(4 * 8 * 8 * 3, np.uint8) for _ in range(4)]
+    again, third = room.take(3), room.take(4)
+    assert (again.data_ptr(), again.shape) == (places[1], (3, 8, 8, 3))
+    assert third.data_ptr() not in places
+    del part, others
+    assert room.take(4).data_ptr() == places[0]
 
 
 def test_torchs_own_loader_reads_it(tars: Path) -> None:
