@@ -15,6 +15,7 @@ import clip_assets
 from clip_assets import ClipAssetsError, Pool, dataset, embeddings, graph, layout, relation
 from clip_assets.demo import server, world
 from clip_assets.index.drift import segment_far
+from clip_assets.index.own_lists import segment_centres
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.partitions import ledger
 from clip_assets.pool.reading import table_kinds
@@ -144,7 +145,8 @@ def test_the_life_of_a_row_names_the_files_and_columns_of_any_pool(pool: Pool) -
     by_partition = {kind.template for kind in layout.ARTIFACTS if "<partition>" in kind.template}
     others = (
         layout.rejects, layout.shard_stats, layout.partition_stats, layout.segment_neighbours,
-        layout.segment_lists, segment_far, layout.embedding_inputs, aesthetic_scores,
+        layout.segment_lists, segment_far, segment_centres, layout.embedding_inputs,
+        aesthetic_scores,
     )  # fmt: skip
     assert by_partition - {step[1] for step in told} == {
         *(kind.template for kind in others),

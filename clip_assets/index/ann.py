@@ -68,14 +68,21 @@ class Placed(NamedTuple):
     lists: Ids
     similarities: Floats
 
+    def some(self, rows: slice) -> "Placed":
+        """Of some of them."""
+        return Placed(self.lists[rows], self.similarities[rows])
 
-def add(index: Index, vectors: Floats, ids: Ids | None = None) -> Placed:
+
+def add(
+    index: Index, vectors: Floats, ids: Ids | None = None, known: Placed | None = None
+) -> Placed:
     """Add vectors.
 
     Args:
         index: any.
         vectors: (n, dim).
         ids: (n,) of them; None: the next ones.
+        known: where they lie, if that is known.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if ids is None:
@@ -84,10 +91,10 @@ def add(index: Index, vectors: Floats, ids: Ids | None = None) -> Placed:
     if lists is None:
         index.add_with_ids(rows, ids)
         return Placed(np.zeros(len(rows), np.int64), np.ones(len(rows), np.float32))
-    inner = _inner(index, rows)
+    within = inner(index, rows)
     # One product of matrices finds the list of every vector, which faiss need not do again.
-    placed = _placed(lists, inner)
-    lists.add_core(len(inner), *map(faiss.swig_ptr, (inner, ids, placed.lists)))
+    placed = known or _placed(lists, within)
+    lists.add_core(len(within), *map(faiss.swig_ptr, (within, ids, placed.lists)))
     index.ntotal = lists.ntotal
     return placed
 
@@ -96,11 +103,11 @@ def placed(index: Index, vectors: Floats) -> Placed:
     """Where vectors, (n, dim), would come to lie; nothing is added. Of an index with lists."""
     lists = inverted(index)
     assert lists is not None
-    return _placed(lists, _inner(index, np.ascontiguousarray(vectors, dtype=np.float32)))
+    return _placed(lists, inner(index, np.ascontiguousarray(vectors, dtype=np.float32)))
 
 
-def _placed(lists: faiss.IndexIVF, inner: Floats) -> Placed:
-    similarities, nearest = lists.quantizer.search(inner, 1)
+def _placed(lists: faiss.IndexIVF, within: Floats) -> Placed:
+    similarities, nearest = lists.quantizer.search(within, 1)
     return Placed(np.ascontiguousarray(nearest[:, 0]), similarities[:, 0])
 
 
@@ -162,7 +169,7 @@ def centroid_scores(index: Index, queries: Floats) -> Floats:
     lists = inverted(index)
     if lists is None:
         return np.zeros((len(queries), 1), np.float32)
-    scores, numbers = lists.quantizer.search(_inner(index, queries), lists.nlist)
+    scores, numbers = lists.quantizer.search(inner(index, queries), lists.nlist)
     ordered = np.empty_like(scores)
     np.put_along_axis(ordered, numbers, scores, axis=1)
     return ordered
@@ -209,18 +216,18 @@ def search(
     if gap is None:
         own = faiss.SearchParametersIVF(nprobe=lists.nprobe, sel=selected)
         return index.search(asked, k, params=own)
-    inner = _inner(index, asked)
-    scores, numbers = _within(lists, inner, gap)
-    similarities = np.empty((len(inner), k), np.float32)
-    ids = np.empty((len(inner), k), np.int64)
-    arrays = map(faiss.swig_ptr, (inner, numbers, scores, similarities, ids))
+    within = inner(index, asked)
+    scores, numbers = _within(lists, within, gap)
+    similarities = np.empty((len(within), k), np.float32)
+    ids = np.empty((len(within), k), np.int64)
+    arrays = map(faiss.swig_ptr, (within, numbers, scores, similarities, ids))
     rows, assigned, centres, best, labels = arrays
     # Not faiss' function of arrays: it takes the number of lists from the index, which other
     # threads search too.
     parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1], sel=selected)
     as_pairs = False  # of a list and a place in it, instead of ids
     lists.search_preassigned_c(
-        len(inner), rows, k, assigned, centres, best, labels, as_pairs, parameters
+        len(within), rows, k, assigned, centres, best, labels, as_pairs, parameters
     )
     return similarities, ids
 
@@ -268,7 +275,7 @@ def inverted(index: Index) -> faiss.IndexIVF | None:
     return None if lists is None else cast("faiss.IndexIVF", faiss.downcast_index(lists))
 
 
-def _inner(index: Index, vectors: Floats) -> Floats:
+def inner(index: Index, vectors: Floats) -> Floats:
     """Vectors as the inverted file inside an index has them."""
     if not isinstance(index, faiss.IndexPreTransform):
         return vectors

@@ -105,7 +105,12 @@ def baseline(index: "Index", trained_on: "Floats", left_out: "Floats") -> Baseli
 
 def far(known: Baseline, similarities: "Floats") -> int:
     """How many of some vectors are far, by their similarity to the centres of their lists."""
-    return int((1 - similarities > known.distance).sum())
+    return int(is_far(known, similarities).sum())
+
+
+def is_far(known: Baseline, similarities: "Floats") -> npt.NDArray[np.bool_]:
+    """Which of some vectors are far."""
+    return 1 - similarities > known.distance
 
 
 def write(part: Path, told: Mapping[str, int]) -> None:

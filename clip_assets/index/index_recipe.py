@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from clip_assets import layout, schemas
 from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError
-from clip_assets.index import drift, kinds, recipe_file, retraining, vectors_in
+from clip_assets.index import drift, kinds, own_lists, recipe_file, retraining, vectors_in
 from clip_assets.index.drift import Baseline
 from clip_assets.index.kinds import CODES, POINTS_PER_LIST, Choice
 from clip_assets.index.recipe_file import Recipe
@@ -211,6 +211,8 @@ def _of_a_segment(run: StageRun, side: str) -> "Index | None":
         segment, path = catalog.get(layout.INDEX_SEGMENTS, key), layout.segment(side, key)
         if segment is None or segment.inputs[layout.INDEX_RECIPE] != recipe:
             continue
+        if own_lists.read(run.pool, side, key) is not None:
+            continue  # more than training gave
         damage = (DamagedError, MissingArtifactError, SchemaError)
         with suppress(*damage), run.store.local(path) as file:
             return ann.emptied(ann.read(file, run.store.uri(path)))

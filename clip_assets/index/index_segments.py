@@ -4,13 +4,14 @@ Segments are what a new partition costs: merging them is ``faiss_index``.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.errors import AlignmentError, CheckFailedError, ModelMismatchError, SchemaError
-from clip_assets.index import drift, recipe_file, vectors_in
+from clip_assets.index import drift, own_lists, recipe_file, vectors_in
 from clip_assets.index.kinds import FLAT
 from clip_assets.index.recipe_file import Recipe
 from clip_assets.layout import WHOLE, Key
@@ -20,6 +21,9 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Manifest, Report
 from clip_assets.storage.store import Store
+
+if TYPE_CHECKING:
+    from clip_assets.index.ann import Floats, Index, Placed
 
 CHUNK_ROWS = 32_768
 """Vectors that are encoded at once."""
@@ -31,7 +35,10 @@ LENGTH_WITHIN = 0.01
 def index_segments(pool: Pool, partition: Key) -> Outcome:
     """Encode the image and text vectors of a partition; row i gets id i.
 
-    Memory: the encoded vectors of one side of the partition, and ``CHUNK_ROWS`` vectors.
+    A partition of new contents brings lists of its own, see ``index.own_lists``.
+
+    Memory: the encoded vectors of one side of the partition, 12 bytes for each, ``CHUNK_ROWS``
+    vectors, and those that its own lists are trained on.
 
     Raises:
         MissingArtifactError: the partition is not embedded, or there is no recipe.
@@ -58,7 +65,7 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "5",
+    "6",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),
@@ -107,13 +114,12 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     Returns:
         How many are far; 0 where it is not known which are.
     """
-    from clip_assets.index import ann, neighbours
+    from clip_assets.index import ann, more_lists, neighbours
 
     name = vectors_in.path(side, run.partition)
     catalog = run.pool.catalog
     with catalog.sound(layout.INDEX_RECIPE, WHOLE, layout.recipe(side)) as file:
-        segment = ann.read(file, run.store.uri(layout.recipe(side)))
-    of_rows: list[npt.NDArray[np.int32]] = []
+        empty = ann.read(file, run.store.uri(layout.recipe(side)))
     queries = {kind: recipe_file.queries(run.store, kind) for kind in layout.SIDES}
     truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
     baseline, far = wanted.baselines.get(side), 0
@@ -122,22 +128,65 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
         vectors.opened(run.store, name) as array,
     ):
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
-        for chunk in _chunks(array, run.store.uri(name)):
-            placed = ann.add(segment, chunk)
-            of_rows.append(placed.lists.astype(np.int32))
+        before = _placed(empty, array, run.store.uri(name))
+        centres = _own_centres(run, side, empty, array, before, wanted) if before else None
+        segment = more_lists.extended(empty, centres)
+        for start, chunk in _chunks(array, run.store.uri(name)):
+            placed = before and before.some(slice(start, start + len(chunk)))
+            if placed and centres is not None:
+                placed = more_lists.nearer(empty, chunk, placed, centres)
+            placed = ann.add(segment, chunk, known=placed)
             far += drift.far(baseline, placed.similarities) if baseline else 0
             for kind, asked in queries.items():
                 parts = (truths[kind], neighbours.of(asked, chunk, placed.lists))
                 truths[kind] = neighbours.joined(parts, len(asked))
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
-    if side == "image" and ann.inverted(segment) is not None:
+    if before and side == "image":
         with run.publish(layout.segment_lists(run.partition)) as part, part.open("wb") as file:
-            np.save(file, np.concatenate(of_rows))
+            np.save(file, before.lists.astype(np.int32))
     for kind, known in truths.items():
         with run.publish(layout.segment_neighbours(side, kind, run.partition)) as part:
             neighbours.write(part, known)
     return far
+
+
+def _placed(empty: "Index", array: vectors.Vectors, where: str) -> "Placed | None":
+    """Where vectors lie in the recipe's lists; None where there are none."""
+    from clip_assets.index import ann
+
+    if ann.inverted(empty) is None:
+        return None
+    chunks = [ann.placed(empty, chunk) for _, chunk in _chunks(array, where)]
+    lists = np.concatenate([chunk.lists for chunk in chunks])
+    return ann.Placed(lists, np.concatenate([chunk.similarities for chunk in chunks]))
+
+
+def _own_centres(
+    run: StageRun,
+    side: str,
+    empty: "Index",
+    array: vectors.Vectors,
+    placed: "Placed",
+    wanted: Recipe,
+) -> "Floats | None":
+    """Centres of the lists that the partition brings, published; None where it needs none."""
+    from clip_assets.index import more_lists
+
+    path, known = own_lists.segment_centres(side, run.partition), wanted.baselines.get(side)
+    if known is None:
+        return None
+    far = np.flatnonzero(drift.is_far(known, placed.similarities))
+    count = own_lists.wanted(len(far), len(array), more_lists.count(empty), wanted.vectors)
+    if not count:
+        return None
+    if run.to_mend and path not in run.to_mend:
+        return own_lists.read(run.pool, side, run.partition)
+    some = np.asarray(array[own_lists.sample(far, count)], np.float32)
+    centres = more_lists.trained(empty, some, count)
+    with run.publish(path) as part, part.open("wb") as file:
+        np.save(file, centres)
+    return centres
 
 
 def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) -> None:
@@ -148,7 +197,10 @@ def _check_shape(where: str, shape: tuple[int, ...], rows: int, wanted: Recipe) 
         raise AlignmentError(where, f"{shape[0]:,} vectors", f"{rows:,}, one for a row", advice)
 
 
-def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[np.float32]]:
+def _chunks(
+    array: npt.NDArray[np.float16], where: str
+) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """Vectors that are encoded at once, each with the row of the first."""
     for start in range(0, len(array), CHUNK_ROWS):
         chunk = array[start : start + CHUNK_ROWS]
         rows = chunk.astype(np.float32)
@@ -157,7 +209,7 @@ def _chunks(array: npt.NDArray[np.float16], where: str) -> Iterator[npt.NDArray[
         good = np.abs(lengths - 1) <= LENGTH_WITHIN
         if not good.all():
             raise _bad(where, start, lengths, good)
-        yield rows
+        yield start, rows
 
 
 def _bad(

@@ -9,7 +9,7 @@ is said by ``index.faiss_index``; the form is faiss' own, of its function
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,6 +65,17 @@ class Lists:
         size = int(self.sizes[number])
         start = int(self.starts[number]) + size * self.code_size
         return self.content[start : start + size * _ID_BYTES].view(np.int64)
+
+    def numbered(self, numbers: Numbers, total: int) -> "Lists":
+        """The same lists under other numbers, among so many in all.
+
+        Args:
+            numbers: (n,) the new one of each.
+            total: of lists; those without a number are empty.
+        """
+        sizes, starts = np.zeros((2, total), np.int64)
+        sizes[numbers], starts[numbers] = self.sizes, self.starts
+        return replace(self, sizes=sizes, starts=starts)
 
     def check_ids(self) -> None:
         """Make sure that the ids are 0..n-1, each once, for n vectors.

@@ -11,11 +11,22 @@ from typing import NamedTuple
 
 from clip_assets import layout
 from clip_assets.errors import MissingArtifactError
-from clip_assets.index import ann, drift, lists, neighbours, recipe_file, verify, versions
+from clip_assets.index import (
+    ann,
+    drift,
+    lists,
+    more_lists,
+    neighbours,
+    own_lists,
+    recipe_file,
+    verify,
+    versions,
+)
 from clip_assets.index.ann import Index
 from clip_assets.index.drift import Drift
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.lists import Lists, Numbers
+from clip_assets.index.own_lists import Numbering
 from clip_assets.index.reach import DEFAULT_RANK, EXACT, RANKS, Reach
 from clip_assets.index.recall import Meter, Question
 from clip_assets.index.slots import Content, Slot
@@ -53,24 +64,63 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         _append(run, version, side, empty)
         ann.write(empty, part)
         return Written(dict.fromkeys(layout.SIDES, EXACT), None)
-    questions = {kind: _questions(run, version, side, kind, empty) for kind in layout.SIDES}
     where = run.store.uri(layout.index(version.name, side))
     with ExitStack() as stack:
-        segments = [
-            (_segment(run, side, slot, partition, empty, stack), slot.start)
-            for slot, partition in _filled(version)
-        ]
-        ann.set_probes(empty, max(asked[DEFAULT_RANK].probes() for asked in questions.values()))
-        head = ann.head(empty, version.vectors)
-        lists.join(part, head, segments)
-        joined = lists.read(part, head, where)
+        joined = _Joined(run, version, side, empty, stack)
+        asked = {kind: _questions(joined, kind) for kind in layout.SIDES}
+        ann.set_probes(joined.empty, max(one[DEFAULT_RANK].probes() for one in asked.values()))
+        head = ann.head(joined.empty, version.vectors)
+        lists.join(part, head, joined.segments())
+        sizes = lists.read(part, head, where).sizes
         exact = ExactVectors(run.pool, version.slots, side, stack)
-        meter = Meter(ann.read(part, where, mapped=True), joined.sizes, exact)
+        meter = Meter(ann.read(part, where, mapped=True), sizes, exact)
         reach = {
-            kind: [reach for question in asked.values() for reach in meter.reach(question)]
-            for kind, asked in questions.items()
+            kind: [reach for question in ranks.values() for reach in meter.reach(question)]
+            for kind, ranks in asked.items()
         }
-        return Written(reach, _drift(run, version, side, joined.sizes))
+        return Written(reach, _drift(run, version, side, sizes))
+
+
+class _Joined:
+    """What one side of a version is joined from.
+
+    Args:
+        run: the stage's.
+        version: that is made.
+        side: ``image`` or ``text``.
+        recipe: trained, empty.
+        stack: what closes opened files.
+
+    Attributes:
+        empty: the recipe with the lists of all partitions.
+    """
+
+    def __init__(
+        self, run: StageRun, version: Version, side: str, recipe: Index, stack: ExitStack
+    ) -> None:
+        self.run, self.side = run, side
+        self._recipe, self._stack = recipe, stack
+        self.filled = _filled(version)
+        self._own = [own_lists.read(run.pool, side, partition) for _, partition in self.filled]
+        self.numbering = Numbering(more_lists.count(recipe), self._own)
+        self.empty = more_lists.extended(recipe, self.numbering.centres())
+
+    def segments(self) -> list[tuple[Lists, int]]:
+        """The lists of each partition, and its first id."""
+        return [
+            (self.numbering.lists(place, self._segment(place)), slot.start)
+            for place, (slot, _) in enumerate(self.filled)
+        ]
+
+    def _segment(self, place: int) -> Lists:
+        slot, partition = self.filled[place]
+        path = layout.segment(self.side, partition)
+        catalog, own = self.run.pool.catalog, self._own[place]
+        file = self._stack.enter_context(catalog.sound(layout.INDEX_SEGMENTS, partition, path))
+        like = self._recipe if own is None else more_lists.extended(self._recipe, own)
+        segment = lists.read(file, ann.head(like, slot.count), self.run.store.uri(path))
+        segment.check_ids()
+        return segment
 
 
 def _drift(run: StageRun, version: Version, side: str, sizes: Numbers) -> Drift | None:
@@ -122,28 +172,17 @@ def _append(run: StageRun, version: Version, side: str, index: Index) -> None:
     samples.check(index)
 
 
-def _questions(
-    run: StageRun, version: Version, side: str, kind: str, empty: Index
-) -> dict[int, Question]:
+def _questions(joined: _Joined, kind: str) -> dict[int, Question]:
     """The recipe's queries of one kind, and what all partitions together have for them: by rank."""
-    queries = recipe_file.queries(run.store, kind)
+    store, side = joined.run.store, joined.side
+    queries = recipe_file.queries(store, kind)
     known = (
-        neighbours.read(run.store, layout.segment_neighbours(side, kind, partition), len(queries))
-        for _, partition in _filled(version)
+        neighbours.read(store, layout.segment_neighbours(side, kind, partition), len(queries))
+        for _, partition in joined.filled
     )
-    own = queries if kind == side else recipe_file.queries(run.store, side)
-    truth, some = neighbours.joined(known, len(queries)), neighbours.deep_ones(len(queries))
-    near = Question(empty, queries, truth.near, own)
-    deep = Question(empty, queries[some], truth.deep, own[some])
+    own = queries if kind == side else recipe_file.queries(store, side)
+    truth = neighbours.joined(joined.numbering.truths(known), len(queries))
+    some = neighbours.deep_ones(len(queries))
+    near = Question(joined.empty, queries, truth.near, own)
+    deep = Question(joined.empty, queries[some], truth.deep, own[some])
     return {k: (near if k <= near.k else deep).first(k) for k in RANKS}
-
-
-def _segment(
-    run: StageRun, side: str, slot: Slot, partition: PartitionKey, empty: Index, stack: ExitStack
-) -> Lists:
-    path = layout.segment(side, partition)
-    catalog = run.pool.catalog
-    file = stack.enter_context(catalog.sound(layout.INDEX_SEGMENTS, partition, path))
-    segment = lists.read(file, ann.head(empty, slot.count), run.store.uri(path))
-    segment.check_ids()
-    return segment

@@ -2,6 +2,7 @@
 
 from clip_assets import layout
 from clip_assets.index.drift import segment_far
+from clip_assets.index.own_lists import segment_centres
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.pool.published import Damage
 from clip_assets.publishing.version_file import hub_version
@@ -38,6 +39,7 @@ CONSEQUENCES = {
     layout.recipe_queries: "no partition can be encoded; the served index stays",
     layout.segment_lists: "a subset by semdedup with clusters: index cannot be made anew",
     layout.segment_neighbours: "no new index version can be merged; the served one stays",
+    segment_centres: "no new index version can be merged; the served one stays",
     segment_far: "no new index version can be merged; the served one stays",
     layout.segment: "no new index version can be merged; the served one stays",
     layout.index: "a search in this version fails or finds something else",

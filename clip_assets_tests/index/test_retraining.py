@@ -11,13 +11,21 @@ from clip_assets.index import drift, recipe_file, versions
 from clip_assets.index.drift import FAR, Drift
 from clip_assets.layout import WHOLE
 from clip_assets_tests.index.conftest import OWN, RandomVectors
+from clip_assets_tests.vectors import unit_rows
 
 DIM, ROWS = 32, 960
 
 
+SCATTERED = -1
+"""Vectors without any clusters, to which no list comes near."""
+
+
 def add(made: RandomVectors, number: int, rows: int, topics: int = 0) -> None:
     """A partition of vectors of some contents."""
-    pairs = Source(DIM, clusters=10, topics=topics).pairs(rows, seed=number)
+    if topics == SCATTERED:
+        pairs = unit_rows(number, rows, DIM), unit_rows(number + 1, rows, DIM)
+    else:
+        pairs = Source(DIM, clusters=10, topics=topics).pairs(rows, seed=number)
     key = layout.partition_key(number)
     made.put(number, pairs, made.rows(key, rows), content="", model=OWN)
 
@@ -41,7 +49,7 @@ def test_drift_is_told_and_beyond_a_bound_lists_are_trained_anew(made: RandomVec
     made.index()
     like, before = newest(made)["image"], recipe_file.read(made.store)
     assert like.far_of_new == pytest.approx(FAR, abs=0.04)
-    add(made, 2, 600, topics=1)
+    add(made, 2, 600, topics=SCATTERED)
     assert decision(made).startswith("kept")  # not known before they are encoded
     made.index()
     other = newest(made)["image"]
@@ -81,7 +89,7 @@ def test_uneven_lists_and_the_hand_train_anew_too(made: RandomVectors) -> None:
 def test_a_version_of_few_partitions_decides_nothing(made: RandomVectors) -> None:
     made.set(index={"flat_limit": 100, "retrain_far": 0, "retrain_imbalance": 1})
     add(made, 0, 600)
-    add(made, 1, 600, topics=1)
+    add(made, 1, 600, topics=SCATTERED)
     made.recipe()
     add(made, 2, 10)
     made.segment(layout.partition_key(0))

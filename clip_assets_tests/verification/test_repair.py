@@ -8,6 +8,7 @@ import pytest
 
 from clip_assets import graph, layout
 from clip_assets.index.drift import segment_far
+from clip_assets.index.own_lists import segment_centres
 from clip_assets.layout import Key
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.storage.manifests import Output
@@ -28,6 +29,7 @@ ABSENT = (
     aesthetic_scores,
     layout.segment_lists,
     segment_far,
+    segment_centres,
     subset_groups,
 )
 """Kinds that a pool has not that was made once, without a head, with an exact index and without
