@@ -112,8 +112,8 @@ class Numbering:
         """What partitions have for queries, by the index's numbers of lists."""
         for place, truth in enumerate(known):
             numbers = self.of(place)
-            for found in truth:
-                found["list"] = numbers[found["list"]]
+            for held in truth:
+                held["list"] = numbers[held["list"]]
             yield truth
 
     def lists(self, place: int, known: "Lists") -> "Lists":
