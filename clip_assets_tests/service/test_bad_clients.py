@@ -95,7 +95,7 @@ def test_a_client_that_never_ends_its_request_stops_nobody(animals: Served) -> N
 def test_a_thousand_connections_are_taken(animals: Served) -> None:
     host, port = animals.url.removeprefix("http://").split(":")
     with ExitStack() as stack:
-        for _ in range(400):
+        for _ in range(1_000):
             stack.enter_context(socket.create_connection((host, int(port))))
         assert search(animals, {"text": "cat"})["results"]
 

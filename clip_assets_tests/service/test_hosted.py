@@ -1,5 +1,6 @@
 """Versions change under a running service, and it says what it serves."""
 
+import shutil
 import threading
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.index import versions
 from clip_assets.service.hosted import HostedIndex, Hosting
-from clip_assets_tests.service.conftest import pool_of_animals, serving
+from clip_assets_tests.service.conftest import error, pool_of_animals, search, serving, uid_of
 
 
 def test_a_query_keeps_the_version_that_it_began_with(tmp_path: Path) -> None:
@@ -48,6 +49,18 @@ def test_a_damaged_version_changes_nothing_but_is_told(tmp_path: Path) -> None:
     hosted.follow()
     assert hosted.problem is None
     hosted.close()
+
+
+def test_a_pool_that_is_deleted_is_searched_on_and_its_pictures_are_told_to_be_gone(
+    tmp_path: Path,
+) -> None:
+    made = pool_of_animals(tmp_path / "pool")
+    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+        shutil.rmtree(tmp_path / "pool")
+        served.hosting.get("animals").follow()
+        assert search(served, {"text": "cat"})["results"][0]["caption"] == "cat"
+        error(served.http.get(f"/v1/images/{uid_of('cat')}"), 503)
+        assert "CURRENT" in served.http.get("/ready").json()["indices"][0]["problem"]
 
 
 def test_pools_are_called_by_their_folders_or_as_told(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from clip_assets_tests.websites import website
 
 __all__ = ["one_thread"]
 
+TOLD = {"where": "the index", "found": "a fault", "expected": "none", "advice": "Ask later."}
+
 FIRST = 1
 """Results that show what was asked for, with certainty: others like it may be folded into it."""
 
@@ -548,6 +550,102 @@ def test_an_image_that_is_elsewhere_is_asked_for(visit: Visit) -> None:
 def test_a_pair_that_is_not_there_is_told(visit: Visit) -> None:
     visit.go(f"?q=star&item={'0' * 32}")
     expect(visit.page.get_by_role("dialog")).to_contain_text("This pair cannot be shown")
+
+
+def test_an_index_that_has_gone_is_told_and_others_are_offered(
+    visit: Visit, made: Pictures
+) -> None:
+    visit.page.goto(f"{visit.url}/?index=gone&q=a+red+circle")
+    message = visit.page.locator("#message")
+    expect(message).to_contain_text("gone")
+    message.get_by_role("button", name="others").click()
+    expect(visit.tiles.first).to_be_visible()
+    assert shown(made, visit) == {("red", "circle")}
+    expect(visit.page.get_by_label("Index", exact=True)).to_have_value("others")
+
+
+def test_what_came_stays_when_more_is_refused(visit: Visit) -> None:
+    def refuse(route: Route) -> None:
+        asked = route.request.post_data_json
+        # A next page, and what the bars are counted over.
+        if asked["offset"] or asked["k"] == 1:
+            route.fulfill(status=500, json={"error": {**TOLD}})
+        else:
+            route.continue_()
+
+    visit.page.route("**/v1/search", refuse)
+    visit.go("?q=star&fold=0&partition=00000&partition=00001")
+    visit.page.mouse.move(700, 500)
+    visit.page.mouse.wheel(0, 9_000)
+    again = visit.button("Try again")
+    expect(again).to_be_visible()
+    assert visit.tiles.count()
+    visit.page.unroute("**/v1/search")
+    before = visit.page.evaluate("document.querySelector('#grid').clientHeight")
+    again.click()
+    expect(again).to_have_count(0)
+    visit.page.wait_for_function(
+        "before => document.querySelector('#grid').clientHeight > before", arg=before
+    )
+
+
+ODD = [
+    {"caption": "a very wide one", "width": 9_000, "height": 3},
+    {"caption": "a very tall one", "width": 3, "height": 9_000},
+    {"caption": "lorem ipsum " * 900, "width": 200, "height": 200},
+    {"caption": "x" * 10_000, "width": 200, "height": 200},
+    {"caption": None, "width": None, "height": None, "url": "javascript:alert(1)"},
+    {"caption": "<img src=x onerror=alert(1)>", "width": 0, "height": 0},
+    {"caption": "\u05d7\u05ea\u05d5\u05dc \u05e9\u05d7\u05d5\u05e8", "width": 200, "height": 200},
+]
+"""What results may be like in a pool of the web."""
+
+
+def test_odd_pairs_break_nothing(visit: Visit) -> None:
+    def told(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        for result, odd in zip(content["results"], ODD, strict=False):
+            result.update(odd)
+        route.fulfill(response=answer, json=content)
+
+    visit.page.route("**/v1/search", told)
+    visit.go("?q=star&fold=0")
+    captions = visit.captions(len(ODD))
+    assert captions[5] == "<img src=x onerror=alert(1)>"
+    assert captions[4] == "without a caption"
+    sizes = visit.page.locator(".frame").evaluate_all(
+        "all => all.map((one) => [one.clientWidth, one.clientHeight])"
+    )
+    assert all(20 < size < 1_400 for pair in sizes for size in pair)
+    direction = "getComputedStyle(document.querySelectorAll('.tile .caption')[6]).direction"
+    assert visit.page.evaluate(direction) == "rtl"
+    assert accessibility.faults(visit.page) == []
+    for number in (2, 3):
+        visit.tiles.nth(number).locator("a.open").click()
+        # What can be done with it is seen without scrolling.
+        expect(visit.button("More like this")).to_be_in_viewport()
+        visit.button("All of the caption").click()
+        expect(visit.button("More like this")).not_to_be_in_viewport()
+        visit.leave()
+    visit.tiles.nth(4).locator("a.open").click()
+    expect(visit.page.locator("#detail-body .facts a")).to_have_count(0)
+
+
+def test_a_service_that_tells_little_is_searched(context: BrowserContext, made: Pictures) -> None:
+    hosting = Hosting.of([f"pictures={made.root}"])
+    with serving(hosting, Offer(columns=("shard",), uploads=False)) as served:
+        visit = Visit(context, served.url)
+        visit.go()
+        expect(visit.tiles.first.locator("img.loaded")).to_be_visible()
+        visit.type("a blue star")
+        assert visit.captions(1) == ["without a caption"]
+        expect(visit.page.locator("#width-facet, #host-facet, #partition-facet")).to_have_count(3)
+        expect(visit.page.locator("#width-facet")).to_be_hidden()
+        visit.tiles.first.locator("a.open").click()
+        expect(visit.page.locator("#detail-body")).not_to_contain_text("Original")
+        assert accessibility.faults(visit.page) == []
+        assert visit.faults == []
 
 
 def test_an_index_is_chosen(visit: Visit) -> None:

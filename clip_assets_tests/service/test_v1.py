@@ -20,6 +20,19 @@ def test_a_text_finds_its_image_first(animals: Served, caption: str) -> None:
     assert first["pair_similarity"] == 0.25
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["\u200f\u05d7\u05ea\u05d5\u05dc", "\U0001f98a" * 400, "a\x00b", "\ud7ff", "e\u0301" * 999],
+)
+def test_any_text_is_searched_for(animals: Served, text: str) -> None:
+    assert len(search(animals, {"text": text})["results"]) == len(ANIMALS)
+
+
+def test_an_image_may_be_a_data_uri(animals: Served) -> None:
+    [fox] = search(animals, {"image": "data:image/jpeg;base64,Zm94"}, k=1)["results"]
+    assert fox["caption"] == "fox"
+
+
 def test_images_embeddings_and_pairs_mean_the_same(animals: Served) -> None:
     words = WordEncoder()
     vector = words.encode_images([words.preprocess(b"fox")])[0].tolist()
@@ -108,6 +121,7 @@ def test_a_body_that_is_not_json_is_refused(animals: Served, body: bytes) -> Non
     [
         ({"text": " "}, "empty text"),
         ({"image": "!!!"}, "base64"),
+        ({"image": "data:image/jpeg,fox"}, "base64"),
         ({"embedding": [1.0] * 23}, "shape"),
         ({"embedding": [0.0] * 24}, "zeros"),
         ({"uid": "f" * 32}, "uid"),

@@ -1,12 +1,12 @@
 // Chosen pairs side by side; what they differ in stands out.
 import { image } from "./api.js";
 import { byId, h, host, similarity } from "./dom.js";
-import { titleOf } from "./tile.js";
+import { nameOf } from "./tile.js";
 
 const MOST = 4;
 
 const ROWS = [
-  ["Caption", (pair) => titleOf(pair)],
+  ["Caption", (pair) => h("span", { dir: "auto" }, nameOf(pair))],
   ["Similarity to the search", (pair) => similarity(pair.similarity)],
   ["Image and caption", (pair) => similarity(pair.pair_similarity)],
   ["Original size", (pair) => (pair.original_width ? `${pair.original_width} × ${pair.original_height}` : "–")],
@@ -21,7 +21,7 @@ export function compare(pairs, index, open) {
     h("th", { scope: "col" },
       h("button", { type: "button", class: "picture", onclick: () => { byId("compare").close(); open(pair.uid); } },
         // Its size holds the place until it is loaded.
-        h("img", { src: image(pair.uid, index, 512), alt: titleOf(pair), width: pair.width, height: pair.height }))));
+        h("img", { src: image(pair.uid, index, 512), alt: nameOf(pair), width: pair.width, height: pair.height }))));
   const rows = ROWS.map(([name, value]) => {
     const values = shown.map(value);
     const differs = new Set(values).size > 1;

@@ -1,15 +1,16 @@
 // One pair, large: its picture, why it was found, where it is from, everything known of it.
 import * as api from "./api.js";
 import { byId, copy, h, host, icon, isWeb, sentences, similarity } from "./dom.js";
-import { nameOf, signed } from "./terms.js";
+import { nameOf as nameOfTerm, signed } from "./terms.js";
 import { termsOf, WEIGHTS } from "./state.js";
-import { titleOf, withOriginal } from "./tile.js";
+import { nameOf, titleOf, withOriginal } from "./tile.js";
 
 /** Columns that have a place of their own, or none. */
 const TOLD = new Set([
   "uid", "id", "similarity", "contributions", "url", "caption", "text", "partition", "image_path", "width",
   "height", "original_width", "original_height", "pair_similarity", "folded", "rank", "member", "unfolded",
 ]);
+const LONG = 280; // characters of a caption; more are shown when asked for
 const SWIPE = 60; // pixels
 const LARGER = 2.5; // a small picture is shown up to so many times its size
 
@@ -35,6 +36,7 @@ export class Detail {
       const moved = event.changedTouches[0].clientX - this.#touch;
       if (Math.abs(moved) > SWIPE) this.#step(moved < 0 ? 1 : -1);
     });
+    byId("detail-whole").addEventListener("click", () => this.#unclamp());
     byId("detail-close").addEventListener("click", () => this.#dialog.close());
     byId("detail-next").addEventListener("click", () => this.#step(1));
     byId("detail-previous").addEventListener("click", () => this.#step(-1));
@@ -63,6 +65,22 @@ export class Detail {
     this.#uid = state.item;
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#show(state);
+  }
+
+  /** The caption: its beginning, where it is longer than a screen should give it. */
+  #title(pair) {
+    const title = pair.uid ? titleOf(pair) : "";
+    if (byId("detail-title").textContent === title) return; // its columns have come
+    const isLong = title.length > LONG;
+    byId("detail-title").textContent = title;
+    byId("detail-title").classList.toggle("clamped", isLong);
+    byId("detail-whole").hidden = !isLong;
+  }
+
+  #unclamp() {
+    byId("detail-title").classList.remove("clamped");
+    byId("detail-whole").hidden = true;
+    byId("detail-close").focus();
   }
 
   #closed() {
@@ -111,6 +129,7 @@ export class Detail {
   }
 
   #fail(error) {
+    this.#title({});
     byId("detail-title").textContent = "This pair cannot be shown";
     byId("detail-picture").replaceChildren();
     byId("detail-picture").dataset.shows = "";
@@ -122,7 +141,7 @@ export class Detail {
     const at = shown.findIndex((one) => one.uid === pair.uid);
     byId("detail-previous").disabled = at <= 0;
     byId("detail-next").disabled = at < 0 || at + 1 >= shown.length;
-    byId("detail-title").textContent = pair.uid && titleOf(pair);
+    this.#title(pair);
     this.#picture(pair, state);
     byId("detail-body").replaceChildren(
       ...[this.#actions(pair), this.#why(pair, state), this.#facts(pair), this.#columns(pair), this.#uidLine(pair)].filter(Boolean),
@@ -135,7 +154,7 @@ export class Detail {
     this.#pair = pair;
     if (box.dataset.shows === src) return;
     box.dataset.shows = src;
-    const picture = h("img", { src, alt: titleOf(pair), referrerpolicy: "no-referrer" });
+    const picture = h("img", { src, alt: nameOf(pair), referrerpolicy: "no-referrer" });
     picture.addEventListener("load", () => {
       picture.style.maxWidth = `${LARGER * picture.naturalWidth}px`;
       picture.style.maxHeight = `${LARGER * picture.naturalHeight}px`;
@@ -173,7 +192,7 @@ export class Detail {
       const bar = h("span", { class: value < 0 ? "give minus" : "give" });
       bar.style.width = `${(50 * Math.abs(value)) / most}%`;
       return h("tr", {},
-        h("th", { scope: "row" }, nameOf(terms[at]), " ", h("span", { class: "weight" }, `× ${signed(terms[at].weight)}`)),
+        h("th", { scope: "row" }, nameOfTerm(terms[at]), " ", h("span", { class: "weight" }, `× ${signed(terms[at].weight)}`)),
         h("td", { class: "axis" }, bar), h("td", { class: "figure" }, similarity(value)));
     }) : [];
     return h("section", { class: "why" },

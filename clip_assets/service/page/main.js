@@ -72,6 +72,7 @@ store.subscribe((state, changed) => {
 });
 
 const UNAUTHORIZED = 401;
+const NOT_FOUND = 404;
 
 /** Search for what the state says, or show the beginning. */
 async function find() {
@@ -125,8 +126,11 @@ const ACTS = {
     byId("summary").replaceChildren(...summary(results));
   },
   stopped: () => {
-    drawMessage({ kind: "stopped", told: results.failure.told });
-    byId("message").hidden = false;
+    const again = () => {
+      byId("message").hidden = true;
+      results.again();
+    };
+    drawMessage({ kind: "stopped", told: results.failure.told, again });
   },
   failed: () => {
     const { told } = results.failure;
@@ -143,8 +147,24 @@ const ACTS = {
 function refused({ told, status }, again) {
   show("message");
   if (status === UNAUTHORIZED) drawMessage({ kind: "locked", enter });
+  else if (status === NOT_FOUND && told.where === "index") unserved(told, again);
   else drawMessage({ kind: "failed", told, again });
   say(status === UNAUTHORIZED ? "This service asks for a token" : sentences(told));
+}
+
+/** The index that the address names has gone, perhaps while the page was open: offer the others. */
+async function unserved(told, again) {
+  try {
+    indices = await api.indices();
+  } catch (error) {
+    if (!(error instanceof api.Refusal)) throw error;
+    drawMessage({ kind: "failed", told, again });
+    return;
+  }
+  drawIndex();
+  const others = indices.map((one) => one.name);
+  const choose = (name) => store.set({ index: name, item: null }, { back: true });
+  drawMessage({ kind: "unserved", name: store.state.index || "The first index", others, choose });
 }
 
 /** Enter by a token; what is wrong with it, if something is. */

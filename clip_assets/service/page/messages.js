@@ -2,7 +2,7 @@
 import { byId, count, h, icon, sentences } from "./dom.js";
 import { filtersOf } from "./state.js";
 
-/** Fill the message; kinds are `empty`, `condition`, `failed`, `locked`, `stopped`, `busy` and `none`. */
+/** Fill the message; a kind is one of `KINDS`. */
 export function drawMessage(message) {
   byId("message").hidden = false;
   byId("message").replaceChildren(...KINDS[message.kind](message));
@@ -51,7 +51,17 @@ const KINDS = {
       wrong,
     ];
   },
-  stopped: ({ told }) => [h("h2", {}, "No more came"), h("p", {}, sentences(told))],
+  stopped: ({ told, again }) => [
+    h("h2", {}, "No more came"),
+    h("p", {}, sentences(told)),
+    h("button", { type: "button", onclick: again }, "Try again"),
+  ],
+  unserved: ({ name, others, choose }) => [
+    icon("none"),
+    h("h2", {}, "This index is not served any more"),
+    h("p", {}, h("b", {}, name), others.length ? " has gone. The same search of another:" : " has gone, and there is no other."),
+    h("p", {}, others.map((other) => h("button", { type: "button", class: "primary", onclick: () => choose(other) }, other))),
+  ],
   busy: ({ seconds }) => [icon("none"), h("h2", {}, "Many are searching"),
     h("p", {}, `Asking again in ${count(Math.ceil(seconds))} s.`)],
   none: () => [

@@ -11,7 +11,7 @@ const LONGEST = 48; // characters of a caption that is suggested as a search
 export function glance(index) {
   const figures = [
     [count(index.rows), "pairs in the pool"],
-    [count((index.partitions ?? []).length), "partitions"],
+    [count((index.partitions ?? []).length), index.partitions?.length === 1 ? "partition" : "partitions"],
     [index.success && index.rows ? share(index.success / index.rows) : null, "of their pictures could be had"],
     [leastRecall(index), "of what an exact search finds"],
   ].filter(([figure]) => figure !== null);

@@ -73,10 +73,25 @@ export class Results {
       this.faceted(null, answer.facets);
       return;
     }
-    const base = await api.search(baseFor(state, index), signal, this.busy);
+    let base;
+    try {
+      base = await api.search(baseFor(state, index), signal, this.busy);
+    } catch (error) {
+      // The results are there: bars that are not do not take them away.
+      if (!(error instanceof api.Refusal)) throw error;
+      this.faceted(answer.facets, answer.facets);
+      return;
+    }
     if (signal.aborted) return;
     this.#baseOf = baseKey(state);
     this.faceted(base.facets, answer.facets);
+  }
+
+  /** Ask for the next page again, after it was refused. */
+  again() {
+    this.hasMore = true;
+    this.failure = null;
+    return this.more();
   }
 
   /** Ask for the next page, once. */

@@ -4,8 +4,16 @@ import { h, host, icon, isWeb, similarity } from "./dom.js";
 
 const SHARPEST = 2; // device pixels per pixel: more is not seen on a thumbnail
 
-/** What a result is called where its caption cannot be shown. */
+const LONGEST = 160; // characters of a caption that a line or a name needs
+
+/** A result's caption, or what it is called without one. */
 export const titleOf = (result) => (result.caption ?? "").trim() || "without a caption";
+
+/** What a result is called in a name or a line: captions can be as long as books. */
+export function nameOf(result) {
+  const title = titleOf(result);
+  return title.length > LONGEST ? `${title.slice(0, LONGEST).trimEnd()} …` : title;
+}
 
 /** The element of a result; `place` sets where it is, `mark` whether it is selected. */
 export function tile(result, context) {
@@ -19,7 +27,7 @@ export function tile(result, context) {
       "span",
       { class: "line" },
       isSearch && h("span", { class: "figure" }, similarity(result.similarity)),
-      h("span", { class: "caption" }, titleOf(result)),
+      h("span", { class: "caption", dir: "auto" }, nameOf(result)),
     ),
   );
   open.addEventListener("dragstart", (event) => {
@@ -33,7 +41,7 @@ export function tile(result, context) {
       type: "button",
       tabindex: "-1",
       "aria-pressed": "false",
-      "aria-label": `Select ${titleOf(result)}`,
+      "aria-label": `Select ${nameOf(result)}`,
       onclick: (event) => pick(result, event.shiftKey),
     },
     icon("tick"),
@@ -45,13 +53,13 @@ export function tile(result, context) {
       type: "button",
       tabindex: "-1",
       title: "More like this (M)",
-      "aria-label": `More like ${titleOf(result)}`,
+      "aria-label": `More like ${nameOf(result)}`,
       onclick: () => like(result),
     },
     icon("like"),
   );
   const folded = result.folded?.length ? stack(result, unfold) : null;
-  const element = h("article", { class: result.member ? "tile member" : "tile", "aria-label": titleOf(result) }, open, picker, similar, folded);
+  const element = h("article", { class: result.member ? "tile member" : "tile", "aria-label": nameOf(result) }, open, picker, similar, folded);
   element.dataset.uid = result.uid;
   element.isOpen = Boolean(result.unfolded);
   element.paint = (pixels) => paint(open.firstElementChild, result, image(result.uid, index, pixels));
@@ -60,7 +68,7 @@ export function tile(result, context) {
 
 function stack(result, unfold) {
   const alike = result.folded.length;
-  const words = `${alike} nearly equal to ${titleOf(result)}`;
+  const words = `${alike} nearly equal to ${nameOf(result)}`;
   return h(
     "button",
     {
