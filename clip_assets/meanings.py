@@ -62,6 +62,7 @@ COLUMNS: Mapping[str, str] = {
     "perceptual_hash": "64 bits that change little when the image is scaled, 16 hex digits",
     "is_placeholder": "whether many urls of the partition gave these same bytes",
     "exif": "the image's EXIF, as json",
+    "taken_at": "when the camera says that it took the picture, by its own clock; mostly null",
     "robots": "what robots.txt says of this url",
     "robots_content_usage": "Content-Usage in robots.txt",
     "robots_content_signal": "Content-Signal in robots.txt",

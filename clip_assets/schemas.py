@@ -227,12 +227,13 @@ POOL_ROWS = pa.schema(
         pa.field("key", pa.string()),
         pa.field("opt_outs", pa.list_(pa.string())),
         pa.field("is_caption_cut", pa.bool_()),
+        pa.field("taken_at", pa.timestamp("us")),
     ]
 )
 """One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
 null where there is no image; ``similarity`` and the three scores after it are the source's.
 Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard,
-``is_caption_cut`` of that in the embeddings."""
+``is_caption_cut`` of that in the embeddings; ``taken_at`` is read from the row's ``exif``."""
 
 SUBSET_GROUPS = pa.schema(
     [

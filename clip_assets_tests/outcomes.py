@@ -36,6 +36,7 @@ class Pair:
     opt_outs: tuple[str, ...] | None = None
     perceptual_hash: str | None = None
     is_cut: bool | None = None
+    exif: str | None = None
 
     def named(self, number: int) -> "Pair":
         """With a url and a uid."""
@@ -85,6 +86,7 @@ class Outcomes(MadeUp):
                 "is_placeholder": False,
                 "opt_outs": pair.opt_outs,
                 "perceptual_hash": pair.perceptual_hash,
+                "exif": pair.exif,
             }
             for place, pair in enumerate(pairs)
         ]

@@ -39,6 +39,14 @@ OPENAI_SCORES = {
 """DataComp's score columns are by these models with OpenAI's weights."""
 
 
+TAKEN_AT = (
+    "CASE WHEN json_valid(exif) THEN try_strptime(coalesce("
+    """exif->>'$."EXIF DateTimeOriginal"', exif->>'$."EXIF DateTimeDigitized"'), """
+    "'%Y:%m:%d %H:%M:%S') END"
+)
+"""Of a shard row; null where a camera said nothing, or what is no time."""
+
+
 def pool_metadata(pool: Pool, partition: Key) -> Outcome:
     """Write one row for every unique pair of a partition, in the order of ``unique``.
 
@@ -74,7 +82,7 @@ def pool_metadata_inputs(pool: Pool, partition: Key) -> Inputs:
 
 POOL_METADATA = Asset(
     layout.POOL_METADATA,
-    "3",
+    "4",
     make=pool_metadata,
     inputs=pool_metadata_inputs,
     deps=(layout.UNIQUE_PAIRS, layout.IMAGE_SHARDS, layout.EMBEDDINGS, AESTHETIC.name),
@@ -133,14 +141,15 @@ def _declare(database: "DuckDBPyConnection", pairs: Path, shards: list[Path]) ->
     )
     empty = "uid VARCHAR, url VARCHAR, key VARCHAR, status VARCHAR, error_class VARCHAR"
     sizes = "original_width INTEGER, original_height INTEGER, sha256 VARCHAR, opt_outs VARCHAR[]"
-    database.execute(f"CREATE TABLE no_shards ({empty}, {sizes}, filename VARCHAR)")
+    database.execute(f"CREATE TABLE no_shards ({empty}, {sizes}, exif VARCHAR, filename VARCHAR)")
     source = "no_shards"
     if shards:  # those of earlier releases lack the youngest columns
         files = f"read_parquet({literals(shards)}, filename = true, union_by_name = true)"
         source = f"(FROM no_shards UNION ALL BY NAME FROM {files})"
     database.execute(
         "CREATE TABLE shards AS SELECT uid, url, key, status, error_class, original_width, "
-        "original_height, sha256, opt_outs, parse_filename(filename, true) AS shard, "
+        f"original_height, sha256, opt_outs, {TAKEN_AT} AS taken_at, "
+        "parse_filename(filename, true) AS shard, "
         f"{numbered.format(order='parse_filename(filename, true), key')} FROM {source}"
     )
 
@@ -230,6 +239,7 @@ def _batches(
         "key": "shards.key",
         "opt_outs": "shards.opt_outs",
         "is_caption_cut": "embedded.is_caption_cut",
+        "taken_at": "shards.taken_at",
     }
     columns = ", ".join(f"{chosen[name]} AS {name}" for name in schemas.POOL_ROWS.names)
     joined = database.sql(

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.retrieval.search import Searcher
 from clip_assets.retrieval.served_side import Ids
+from clip_assets.storage import tables
 from clip_assets.storage.condition import Condition
 
 KEPT_BYTES = 2**28
@@ -141,9 +141,8 @@ class AlignedColumns:
         uids = self._searcher.rows(own, ["uid"])["uid"]
         store, path = self._searcher.pool.store, layout.pool_rows(slot.content.partition)
         try:
-            with store.local(path) as file:
-                names = [*dict.fromkeys(["uid", *columns])]
-                stored = pq.read_table(file, columns=names)
+            names = [*dict.fromkeys(["uid", *columns])]
+            stored = tables.read(store, path, schemas.POOL_ROWS, names)
         except MissingArtifactError:
             stored = schemas.POOL_ROWS.empty_table()
         places = pc.index_in(uids, stored["uid"].combine_chunks())

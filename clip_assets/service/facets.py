@@ -23,7 +23,12 @@ def facets(similarities: npt.NDArray[np.float32], table: pa.Table) -> dict[str, 
     Args:
         similarities: (n,) of them.
         table: (n,) rows with some of the columns ``url``, ``language``, ``partition``,
-            ``original_width`` and ``original_height``; those that are missing are not counted.
+            ``taken_at``, ``original_width`` and ``original_height``; those that are missing are
+            not counted.
+
+    Returns:
+        Histograms ``similarity``, ``width`` (pixels), ``aspect`` and ``date`` (seconds from the
+        beginning of 1970 to ``taken_at``), and the most frequent of each kind of words.
     """
     names = set(table.column_names)
     counted: dict[str, Any] = {"over": len(similarities)}
@@ -31,6 +36,9 @@ def facets(similarities: npt.NDArray[np.float32], table: pa.Table) -> dict[str, 
     widths = _numbers(table, "original_width")
     counted["width"] = _histogram(widths, whole=True)
     counted["aspect"] = _histogram(widths / np.maximum(_numbers(table, "original_height"), 1))
+    if "taken_at" in names:
+        seconds = table["taken_at"].cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+        counted["date"] = _histogram(seconds.cast(pa.float64()).to_numpy(), whole=True)
     if "url" in names:
         counted["host"] = _words(_host(url) for url in table["url"].to_pylist())
     for name in ("language", "partition"):

@@ -265,8 +265,9 @@ class Finder:
             table = rows.drop_columns(["image_path"]).append_column(
                 "partition", pa.array(partitions, pa.string())
             )
-            language = self._columns.table(ids, ["language"])["language"]
-            table = table.append_column("language", language)
+            known = self._columns.table(ids, ["language", "taken_at"])
+            for name in known.column_names:
+                table = table.append_column(name, known[name])
             kept = [name for name in table.column_names if self._visible.may(name)]
             return facets(candidates.similarities[:FACETED], table.select(kept))
 

@@ -1,5 +1,8 @@
 """Pool metadata has one row for every unique pair, joined by uid alone."""
 
+import json
+from datetime import datetime
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -103,6 +106,32 @@ def test_cut_captions_are_carried_on_from_embeddings_that_tell_of_them(made: Out
     made.record_files(layout.EMBEDDINGS, key)
     pool_metadata(made.pool, key)
     assert [row["is_caption_cut"] for row in made.rows(key)] == [None] * 5
+
+
+def test_a_picture_is_of_when_its_camera_says_that_it_took_it(made: Outcomes) -> None:
+    scanned = {
+        "Image DateTime": "2020:01:01 00:00:00",
+        "EXIF DateTimeDigitized": "2014:05:03 10:11:12",
+    }
+    pairs = [
+        Pair(exif=json.dumps(exif) if isinstance(exif, dict) else exif)
+        for exif in (
+            scanned | {"EXIF DateTimeOriginal": "1999:12:31 23:59:59"},
+            scanned,
+            {"EXIF DateTimeOriginal": "0000:00:00 00:00:00"},
+            {"EXIF DateTimeOriginal": "a long time ago"},
+            {},
+            "no json",
+            None,
+        )
+    ]
+    key = made.add(0, pairs)
+    pool_metadata(made.pool, key)
+    assert [row["taken_at"] for row in made.rows(key)] == [
+        datetime(1999, 12, 31, 23, 59, 59),
+        datetime(2014, 5, 3, 10, 11, 12),
+        *[None] * 5,
+    ]
 
 
 def test_shards_of_other_pairs_are_refused(made: Outcomes) -> None:

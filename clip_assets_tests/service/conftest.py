@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from clip_assets_tests import models
 from clip_assets_tests.retrieval.conftest import Captions, WordEncoder, one_thread
 
 __all__ = ["ANIMALS", "one_thread"]
+
+YEAR = datetime(2014, 1, 1)
 
 ANIMALS = ["cat", "dog", "cow", "hen", "fox"]
 
@@ -107,6 +110,7 @@ def describe(made: Captions, key: Key, captions: Sequence[str]) -> None:
             "language": "en" if place else "de",
             "similarity": 0.75,
             "shard": f"{key}/00000",
+            "taken_at": YEAR + timedelta(days=place) if place else None,
         }
         for place, caption in enumerate(captions)
     ]

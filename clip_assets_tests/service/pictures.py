@@ -1,9 +1,12 @@
 """A small pool of real pictures, made by every real stage, and what a search of it should find."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL.ExifTags import IFD, Base
 
 from clip_assets import graph
 from clip_assets.demo.captions import rich_caption, with_article
@@ -40,6 +43,15 @@ def caption(pair: Pair) -> str:
     return with_article(f"{pair.colour} {pair.shape}")
 
 
+def taken_in(year: int, jpeg: bytes) -> bytes:
+    """The same picture, as a camera says when it took it."""
+    told = Image.Exif()
+    told.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = f"{year}:06:01 12:00:00"
+    with Image.open(io.BytesIO(jpeg)) as picture, io.BytesIO() as file:
+        picture.save(file, "JPEG", quality="keep", exif=told)
+        return file.getvalue()
+
+
 def make(folder: Path, site: Site) -> Pictures:
     """A pool of two partitions whose pictures a site has, at two names of one host."""
     rng = np.random.default_rng(7)
@@ -52,7 +64,7 @@ def make(folder: Path, site: Site) -> Pictures:
         words = caption(pair) if is_plain else rich_caption(scene, rng).replace("\n", " ")
         path = f"/{number:03d}.jpg"
         shown[words] = pair
-        files[path] = as_jpeg(draw(scene), 90)
+        files[path] = taken_in(2000 + number % 20, as_jpeg(draw(scene), 90))
         base = site.url if number % 3 else site.url.replace("127.0.0.1", "localhost")
         quoted = words.replace('"', '""')
         lines[number % 2].append(f'{base}{path},"{quoted}",{LANGUAGES[number % 3]}')

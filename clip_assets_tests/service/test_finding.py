@@ -75,6 +75,10 @@ def test_facets_count_what_results_are_like(animals: Served) -> None:
     assert facets["language"] == [["en", 3], ["de", 2]]
     assert facets["partition"] == [["00000", 3], ["00001", 2]]
     assert facets["host"] == [["h", 5]]
+    assert facets["date"]["edges"][0] == 1388620800  # 2014-01-02
+    assert sum(facets["date"]["counts"]) == 3
+    later = search(animals, {"text": "cat"}, where="taken_at >= '2014-01-03T00:00:00'")
+    assert [one["caption"] for one in later["results"]] == ["cow"]
     assert facets["width"] == {"edges": [], "counts": []}
 
 

@@ -260,6 +260,23 @@ def test_facets_narrow_what_is_found(visit: Visit) -> None:
     expect(visit.page).to_have_url(re.compile(r"\?q=heart$"))
 
 
+def test_pictures_are_narrowed_by_when_they_were_taken(visit: Visit) -> None:
+    visit.find("heart")
+    thumb = visit.page.get_by_role("slider", name="Taken, least")
+    assert re.match(r"20\d\d-\d\d-\d\d", thumb.get_attribute("aria-valuetext") or "")
+    for _ in range(4):
+        thumb.press("PageUp")
+    expect(visit.page).to_have_url(re.compile(r"date=\d+\.\."))
+    visit.settled()
+    from_year = int((thumb.get_attribute("aria-valuetext") or "")[:4])
+    assert from_year > 2000
+    visit.tiles.first.locator("a.open").click()
+    columns = visit.page.locator(".columns-of")
+    expect(columns).to_contain_text("taken_at")
+    [year] = re.findall(r"taken_at\s*(\d{4})", columns.inner_text())
+    assert int(year) >= from_year
+
+
 def test_a_condition_on_columns_narrows_and_says_what_is_wrong(visit: Visit) -> None:
     """Task 7: a condition."""
     visit.find("heart")

@@ -9,7 +9,7 @@ const LISTED = 8; // values of a list that are shown
 const rounding = (digits) => (value) => Number(value.toFixed(digits));
 
 const TITLES = {
-  width: "Width of the original", aspect: "Shape", host: "Host", language: "Language", partition: "Partition",
+  width: "Width of the original", aspect: "Shape", date: "Taken", host: "Host", language: "Language", partition: "Partition",
 };
 const SHAPES = [["portrait", [null, 0.95]], ["square", [0.95, 1.05]], ["landscape", [1.05, null]]];
 
@@ -34,6 +34,7 @@ export class Filters {
     this.ranges = {
       width: this.#range("width", rounding(0), (value) => `${short(Math.round(value))} px`),
       aspect: this.#range("aspect", rounding(3), (value) => `${value.toFixed(2)} : 1`),
+      date: this.#range("date", rounding(0), (seconds) => new Date(1000 * seconds).toISOString().slice(0, 10)),
     };
     byId("similarity-facet").append(this.similarity.element);
     for (const name of RANGES) byId(`${name}-facet`).append(this.ranges[name].element);

@@ -63,7 +63,7 @@ const detail = new Detail({
 const download = new Download({ store, index, selection });
 
 const SEARCHED = ["index", "side", "terms", "text", "weight", "least", "ends", "fold", "recall", "where", "width",
-  "aspect", "host", "language", "partition"];
+  "aspect", "date", "host", "language", "partition"];
 
 store.subscribe((state, changed) => {
   drawControls(state);

@@ -29,6 +29,10 @@ const CONDITIONS = {
     columns: ["original_width", "original_height"],
     say: (range) => within("original_width", range, (value) => `${value} * original_height`),
   },
+  date: {
+    columns: ["taken_at"],
+    say: (range) => within("taken_at", range, (seconds) => literal(new Date(1000 * seconds).toISOString().slice(0, 19))),
+  },
   host: { columns: ["url"], say: (hosts) => anyOf("lower(split_part(url, '/', 3))", hosts) },
   language: { columns: ["language"], say: (languages) => anyOf("language", languages) },
   partition: {

@@ -14,13 +14,14 @@ export const BLANK = Object.freeze({
   where: "",
   width: null, // [from, below], pixels; an end that is null is open
   aspect: null, // [from, below]
+  date: null, // [from, below], seconds since the beginning of 1970
   host: [],
   language: [],
   partition: [],
   item: null, // uid of the pair that is looked at
 });
 
-export const RANGES = ["width", "aspect"];
+export const RANGES = ["width", "aspect", "date"];
 export const LISTS = ["host", "language", "partition"];
 const PARTS = "*"; // between weight, kind and value of a term; urls have it as it is
 const ENDS = ".."; // of a range
