@@ -230,10 +230,9 @@ POOL_ROWS = pa.schema(
         pa.field("taken_at", pa.timestamp("us")),
     ]
 )
-"""One row for every unique pair; ``clip_similarity_score`` is by the store's own model and
-null where there is no image; ``similarity`` and the three scores after it are the source's.
-Sizes and hash are of the original image; ``opt_outs`` is that of its row in the shard,
-``is_caption_cut`` of that in the embeddings; ``taken_at`` is read from the row's ``exif``."""
+"""One row for every unique pair; ``clip_similarity_score`` is by the store's own model, null where
+there is no image; ``similarity`` and the three scores after it are the source's. Sizes and hash are
+of the original; ``opt_outs`` and, from its ``exif``, ``taken_at`` are of its row in the shard."""
 
 SUBSET_GROUPS = pa.schema(
     [

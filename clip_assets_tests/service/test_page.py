@@ -569,6 +569,25 @@ def test_a_pair_that_is_not_there_is_told(visit: Visit) -> None:
     expect(visit.page.get_by_role("dialog")).to_contain_text("This pair cannot be shown")
 
 
+def test_long_lists_are_shown_whole_when_asked_for(visit: Visit) -> None:
+    def told(route: Route) -> None:
+        answer = route.fetch()
+        content = answer.json()
+        if content["facets"]:
+            content["facets"]["host"] = [[f"{number}.example", 40 - number] for number in range(30)]
+        route.fulfill(response=answer, json=content)
+
+    visit.page.route("**/v1/search", told)
+    visit.find("star")
+    hosts = visit.page.get_by_role("checkbox", name=re.compile("[.]example"))
+    expect(hosts).to_have_count(8)
+    visit.button("22 more").click()
+    expect(hosts).to_have_count(30)
+    expect(visit.button("Fewer")).to_be_focused()
+    visit.button("Fewer").click()
+    expect(hosts).to_have_count(8)
+
+
 def test_an_index_that_has_gone_is_told_and_others_are_offered(
     visit: Visit, made: Pictures
 ) -> None:

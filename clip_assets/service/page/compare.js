@@ -6,7 +6,7 @@ import { nameOf } from "./tile.js";
 const MOST = 4;
 
 const ROWS = [
-  ["Caption", (pair) => h("span", { dir: "auto" }, nameOf(pair))],
+  ["Caption", (pair) => nameOf(pair)],
   ["Similarity to the search", (pair) => similarity(pair.similarity)],
   ["Image and caption", (pair) => similarity(pair.pair_similarity)],
   ["Original size", (pair) => (pair.original_width ? `${pair.original_width} × ${pair.original_height}` : "–")],
@@ -26,7 +26,7 @@ export function compare(pairs, index, open) {
     const values = shown.map(value);
     const differs = new Set(values).size > 1;
     return h("tr", { class: differs ? "differs" : null }, h("th", { scope: "row" }, name),
-      values.map((one) => h("td", {}, one)));
+      values.map((one) => h("td", { dir: "auto" }, one)));
   });
   byId("compare-note").textContent =
     pairs.length > MOST ? `The first ${MOST} of ${pairs.length} selected` : "What differs is set in bold";

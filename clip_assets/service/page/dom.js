@@ -53,7 +53,8 @@ export function short(value) {
 /** What an error of the service says, as sentences. */
 export function sentences({ found, expected, advice }) {
   const ended = (text) => (/[.!?…]$/.test(text) ? text : `${text}.`);
-  return [found, expected && `Expected: ${expected}`, advice].filter(Boolean).map(ended).join(" ");
+  const told = [found, expected && `Expected: ${expected}`, advice].filter(Boolean).map(ended).join(" ");
+  return told && told[0].toUpperCase() + told.slice(1);
 }
 
 /** The host of a url, or the url itself where it has none. */

@@ -23,6 +23,7 @@ export class Filters {
   #index;
   #base = null;
   #wasWhere = false;
+  #whole = new Set(); // lists that are shown whole
 
   constructor(store, index) {
     this.#store = store;
@@ -99,7 +100,8 @@ export class Filters {
   refuse(told) {
     const line = byId("where-error");
     line.hidden = !told;
-    line.textContent = told ? sentences(told) : "";
+    // The columns that there are stand below.
+    line.textContent = told ? sentences({ ...told, expected: told.expected.split(";")[0], advice: "" }) : "";
     byId("where").setAttribute("aria-invalid", String(Boolean(told)));
     if (told) byId("where-facet").open = true;
   }
@@ -144,11 +146,20 @@ export class Filters {
     box.hidden = !isShown;
     if (!isShown) return;
     const had = box.contains(document.activeElement) ? document.activeElement.value : null;
-    const known = values.slice(0, LISTED);
+    const isWhole = this.#whole.has(name);
+    const known = isWhole ? values : values.slice(0, LISTED);
     const extra = chosen.filter((one) => !known.some(([value]) => value === one)).map((one) => [one, null]);
     const most = Math.max(1, ...known.map(([, number]) => number));
     const rows = [...known, ...extra].map(([value, number]) => this.#choice(name, value, number, most, chosen));
-    box.replaceChildren(h("legend", {}, TITLES[name]), ...rows);
+    const toggle = () => {
+      if (!this.#whole.delete(name)) this.#whole.add(name);
+      this.draw(this.#store.state);
+      box.querySelector("button")?.focus();
+    };
+    const rest = values.length - LISTED;
+    const more = rest > 0 && h("button", { type: "button", class: "text", "aria-expanded": String(isWhole), onclick: toggle },
+      isWhole ? "Fewer" : `${count(rest)} more`);
+    box.replaceChildren(h("legend", {}, TITLES[name]), ...rows, ...[more].filter(Boolean));
     if (had !== null) box.querySelector(`input[value="${CSS.escape(had)}"]`)?.focus();
   }
 
