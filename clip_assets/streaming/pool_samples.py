@@ -97,8 +97,9 @@ class PoolSamples:
         if by_uid and subset is not None:
             listed = _subset(pool, subset) if isinstance(subset, str) else subset
             listed = self._without(down, listed)
-            self._rows = self._located(by_uid, listed, gone)
-            digests.append(hashlib.sha256(np.ascontiguousarray(listed).tobytes()).hexdigest())
+            digests.append(hashlib.sha256(np.ascontiguousarray(listed).data).hexdigest())
+            rows = by_uid.located(listed, digests[-1])
+            self._rows = self._present(rows, listed, gone)
         elif by_uid:
             rows = by_uid.every(down.pairs)
             self.taken_down, self._rows = len(rows), AllBut(len(self._tars), rows)
@@ -145,9 +146,8 @@ class PoolSamples:
         self.taken_down = int(np.count_nonzero(is_gone))
         return listed[~is_gone] if self.taken_down else listed
 
-    def _located(self, by_uid: UidRows, listed: uids.UidPairs, gone: Gone) -> Rows:
-        """The sample of each uid."""
-        rows = by_uid.find(listed)
+    def _present(self, rows: Rows, listed: uids.UidPairs, gone: Gone) -> Rows:
+        """The sample of each uid, of those that have one."""
         is_gone = rows < 0
         self.left_out = int(np.count_nonzero(is_gone))
         if self.left_out and gone == "refuse":

@@ -1,6 +1,7 @@
 """A pool's samples are looked up by uid in files that are made once, and may go at any time."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_a_second_opening_reads_no_table(made: Streamed, cache: Path) -> None:
     takedowns.take_down(made.store, [uid_of(1), uid_of(9)], [], none, None)
     assert numbers(PoolSamples(made.pool)) == [2, 3, 5, 6, 7, 10, 11, 13, 14]
     assert len(list(cache.glob("*/*"))) == 1
+
+
+def test_what_was_found_for_a_subset_is_found_again(
+    made: Streamed, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uid_rows, "MOST_SUBSETS", 2)
+    wanted = listed(13, 3, 99, 3)
+    assert numbers(PoolSamples(made.pool, wanted, gone="leave out")) == [13, 3, 3]
+    [kept] = cache.glob("*/*/subsets/*")
+    np.save(kept, np.array([4, 5, -1, 6]))
+    again = PoolSamples(made.pool, wanted, gone="leave out")
+    assert (numbers(again), again.left_out) == ([6, 7, 9], 1)
+    np.save(kept, np.array([4]))  # of other uids
+    assert numbers(PoolSamples(made.pool, wanted, gone="leave out")) == [13, 3, 3]
+    os.utime(kept, (0, 0))
+    for number in range(3):
+        PoolSamples(made.pool, listed(number + 5))
+    assert len(list(kept.parent.iterdir())) == 2
+    assert not kept.exists()
 
 
 def test_a_pool_that_changed_is_looked_up_anew(made: Streamed, cache: Path) -> None:
