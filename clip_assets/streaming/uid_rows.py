@@ -32,10 +32,10 @@ PART_S = 24 * 3600.0
 
 ARRAYS = ("firsts", "seconds", "rows", "counts")
 
-SUBSETS = "subsets"
+FOUND = "found"
 """Folder of what was found for lists of uids."""
 
-MOST_SUBSETS = 8
+MOST_FOUND = 8
 """Lists whose rows are kept; beyond them the oldest ones go."""
 
 
@@ -76,7 +76,7 @@ class UidRows:
         """
         if self.folder is None:
             return self.find(wanted)
-        path = self.folder / SUBSETS / f"{digest}.npy"
+        path = self.folder / FOUND / f"{digest}.npy"
         with suppress(OSError, ValueError, EOFError):
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
             if rows.shape == wanted.shape:
@@ -189,7 +189,7 @@ def _keep(path: Path, rows: Rows) -> None:
     finally:
         part.unlink(missing_ok=True)
     by_age = sorted(path.parent.iterdir(), key=lambda other: other.stat().st_mtime)
-    for other in by_age[:-MOST_SUBSETS]:
+    for other in by_age[:-MOST_FOUND]:
         other.unlink(missing_ok=True)
 
 

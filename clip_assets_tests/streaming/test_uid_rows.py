@@ -72,10 +72,10 @@ def test_a_second_opening_reads_no_table(made: Streamed, cache: Path) -> None:
 def test_what_was_found_for_a_subset_is_found_again(
     made: Streamed, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uid_rows, "MOST_SUBSETS", 2)
+    monkeypatch.setattr(uid_rows, "MOST_FOUND", 2)
     wanted = listed(13, 3, 99, 3)
     assert numbers(PoolSamples(made.pool, wanted, gone="leave out")) == [13, 3, 3]
-    [kept] = cache.glob("*/*/subsets/*")
+    [kept] = cache.glob("*/*/found/*")
     np.save(kept, np.array([4, 5, -1, 6]))
     again = PoolSamples(made.pool, wanted, gone="leave out")
     assert (numbers(again), again.left_out) == ([6, 7, 9], 1)
