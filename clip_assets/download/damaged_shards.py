@@ -128,7 +128,7 @@ def _index_again(run: StageRun, number: int) -> None:
     rows = tables.read(run.store, table, schemas.SHARD_ROWS, ["key", "uid"])
     uids = dict(zip(*(rows[name].to_pylist() for name in ("key", "uid")), strict=True))
     with run.store.local(tar) as path, path.open("rb") as file:
-        index = indexed(file, run.store.uri(tar), lambda sample: uids[sample.key])
+        index = indexed(file, run.store.uri(tar), lambda key, _: uids[key])
     with run.publish(layout.tar_index(run.partition, number)) as part:
         write_index(part, index)
 

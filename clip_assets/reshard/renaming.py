@@ -10,19 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.webdataset.tar_blocks import (
+    PLACES,
     Blocks,
     Names,
     Numbers,
     Truths,
+    first_dots,
     headers_of,
+    in_lower_case,
     plain_headers,
 )
 from clip_assets.webdataset.tar_headers import HEADER, NAME_BYTES
 
 MOST_MEMBERS = 16
 """Of a sample that is renamed here."""
-
-_PLACES = np.arange(NAME_BYTES, dtype=np.int16)
 
 # Row n keeps the first n bytes of a block; row 0 all of them, for contents that fill theirs.
 _KEPT = np.where(np.arange(HEADER) < np.arange(HEADER)[:, None], 0xFF, 0).astype(np.uint8)
@@ -94,26 +95,15 @@ def _members(
     """Members by the blocks of their headers, and which of them are plain."""
     names, sizes, is_good = plain_headers(blocks[block])
     is_good &= names.max(1, initial=0) < 0x80
-    dot = _first_dots(names)
+    dot = first_dots(names)
     is_good &= dot < NAME_BYTES
-    is_stem = dot[:, None] > _PLACES
-    ends = np.where(is_stem, 0, names)
-    ends[(ends >= ord("A")) & (ends <= ord("Z"))] |= 0x20
+    is_stem = dot[:, None] > PLACES
+    ends = in_lower_case(np.where(is_stem, 0, names))
     new, has_room = _moved(ends, width - dot)
-    new = np.where(width[:, None] > _PLACES, letters, new)
+    new = np.where(width[:, None] > PLACES, letters, new)
     is_good &= has_room
     told = (_texts(np.where(is_stem, names, 0)), _texts(new))
     return _Members(sample, block, np.where(is_good, sizes, 0), *told), is_good
-
-
-def _first_dots(names: Names) -> npt.NDArray[np.int16]:
-    """(n,) places of the first dots behind all slashes; NAME_BYTES where there is none."""
-    dots = names == ord(".")
-    slashes = names == ord("/")
-    if slashes.any():
-        last = np.where(slashes.any(1), NAME_BYTES - 1 - slashes[:, ::-1].argmax(1), -1)
-        dots &= last[:, None] < _PLACES
-    return np.where(dots.any(1), dots.argmax(1), NAME_BYTES).astype(np.int16)
 
 
 def _moved(ends: Names, shifts: npt.NDArray[np.int16]) -> tuple[Names, Truths]:

@@ -94,7 +94,7 @@ def _members(file: BinaryIO, where: str) -> Iterator[tuple[str, Place | str]]:
     if _block(file, offset) not in (b"", END):
         offset = yield from _of_any_form(file, where, offset)
     if _block(file, offset) != END:
-        raise damaged(where, f"a tar that breaks off after {offset:,} bytes")
+        raise broken_off(where, offset)
 
 
 def _block(file: BinaryIO, offset: int) -> bytes:
@@ -179,8 +179,13 @@ def read_member(file: BinaryIO, place: Place, where: str) -> bytes:
     file.seek(place.offset)
     content = file.read(place.size)
     if len(content) != place.size:
-        raise damaged(where, f"a tar that breaks off after {place.offset + len(content):,} bytes")
+        raise broken_off(where, place.offset + len(content))
     return content
+
+
+def broken_off(where: str, tar_bytes: int) -> SchemaError:
+    """The error for a tar that has no end."""
+    return damaged(where, f"a tar that breaks off after {tar_bytes:,} bytes")
 
 
 def damaged(where: str, found: str) -> SchemaError:

@@ -169,4 +169,4 @@ def _uid_of(tar: Tar, file: BinaryIO) -> UidOf:
         return uid_in_json(file, tar.uri)
     texts = (rows[name].to_pylist() for name in ("key", "uid"))
     uids: dict[str | None, str | None] = dict(zip(*texts, strict=True))
-    return lambda sample: uids.get(sample.key)
+    return lambda key, _: uids.get(key)

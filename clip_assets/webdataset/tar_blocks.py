@@ -19,6 +19,9 @@ Blocks = npt.NDArray[np.uint8]
 Names = npt.NDArray[np.uint8]
 """(n, NAME_BYTES), zeros behind a shorter one."""
 
+PLACES = np.arange(NAME_BYTES, dtype=np.int16)
+"""Of the letters of a name."""
+
 _SIZE, _TYPE, _PREFIX = slice(124, 135), 156, 345
 _DIGITS = slice(148, 154)
 _WEIGHTS = 8 ** np.arange(10, -1, -1, dtype=np.int64)
@@ -67,6 +70,26 @@ def headers_of(names: Names, sizes: Numbers) -> Blocks:
     sums = names.sum(1, dtype=np.int64) + digits.sum(1, dtype=np.int64) + _EMPTY_SUM - zeros
     headers[:, _DIGITS] = _digits(sums, _DIGITS.stop - _DIGITS.start)
     return headers
+
+
+def first_dots(names: Names) -> npt.NDArray[np.int16]:
+    """(n,) places of the first dots behind all slashes; NAME_BYTES where there is none.
+
+    Args:
+        names: as wide as the longest one, or wider.
+    """
+    dots = names == ord(".")
+    slashes = names == ord("/")
+    if slashes.any():
+        width = names.shape[1]
+        last = np.where(slashes.any(1), width - 1 - slashes[:, ::-1].argmax(1), -1)
+        dots &= PLACES[:width] > last[:, None]
+    return np.where(dots.any(1), dots.argmax(1), NAME_BYTES).astype(np.int16)
+
+
+def in_lower_case(names: Names) -> Names:
+    """Names without A to Z."""
+    return np.where((names >= ord("A")) & (names <= ord("Z")), names | 0x20, names)
 
 
 def _octal(digits: npt.NDArray[np.uint8]) -> tuple[Numbers, Truths]:

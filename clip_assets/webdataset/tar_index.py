@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 from clip_assets import schemas
 from clip_assets.errors import SchemaError
 from clip_assets.storage import tables
-from clip_assets.webdataset.index import LINK, Place, Places, index_tar, read_member
+from clip_assets.webdataset.index import LINK, Place, Places, broken_off, index_tar
+from clip_assets.webdataset.plain_index import PlainMembers, plain_members, reader_of
 
 TAR_BYTES = b"tar_bytes"
 """In the metadata of a kept index: bytes of the tar that it is of."""
 
-UidOf = Callable[[Places], str | None]
-"""The uid of a sample, None for one that has none."""
+UidOf = Callable[[str, Place | None], str | None]
+"""The uid of a sample by its key and the place of its json; None for one that has none."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,13 @@ def indexed(file: BinaryIO, where: str, uid_of: UidOf) -> TarIndex:
     Raises:
         SchemaError: the tar is damaged, or its end is missing.
     """
+    members = plain_members(file)
+    if members is not None:
+        return TarIndex(_table(members, uid_of), file.seek(0, 2))
+    file.seek(0)
     entries = Entries()
     for sample in index_tar(file, where):
-        uid = uid_of(sample)
+        uid = uid_of(sample.key, sample.members.get("json"))
         for extension, place in sample.members.items():
             entries.add(uid, sample.key, extension, place)
         for extension in sample.elsewhere:
@@ -137,15 +142,37 @@ def indexed(file: BinaryIO, where: str, uid_of: UidOf) -> TarIndex:
     return entries.index(file.seek(0, 2))
 
 
+def _table(members: PlainMembers, uid_of: UidOf) -> pa.Table:
+    """Rows of ``schemas.TAR_INDEX``."""
+    starts = members.starts[:-1]
+    of_sample = np.repeat(np.arange(len(starts)), np.diff(members.starts))
+    jsons = np.flatnonzero(np.asarray(members.extension) == "json")
+    places = map(Place, members.offset[jsons].tolist(), members.size[jsons].tolist())
+    json_of = dict(zip(of_sample[jsons].tolist(), places, strict=True))
+    keys = members.key.take(pa.array(starts, pa.int64())).to_pylist()
+    uids = pa.array([uid_of(str(key), json_of.get(n)) for n, key in enumerate(keys)], pa.string())
+    columns = [
+        uids.take(pa.array(of_sample, pa.int64())),
+        members.key,
+        members.extension,
+        pa.array(members.offset),
+        pa.array(members.size),
+    ]
+    return pa.table(columns, schema=schemas.TAR_INDEX)
+
+
 def uid_in_json(file: BinaryIO, where: str) -> UidOf:
     """Takes a sample's uid from the json in the tar."""
+    read = reader_of(file)
 
-    def uid_of(sample: Places) -> str | None:
-        place = sample.members.get("json")
+    def uid_of(_: str, place: Place | None) -> str | None:
         if place is None:
             return None
+        content = read(place.offset, place.size)
+        if len(content) < place.size:
+            raise broken_off(where, place.offset + len(content))
         try:
-            said: Any = orjson.loads(read_member(file, place, where))
+            said: Any = orjson.loads(content)
         except orjson.JSONDecodeError:
             return None
         uid = said.get("uid") if isinstance(said, dict) else None

@@ -30,7 +30,7 @@ def test_every_sample_arrives_whole(
     path = tmp_path_factory.mktemp("form") / "a.tar"
     path.write_bytes(tar_of({"folder/": b""} | members, form).getvalue())
     with path.open("rb") as file:
-        index = indexed(file, "a.tar", lambda _: None)
+        index = indexed(file, "a.tar", lambda *_: None)
     stat = path.stat()
     planned = File(str(path), stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
     small, large, fast = (path.with_name(name) for name in ("small", "large", "fast"))

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets.errors import SchemaError, SourceMissingError
-from clip_assets.webdataset.index import LINK, Places, index_tar
+from clip_assets.webdataset.index import LINK, index_tar
 from clip_assets.webdataset.indices import Tar, index_of, kept_folder
+from clip_assets.webdataset.plain_index import plain_members
 from clip_assets.webdataset.tar_index import TarIndex, indexed, read_index, write_index
 from clip_assets_tests.inference.shards import Pair, tar_bytes
 from clip_assets_tests.webdataset.test_index import tar_of, with_header
@@ -136,8 +137,8 @@ def test_an_index_beside_the_tar_counts_while_the_tar_has_its_size(
 ) -> None:
     beside = tmp_path / "index.parquet"
 
-    def named(sample: Places) -> str:
-        return f"beside {sample.key}"
+    def named(key: str, _: object) -> str:
+        return f"beside {key}"
 
     with tar.open("rb") as file:
         write_index(beside, indexed(file, "0.tar", named))
@@ -150,7 +151,7 @@ def test_an_index_beside_the_tar_counts_while_the_tar_has_its_size(
 
 def test_an_index_is_the_same_after_it_was_kept(tmp_path: Path) -> None:
     content = tar_bytes(PAIRS)
-    made = indexed(io.BytesIO(content), "0.tar", lambda sample: sample.key[-1])
+    made = indexed(io.BytesIO(content), "0.tar", lambda key, _: key[-1])
     write_index(tmp_path / "a", made)
     with (tmp_path / "a").open("rb") as file:
         again = read_index(file, "a")
@@ -168,3 +169,50 @@ def test_what_is_no_tar_has_no_index(tmp_path: Path) -> None:
     with pytest.raises(SchemaError):
         index_of(Tar(str(tmp_path / "0.tar")))
     assert kept() == []
+
+
+def by_the_long_way(tar: bytes) -> list[dict[str, object]]:
+    """Rows of an index that takes every form of a tar."""
+    return [
+        {
+            "uid": sample.key,
+            "key": sample.key,
+            "extension": extension,
+            "offset": place.offset,
+            "size": place.size,
+        }
+        for sample in index_tar(io.BytesIO(tar), "0.tar")
+        for extension, place in sample.members.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0.jpg", "0.json", "1.jpg", "0.txt"],
+        ["a.b/long.JPG", "a.b/long.seg.png", "a/0.jpg"],
+        ["0", "1", "0.jpg", "1.", ".x"],
+        [f"{number:03d}.{end}" for number in range(400) for end in ("jpg", "txt")],
+        [f"0.{number:03d}" for number in range(70)],
+        ["0.jpg", "1.jpg", "1.JPG"],
+        ["0.jpg", "é.jpg"],
+        ["0.jpg", "f" * 120 + ".jpg", "1.jpg"],
+        ["0.jpg", "folder/", "folder/1.jpg"],
+    ],
+)
+def test_both_ways_to_an_index_say_the_same(names: list[str]) -> None:
+    tar = tar_of({name: bytes(len(name)) for name in names}, "gnu").getvalue()
+    found = indexed(io.BytesIO(tar), "0.tar", lambda key, _: key)
+    assert found.members.to_pylist() == by_the_long_way(tar)
+
+
+@pytest.mark.parametrize("name", ["0.jpg", "0.", "é.jpg"])
+def test_the_fast_way_is_not_taken_for_tars_that_it_cannot_tell(name: str) -> None:
+    content = tar_of({name: b"x" * 700, "1.jpg": b"y"}).getvalue()
+    assert (plain_members(io.BytesIO(content)) is None) == (name == "é.jpg")
+    for length in (0, 511, 512, 600, 1536, 1700, 2559, 2560, 2600):
+        assert plain_members(io.BytesIO(content[:length])) is None
+    for place, value in {100: b"\1", 124: b"8", 156: b"2", 345: b"p", 1536: b"\1"}.items():
+        damaged = bytearray(content)
+        damaged[place : place + 1] = value
+        assert plain_members(io.BytesIO(damaged)) is None
