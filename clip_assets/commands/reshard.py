@@ -51,7 +51,7 @@ from clip_assets.terminal import say
 )
 @click.option("--allow-missing", is_flag=True, help="Go on without uids that are in no tar.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Tars written at once. [default: all cores]"
+    "--workers", type=click.IntRange(min=1), help="Tars written at once. [default: twice the cores]"
 )
 @as_json
 def reshard(  # noqa: PLR0913  (a command's options are its interface)

@@ -42,6 +42,11 @@ class KeptShards:
     run: StageRun
     made_from: Sequence[str]
 
+    @property
+    def is_read_again(self) -> bool:
+        """For its digest."""
+        return True
+
     def remove_others(self) -> None:
         """Remove shards behind the last one, of an earlier run or of one that was killed."""
         if self.run.to_mend:

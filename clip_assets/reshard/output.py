@@ -4,17 +4,19 @@ What belongs into which is the plan's matter, what a folder may hold before is `
 """
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from threading import Event, Semaphore
-from typing import BinaryIO, Protocol
+from threading import Event
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.files.uncached import UncachedFile
 from clip_assets.reshard.changes import Changes
 from clip_assets.reshard.plan import CopyPlan
 from clip_assets.reshard.renaming import renamed
@@ -35,13 +37,14 @@ logger = logging.getLogger(__name__)
 SHARD_SIZE = 10_000
 """Samples of an output shard, by default; DataComp's."""
 
+WORKERS = 2 * len(os.sched_getaffinity(0))
+"""Threads that write shards: for each core one may wait for the disk while another copies."""
+
 BATCH_BYTES = 4 << 20
 """Bytes of samples that a thread reads before it writes them."""
 
 BATCH_SAMPLES = 512
 """Requests to a server at once."""
-
-BUFFER_BYTES = 1 << 20
 
 
 class _Stopped(Exception):  # noqa: N818  (never seen outside)
@@ -55,6 +58,11 @@ def shards(samples: int, size: int) -> Sequence[range]:
 
 class ShardOutput(Protocol):
     """Where shards are written."""
+
+    @property
+    def is_read_again(self) -> bool:
+        """Whether a tar is read when it is published, for an upload or a digest."""
+        ...
 
     def whole(self) -> set[int]:
         """Numbers of the shards that are there already and are left as they are."""
@@ -100,18 +108,18 @@ def write_shards(
     kept = len(every) - len(missing)
     done = count(kept + 1)
 
-    # While one shard goes to the disk or to a server for good, the next one is copied.
-    copying = Semaphore(workers)
-
     def write(number: int) -> None:
         if stop.is_set():
             return
-        with output.publish_tar(number) as part, part.open("wb", BUFFER_BYTES) as file, copying:
+        with (
+            output.publish_tar(number) as part,
+            UncachedFile(part, is_cached=output.is_read_again) as file,
+        ):
             _write_tar(file, plan, wanted, every[number], stop, changes)
         output.publish_stats(number, len(every[number]))
         logger.info("%s of %s shards are written", f"{next(done):,}", f"{len(every):,}")
 
-    executor = ThreadPoolExecutor(2 * workers, thread_name_prefix="clip-assets-reshard")
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="clip-assets-reshard")
     futures = [executor.submit(write, number) for number in missing]
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
@@ -126,7 +134,7 @@ def write_shards(
 
 
 def _write_tar(
-    file: BinaryIO,
+    file: UncachedFile,
     plan: CopyPlan,
     wanted: WantedUids,
     samples: range,
@@ -155,16 +163,21 @@ def _keys(plan: CopyPlan, wanted: WantedUids, batch: range) -> npt.NDArray[np.by
 
 
 def _write_batch(
-    file: BinaryIO,
+    file: UncachedFile,
     keys: npt.NDArray[np.bytes_],
     plan: CopyPlan,
     batch: range,
     sources: Sources,
 ) -> None:
     """Append samples as they are, with other keys, those of plain form together."""
-    content = sources.read(plan.runs(batch))
     sizes = plan.sizes[batch.start : batch.stop]
+    total = int(sizes.sum())
+    content = sources.read(plan.runs(batch), file.room(total))
     is_renamed = renamed(np.frombuffer(content, np.uint8), sizes, keys)
+    if is_renamed.all():
+        file.fill(total)
+        return
+    content = memoryview(bytes(content))
     ends = np.cumsum(sizes)
     written = 0
     for number in np.flatnonzero(~is_renamed).tolist():
@@ -178,7 +191,7 @@ def _write_batch(
 
 
 def _write_changed(
-    file: BinaryIO,
+    file: UncachedFile,
     keys: npt.NDArray[np.bytes_],
     plan: CopyPlan,
     batch: range,

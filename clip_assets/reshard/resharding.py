@@ -7,7 +7,6 @@ side, and a killed run goes on after those that are whole.
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceM
 from clip_assets.masking import masked
 from clip_assets.reshard.changes import Changes, changes_of, metadata_files
 from clip_assets.reshard.inputs import taken_down, tars_in
-from clip_assets.reshard.output import SHARD_SIZE, shards, write_shards
+from clip_assets.reshard.output import SHARD_SIZE, WORKERS, shards, write_shards
 from clip_assets.reshard.plan import CopyPlan, plan_of
 from clip_assets.reshard.subset_file import WantedUids, read_subset
 from clip_assets.storage import leftovers, uids
@@ -63,7 +62,7 @@ class Options:
     shard_size: int = SHARD_SIZE
     seed: int | None = None
     allow_missing: bool = False
-    workers: int = len(os.sched_getaffinity(0))
+    workers: int = WORKERS
     metadata: str = ""
     columns: tuple[str, ...] = ()
     blur_faces: bool = False
@@ -167,6 +166,11 @@ class _Folder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def is_read_again(self) -> bool:
+        """For an upload."""
+        return not self._store.is_local
 
     def whole(self) -> set[int]:
         """Shards that have their stats."""

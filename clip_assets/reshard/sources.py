@@ -65,8 +65,12 @@ class Sources:
                 stack.callback(os.close, number)
             self._open.clear()
 
-    def read(self, stretches: Sequence[Stretch]) -> memoryview:
+    def read(self, stretches: Sequence[Stretch], room: memoryview | None = None) -> memoryview:
         """The bytes of stretches, one after the other; they can be written to until the next call.
+
+        Args:
+            stretches: what.
+            room: where they are put; None for memory that the next call takes, too.
 
         Those of remote tars are read side by side.
 
@@ -76,26 +80,27 @@ class Sources:
             SchemaError: it is shorter.
         """
         total = sum(stop - start for _, start, stop in stretches)
-        if total > len(self._buffer):
+        if room is None and total > len(self._buffer):
             self._buffer = np.empty(total, np.uint8).data
+        target = self._buffer[:total] if room is None else room
         remote: list[tuple[Stretch, memoryview]] = []
         at = 0
         for file, start, stop in stretches:
-            room = self._buffer[at : at + stop - start]
-            at += len(room)
+            part = target[at : at + stop - start]
+            at += len(part)
             opened = self.descriptor(file)
             if opened is None:
-                remote.append((Stretch(file, start, stop), room))
+                remote.append((Stretch(file, start, stop), part))
                 continue
             with translated(file.uri):
-                if os.preadv(opened, [room], start) != len(room):
+                if os.preadv(opened, [part], start) != len(part):
                     raise damaged(file.uri, CHANGED)
         fetched = _fetched([stretch for stretch, _ in remote])
-        for content, (stretch, room) in zip(fetched, remote, strict=True):
-            if len(content) != len(room):
+        for content, (stretch, part) in zip(fetched, remote, strict=True):
+            if len(content) != len(part):
                 raise damaged(stretch.file.uri, CHANGED)
-            room[:] = content
-        return self._buffer[:total]
+            part[:] = content
+        return target
 
     def descriptor(self, file: File) -> int | None:
         """A local tar's file descriptor, open until later ones take its place; None for others."""

@@ -6,7 +6,7 @@ A stretch is what a sample's members and their headers fill. Nothing here decode
 import io
 import tarfile
 from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from clip_assets.errors import SchemaError
 from clip_assets.reshard.sources import Sources, Stretch
@@ -19,6 +19,7 @@ from clip_assets.webdataset.tar_headers import (
     padded,
     plain,
 )
+from clip_assets.webdataset.write import Appended
 
 _ZEROS = bytes(HEADER)
 
@@ -42,7 +43,7 @@ class Member(NamedTuple):
     size: int
 
 
-def write_sample(file: BinaryIO, key: str, stretch: Stretch, content: bytes | memoryview) -> None:
+def write_sample(file: Appended, key: str, stretch: Stretch, content: bytes | memoryview) -> None:
     """Append a sample to a tar.
 
     Args:
@@ -64,7 +65,7 @@ def write_sample(file: BinaryIO, key: str, stretch: Stretch, content: bytes | me
     file.write(b"".join(parts))
 
 
-def write_members(file: BinaryIO, key: str, stretch: Stretch, members: Mapping[str, bytes]) -> None:
+def write_members(file: Appended, key: str, stretch: Stretch, members: Mapping[str, bytes]) -> None:
     """Append a sample with these contents by extension; raises as ``write_sample`` does."""
     for extension, content in members.items():
         file.write(_header(key, Member(key, extension, 0, len(content)), stretch))
@@ -72,7 +73,7 @@ def write_members(file: BinaryIO, key: str, stretch: Stretch, members: Mapping[s
         file.write(_ZEROS[: -len(content) % HEADER])
 
 
-def copy_sample(file: BinaryIO, key: str, stretch: Stretch, sources: Sources) -> None:
+def copy_sample(file: Appended, key: str, stretch: Stretch, sources: Sources) -> None:
     """Append a sample to a tar without reading all of it; otherwise like ``write_sample``."""
     members = _members_by_headers(stretch, sources)
     if members is None:

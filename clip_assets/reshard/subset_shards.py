@@ -6,7 +6,6 @@ in ``kept_shards``.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
 from clip_assets.reshard.changes import Changes, changes_of, metadata_files
 from clip_assets.reshard.kept_shards import KeptShards
-from clip_assets.reshard.output import shards, write_shards
+from clip_assets.reshard.output import WORKERS, shards, write_shards
 from clip_assets.reshard.plan import plan_of
 from clip_assets.reshard.subset_file import WantedUids, read_subset
 from clip_assets.settings import SubsetShardSettings
@@ -31,7 +30,7 @@ from clip_assets.webdataset.indices import Tar
 def subset_shards(pool: Pool, name: Key) -> Outcome:
     """Copy the samples of a subset into shards, if the settings ask for them.
 
-    Memory: 16 bytes for each uid, 60 for each sample, some 5 MB for each core, and the columns
+    Memory: 16 bytes for each uid, 60 for each sample, some 25 MB for each core, and the columns
     that are put into samples.
 
     Raises:
@@ -82,9 +81,8 @@ def _write(run: StageRun) -> Report:
             run.store.delete(layout.subset_shard_folder(run.key))
         return Report(0, 0, figures={"asked_for": asked is not None})
     wanted = read_subset(run.store.uri(layout.subset(run.key)))
-    workers = len(os.sched_getaffinity(0))
     tars = list(_tars(run.pool))
-    with ThreadPoolExecutor(workers) as executor:
+    with ThreadPoolExecutor(WORKERS) as executor:
         plan = plan_of([tar for tar, _ in tars], wanted, executor, asked.seed)
     changes = _changes(run.pool, asked, wanted)
     contents = [output.sha256 for _, output in tars]
@@ -96,7 +94,7 @@ def _write(run: StageRun) -> Report:
         made_from.append(hashlib.sha256(digest.encode()).hexdigest())
     output = KeptShards(run, made_from)
     output.remove_others()
-    kept = write_shards(output, plan, wanted, asked.shard_size, workers, changes)
+    kept = write_shards(output, plan, wanted, asked.shard_size, WORKERS, changes)
     rows = int(wanted.times.sum())
     missing = int(wanted.times[plan.is_missing].sum())
     figures = {

@@ -5,13 +5,33 @@ sample is felt; tests compare the two.
 """
 
 import tarfile
-from typing import BinaryIO
+from typing import Protocol
 
 from clip_assets.webdataset.index import Place
 from clip_assets.webdataset.tar_headers import HEADER, header_of
 
 
-def write_member(file: BinaryIO, name: str, content: bytes) -> Place:
+class Appended(Protocol):
+    """A file that is written from its start to its end."""
+
+    def write(self, content: bytes | memoryview, /) -> int:
+        """Append bytes; how many."""
+        ...
+
+    def tell(self) -> int:
+        """Bytes so far."""
+        ...
+
+    def flush(self) -> None:
+        """Give the system what was appended."""
+        ...
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        ...
+
+
+def write_member(file: Appended, name: str, content: bytes) -> Place:
     """Append a member of mode 0444 and time 0; where it is.
 
     Args:
@@ -26,7 +46,7 @@ def write_member(file: BinaryIO, name: str, content: bytes) -> Place:
     return place
 
 
-def end_tar(file: BinaryIO) -> None:
+def end_tar(file: Appended) -> None:
     """Write a tar's end."""
     end = 2 * HEADER
     file.write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tarfile import RECORDSIZE
 
 import fsspec
 import numpy as np
@@ -181,7 +182,9 @@ def test_samples_larger_than_what_is_read_at_once_are_copied(
     monkeypatch.setattr("clip_assets.reshard.output.LARGE", 10_000)
     source = folder(tmp_path / "in", {"0": [pair(0, 9_000), pair(1, 70_000), pair(2, 10)]})
     run(tmp_path, [0, 1, 1, 2], source)
-    found = contents(written(tmp_path / "out")[0])
+    (tar,) = written(tmp_path / "out")
+    assert len(tar) % RECORDSIZE == 0
+    found = contents(tar)
     assert found[f"{uid(1)}-1"] == pair(1, 70_000).members("0000000001")
     assert found[f"{uid(1)}-1"] == found[f"{uid(1)}-0"]
 
