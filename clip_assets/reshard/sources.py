@@ -86,20 +86,20 @@ class Sources:
         remote: list[tuple[Stretch, memoryview]] = []
         at = 0
         for file, start, stop in stretches:
-            part = target[at : at + stop - start]
-            at += len(part)
+            memory = target[at : at + stop - start]
+            at += len(memory)
             opened = self.descriptor(file)
             if opened is None:
-                remote.append((Stretch(file, start, stop), part))
+                remote.append((Stretch(file, start, stop), memory))
                 continue
             with translated(file.uri):
-                if os.preadv(opened, [part], start) != len(part):
+                if os.preadv(opened, [memory], start) != len(memory):
                     raise damaged(file.uri, CHANGED)
         fetched = _fetched([stretch for stretch, _ in remote])
-        for content, (stretch, part) in zip(fetched, remote, strict=True):
-            if len(content) != len(part):
+        for content, (stretch, memory) in zip(fetched, remote, strict=True):
+            if len(content) != len(memory):
                 raise damaged(stretch.file.uri, CHANGED)
-            part[:] = content
+            memory[:] = content
         return target
 
     def descriptor(self, file: File) -> int | None:
