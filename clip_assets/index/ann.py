@@ -164,6 +164,12 @@ def set_probes(index: Index, lists: int) -> None:
         within.nprobe = lists
 
 
+def probes(index: Index) -> int:
+    """How many inverted lists a search looks into by itself; 1 of an exact index."""
+    within = inverted(index)
+    return 1 if within is None else within.nprobe
+
+
 def centroid_scores(index: Index, queries: Floats) -> Floats:
     """Similarity of each query to the centre of each list: (q, lists); (q, 1) zeros if exact."""
     lists = inverted(index)

@@ -9,8 +9,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from clip_assets import layout
-from clip_assets.errors import MissingArtifactError
+from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError
 from clip_assets.index import (
     ann,
     drift,
@@ -98,7 +100,7 @@ class _Joined:
     def __init__(
         self, run: StageRun, version: Version, side: str, recipe: Index, stack: ExitStack
     ) -> None:
-        self.run, self.side = run, side
+        self.run, self.side, self._version = run, side, version
         self._recipe, self._stack = recipe, stack
         self.filled = _filled(version)
         self._own = [own_lists.read(run.pool, side, partition) for _, partition in self.filled]
@@ -106,11 +108,47 @@ class _Joined:
         self.empty = more_lists.extended(recipe, self.numbering.centres())
 
     def segments(self) -> list[tuple[Lists, int]]:
-        """The lists of each partition, and its first id."""
-        return [
+        """Lists, each with its first id: those of the version before, then of each new partition.
+
+        Of each partition where the version before does not lead to this one.
+        """
+        before = self._before()
+        done = before[1] if before else 0
+        new = [
             (self.numbering.lists(place, self._segment(place)), slot.start)
             for place, (slot, _) in enumerate(self.filled)
+            if place >= done
         ]
+        return [(before[0], 0), *new] if before else new
+
+    def _before(self) -> tuple[Lists, int] | None:
+        """The lists of the version before, and of how many partitions they are.
+
+        None where this one does not hold all that it held, and in the same place, or where its
+        file is not there as it was. A segment has all centres beside its own few vectors, so of
+        many partitions this is the less to read. The result is the same to the byte.
+        """
+        name = self._version.previous
+        if name is None or self.run.to_mend:
+            return None
+        path, store = layout.index(name, self.side), self.run.store
+        with suppress(MissingArtifactError, DamagedError, SchemaError):
+            before = versions.read(store, name)
+            held = _filled(before)
+            if (
+                not held
+                or before.recipe != self._version.recipe
+                or held != self.filled[: len(held)]
+            ):
+                return None
+            sound = self.run.pool.catalog.sound(layout.FAISS_INDEX, WHOLE, path)
+            file = self._stack.enter_context(sound)
+            like = more_lists.extended(self._recipe, self.numbering.centres(len(held)))
+            ann.set_probes(like, ann.probes(ann.read(file, store.uri(path), mapped=True)))
+            known = lists.read(file, ann.head(like, before.vectors), store.uri(path))
+            numbers = np.arange(len(known.sizes))
+            return known.numbered(numbers, self.numbering.total), len(held)
+        return None
 
     def _segment(self, place: int) -> Lists:
         slot, partition = self.filled[place]

@@ -98,9 +98,9 @@ class Numbering:
         """Lists of the index."""
         return int(self._firsts[-1])
 
-    def centres(self) -> Floats | None:
-        """Of all lists but the recipe's; None where there are no others."""
-        some = [centres for centres in self._own if centres is not None]
+    def centres(self, partitions: int | None = None) -> Floats | None:
+        """Of all lists but the recipe's, or of the first so many partitions; None if none."""
+        some = [centres for centres in self._own[:partitions] if centres is not None]
         return np.concatenate(some) if some else None
 
     def of(self, place: int) -> Numbers:

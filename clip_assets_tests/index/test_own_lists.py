@@ -122,3 +122,26 @@ def test_centres_that_are_damaged_are_an_error(grown: RandomVectors) -> None:
     with pytest.raises(DamagedError, match=r"centres/image/00002.npy"):
         own_lists.read(grown.pool, "image", key)
     grown.store.write_bytes(path, before)
+
+
+def test_a_refresh_reads_no_old_segment_and_gives_the_same_bytes(grown: RandomVectors) -> None:
+    merged_before = versions.merged(grown.store)[-1]
+    grown.embed(4, 30, dim=DIM)
+    grown.recipe()
+    grown.segment()
+    keys = [layout.partition_key(number) for number in range(4)]
+    old = [layout.segment(side, key) for side in layout.SIDES for key in keys]
+    kept = {path: grown.store.read_bytes(path) for path in old}
+    for path in old:
+        grown.store.delete(path)
+    version = grown.merge().manifest.report.figures["version"]
+    for path, content in kept.items():
+        grown.store.write_bytes(path, content)
+    assert versions.read(grown.store, version).previous == merged_before
+    paths = [layout.index(version, side) for side in layout.SIDES]
+    before = [grown.store.read_bytes(path) for path in paths]
+    for path in paths:
+        grown.store.delete(path)
+    manifest = grown.pool.catalog.require(layout.FAISS_INDEX, WHOLE)
+    grown.pool.assets[layout.FAISS_INDEX].make(grown.pool.mending(manifest, paths), WHOLE)
+    assert [grown.store.read_bytes(path) for path in paths] == before
