@@ -41,7 +41,7 @@ CONSEQUENCES = {
     layout.segment_neighbours: "no new index version can be merged; the served one stays",
     segment_centres: "no new index version can be merged; the served one stays",
     segment_far: "no new index version can be merged; the served one stays",
-    layout.segment: "no index version can be merged of all partitions; the served one stays",
+    layout.segment: "no new index version can be merged; the served one stays",
     layout.index: "a search in this version fails or finds something else",
     layout.index_manifest: "this version cannot be served or gone on with",
     layout.index_rows: "hits of this version in its range of ids have no url and caption",
