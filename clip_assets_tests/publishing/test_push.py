@@ -190,11 +190,16 @@ def test_only_what_changed_is_sent_and_what_is_gone_is_removed(
 ) -> None:
     made.published()
     push(made.pool)
+    small = min(receiver.files, key=lambda name: len(receiver.files[name]))
+    assert len(receiver.files[small]) <= SMALL
+    receiver.files[small] = b"x" * len(receiver.files[small])
     receiver.files |= {"data/train-00009.parquet": b"of before", ".gitattributes": b"*"}
     made.set(hub={"contact": "a@b.org"})
     made.published()
     done = push(made.pool)
-    assert (done.sent, done.removed) == (["README.md"], ["data/train-00009.parquet"])
+    changed = sorted({"README.md", small})
+    assert (done.sent, done.removed) == (changed, ["data/train-00009.parquet"])
+    assert receiver.files[small] == made.store.read_bytes(f"hub/{small}")
     assert ".gitattributes" in receiver.files
 
 
@@ -298,6 +303,14 @@ def test_a_disk_without_room_for_copies_is_told(
     with pytest.raises(StorageFullError, match="a full disk"):
         push(made.pool)
     assert receiver.files == {}
+
+
+def test_a_pool_that_is_not_on_this_machine_is_pushed_from_copies(receiver: Receiver) -> None:
+    made = Published(Store.open("memory://pushed"))
+    made.published()
+    assert push(made.pool).sent == sorted(receiver.files)
+    for name, content in receiver.files.items():
+        assert content == made.store.read_bytes(f"hub/{name}")
 
 
 def test_without_a_repository_nothing_is_sent(made: Published, receiver: Receiver) -> None:
