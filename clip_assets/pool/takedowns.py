@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clip_assets import layout, schemas
 from clip_assets.errors import MissingArtifactError
@@ -32,6 +31,9 @@ LOOK_S = 10.0
 
 REASON = "taken_down"
 """Why a row is left out, in reports."""
+
+_NO_URLS = pa.Array.from_buffers(pa.string(), 0, [None, pa.py_buffer(bytes(4)), pa.py_buffer(b"")])
+# ``pyarrow.array`` loads pandas, which takes as long as a small choice of rows.
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,10 @@ class TakenDown:
     @cached_property
     def urls(self) -> pa.Array:
         """Urls every pair of which is meant, each once."""
+        if not len(self):
+            return _NO_URLS
+        import pyarrow.compute as pc
+
         whole = self.table.filter(pc.is_null(self.table["uid"]))
         return pa.array(whole["url"].unique().to_pylist(), pa.string())
 
@@ -86,6 +92,8 @@ class TakenDown:
         pairs = named if isinstance(named, np.ndarray) else uids.pairs(named)
         is_gone = is_among(uids.keys(pairs), self.keys)
         if urls is not None and len(self.urls):
+            import pyarrow.compute as pc
+
             is_gone |= np.asarray(pc.is_in(urls, self.urls), np.bool_)
         return is_gone
 
@@ -93,7 +101,7 @@ class TakenDown:
 @cache
 def nothing() -> TakenDown:
     """What is taken down where there is no table."""
-    # Schema.empty_table loads pandas, which takes as long as a small choice of rows.
+    # Schema.empty_table loads pandas too.
     return TakenDown(pa.Table.from_batches([], schemas.TAKEDOWNS))
 
 
@@ -227,6 +235,8 @@ def undo(store: Store, named: Sequence[str], urls: Sequence[str], *, dry_run: bo
         BusyError: somebody else writes the table.
     """
     with locks.exclusive(store, NAME):
+        import pyarrow.compute as pc
+
         before = read(store).table
         lower = [uid.lower() for uid in named]
         goes = pc.or_(

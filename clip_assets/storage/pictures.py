@@ -7,8 +7,6 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -125,6 +123,8 @@ def contact_sheet(images: Iterable[bytes]) -> bytes:
     Args:
         images: image files, ``SHEET_SIDE`` squared at most.
     """
+    from PIL import Image
+
     side = SHEET_SIDE * THUMBNAIL
     sheet = Image.new("RGB", (side, side), "white")
     for position, content in enumerate(images):

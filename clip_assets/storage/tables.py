@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SchemaError
@@ -114,6 +113,8 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _distinct(batch: pa.RecordBatch) -> list[str]:
     """Columns most of whose values stand there once."""
+    import pyarrow.compute as pc
+
     sample = batch.slice(0, _SAMPLE_ROWS)
     return [
         field.name

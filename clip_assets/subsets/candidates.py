@@ -11,8 +11,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
@@ -21,9 +19,9 @@ from clip_assets.errors import (
     ConfigurationError,
     ModelMismatchError,
     SchemaError,
-    SourceFormatError,
     SourceMissingError,
 )
+from clip_assets.files import parquets
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem, uri_of
 from clip_assets.files.opening import opened
@@ -167,6 +165,8 @@ class PoolRows:
 
     def hashes(self, piece: str, table: pa.Table) -> Hashes:
         """From the rows of the partition's shards."""
+        import pyarrow.compute as pc
+
         made = self.pool.catalog.require(layout.IMAGE_SHARDS, layout.Key(piece))
         paths = [output.path for output in made.of_kind(layout.shard_rows)]
         columns = ["uid", "perceptual_hash"]
@@ -184,6 +184,9 @@ class PoolRows:
     @contextmanager
     def vectors(self, piece: str, table: pa.Table, arch: str) -> Generator[PieceVectors]:
         """By the place of a row's sample: partition, shard and key."""
+        # Folders of metadata are chosen from without it, and it takes a while to load.
+        import pyarrow.compute as pc
+
         if arch != "own":
             raise _no_vectors(arch, "the pool's own vectors: own")
         key, store = layout.Key(piece), self.pool.store
@@ -234,12 +237,12 @@ class MetadataFolder:
             raise SourceMissingError(
                 uri, "no parquet file", "DataComp's metadata", "Name the folder they are in."
             )
-        with self._opened(self.pieces[0]) as file:
+        with parquets.opened_parquet(uri_of(self._fs, self.pieces[0])) as file:
             self.schema = file.schema_arrow
 
     def read(self, piece: str, columns: list[str]) -> pa.Table:
         """Rows of a file."""
-        with self._opened(piece) as file:
+        with parquets.opened_parquet(uri_of(self._fs, piece)) as file:
             lacking = [name for name in columns if name not in file.schema_arrow.names]
             if lacking:
                 raise SchemaError(
@@ -282,17 +285,6 @@ class MetadataFolder:
             counts = f"{len(images):,} and {len(texts):,} vectors"
             raise AlignmentError(path, counts, f"{len(table):,}", "Fetch both files again.")
         yield PieceVectors(np.arange(len(table)), images, texts)
-
-    @contextmanager
-    def _opened(self, piece: str) -> Generator[pq.ParquetFile]:
-        try:
-            with translated(piece), opened(uri_of(self._fs, piece)) as content:
-                yield pq.ParquetFile(content)
-        except pa.ArrowInvalid as error:
-            told = str(error).partition("\n")[0]
-            raise SourceFormatError(
-                piece, told, "a parquet file", "Remove it, or fetch it again."
-            ) from error
 
 
 def _no_vectors(found: str, expected: str) -> ConfigurationError:

@@ -8,6 +8,7 @@ import tempfile
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,7 +26,7 @@ from clip_assets.storage import tables, uids
 from clip_assets.storage.uids import Keys, keys
 from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.cut_captions import CutCaptions
-from clip_assets.subsets.judgement import as_arrow
+from clip_assets.subsets.judgement import Judgement, Mask
 from clip_assets.subsets.methods import METHODS
 from clip_assets.subsets.selection import UID, Selection
 from clip_assets.subsets.sorting import Records, Sorter
@@ -110,19 +111,20 @@ def choose(  # noqa: PLR0913  (what it reads, writes and tells)
         count, kept, dropped = 0, 0, Counter[str]()
         judge = selection.judge(chosen)
         cut = CutCaptions(selection)
-        for piece, table in selection.tables(judge.columns | cut.columns):
+        lister = stack.enter_context(ThreadPoolExecutor(1, "clip-assets-listing"))
+        listing: Future[None] | None = None
+        for piece, table in selection.tables({UID} | judge.columns | cut.columns):
             verdict = judge.decide(piece, table)
             cut.add(table, verdict.kept)
             count += len(table)
             dropped.update({why: int(mask.sum()) for why, mask in verdict.dropped.items()})
-            own = int(np.count_nonzero(verdict.kept))
-            kept += own
-            column = table[UID]
-            passed = _uids(
-                piece, column if own == len(table) else column.filter(as_arrow(verdict.kept))
-            )
-            is_repeated = int(verdict.times.sum()) > own
-            sorter.add(np.repeat(passed, verdict.times[verdict.kept]) if is_repeated else passed)
+            kept += int(np.count_nonzero(verdict.kept))
+            if listing is not None:
+                # Of what was listed before, while the next piece is judged.
+                listing.result()
+            listing = lister.submit(_list, sorter, piece, table[UID], verdict)
+        if listing is not None:
+            listing.result()
         distinct, added, removed = _write(sorter, target, last)
         told = [tell() for tell in selection.told]
         if groups is not None and told and told[-1].groups:
@@ -152,15 +154,28 @@ def _apart(told: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
     return every
 
 
-def _uids(piece: str, column: pa.ChunkedArray) -> uids.UidPairs:
-    """A piece's uids.
+def _list(sorter: Sorter, piece: str, column: pa.ChunkedArray, verdict: Judgement) -> None:
+    """Give a sorter a piece's uids, each as often as it is listed.
+
+    Raises:
+        SchemaError: one is none.
+    """
+    kept = verdict.kept
+    own = int(np.count_nonzero(kept))
+    passed = _uids(piece, column, None if own == len(column) else kept)
+    is_repeated = int(verdict.times.sum()) > own
+    sorter.add(np.repeat(passed, verdict.times[kept]) if is_repeated else passed)
+
+
+def _uids(piece: str, column: pa.ChunkedArray, kept: Mask | None) -> uids.UidPairs:
+    """Uids of a piece, or of those of its rows that are kept.
 
     Raises:
         SchemaError: one is none.
     """
     try:
         is_text = pa.types.is_string(column.type)
-        return uids.pairs(column if is_text else column.cast(pa.string()))
+        return uids.pairs(column if is_text else column.cast(pa.string()), kept)
     except (SchemaError, pa.ArrowInvalid) as error:
         raise SchemaError(
             f"{piece}: {UID}",
@@ -212,12 +227,12 @@ def _write(
     with (target or Path(os.devnull)).open("wb") as file:
         _write_header(file, sorter.rows)
         for block in sorter.blocks():
-            file.write(block.tobytes())
+            file.write(block.view(np.uint8).data)
             distinct += _distinct(block)
             if before:
                 own = _unique(keys(block))
                 # Blocks are apart in the order of uids, so each has its stretch of the other file.
-                end = before.until(block) if sorter.is_spilled else len(before.records)
+                end = before.until(block) if sorter.is_divided else len(before.records)
                 before.compare(own, end)
     if before is None:
         return distinct, None, None

@@ -5,7 +5,6 @@ Whether a caption is cut is found out when it is embedded.
 """
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clip_assets.subsets.judgement import Mask, as_arrow
 from clip_assets.subsets.selection import Account, Selection
@@ -30,6 +29,8 @@ class CutCaptions:
         """Count the rows of a piece; those that were not embedded are not known."""
         if not self.columns:
             return
+        import pyarrow.compute as pc
+
         cut, is_kept = table[COLUMN], as_arrow(kept)
         total, listed = (int(pc.sum(one).as_py() or 0) for one in (cut, cut.filter(is_kept)))
         self._counts["listed"] += listed

@@ -21,8 +21,11 @@ from clip_assets.subsets.judgement import Judgement, passing
 from clip_assets.subsets.models_of_scores import Models
 from clip_assets.subsets.selection import Account, Floats, Judge, Method, Score, Selection
 
-CHUNK_ROWS = 2**20
-"""Scores looked at together."""
+CHUNK_ROWS = 2**16
+"""Scores looked at together: what is made of them stays in a core's cache."""
+
+MEMORY_ROWS = 2**24
+"""Up to so many are put in order in memory."""
 
 BINS = 50
 
@@ -107,7 +110,7 @@ class Seen:
         self.pieces.add(piece)
         self.rows += len(scores)
         with self._file.open("ab") as file:
-            file.write(scores[~np.isnan(scores)].astype(np.float64).tobytes())
+            file.write(np.ascontiguousarray(scores[~np.isnan(scores)], np.float64).data)
 
     @property
     def known(self) -> npt.NDArray[np.float64]:
@@ -174,12 +177,16 @@ class Seen:
 def nth_greatest(scores: npt.NDArray[np.float64], place: int) -> float:
     """The score at a place, the greatest one's being 0.
 
-    It takes one pass for every 16 bits of a float, and the memory of 65,536 counts.
+    Of more than ``MEMORY_ROWS`` it takes one pass for every 16 bits of a float, and the memory of
+    65,536 counts.
 
     Args:
         scores: (n,) without nan; may be mapped from a file.
         place: less than n.
     """
+    if len(scores) <= MEMORY_ROWS:
+        last = len(scores) - 1 - place
+        return float(np.partition(scores, last)[last])
     known, rest = 0, place
     for shift in range(64 - _DIGITS, -1, -_DIGITS):
         counts = np.zeros(2**_DIGITS, np.int64)
@@ -209,12 +216,17 @@ def _chunks(scores: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.float64]
         yield scores[start : start + CHUNK_ROWS]
 
 
+def _finite(chunk: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    is_finite = np.isfinite(chunk)
+    return chunk if is_finite.all() else chunk[is_finite]
+
+
 def _range(scores: npt.NDArray[np.float64]) -> tuple[float, float] | None:
     """The least and the greatest finite score, None without any."""
     ends = [
         (float(finite.min()), float(finite.max()))
         for chunk in _chunks(scores)
-        if len(finite := chunk[np.isfinite(chunk)])
+        if len(finite := _finite(chunk))
     ]
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
@@ -230,7 +242,7 @@ def _picture(
     width = (high - low) / BINS or 1.0
     counts = np.zeros(BINS, np.int64)
     for chunk in _chunks(scores):
-        finite = chunk[np.isfinite(chunk)]
+        finite = _finite(chunk)
         places = np.clip((finite - low) / width, 0, BINS - 1).astype(np.intp)
         counts += np.bincount(places, minlength=BINS)
     bars = {f"{low + width * place:.4g}": 0 for place in range(BINS)}

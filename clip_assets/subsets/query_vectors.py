@@ -98,7 +98,7 @@ def _pairs(selection: Selection, wanted: Sequence[str], arch: str) -> dict[str, 
     missing = dict.fromkeys(wanted)
     if not missing:
         return known
-    for piece, table in selection.tables(selection.rows.vector_columns):
+    for piece, table in selection.tables({UID} | selection.rows.vector_columns):
         names = uids.texts(uids.pairs(table[UID]))
         places = {name: place for place, name in enumerate(names) if name in missing}
         if places:

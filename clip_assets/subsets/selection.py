@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from clip_assets.pool import takedowns
 from clip_assets.settings.bases import ScoreSettings, SubsetSettings
@@ -144,11 +143,11 @@ class Selection:
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def tables(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
-        """Every piece with some of its columns, and with its uids.
+        """Every piece with some of its columns; with its uids if none is asked for.
 
         The next one is read while one is looked at, so two are in memory.
         """
-        asked = sorted({UID, *columns})
+        asked = sorted(columns) or [UID]
         pieces = self.rows.pieces
         with ThreadPoolExecutor(1, "clip-assets-rows") as reader:
             reading = [reader.submit(self.rows.read, piece, asked) for piece in pieces[:1]]
@@ -168,6 +167,7 @@ class Selection:
         asks_free = definition.leave_out_opt_outs and self.rows.has_outcomes
         columns |= {"status"} if asks_image else set()
         columns |= {"opt_outs"} if asks_free else set()
+        columns |= {UID} if len(gone) else set()
         columns |= {"url"} if len(gone.urls) else set()
 
         def decide(piece: str, table: pa.Table) -> Judgement:
@@ -176,13 +176,9 @@ class Selection:
                 urls = table["url"] if len(gone.urls) else None
                 rules[takedowns.REASON] = ~gone.mask(_texts(table[UID]), urls)
             if asks_image:
-                rules["no_image"] = np.asarray(
-                    pc.is_in(table["status"], pa.array([HAD])), dtype=bool
-                )
+                rules["no_image"] = _had(table["status"])
             if asks_free:
-                # Null where nothing was heard, which is nan here.
-                reserved = np.asarray(pc.list_value_length(table["opt_outs"]), dtype=np.float64)
-                rules["opt_out"] = ~(reserved > 0)
+                rules["opt_out"] = _is_free(table["opt_outs"])
             own = passing(len(table), rules)
             return within(above.decide(piece, table), own) if above else own
 
@@ -204,6 +200,20 @@ class Account:
         default_factory=dict[str, Callable[[], bytes]]
     )
     groups: Callable[[], Iterator[pa.RecordBatch]] | None = None
+
+
+def _had(status: pa.ChunkedArray) -> Mask:
+    # What a folder of metadata is chosen by needs it not, and it takes a while to load.
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.is_in(status, pa.array([HAD])), dtype=bool)
+
+
+def _is_free(opt_outs: pa.ChunkedArray) -> Mask:
+    import pyarrow.compute as pc
+
+    # Null where nothing was heard, which is nan here.
+    return ~(np.asarray(pc.list_value_length(opt_outs), dtype=np.float64) > 0)
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

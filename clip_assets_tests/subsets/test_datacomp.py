@@ -155,8 +155,8 @@ def test_words_are_those_of_fasttext() -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda uid: uid[:31], "widths must match"),
-        (lambda uid: f"-{uid[1:]}", "non-hexadecimal"),
+        (lambda uid: uid[:31], "found '[0-9a-f]{31}',"),
+        (lambda uid: f"-{uid[1:]}", "found '-[0-9a-f]{31}',"),
         (lambda _uid: None, "found null"),
         (lambda uid: bytes.fromhex(uid), r"found binary"),
     ],

@@ -408,6 +408,7 @@ def test_the_nth_greatest_is_that_of_a_sort(scores: list[float], data: st.DataOb
     place = data.draw(st.integers(0, len(scores) - 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuts, "CHUNK_ROWS", 7)
+        patch.setattr(cuts, "MEMORY_ROWS", data.draw(st.sampled_from([0, 40])))
         assert nth_greatest(np.array(scores), place) == sorted(scores, reverse=True)[place]
 
 
@@ -481,10 +482,12 @@ def test_an_empty_subset_can_be_adopted(made: Outcomes, tmp_path: Path) -> None:
     assert chosen(made, {"uids": str(file)}) == []
 
 
-def test_uids_that_do_not_fit_into_memory_are_sorted_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("memory", [1000, 10_000])
+def test_uids_that_are_divided_are_sorted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
 ) -> None:
-    monkeypatch.setattr(sorting, "MEMORY_ROWS", 1000)
+    monkeypatch.setattr(sorting, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(sorting, "MEMORY_ROWS", memory)
     numbers = np.random.default_rng(0).integers(0, 2**64, (5000, 2), np.uint64)
     numbers[::7] = numbers[3]
     records = np.empty(5000, np.dtype("u8,u8"))
@@ -494,6 +497,7 @@ def test_uids_that_do_not_fit_into_memory_are_sorted_too(
         sorter.add(records[start : start + 300])
     blocks = list(sorter.blocks())
     assert len(blocks) > 200
+    assert any(tmp_path.rglob("*")) == (memory < len(records))
     assert np.array_equal(np.concatenate(blocks), np.sort(records))
 
 
@@ -501,6 +505,7 @@ def test_versions_of_a_large_subset_are_compared(
     made: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sorting, "MEMORY_ROWS", 2)
+    monkeypatch.setattr(sorting, "BLOCK_ROWS", 2)
     first = chosen(made, {"where": "original_width >= 300"})
     report = manifest(made, {"where": "original_width < 500"}).report
     assert first == [3, 4, 5, 6, 7, 8]

@@ -220,7 +220,7 @@ def _sorted_by_list(
     """Vectors of images, where those of a list can be had."""
     ids, heads = of_each
     buckets: Buckets | None = None
-    for piece, table in selection.tables(selection.rows.vector_columns):
+    for piece, table in selection.tables({UID} | selection.rows.vector_columns):
         start, own = rows.pieces[piece]
         pairs = uids.pairs(table[UID])
         with selection.rows.vectors(piece, table, arch) as of_piece:
