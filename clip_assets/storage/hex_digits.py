@@ -1,6 +1,6 @@
 """Hex digits as bytes, many at a time and without the interpreter's lock.
 
-``bytes.fromhex`` takes twice as long, and other threads wait for it. What the digits mean is the
+Python's own way takes longer, and other threads wait for it. What the digits mean is the
 business of ``uids``.
 """
 

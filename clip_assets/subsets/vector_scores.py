@@ -14,6 +14,9 @@ Rows32 = npt.NDArray[np.float32]
 STRIPE_ROWS = 1024
 """Rows of a batch whose similarities are in memory at once."""
 
+LEAST_SUM = 1e-28
+"""Of a caption's shares, below which a float's range may have cut some off: it is summed alone."""
+
 
 def unit(vectors: npt.NDArray[np.floating]) -> Rows32:
     """(n, dim) float32 rows of length 1; nan where a row has no direction."""
@@ -76,18 +79,30 @@ def neg_clip_loss(
 
 def _expected(images: Rows32, texts: Rows32, temperature: float) -> Rows32:
     """How well each pair of a batch goes with all of it."""
-    across = np.empty(len(images), np.float32)
-    down = np.zeros(len(images), np.float32)
-    greatest = np.full(len(images), -np.inf, np.float32)
-    for start in range(0, len(images), STRIPE_ROWS):
-        logits = images[start : start + STRIPE_ROWS] @ texts.T
-        logits /= np.float32(temperature)
-        most = logits.max(axis=1, keepdims=True)
-        across[start : start + STRIPE_ROWS] = most[:, 0] + np.log(np.exp(logits - most).sum(axis=1))
-        above = np.maximum(greatest, logits.max(axis=0))
-        down = down * np.exp(greatest - above) + np.exp(logits - above).sum(axis=0)
+    count = len(images)
+    across, down = np.empty(count, np.float32), np.zeros(count, np.float32)
+    greatest = np.float32(-np.inf)
+    scaled, ones = images * np.float32(1 / temperature), np.ones(count, np.float32)
+    for start in range(0, count, STRIPE_ROWS):
+        # One exponential of each similarity serves both sums: beside its row's greatest, and as
+        # much again beside the greatest of all.
+        shares = scaled[start : start + STRIPE_ROWS] @ texts.T
+        most = shares.max(axis=1)
+        shares -= most[:, None]
+        np.exp(shares, out=shares)
+        across[start : start + STRIPE_ROWS] = most + np.log(shares @ ones)
+        above = max(greatest, most.max())
+        down = down * np.exp(greatest - above) + np.exp(most - above) @ shares
         greatest = above
-    return np.float32(temperature / 2) * (across + greatest + np.log(down))
+    far = np.flatnonzero(down < LEAST_SUM)
+    with np.errstate(divide="ignore"):
+        beside = greatest + np.log(down)
+    for start in range(0, len(far), STRIPE_ROWS):
+        some = far[start : start + STRIPE_ROWS]
+        logits = texts[some] @ scaled.T
+        most = logits.max(axis=1, keepdims=True)
+        beside[some] = most[:, 0] + np.log(np.exp(logits - most).sum(axis=1))
+    return np.float32(temperature / 2) * (across + beside)
 
 
 def second_moment(targets: npt.NDArray[np.floating]) -> Rows32:

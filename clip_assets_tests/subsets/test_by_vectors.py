@@ -64,6 +64,14 @@ def test_a_pair_is_compared_with_its_batches(
     assert drawn[0][0].tolist() != drawn[1][0].tolist()
 
 
+def test_a_caption_that_goes_with_no_image_has_a_score() -> None:
+    images = np.tile(np.eye(1, DIM, dtype=np.float32), (20, 1))
+    texts = images * np.where(np.arange(20) == 3, -1, 1)[:, None]
+    keys = np.arange(20, dtype=np.uint64)
+    scores = neg_clip_loss(images, texts, keys, batch=20, rounds=1, temperature=0.01)
+    assert np.abs(scores - oracle(images, texts, 0.01)).max() < 1e-5
+
+
 def test_an_image_is_compared_with_all_targets() -> None:
     images, targets = made_up(50)
     expected = np.sqrt(((unit(images) @ unit(targets).T) ** 2).sum(1))
