@@ -73,6 +73,7 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
+        processes.end_soon()
         farewell = _farewell(ctx)
         processes.take_signals(farewell)
         try:

@@ -4,7 +4,9 @@ A kill at any moment costs the chunk that is in work and nothing else (docs/cras
 orderly end is worth seconds and no more: what still runs then is ended.
 """
 
+import atexit
 import functools
+import gc
 import multiprocessing
 import os
 import select
@@ -14,8 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-
-import psutil
 
 GRACE_S = 5.0
 """What a process may still do after it was asked to end, such as giving back leases."""
@@ -113,6 +113,15 @@ def take_signals(farewell: Callable[[], object]) -> None:
     _watches.append(_Watch(farewell, _SIGNALS - ignored, impatient=True))
 
 
+@functools.cache
+def end_soon() -> None:
+    """When this process has done its work, do not look through all of its modules for garbage.
+
+    That takes longer than a small command does; what is to be put away has its own exit function.
+    """
+    atexit.register(gc.freeze)
+
+
 def asked_to_end() -> bool:
     """Whether a signal asked this process to end."""
     return any(watch.came.is_set() for watch in _watches)
@@ -148,6 +157,8 @@ def follow_parent() -> None:
 
 def _end(code: int) -> None:
     """End this process and those that it started, now."""
+    import psutil  # which few commands need
+
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             child.kill()

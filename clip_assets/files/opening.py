@@ -4,7 +4,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
 from clip_assets.errors import SourceError
@@ -48,6 +47,8 @@ def has_ranges(uri: str) -> bool:
     """
     if not uri.startswith(WEB):
         return True
+    from fsspec.asyn import sync
+
     with translated(uri):
         fs, path = filesystem(uri)
         return bool(sync(fs.loop, _sends_parts, fs, path))  # pyright: ignore[reportAttributeAccessIssue]

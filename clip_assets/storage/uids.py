@@ -38,17 +38,17 @@ def pairs(uids: pa.ChunkedArray, kept: npt.NDArray[np.bool_] | None = None) -> U
     Raises:
         SchemaError: one of them is null or anything else.
     """
-    parts, start = [np.empty(0, np.uint8)], 0
+    read, start = [np.empty(0, np.uint8)], 0
     for chunk in uids.chunks:
         digits = _digits(chunk)
         own = digits if kept is None else digits[kept[start : start + len(chunk)]]
         start += len(chunk)
         try:
-            parts.append(hex_digits.unhexed(own.reshape(-1)))
+            read.append(hex_digits.unhexed(own.reshape(-1)))
         except ValueError as error:
             raise _no_uid(_first_other(own)) from error
     # The big-endian halves of the 16 bytes are the halves of the number.
-    return np.concatenate(parts).view(">u8").astype(np.uint64).view(schemas.UID_PAIR)
+    return np.concatenate(read).view(">u8").astype(np.uint64).view(schemas.UID_PAIR)
 
 
 def keys(uids: UidPairs) -> Keys:

@@ -72,7 +72,7 @@ class Sorter:
         """All records in order, in blocks; equal uids are in the same one, and none is empty."""
         if not self.is_divided:
             if self.rows:
-                yield uids.in_order(np.concatenate([part.records for part in self._waiting]))
+                yield uids.in_order(np.concatenate([one.records for one in self._waiting]))
             return
         if self._files:
             self._spill()
@@ -90,7 +90,7 @@ class Sorter:
             file = self._files.get(bucket)
             content = file.read_bytes() if file else b""
             return uids.in_order(np.frombuffer(content, self._none.dtype))
-        return uids.in_order(np.concatenate([part.of(bucket) for part in self._waiting]))
+        return uids.in_order(np.concatenate([one.of(bucket) for one in self._waiting]))
 
     @cached_property
     def _own(self) -> Path:
@@ -99,11 +99,11 @@ class Sorter:
 
     def _spill(self) -> None:
         for bucket in range(BUCKETS):
-            found = [own for part in self._waiting if len(own := part.of(bucket))]
-            if found:
+            those = [own for one in self._waiting if len(own := one.of(bucket))]
+            if those:
                 file = self._files.setdefault(bucket, self._own / str(bucket))
                 with file.open("ab") as content:
-                    content.writelines(own.tobytes() for own in found)
+                    content.writelines(own.tobytes() for own in those)
         self._waiting, self._waiting_rows = [], 0
 
 
