@@ -4,7 +4,6 @@ A kill at any moment costs the chunk that is in work and nothing else (docs/cras
 orderly end is worth seconds and no more: what still runs then is ended.
 """
 
-import atexit
 import functools
 import gc
 import multiprocessing
@@ -115,11 +114,12 @@ def take_signals(farewell: Callable[[], object]) -> None:
 
 @functools.cache
 def end_soon() -> None:
-    """When this process has done its work, do not look through all of its modules for garbage.
+    """Do not look for garbage in what is loaded so far when this process ends.
 
-    That takes longer than a small command does; what is to be put away has its own exit function.
+    That takes longer than a small command does. What is loaded later may count on it: DuckDB
+    complains of what it finds left.
     """
-    atexit.register(gc.freeze)
+    gc.freeze()
 
 
 def asked_to_end() -> bool:

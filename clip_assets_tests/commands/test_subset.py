@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,18 @@ def metadata(folder: Path) -> tuple[list[str], np.ndarray]:
         pq.write_table(table, folder / f"{number}.parquet")
     (folder / "notes.txt").write_text("no metadata")
     return uids, scores
+
+
+def test_a_command_ends_without_complaints_of_libraries(tmp_path: Path) -> None:
+    (folder := tmp_path / "metadata").mkdir()
+    metadata(folder)
+    choice = ["subset", "f", "--where", "text LIKE '%7'", "--metadata", str(folder), "--dry-run"]
+    script = "from clip_assets.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *choice], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("f: 30 of 300 pairs")
 
 
 def test_datacomps_folder_is_chosen_from_without_a_pool(run: Cli, tmp_path: Path) -> None:
