@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SchemaError
+from clip_assets.index import centres, list_choice
 from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.lists import no_lists
 
@@ -26,9 +27,6 @@ Ids = npt.NDArray[np.int64]
 
 SEED = 20_240_501
 """Of k-means."""
-
-FIRST_LISTS = 64
-"""How many of the nearest lists are looked at first, to find those within a gap."""
 
 
 def trained(key: str, dim: int, sample: Floats) -> Index:
@@ -53,8 +51,17 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
             lists.pq.cp.min_points_per_centroid = 1
             # Orders codes for a Hamming filter that nobody uses; 4 s for each byte of the code.
             lists.do_polysemous_training = False
-        index.train(np.ascontiguousarray(sample, dtype=np.float32))
+        _train(index, lists, np.ascontiguousarray(sample, dtype=np.float32))
     return index
+
+
+def _train(index: Index, lists: faiss.IndexIVF, sample: Floats) -> None:
+    if centres.suits(lists.nlist, len(sample)):
+        if isinstance(index, faiss.IndexPreTransform):
+            faiss.downcast_VectorTransform(index.chain.at(0)).train(sample)
+        lists.quantizer.add(centres.centres(inner(index, sample), lists.nlist, SEED))
+    # faiss leaves alone what is trained already.
+    index.train(sample)
 
 
 class Placed(NamedTuple):
@@ -175,10 +182,7 @@ def centroid_scores(index: Index, queries: Floats) -> Floats:
     lists = inverted(index)
     if lists is None:
         return np.zeros((len(queries), 1), np.float32)
-    scores, numbers = lists.quantizer.search(inner(index, queries), lists.nlist)
-    ordered = np.empty_like(scores)
-    np.put_along_axis(ordered, numbers, scores, axis=1)
-    return ordered
+    return list_choice.scores(lists, inner(index, np.ascontiguousarray(queries, dtype=np.float32)))
 
 
 def selection(allowed: Ids, total: int) -> Selection:
@@ -223,7 +227,7 @@ def search(
         own = faiss.SearchParametersIVF(nprobe=lists.nprobe, sel=selected)
         return index.search(asked, k, params=own)
     within = inner(index, asked)
-    scores, numbers = _within(lists, within, gap)
+    scores, numbers = list_choice.within(lists, within, gap)
     similarities = np.empty((len(within), k), np.float32)
     ids = np.empty((len(within), k), np.int64)
     arrays = map(faiss.swig_ptr, (within, numbers, scores, similarities, ids))
@@ -236,19 +240,6 @@ def search(
         len(within), rows, k, assigned, centres, best, labels, as_pairs, parameters
     )
     return similarities, ids
-
-
-def _within(lists: faiss.IndexIVF, queries: Floats, gap: float) -> tuple[Floats, Ids]:
-    """Scores and numbers of the lists within a gap of the best one; others have number -1."""
-    wanted = min(FIRST_LISTS, lists.nlist)
-    while True:
-        scores, numbers = lists.quantizer.search(queries, wanted)
-        outside = scores < scores[:, :1] - np.float32(gap)
-        if wanted == lists.nlist or outside[:, -1].all():
-            numbers[outside] = -1
-            used = max(1, int((~outside).sum(axis=1).max(initial=1)))
-            return np.ascontiguousarray(scores[:, :used]), np.ascontiguousarray(numbers[:, :used])
-        wanted = min(wanted * 4, lists.nlist)
 
 
 def read(file: Path, where: str, *, mapped: bool = False) -> Index:

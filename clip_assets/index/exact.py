@@ -7,15 +7,20 @@ long as a partition was not embedded anew since its segment was made, which its 
 from contextlib import ExitStack
 
 import numpy as np
+import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.index import vectors_in
 from clip_assets.index.ann import Floats, Ids
+from clip_assets.index.halves import whole
 from clip_assets.index.slots import Slot
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import vectors
 from clip_assets.storage.vectors import Vectors
+
+AT_ONCE = 8
+"""Queries whose candidates are in memory together."""
 
 
 class ExactVectors:
@@ -41,33 +46,50 @@ class ExactVectors:
             queries: (q, dim).
             ids: (q, k).
         """
-        distinct, where = np.unique(ids, return_inverse=True)
-        rows = self.rows(distinct, queries.shape[1])
-        # One query at a time: k rows of float32, never q * k of them.
-        places = where.reshape(ids.shape)
-        # By einsum, which has no threads: so few rows are done before BLAS' have begun, and
-        # these wait for each other wherever several processes search.
-        products = [
-            np.einsum("kd,d->k", rows[own], query)
-            for own, query in zip(places, queries, strict=True)
-        ]
-        return np.stack(products) if products else np.empty(ids.shape, np.float32)
+        similar = np.empty(ids.shape, np.float32)
+        # A few queries at a time: what is read of their rows stays near the processor.
+        for start in range(0, len(ids), AT_ONCE):
+            batch = slice(start, start + AT_ONCE)
+            distinct, where = np.unique(ids[batch], return_inverse=True)
+            halves, is_there = self._halves(distinct, queries.shape[1])
+            places = where.reshape(ids[batch].shape)
+            for number, own in enumerate(places, start):
+                rows = whole(np.take(halves, own, axis=0, mode="clip"))
+                # By einsum, which has no threads: so few rows are done before BLAS' have begun,
+                # and these wait for each other wherever several processes search.
+                similar[number] = np.einsum("kd,d->k", rows, queries[number])
+            similar[batch][~is_there[places]] = np.nan
+        return similar
 
     def rows(self, ids: Ids, dim: int) -> Floats:
         """(len(ids), dim) vectors of ascending ids, NaN where there is none."""
-        rows = np.full((len(ids), dim), np.nan, np.float32)
-        owners = np.searchsorted(self._starts, ids, side="right") - 1
-        for number in np.unique(owners[ids >= 0]).tolist():
-            stored = self._vectors(number)
-            own = (owners == number) & (ids >= 0)
-            if stored is not None:
-                rows[own] = stored[ids[own] - self._starts[number]]
+        halves, is_there = self._halves(ids, dim)
+        rows = whole(halves)
+        rows[~is_there] = np.nan
         return rows
+
+    def _halves(self, ids: Ids, dim: int) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+        """Vectors of ascending ids as they are stored, and which of them there are."""
+        halves = np.zeros((len(ids), dim), np.float16)
+        is_there = np.zeros(len(ids), np.bool_)
+        first = int(np.searchsorted(ids, 0))
+        bounds = [*np.searchsorted(ids, self._starts[1:]).tolist(), len(ids)]
+        for number, stop in enumerate(bounds):
+            if first < stop and (stored := self._vectors(number)) is not None:
+                own = slice(first, stop)
+                places = ids[own] - self._starts[number]
+                # With a place for it, numpy copies whole rows; clipping is what lets it.
+                np.take(stored, places, axis=0, out=halves[own], mode="clip")
+                is_there[own] = True
+            first = max(first, stop)
+        return halves, is_there
 
     def _vectors(self, number: int) -> Vectors | None:
         """The embeddings of a range, None where they are others by now."""
         if number not in self._opened:
-            self._opened[number] = self._open(self._slots[number])
+            stored = self._open(self._slots[number])
+            # As a plain array: a memmap is slower to take rows from.
+            self._opened[number] = None if stored is None else np.asarray(stored)
         return self._opened[number]
 
     def _open(self, slot: Slot) -> Vectors | None:

@@ -84,15 +84,32 @@ def of(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
         vectors: (m, dim); similarities of ``BLOCK`` of them to all queries are in memory.
         lists: (m,).
     """
-    blocks = (slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK))
-    parts = (_of_block(queries, vectors[block], lists[block]) for block in blocks)
-    return joined(parts, len(queries))
+    truth = nothing(len(queries))
+    some = deep_ones(len(queries))
+    for start in range(0, len(vectors), BLOCK):
+        block = slice(start, start + BLOCK)
+        similar = queries @ vectors[block].T
+        near = _with(truth.near, similar, lists[block])
+        truth = Truth(near, _with(truth.deep, similar[some], lists[block]))
+    return truth
 
 
-def _of_block(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
-    similar = queries @ vectors.T
-    deep = similar[deep_ones(len(queries))]
-    return Truth(_best(similar, lists, KEPT), _best(deep, lists, DEEP_KEPT))
+def _with(truth: Neighbours, similar: Floats, lists: npt.NDArray[np.int64]) -> Neighbours:
+    """Neighbours, some more vectors being there, (q, m) similar."""
+    # All but the first blocks have few that are nearer than what is known.
+    queries, places = np.nonzero(similar > truth["similarity"][:, -1:])
+    counts = np.bincount(queries, minlength=len(similar))
+    most = int(counts.max(initial=0))
+    if most > truth.shape[1]:
+        return _joined(truth, _best(similar, lists, truth.shape[1]))
+    if not most:
+        return truth
+    more = np.zeros((len(similar), most), NEIGHBOUR)
+    more["similarity"] = -np.inf
+    columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
+    more["similarity"][queries, columns] = similar[queries, places]
+    more["list"][queries, columns] = lists[places]
+    return _joined(truth, more)
 
 
 def _best(similar: Floats, lists: npt.NDArray[np.int64], kept: int) -> Neighbours:

@@ -60,3 +60,15 @@ def test_of_all_that_are_there_only_the_own_pair_is_left_out() -> None:
             assert truth["similarity"] == pytest.approx(best)
     nowhere = neighbours.others(known, np.full(5, 0.999, np.float32))
     assert np.array_equal(nowhere, known[:, : neighbours.NEIGHBOURS])
+
+
+def test_vectors_compared_block_by_block_are_what_brute_force_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK", 50)
+    rows = unit_rows(8, 1_000, 8)
+    similar = QUERIES @ rows.T
+    for truth in neighbours.of(QUERIES, rows, np.arange(1_000)):
+        order = np.argsort(-similar, axis=1)[:, : truth.shape[1]]
+        assert np.allclose(truth["similarity"], np.take_along_axis(similar, order, 1))
+        assert np.array_equal(truth["list"], order)

@@ -1,0 +1,52 @@
+"""Which lists a query looks into: those whose centre is nearly as similar to it as the nearest one.
+
+How much that is, is the matter of ``index.reach``; ``index.ann`` searches the lists.
+"""
+
+# faiss replaces the methods that SWIG declares, which are all that a type checker sees.
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+
+import faiss  # noqa: TID253  (the module is itself imported lazily)
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+BLAS_FROM = 20
+"""Queries that are compared with all centres as one product of matrices."""
+
+
+def scores(lists: faiss.IndexIVF, queries: Floats) -> Floats:
+    """Similarity of each query, (q, d), to each centre: (q, lists)."""
+    flat_ones = faiss.downcast_index(lists.quantizer)
+    if not isinstance(flat_ones, faiss.IndexFlatIP):  # an index that others made
+        best, numbers = lists.quantizer.search(queries, lists.nlist)
+        ordered = np.empty_like(best)
+        np.put_along_axis(ordered, numbers, best, axis=1)
+        return ordered
+    middles = faiss.rev_swig_ptr(flat_ones.get_xb(), lists.nlist * lists.d)
+    middles = middles.reshape(lists.nlist, lists.d)
+    # A few queries wait for memory, not for cores, and threads of BLAS for each other.
+    if len(queries) < BLAS_FROM:
+        return np.einsum("qd,ld->ql", queries, middles)
+    return queries @ middles.T
+
+
+def within(lists: faiss.IndexIVF, queries: Floats, gap: float) -> tuple[Floats, Ids]:
+    """Scores and numbers of the lists within a gap of the best one, best first.
+
+    Others have number -1.
+    """
+    every = scores(lists, queries)
+    is_within = every >= every.max(axis=1, keepdims=True) - np.float32(gap)
+    owners, numbers = np.nonzero(is_within)
+    own = every[owners, numbers]
+    order = np.lexsort((-own, owners))
+    counts = is_within.sum(axis=1)
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    most = max(1, int(counts.max(initial=1)))
+    best = np.zeros((len(queries), most), np.float32)
+    best_numbers = np.full((len(queries), most), -1, np.int64)
+    best[owners, places], best_numbers[owners, places] = own[order], numbers[order]
+    return best, best_numbers
