@@ -569,6 +569,19 @@ def test_a_pair_that_is_not_there_is_told(visit: Visit) -> None:
     expect(visit.page.get_by_role("dialog")).to_contain_text("This pair cannot be shown")
 
 
+def test_a_link_that_is_answered_late_says_that_it_searches(visit: Visit) -> None:
+    held: list[Route] = []
+    visit.page.route("**/v1/search", lambda route: held.append(route))
+    visit.page.goto(f"{visit.url}/?q=a+red+circle")
+    expect(visit.page.get_by_role("heading", name="Searching")).to_be_visible()
+    expect(visit.page.locator("#start")).to_be_hidden()
+    expect(visit.words).to_have_value("a red circle")
+    held.pop().continue_()
+    expect(visit.tiles.first).to_be_visible()
+    expect(visit.page.locator("#message")).to_be_hidden()
+    assert visit.faults == []
+
+
 def test_long_lists_are_shown_whole_when_asked_for(visit: Visit) -> None:
     def told(route: Route) -> None:
         answer = route.fetch()

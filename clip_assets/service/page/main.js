@@ -271,6 +271,11 @@ async function start() {
     document.body.classList.add("filtering");
     byId("filters-toggle").setAttribute("aria-expanded", "true");
   }
+  if (termsOf(store.state).length) {
+    terms.draw(store.state);
+    show("message");
+    drawMessage({ kind: "searching" });
+  }
   try {
     indices = await api.indices();
   } catch (error) {

@@ -62,6 +62,11 @@ const KINDS = {
     h("p", {}, h("b", {}, name), others.length ? " has gone. The same search of another:" : " has gone, and there is no other."),
     h("p", {}, others.map((other) => h("button", { type: "button", class: "primary", onclick: () => choose(other) }, other))),
   ],
+  searching: () => [
+    h("span", { class: "soon" }, icon("search")),
+    h("h2", { class: "soon" }, "Searching …"),
+    h("p", { class: "late" }, "This takes a while. The first search after a start waits for the model."),
+  ],
   busy: ({ seconds }) => [icon("none"), h("h2", {}, "Many are searching"),
     h("p", {}, `Asking again in ${count(Math.ceil(seconds))} s.`)],
   none: () => [

@@ -98,6 +98,9 @@ export function suggestions(results) {
 export function drawStart(index, results, search) {
   byId("start-title").textContent = `Search ${count(index.vectors)} pictures by what they show`;
   byId("start-glance").replaceChildren(...glance(index));
-  byId("start-tries").replaceChildren(...suggestions(results).map((caption) =>
-    h("button", { type: "button", class: "try", onclick: () => search(caption) }, caption)));
+  const tries = suggestions(results);
+  byId("start-words").hidden = !tries.length;
+  byId("start-some").hidden = !results.length;
+  byId("start-tries").replaceChildren(...tries.map((caption) =>
+    h("button", { type: "button", class: "try", dir: "auto", onclick: () => search(caption) }, caption)));
 }
