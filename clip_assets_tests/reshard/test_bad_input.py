@@ -2,11 +2,14 @@
 
 import io
 import os
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clip_assets.errors import (
@@ -17,13 +20,14 @@ from clip_assets.errors import (
     SourceError,
     SourceFormatError,
     SourceMissingError,
+    StorageFullError,
 )
 from clip_assets.files.identity import looked_at
 from clip_assets.reshard.resharding import MISSING, Options, reshard
 from clip_assets.reshard.sources import Sources, Stretch
 from clip_assets.reshard.subset_file import read_subset
 from clip_assets_tests.inference.shards import Pair, tar_bytes
-from clip_assets_tests.reshard.tars import every_key, folder, pair, pairs_of, subset, uid
+from clip_assets_tests.reshard.tars import contents, every_key, folder, pair, pairs_of, subset, uid
 
 ONE = {"00000000": [pair(0), pair(1), pair(2)]}
 
@@ -247,3 +251,37 @@ def test_a_tar_whose_name_is_no_utf8_is_copied_from(source: Path, tmp_path: Path
     (source / "00000000.tar").rename(source / os.fsdecode(b"caf\xe9.tar"))
     file = subset(tmp_path / "subset.npy", [1])
     assert reshard(file, str(tmp_path / "out"), [str(source)], Options()).samples == 1
+
+
+def test_of_two_samples_of_a_tar_with_one_uid_the_first_counts(tmp_path: Path) -> None:
+    twice = [pair(0), Pair(1, image=b"other", fields={"uid": uid(0)}), pair(2)]
+    source = folder(tmp_path / "in", {"0": twice})
+    done = reshard(subset(tmp_path / "s.npy", [0, 2]), str(tmp_path / "out"), [str(source)])
+    assert (done.samples, done.repeated) == (2, 1)
+    found = contents((tmp_path / "out" / "00000000.tar").read_bytes())
+    assert found[f"{uid(0)}-0"]["jpg"] == pair(0).image
+
+
+def test_metadata_without_uids_are_named(source: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": ["0"], "score": [1.0]}), tmp_path / "m.parquet")
+    options = Options(metadata=str(tmp_path / "m.parquet"), columns=("score",))
+    with pytest.raises(SourceFormatError, match="also uid"):
+        reshard(subset(tmp_path / "s.npy", [0]), str(tmp_path / "out"), [str(source)], options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_is_told_and_gone_on_with(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", {"0": [pair(n, 100_000) for n in range(6)]})
+    file, out = subset(tmp_path / "s.npy", range(6)), tmp_path / "out"
+    out.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(out)], check=True)
+    try:
+        with pytest.raises(StorageFullError):
+            reshard(file, str(out), [str(source)], Options(1, workers=1))
+        assert 0 < len([*out.glob("*_stats.json")]) < 6
+        assert not [*(out / ".tmp").iterdir()]
+        subprocess.run(["mount", "-o", "remount,size=4m", str(out)], check=True)
+        assert reshard(file, str(out), [str(source)], Options(1)).kept > 0
+        assert every_key(out) == [f"{uid(n)}-0" for n in range(6)]
+    finally:
+        subprocess.run(["umount", "--lazy", str(out)], check=True)
