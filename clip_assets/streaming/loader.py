@@ -39,7 +39,8 @@ class Loader:
         batches: which of them the rank gets, by default ``Batches(stream)``.
         threads: that decode, by default one for each core that this process may use.
         workers: processes instead of threads; 0 for none.
-        pin: whether batches are put where an accelerator can fetch them by itself.
+        pin: whether batches are put where an accelerator can fetch them by itself; without one
+            that torch knows they are as without it.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Loader:
             collate_fn=told.collate,  # pyright: ignore[reportArgumentType] - of what is made
             num_workers=self._workers,
             prefetch_factor=AHEAD,
-            pin_memory=self._pin,
+            pin_memory=self._pin and has_accelerator(),
         )
         for batch in loader:
             if isinstance(batch, ClipAssetsError):
@@ -145,7 +146,8 @@ class Loader:
     def _by_threads(self) -> Iterator[TrainingBatch]:
         dealt = iter(self._batches)
         ahead: deque[Begun] = deque()
-        room = self._decoded.memory(pin=self._pin)
+        pin = self._pin and has_accelerator()
+        room = self._decoded.memory(pin=pin)
         with ThreadPoolExecutor(self._threads, "clip-assets-decode") as threads:
 
             def begin(positions: range) -> "Begun":
@@ -164,9 +166,16 @@ class Loader:
                     items = [item for piece in pieces for item in piece.result()]
                     ahead.extend(map(begin, islice(dealt, 1)))
                     batch = self._decoded.collate(items, memory)
-                    yield batch.pin_memory() if self._pin else batch
+                    yield batch.pin_memory() if pin else batch
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
+
+
+def has_accelerator() -> bool:
+    """Whether torch knows an accelerator of this machine."""
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 class _Carried:

@@ -87,6 +87,16 @@ def test_memory_of_a_batch_that_nobody_holds_comes_again() -> None:
     assert room.take(4).data_ptr() == places[0]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_pinned_where_there_is_something_to_fetch_them(
+    tars: Path, workers: int
+) -> None:
+    pinned = list(Loader(decoded(tars), workers=workers, pin=True))
+    assert uids(pinned) == uids(list(Loader(decoded(tars))))
+    is_wanted = torch.accelerator.is_available()
+    assert {batch.images.is_pinned() for batch in pinned} == {is_wanted}
+
+
 def test_torchs_own_loader_reads_it(tars: Path) -> None:
     data = decoded(tars)
     loader = DataLoader(
