@@ -164,10 +164,14 @@ def test_as_many_are_found_as_are_asked_for(tmp_path: Path, key: str) -> None:
 def test_the_file_is_taken_as_the_peer_takes_it(tmp_path: Path) -> None:
     options = {"indice_folder": "/b", "clip_model": "ViT-L/14", "enable_hdf5": True}
     (file := tmp_path / "indices_paths.json").write_text(
-        json.dumps({"a": "/a", "b": options, "c": options | {"columns_to_return": ["url"]}})
+        json.dumps(
+            {"a": "/a", "b": options, "c": options | {"columns_to_return": ["url"]}, "d": "/d"}
+        )
     )
-    first, second, third = named_in(file, "ViT-B/32")
+    first, second, third, last = named_in(file, "ViT-B/32")
     assert (first.folder, first.clip_model) == (Path("/a"), "ViT-B/32")
+    # Nothing of those before it.
+    assert (last.clip_model, last.form, last.columns) == ("ViT-B/32", "", first.columns)
     assert (second.clip_model, second.columns) == ("ViT-L/14", hosted_folders.RETURNED)
     assert third.columns == ["url"]
     assert (first.form, second.form) == ("", "hdf5")
