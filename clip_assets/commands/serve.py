@@ -1,6 +1,7 @@
 """The command that hosts pools for people and programs."""
 
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
         origins=origins,
         token=token_in(token_file),
         per_second=rate,
+        threads=max(1, (os.cpu_count() or 1) // workers),
     )
     if access_log:
         access.begin()

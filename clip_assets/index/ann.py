@@ -272,6 +272,11 @@ def inverted(index: Index) -> faiss.IndexIVF | None:
     return None if lists is None else cast("faiss.IndexIVF", faiss.downcast_index(lists))
 
 
+def holds_whole(index: Index) -> bool:
+    """Whether lists hold the vectors themselves, as they were added, and no codes of them."""
+    return isinstance(index, faiss.IndexIVFFlat)
+
+
 def inner(index: Index, vectors: Floats) -> Floats:
     """Vectors as the inverted file inside an index has them."""
     if not isinstance(index, faiss.IndexPreTransform):

@@ -8,13 +8,15 @@ they are written is said by ``index.id_mapping``, what is made of them by ``retr
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from clip_assets import schemas
-from clip_assets.storage import uids
+from clip_assets.storage import cells, uids
+from clip_assets.storage.cells import Cell
 
 Places = npt.NDArray[np.int64]
 """Rows of a range, counted from 0."""
@@ -80,6 +82,7 @@ class MappedRows:
         self._reader = stack.enter_context(pa.ipc.open_file(file))
         self._keys = np.load(keys, mmap_mode="r", allow_pickle=False)
         self._batches: dict[int, pa.RecordBatch] = {}
+        self._cells: dict[str, dict[int, Cell]] = {}
 
     def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
         """Some columns of some rows, in the order of ``places``."""
@@ -98,10 +101,13 @@ class MappedRows:
             pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back, pa.int64()))
         )
 
-    def row(self, place: int) -> pa.RecordBatch:
-        """One row with all columns; nothing is copied."""
+    def value(self, place: int, column: str) -> Any:
+        """One value of one row; None where it is null."""
         number, inside = divmod(place, BATCH_ROWS)
-        return self._whole(number).slice(inside, 1)
+        known = self._cells.setdefault(column, {})
+        if number not in known:
+            known[number] = cells.reader(self._whole(number).column(column))
+        return known[number](inside)
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""

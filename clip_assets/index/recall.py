@@ -65,14 +65,14 @@ def nearest(
         queries: (q, dim).
         k: how many; where there are fewer, the rest has id -1.
         gap: see ``ann.search``.
-        exact: puts the candidates right; None leaves them as the index has them.
+        exact: puts the candidates of codes right; None leaves them as the index has them.
         selected: ids that may be found; None: all.
 
     Returns:
         Similarities and ids, (q, k) each; a similarity is that of the codes where the vector
         itself is not known.
     """
-    if exact is None or ann.inverted(index) is None:
+    if exact is None or ann.inverted(index) is None or ann.holds_whole(index):
         return ann.search(index, queries, k, gap, selected)
     similarities, ids = ann.search(index, queries, max(CANDIDATES, 2 * k), gap, selected)
     true = exact.similarities(queries, ids)

@@ -64,6 +64,10 @@ class FolderRows:
         }
         return pa.table([known[name] for name in columns], schema=schema)
 
+    def values(self, ids: Ids, columns: Sequence[str]) -> list[list[Any]]:
+        """The same, value by value: for each column those of the ids."""
+        return [column.to_pylist() for column in self.table(ids, columns).columns]
+
     def column(self, field: pa.Field) -> pa.ChunkedArray:
         """A column of ``schemas.POOL_ROWS``, whole; null where there is no such column."""
         return self._taken(field, None)

@@ -35,7 +35,7 @@ AT_ONCE = 32
 """Files of a server that are read side by side."""
 
 FEW = 256
-"""Up to so many rows are taken one by one: results lie all over a version, and taking one or two
+"""Up to so many rows are read value by value: results lie all over a version, and taking one or two
 rows out of each of many batches costs several times as much."""
 
 
@@ -88,9 +88,9 @@ class Rows:
             ids: (n,), each of the version.
             columns: of ``schemas.INDEX_ROWS``.
         """
-        if 0 < len(ids) <= FEW and (sliced := self._one_by_one(ids)) is not None:
-            return sliced.select(list(columns)).combine_chunks()
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
+        if 0 < len(ids) <= FEW and (values := self._one_by_one(ids, columns)) is not None:
+            return pa.table(values, schema)
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
 
@@ -104,6 +104,12 @@ class Rows:
         back[order] = np.arange(len(ids))
         return joined.combine_chunks().take(pa.array(back, pa.int64()))
 
+    def values(self, ids: Ids, columns: Sequence[str]) -> list[list[Any]]:
+        """The same, value by value: for each column those of the ids, in their order."""
+        if 0 < len(ids) <= FEW and (values := self._one_by_one(ids, columns)) is not None:
+            return values
+        return [column.to_pylist() for column in self.table(ids, columns).columns]
+
     def _each(
         self, taken: Callable[[int, slice], pa.Table], of: Iterable[tuple[int, slice]]
     ) -> list[pa.Table]:
@@ -114,16 +120,17 @@ class Rows:
         with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as threads:
             return list(threads.map(taken, *zip(*wanted, strict=True)))
 
-    def _one_by_one(self, ids: Ids) -> pa.Table | None:
-        """Rows of some ids, each by itself; None where not all are mapped."""
+    def _one_by_one(self, ids: Ids, columns: Sequence[str]) -> list[list[Any]] | None:
+        """Values of some rows, each by itself; None where not all rows are mapped."""
         slots = np.searchsorted(self._starts, ids, side="right") - 1
-        rows: list[pa.RecordBatch] = []
-        for number, place in zip(slots.tolist(), (ids - self._starts[slots]).tolist(), strict=True):
+        places = (ids - self._starts[slots]).tolist()
+        where: list[tuple[MappedRows, int]] = []
+        for number, place in zip(slots.tolist(), places, strict=True):
             own = self._range(number)
             if not isinstance(own, MappedRows):
                 return None
-            rows.append(own.row(place))
-        return pa.Table.from_batches(rows)
+            where.append((own, place))
+        return [[rows.value(place, name) for rows, place in where] for name in columns]
 
     def find(self, wanted: Sequence[str]) -> Ids:
         """The lowest vector id of each uid, -1 for one that the version has not.

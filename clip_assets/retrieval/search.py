@@ -7,7 +7,7 @@ come from ``retrieval.served_side``, rows from ``retrieval.rows``. The versions 
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -236,6 +236,10 @@ class Searcher:
             columns: of ``schemas.INDEX_ROWS``; fewer are read faster.
         """
         return self._rows.table(ids, columns)
+
+    def values(self, ids: Ids, columns: Sequence[str]) -> list[list[Any]]:
+        """What ``rows`` tells, as lists: for each column the values of the ids."""
+        return self._rows.values(ids, columns)
 
     def ids(self, uids: Sequence[str]) -> Ids:
         """The vector id of each uid, (n,) int64; -1 for one that the version has not.

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,8 @@ from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.retrieval.search import Searcher
 from clip_assets.retrieval.served_side import Ids
-from clip_assets.storage import tables
+from clip_assets.storage import cells, tables
+from clip_assets.storage.cells import Cell
 from clip_assets.storage.condition import Condition
 
 KEPT_BYTES = 2**28
@@ -51,7 +53,8 @@ class AlignedColumns:
             (number, slot) for number, slot in enumerate(searcher.version.slots) if slot.content
         ]
         self._starts = np.array([slot.start for slot in searcher.version.slots], np.int64)
-        self._kept: OrderedDict[tuple[int, str], pa.ChunkedArray] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], pa.Array] = OrderedDict()
+        self._cells: dict[tuple[int, str], Cell] = {}
         self._bytes = 0
         self._allowed: OrderedDict[str, Ids] = OrderedDict()
         self._lock = threading.Lock()
@@ -73,6 +76,13 @@ class AlignedColumns:
         back = np.empty(len(ids), np.int64)
         back[order] = np.arange(len(ids))
         return pa.concat_tables(tables).combine_chunks().take(pa.array(back, pa.int64()))
+
+    def values(self, ids: Ids, column: str) -> list[Any]:
+        """One column of some ids, in their order: for a few of them, value by value."""
+        numbers = np.searchsorted(self._starts, ids, side="right") - 1
+        own = {number: self._cell(number, column) for number in set(numbers.tolist())}
+        places = (ids - self._starts[numbers]).tolist()
+        return [own[number](place) for number, place in zip(numbers.tolist(), places, strict=True)]
 
     def allowed(self, condition: Condition) -> Ids:
         """The ids for which a condition holds, ascending.
@@ -130,11 +140,27 @@ class AlignedColumns:
                 if (number, name) in self._kept:
                     self._kept.move_to_end((number, name))
             while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+                key, column = self._kept.popitem(last=False)
+                self._bytes -= column.nbytes
+                self._cells.pop(key, None)
         schema = pa.schema([_NULLABLE.field(name) for name in columns])
         return pa.table([(known | read)[name] for name in columns], schema=schema)
 
-    def _read(self, number: int, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    def _cell(self, number: int, column: str) -> Cell:
+        """What reads a column of one range of ids."""
+        key = number, column
+        with self._lock:
+            cell = self._cells.get(key)
+            if cell is not None:
+                self._kept.move_to_end(key)
+                return cell
+        cell = cells.reader(self._slot(number, [column])[column].combine_chunks())
+        with self._lock:
+            if key in self._kept:
+                self._cells[key] = cell
+        return cell
+
+    def _read(self, number: int, columns: Sequence[str]) -> dict[str, pa.Array]:
         slot = self._searcher.version.slots[number]
         assert slot.content is not None
         own = np.arange(slot.start, slot.start + slot.count)
@@ -147,4 +173,7 @@ class AlignedColumns:
             stored = schemas.POOL_ROWS.empty_table()
         places = pc.index_in(uids, stored["uid"].combine_chunks())
         rows = stored.select(list(columns)).take(places)
-        return {name: rows[name].cast(_NULLABLE.field(name).type) for name in rows.column_names}
+        return {
+            name: rows[name].cast(_NULLABLE.field(name).type).combine_chunks()
+            for name in rows.column_names
+        }

@@ -11,10 +11,10 @@ from fastapi.responses import PlainTextResponse
 
 from clip_assets.service import heads, knn, loose_json
 from clip_assets.service.fellows import Fellows
-from clip_assets.service.finding import Took
 from clip_assets.service.knn_answers import KnnAnswers
 from clip_assets.service.measuring import MEDIA_TYPE, Measures
 from clip_assets.service.searching import Searching
+from clip_assets.service.took import Took
 
 PATHS = ("/indices-list", "/knn-service", "/metadata")
 

@@ -1,32 +1,26 @@
-"""Texts and images of queries to vectors: in batches, once each, and in bounded time.
+"""Texts and images of queries to vectors: in batches, once each, and in bounded number.
 
-Queries that come while a batch is computed are the next batch; under load none waits for others
-longer than one batch takes. What was encoded lately is not encoded again. How a model computes is
-the matter of ``encoders``.
+When batches are made, and what is done with their vectors, is the matter of ``rounds``; how a model
+computes that of ``encoders``. What was encoded lately is not encoded again.
 """
 
 import asyncio
 import hashlib
 import os
-import queue
 import threading
-import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
+from clip_assets.retrieval.queries import Vector
 from clip_assets.service import refusals
+from clip_assets.service.rounds import Next, Rounds, Wanted
 from clip_assets.service.turns import Turns
-
-WINDOW_S = 0.001
-"""For which a batch waits for more, when the one before it had more than one query."""
 
 MOST_WAITING = 512
 """Queries; beyond it a client is asked to come again later."""
@@ -37,81 +31,85 @@ KEPT = 20_000
 Key = tuple[str, str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A query that waits: its kind, a text or pixels, and where the vector goes."""
-
-    encoder: Encoder
-    kind: str
-    content: Any
-    vector: "asyncio.Future[Vectors]"
-
-
 class Encoding:
-    """Encodes queries in one thread, batch by batch."""
+    """Encodes queries, round by round.
 
-    def __init__(self) -> None:
-        self._waiting: queue.Queue[_Wanted | None] = queue.Queue()
+    Args:
+        threads: that compute rounds.
+        begin: called in each of them before its first work.
+    """
+
+    def __init__(self, threads: int = 1, begin: Callable[[], object] | None = None) -> None:
         self._kept: OrderedDict[Key, Vectors] = OrderedDict()
         self._lock = threading.Lock()
         self._begun = threading.local()
         self._decoding = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-decoding")
+        self._rounds = Rounds(self._vectors, threads, begin)
         self.batches = 0
         self.encoded = 0
         self.remembered = 0
-        threading.Thread(target=self._run, name="clip-assets-encoding", daemon=True).start()
 
     @property
     def waiting(self) -> int:
-        """Queries that wait for a batch."""
-        return self._waiting.qsize()
+        """Queries that wait for a round."""
+        return self._rounds.waiting
 
     def close(self) -> None:
-        """End the thread after what waits."""
-        self._waiting.put(None)
+        """End the threads after what waits."""
+        self._rounds.close()
         self._decoding.close()
 
     async def text(self, encoder: Encoder, text: str) -> Vectors:
-        """The embedding of a text: (dim,) float16.
-
-        Raises:
-            RefusalError: too many queries wait.
-        """
-        key = (encoder.identity.digest(), "text", text.encode(errors="surrogatepass"))
-        kept = self._remembered(key)
-        return kept if kept is not None else await self._encoded(encoder, key, text)
+        """The embedding of a text: (dim,) float16; raises as ``followed``."""
+        return await self.followed(encoder, text)
 
     async def image(self, encoder: Encoder, content: bytes) -> Vectors:
-        """The embedding of an image file: (dim,) float16.
-
-        Raises:
-            ImageError: it cannot be decoded.
-            RefusalError: too many queries wait.
-        """
-        key = (encoder.identity.digest(), "image", hashlib.sha256(content).digest())
-        kept = self._remembered(key)
-        if kept is not None:
-            return kept
-        # Decoded beside the thread that encodes.
-        pixels = await self._decoding.do(partial(self._decoded, encoder, content))
-        return await self._encoded(encoder, key, pixels)
+        """The embedding of an image file: (dim,) float16; raises as ``followed``."""
+        return await self.followed(encoder, content)
 
     async def texts(self, encoder: Encoder, texts: Sequence[str]) -> Vectors:
         """The embeddings of many texts: (len(texts), dim) float16."""
         rows = await asyncio.gather(*(self.text(encoder, text) for text in texts))
         return np.stack(rows) if rows else np.empty((0, encoder.dim), np.float16)
 
-    async def _encoded(self, encoder: Encoder, key: Key, content: Any) -> Vectors:
+    async def followed(
+        self,
+        encoder: Encoder | None,
+        query: str | bytes | Vector,
+        following: Next | None = None,
+        own: Any = None,
+    ) -> Any:
+        """What comes of a query's vector, computed together with what else waits.
+
+        Args:
+            encoder: of a text or an image file; None of a vector.
+            query: one of these.
+            following: what is done with the vector; None: it is the result.
+            own: handed to that.
+
+        Raises:
+            ImageError: an image cannot be decoded.
+            RefusalError: too many queries wait.
+            Exception: what ``following`` finds at fault.
+        """
+        kind, content, key = "vector", query, None
+        if encoder is not None and isinstance(query, str | bytes):
+            key = _key(encoder, query)
+            kept = self._remembered(key)
+            if kept is not None and following is None:
+                return kept
+            if kept is not None:
+                content, key = kept, None
+            else:
+                kind = key[1]
+        if kind == "image":
+            # Decoded beside the thread that encodes.
+            content = await self._decoding.do(partial(self._decoded, encoder, query))
         if self.waiting >= MOST_WAITING:
             raise _busy()
-        wanted = _Wanted(encoder, key[1], content, asyncio.get_running_loop().create_future())
-        self._waiting.put(wanted)
-        vector = await wanted.vector
-        with self._lock:
-            self._kept[key] = vector
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return vector
+        result = asyncio.get_running_loop().create_future()
+        self._rounds.add(Wanted(encoder, kind, content, key, following, own, result))
+        return await result
 
     def _remembered(self, key: Key) -> Vectors | None:
         with self._lock:
@@ -120,6 +118,14 @@ class Encoding:
                 self.remembered += 1
                 self._kept.move_to_end(key)
             return vector
+
+    def _remember(self, wanted: Sequence[Wanted], vectors: Sequence[Vectors]) -> None:
+        with self._lock:
+            for one, vector in zip(wanted, vectors, strict=True):
+                if one.key is not None:
+                    self._kept[one.key] = vector
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
 
     def _decoded(self, encoder: Encoder, content: bytes) -> Pixels:
         self._begin(encoder)
@@ -132,75 +138,40 @@ class Encoding:
             encoder.begin_work()
             begun.add(encoder)
 
-    def _run(self) -> None:
-        size = 0
-        while (first := self._waiting.get()) is not None:
-            batch = self._batch(first, WINDOW_S if size > 1 else 0)
-            size = len(batch)
-            self.batches += 1
-            self.encoded += size
-            for kind in ("text", "image"):
-                for encoder in {id(one.encoder): one.encoder for one in batch}.values():
-                    self._begin(encoder)
-                    _encode(
-                        encoder,
-                        kind,
-                        [one for one in batch if (one.encoder, one.kind) == (encoder, kind)],
-                    )
-
-    def _batch(self, first: _Wanted, window_s: float) -> list[_Wanted]:
-        """What waits, and what comes within a window."""
-        batch = [first]
-        end_s = time.monotonic() + window_s
-        while len(batch) < first.encoder.batch_size:
+    def _vectors(self, of_round: Sequence[Wanted]) -> dict[int, Any]:
+        """See ``rounds.Vectorise``."""
+        told: dict[int, Any] = {}
+        groups: dict[tuple[Encoder, str], list[int]] = {}
+        for place, one in enumerate(of_round):
+            if one.result.cancelled():
+                continue
+            if one.encoder is None or one.kind == "vector":
+                told[place] = one.content
+            else:
+                groups.setdefault((one.encoder, one.kind), []).append(place)
+        for (encoder, kind), places in groups.items():
             try:
-                left_s = end_s - time.monotonic()
-                following = (
-                    self._waiting.get(timeout=left_s)
-                    if left_s > 0
-                    else (self._waiting.get_nowait())
-                )
-            except queue.Empty:
-                break
-            if following is None:
-                self._waiting.put(None)
-                break
-            batch.append(following)
-        return batch
+                vectors = self._encode(encoder, kind, [of_round[place] for place in places])
+                told.update(zip(places, vectors, strict=True))
+            except Exception as error:
+                told.update(dict.fromkeys(places, error))
+        return told
+
+    def _encode(self, encoder: Encoder, kind: str, wanted: Sequence[Wanted]) -> Sequence[Vectors]:
+        """Vectors of queries of one kind by one model."""
+        self._begin(encoder)
+        self.batches += 1
+        self.encoded += len(wanted)
+        encode = encoder.encode_text if kind == "text" else encoder.encode_images
+        vectors = [*encode([one.content for one in wanted])]
+        self._remember(wanted, vectors)
+        return vectors
 
 
-def _encode(encoder: Encoder, kind: str, batch: Sequence[_Wanted]) -> None:
-    """Encode queries of one kind by one model; each hears of its vector, or of the fault."""
-    running = [one for one in batch if not one.vector.cancelled()]
-    if not running:
-        return
-    told: Sequence[Vectors | Exception]
-    try:
-        contents = [one.content for one in running]
-        told = [*(encoder.encode_text if kind == "text" else encoder.encode_images)(contents)]
-    except Exception as error:
-        told = [error] * len(running)
-    # One call of each event loop, whose waking costs more than a result.
-    loops = {id(loop): loop for one in running if (loop := one.vector.get_loop())}
-    for loop in loops.values():
-        own = [
-            (one.vector, what)
-            for one, what in zip(running, told, strict=True)
-            if one.vector.get_loop() is loop
-        ]
-        with suppress(RuntimeError):  # it was closed meanwhile
-            loop.call_soon_threadsafe(_tell, own)
-
-
-def _tell(results: "Sequence[tuple[asyncio.Future[Vectors], Vectors | Exception]]") -> None:
-    """Hand out vectors, or faults, to who still waits."""
-    for future, what in results:
-        if future.done():
-            continue
-        if isinstance(what, Exception):
-            future.set_exception(what)
-        else:
-            future.set_result(what)
+def _key(encoder: Encoder, query: str | bytes) -> Key:
+    if isinstance(query, str):
+        return encoder.identity.digest(), "text", query.encode(errors="surrogatepass")
+    return encoder.identity.digest(), "image", hashlib.sha256(query).digest()
 
 
 def _busy() -> refusals.RefusalError:

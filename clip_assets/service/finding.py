@@ -4,23 +4,23 @@ Searching is ``retrieval.search``, the arithmetic on what it found is in ``ranki
 request asks of both. Encoding is done before, see ``searching``.
 """
 
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from clip_assets import schemas
 from clip_assets.retrieval import terms
 from clip_assets.retrieval.queries import Query, Vector
-from clip_assets.retrieval.served_side import Floats, Ids
+from clip_assets.retrieval.served_side import Floats, Ids, Nearest
 from clip_assets.retrieval.terms import Mix, Term
 from clip_assets.service import ranking
 from clip_assets.service.facets import facets
 from clip_assets.service.hosted import OpenVersion
+from clip_assets.service.took import Took
 from clip_assets.service.visible import Visible
 from clip_assets.service.wire import SearchRequest, SearchTerm
 from clip_assets.storage.condition import Condition
@@ -39,23 +39,6 @@ MOST_FOLDED = 20_000
 
 _DIGITS = 6
 # Of a similarity; more are noise of float32.
-
-
-@dataclass(slots=True)
-class Took:
-    """Milliseconds of each step of a request."""
-
-    steps: dict[str, float] = field(default_factory=dict[str, float])
-
-    @contextmanager
-    def step(self, name: str) -> Generator[None]:
-        """Count the time of the block."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = 1000 * (time.perf_counter() - start)
-            self.steps[name] = round(self.steps.get(name, 0) + spent, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +63,15 @@ class _Candidates:
         return np.flatnonzero(self.leader == np.arange(len(self.leader)))
 
 
+class Wish(NamedTuple):
+    """What an index is asked beside vectors; queries with the same are looked up together."""
+
+    k: int
+    side: str
+    kind: str | None
+    recall_target: float | None
+
+
 class Finder:
     """Answers one request in one version.
 
@@ -94,7 +86,7 @@ class Finder:
         self, opened: OpenVersion, request: SearchRequest, visible: Visible, took: Took
     ) -> None:
         self._searcher, self._columns = opened.searcher, opened.columns
-        self._request, self._visible, self._took = request, visible, took
+        self.request, self.took, self._visible = request, took, visible
         visible.check(request.columns or [])
         self._condition = Condition.parse(request.where, visible.schema) if request.where else None
 
@@ -108,10 +100,19 @@ class Finder:
         Raises:
             ConfigurationError: a part of the request cannot be.
         """
-        request, took = self._request, self._took
-        with took.step("search"):
-            mix = self.mix(request.terms, queries, vectors)
-        candidates = self._candidates(mix, LOOKED_AT)
+        with self.took.step("search"):
+            mix = self.mix(self.request.terms, queries, vectors)
+        return self.page(mix)
+
+    def page(self, mix: Mix, found: Nearest | None = None) -> dict[str, Any]:
+        """See ``answer``.
+
+        Args:
+            mix: the terms.
+            found: what was found for its ``wish`` already.
+        """
+        request, took = self.request, self.took
+        candidates = self._candidates(mix, LOOKED_AT, found)
         own = candidates.own
         page = own[request.offset : request.offset + request.k]
         with took.step("rows"):
@@ -132,9 +133,13 @@ class Finder:
         self, queries: Sequence[Query], vectors: Sequence[Vector | None]
     ) -> tuple[Ids, Floats]:
         """Ids of the results that a page would have, and their similarities, without rows."""
-        looked_at = LOOKED_AT if self._request.threshold_kind == "elbow" else 0
-        candidates = self._candidates(self.mix(self._request.terms, queries, vectors), looked_at)
-        own = candidates.own[self._request.offset :][: self._request.k]
+        return self.best(self.mix(self.request.terms, queries, vectors))
+
+    def best(self, mix: Mix, found: Nearest | None = None) -> tuple[Ids, Floats]:
+        """See ``ranked``; arguments as those of ``page``."""
+        looked_at = LOOKED_AT if self.request.threshold_kind == "elbow" else 0
+        candidates = self._candidates(mix, looked_at, found)
+        own = candidates.own[self.request.offset :][: self.request.k]
         return candidates.ids[own], candidates.similarities[own]
 
     def mix(
@@ -157,18 +162,24 @@ class Finder:
         """The ids for which the condition holds; None: there is no condition."""
         if self._condition is None:
             return None
-        with self._took.step("where"):
+        with self.took.step("where"):
             return self._columns.allowed(self._condition)
 
-    def _candidates(self, mix: Mix, looked_at: int) -> _Candidates:
-        request = self._request
+    def wish(self, mix: Mix, looked_at: int) -> Wish:
+        """What the index is asked first; there is no condition."""
+        request = self.request
+        size = max(request.offset + request.k + 1, looked_at, FACETED if request.facets else 0)
+        return Wish(size, request.side, mix.kind, request.recall_target)
+
+    def _candidates(self, mix: Mix, looked_at: int, found: Nearest | None) -> _Candidates:
+        request = self.request
         allowed = self.allowed()
         wanted = request.offset + request.k + 1
-        size = max(wanted, looked_at, FACETED if request.facets else 0)
+        size = self.wish(mix, looked_at).k
         folds = max(wanted, LOOKED_AT) if request.fold else 0
         while True:
-            with self._took.step("search"):
-                nearest = self._searcher.search_many(
+            with self.took.step("search"):
+                nearest = found or self._searcher.search_many(
                     mix.vector[None],
                     size,
                     request.side,
@@ -176,6 +187,7 @@ class Finder:
                     recall_target=request.recall_target,
                     allowed=allowed,
                 )
+            found = None
             ids, similarities = nearest.ids[0], nearest.similarities[0]
             ids, similarities = ids[ids >= 0], similarities[ids >= 0]
             end = ranking.relevance_ends(similarities[:LOOKED_AT])
@@ -193,30 +205,35 @@ class Finder:
             size = max(size, min(folds, MOST_FOLDED))
 
     def _leaders(self, ids: Ids, folds: int) -> npt.NDArray[np.int64]:
-        if self._request.fold is None:
+        if self.request.fold is None:
             return np.arange(len(ids))
-        with self._took.step("fold"):
-            vectors = self._searcher.vectors(ids[:folds], self._request.side)
-            return ranking.leaders(vectors, self._request.fold)
+        with self.took.step("fold"):
+            vectors = self._searcher.vectors(ids[:folds], self.request.side)
+            return ranking.leaders(vectors, self.request.fold)
 
     def results(
         self, ids: Ids, similarities: Floats, mixes: Sequence[tuple[int, Mix]]
     ) -> list[dict[str, Any]]:
         """What is told of some ids, in their order; so many of them were found by each mix."""
-        rows = self._searcher.rows(ids).to_pylist()
-        further = [name for name in self._request.columns or [] if name not in ("uid", "url")]
+        names = schemas.INDEX_ROWS.names
+        columns = self._searcher.values(ids, names)
+        further = [name for name in self.request.columns or [] if name not in ("uid", "url")]
         known = self._columns.table(ids, further).to_pylist() if further else [{}] * len(ids)
         return [
-            {"uid": row["uid"], "id": vector_id, "similarity": round(similarity, _DIGITS)}
-            | {"contributions": given}
-            | self._visible.row(row)
-            | self._visible.columns(more)
-            | {"folded": []}
+            {
+                "uid": row["uid"],
+                "id": vector_id,
+                "similarity": round(similarity, _DIGITS),
+                "contributions": given,
+                **self._visible.row(row),
+                **self._visible.columns(more),
+                "folded": [],
+            }
             for vector_id, similarity, given, row, more in zip(
                 ids.tolist(),
                 similarities.tolist(),
                 self._contributions(ids, similarities, mixes),
-                rows,
+                (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)),
                 known,
                 strict=True,
             )
@@ -231,7 +248,7 @@ class Finder:
             if len(mix.weights) == 1:
                 given += [[round(similarity, _DIGITS)] for similarity in similarities[own].tolist()]
                 continue
-            shares = mix.contributions(self._searcher.vectors(ids[own], self._request.side))
+            shares = mix.contributions(self._searcher.vectors(ids[own], self.request.side))
             given += [[_finite(value) for value in row] for row in shares.tolist()]
         return given
 
@@ -242,7 +259,7 @@ class Finder:
         candidates: _Candidates,
     ) -> None:
         """Put what is nearly the same as a result into it."""
-        if self._request.fold is None:
+        if self.request.fold is None:
             return
         leader = candidates.leader
         places = np.flatnonzero(np.isin(leader, page) & (leader != np.arange(len(leader))))
@@ -256,7 +273,7 @@ class Finder:
             by_place[int(leader[place])]["folded"].append(member)
 
     def _facets(self, candidates: _Candidates) -> dict[str, Any]:
-        with self._took.step("facets"):
+        with self.took.step("facets"):
             ids = candidates.ids[:FACETED]
             rows = self._searcher.rows(
                 ids, ["url", "original_width", "original_height", "image_path"]

@@ -38,6 +38,14 @@ def ignored(pool: Pool, body: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def asked(pool: Pool, request: KnnRequest) -> bool:
+    """Whether a request asks for a head that the pool has."""
+    is_led = request.aesthetic_score is not None and bool(pool.settings.heads.aesthetic)
+    heads = pool.settings.heads
+    is_judged = (request.is_safe and heads.safety) or (request.is_peaceful and heads.violence)
+    return is_led or bool(is_judged)
+
+
 def towards(pool: Pool, request: KnnRequest, vector: Vector) -> Vector:
     """A query's vector, led towards pleasing images as far as the request says.
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from clip_assets.retrieval.folder_search import FolderSearcher
 from clip_assets.retrieval.queries import unit
-from clip_assets.retrieval.served_side import Floats, Ids
-from clip_assets.service import heads
-from clip_assets.service.finding import Finder, Took
-from clip_assets.service.hosted import OpenVersion
+from clip_assets.retrieval.served_side import Floats, Ids, Nearest
+from clip_assets.retrieval.terms import Mix
+from clip_assets.service import heads, plain
+from clip_assets.service.finding import Finder
+from clip_assets.service.hosted import HostedIndex, OpenVersion
 from clip_assets.service.knn import KnnRequest, wrong
 from clip_assets.service.searching import Searching
+from clip_assets.service.took import Took
 from clip_assets.service.visible import Visible
 
 RETURNED = {"url": "url", "image_path": "image_path", "caption": "caption", "NSFW": "nsfw"}
@@ -43,6 +45,8 @@ class KnnAnswers:
         if request.is_unknown:
             return []
         with index.opened() as opened:
+            if not heads.asked(index.pool, request) and plain.is_plain(opened, request.search):
+                return await self._plainly(index, opened, request, took)
             with took.step("encode"):
                 asked, vectors = await self._searching.vectors(index, opened, [request.term], {})
             if isinstance(asked[0], np.ndarray):
@@ -56,9 +60,19 @@ class KnnAnswers:
                 ids, similarities = heads.kept(
                     index.pool, request, opened.searcher, ids, similarities
                 )
-                return self._results(opened, ids, similarities * request.scale, request, took)
+                return self._results(opened, ids, similarities, request, took)
 
             return await self._searching.turns.do(search)
+
+    async def _plainly(
+        self, index: HostedIndex, opened: OpenVersion, request: KnnRequest, took: Took
+    ) -> list[dict[str, Any]]:
+        finder = Finder(opened, request.search, self._visible, took)
+
+        def finish(mix: Mix, found: Nearest) -> list[dict[str, Any]]:
+            return self._results(opened, *finder.best(mix, found), request, took)
+
+        return await self._searching.plainly(index, opened, finder, 0, finish, {})
 
     async def metadata(self, name: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Metadata of some ids, in their order.
@@ -88,10 +102,10 @@ class KnnAnswers:
         with took.step("rows"):
             rows = _rows(opened, ids[: request.with_rows], self._visible)
         rows += [{} for _ in range(len(ids) - len(rows))]
-        return [
-            row | {"id": one, "similarity": similarity}
-            for row, one, similarity in zip(rows, ids.tolist(), similarities.tolist(), strict=True)
-        ]
+        scaled = (similarities * request.scale).tolist()
+        for row, one, similarity in zip(rows, ids.tolist(), scaled, strict=True):
+            row |= {"id": one, "similarity": similarity}
+        return rows
 
 
 def _rows(opened: OpenVersion, ids: Ids, visible: Visible) -> list[dict[str, Any]]:
@@ -102,16 +116,15 @@ def _rows(opened: OpenVersion, ids: Ids, visible: Visible) -> list[dict[str, Any
         named = [name for name in opened.returned or () if visible.may(name.lower())]
         return opened.searcher.metadata.told(ids, named)
     own = [name for name in ("url", "image_path", "caption") if visible.may(name)]
-    table = opened.searcher.rows(ids, own)
-    is_gone = np.isin(ids, opened.searcher.taken_down)
-    columns = {name: table[name].to_pylist() for name in own}
+    values = dict(zip(own, opened.searcher.values(ids, own), strict=True))
     if visible.may("nsfw"):
-        columns["nsfw"] = opened.columns.table(ids, ["nsfw"])["nsfw"].to_pylist()
-    return [
-        {
-            name: columns[column][place]
-            for name, column in RETURNED.items()
-            if column in columns and columns[column][place] is not None and not is_gone[place]
-        }
+        values["nsfw"] = opened.columns.values(ids, "nsfw")
+    told = [(name, values[column]) for name, column in RETURNED.items() if column in values]
+    rows = [
+        {name: value for name, known in told if (value := known[place]) is not None}
         for place in range(len(ids))
     ]
+    gone = opened.searcher.taken_down
+    for place in np.flatnonzero(np.isin(ids, gone)).tolist() if len(gone) else ():
+        rows[place] = {}
+    return rows

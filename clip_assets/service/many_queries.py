@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from clip_assets.retrieval.queries import Query, Vector
-from clip_assets.service.finding import Finder, Took
+from clip_assets.service.finding import Finder
 from clip_assets.service.hosted import OpenVersion
 from clip_assets.service.searching import Searching, head
+from clip_assets.service.took import Took
 from clip_assets.service.visible import Visible
 from clip_assets.service.wire import BatchRequest
 

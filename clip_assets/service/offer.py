@@ -21,6 +21,7 @@ class Offer:
         origins: of pages elsewhere that may ask; those of this machine always may.
         token: that requests must bear; None: none.
         per_second: requests of one client that are answered over time; 0: any number.
+        threads: that search at once in this process; 0: one for each core.
     """
 
     uploads: bool = True
@@ -31,3 +32,4 @@ class Offer:
     origins: tuple[str, ...] = ()
     token: str | None = None
     per_second: float = 0
+    threads: int = 0

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import binascii
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,13 +17,17 @@ from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, SchemaError
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Uid, Vector
-from clip_assets.service import refusals
+from clip_assets.retrieval.served_side import Nearest
+from clip_assets.retrieval.terms import Mix
+from clip_assets.service import plain, refusals
 from clip_assets.service.encoding import Encoding
 from clip_assets.service.fetching_one import fetched
-from clip_assets.service.finding import Finder, Took
+from clip_assets.service.finding import LOOKED_AT, Finder
 from clip_assets.service.hosted import HostedIndex, Hosting, OpenVersion
 from clip_assets.service.offer import Offer
+from clip_assets.service.plain import Plain
 from clip_assets.service.refusals import RefusalError
+from clip_assets.service.took import Took
 from clip_assets.service.turns import Turns
 from clip_assets.service.visible import Visible
 from clip_assets.service.wire import SearchRequest, SearchTerm
@@ -51,7 +55,7 @@ class Searching:
         self.hosting = hosting
         self.offer = offer
         self.visible = Visible(offer.columns)
-        self.encoding = Encoding()
+        self.encoding = Encoding(offer.threads or os.cpu_count() or 1, _alone)
         self.turns = Turns(os.cpu_count() or 1, MOST_WAITING, "clip-assets-searching", _alone)
 
     def close(self) -> None:
@@ -71,11 +75,30 @@ class Searching:
         index = self.hosting.get(request.index)
         took = Took()
         with index.opened() as opened:
+            if plain.is_plain(opened, request):
+                finder = Finder(opened, request, self.visible, took)
+                answer = await self.plainly(index, opened, finder, LOOKED_AT, finder.page, uploads)
+                return head(index, opened, request.recall_target, took) | answer
             with took.step("encode"):
                 asked, vectors = await self.vectors(index, opened, request.terms, uploads)
             finder = partial(Finder, opened, request, self.visible, took)
             answer = await self.turns.do(lambda: finder().answer(asked, vectors))
             return head(index, opened, request.recall_target, took) | answer
+
+    async def plainly(
+        self,
+        index: HostedIndex,
+        opened: OpenVersion,
+        finder: Finder,
+        looked_at: int,
+        finish: Callable[[Mix, Nearest], T],
+        uploads: Uploads,
+    ) -> T:
+        """What a plain search finds; raises as ``search``."""
+        query = await self._query(index, finder.request.terms[0], uploads)
+        encoder = await self._encoder_of(index, opened, query)
+        search = Plain(opened, query, looked_at, finder, finish)
+        return await self.encoding.followed(encoder, query, plain.answered, search)
 
     async def vectors(
         self,
@@ -138,6 +161,16 @@ class Searching:
     async def _encoded(
         self, index: HostedIndex, opened: OpenVersion, query: Query
     ) -> Vector | None:
+        encoder = await self._encoder_of(index, opened, query)
+        if encoder is None or not isinstance(query, str | bytes):
+            return None
+        vector = await self.encoding.followed(encoder, query)
+        return queries.unit(vector, opened.searcher.version.dim)
+
+    async def _encoder_of(
+        self, index: HostedIndex, opened: OpenVersion, query: Query
+    ) -> Encoder | None:
+        """The model of a query; None for one that needs none."""
         if not isinstance(query, str | bytes):
             return None
         if not query:
@@ -147,10 +180,7 @@ class Searching:
                 "some words, or an image file",
                 "Correct the query.",
             )
-        version = opened.searcher.version
-        encoder = await self.encoder(index, version.model)
-        encode = self.encoding.text if isinstance(query, str) else self.encoding.image
-        return queries.unit(await encode(encoder, query), version.dim)  # pyright: ignore[reportArgumentType]
+        return await self.encoder(index, opened.searcher.version.model)
 
     def _image(self, term: SearchTerm, uploads: Uploads) -> bytes:
         if not self.offer.uploads:

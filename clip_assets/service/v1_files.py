@@ -13,10 +13,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from clip_assets.service import exports, pixels
-from clip_assets.service.finding import Finder, Took
+from clip_assets.service.finding import Finder
 from clip_assets.service.pixels import SentImage, Thumbnails
 from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching, Uploads, find_uid
+from clip_assets.service.took import Took
 from clip_assets.service.v1 import IndexName, JsonAnswer, asked_for, takes
 from clip_assets.service.wire import EmbeddingsRequest, SubsetRequest
 

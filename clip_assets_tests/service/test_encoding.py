@@ -66,6 +66,37 @@ def test_what_comes_while_a_batch_is_computed_is_the_next(
     assert np.array_equal(vectors, expected)
 
 
+def test_what_follows_is_done_for_all_of_a_round(slow: tuple[Encoding, SlowEncoder]) -> None:
+    queries, encoder = slow
+    rounds: list[list[str]] = []
+
+    def following(vectors: Sequence[tuple[str, Halves]]) -> list[object]:
+        rounds.append([own for own, _ in vectors])
+        return [KeyError(own) if own == "wrong" else (own, vector) for own, vector in vectors]
+
+    async def ask() -> list[object]:
+        first = asyncio.create_task(queries.followed(encoder, "first", following, "first"))
+        while not queries.batches:
+            await asyncio.sleep(0.001)
+        given = np.ones(24, np.float32)
+        others = [
+            queries.followed(encoder, "cat", following, "cat"),
+            queries.followed(None, given, following, "given"),
+            queries.followed(encoder, "dog", following, "wrong"),
+        ]
+        running = [first, *map(asyncio.create_task, others)]
+        await until_waiting(queries, 3)
+        encoder.may.release(2)
+        return await asyncio.gather(*running, return_exceptions=True)
+
+    first, cat, given, wrong = asyncio.run(ask())
+    assert [sorted(own) for own in rounds] == [["first"], ["cat", "given", "wrong"]]
+    assert encoder.batches == [["first"], ["cat", "dog"]]
+    assert (first[0], cat[0], given[0]) == ("first", "cat", "given")
+    assert np.array_equal(cat[1], WordEncoder().encode_text(["cat"])[0])
+    assert isinstance(wrong, KeyError)
+
+
 def test_what_was_encoded_is_remembered(slow: tuple[Encoding, SlowEncoder]) -> None:
     queries, encoder = slow
     encoder.may.release(1)

@@ -1,7 +1,9 @@
 """Mixes, conditions, thresholds, folds, facets and columns of a search."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,3 +159,27 @@ def test_columns_that_are_not_named_are_neither_told_nor_asked_about(tmp_path: P
         assert "url" not in served.http.get(f"/v1/items/{uid_of('cat')}").json()
         urls = {"uids": [uid_of("cat")], "format": "urls"}
         assert served.http.post("/v1/subsets", json=urls).status_code == 403
+
+
+def test_searches_of_one_moment_are_answered_as_each_alone(animals: Served) -> None:
+    vector = WordEncoder().encode_text(["hen"])[0].astype(float).tolist()
+    right = [
+        {"terms": [term], "k": k, "side": side, "offset": offset}
+        for term in ({"text": "cat"}, {"text": "dog", "weight": -1}, {"embedding": vector})
+        for k, side, offset in ((1, "image", 0), (3, "image", 1), (5, "text", 0))
+    ]
+    wrong = [{"terms": [{"embedding": [1.0]}]}, {"terms": [{"text": "cat"}], "recall_target": 2}]
+    asked = [*right, *wrong] * 3
+
+    def ask(body: dict[str, Any]) -> tuple[Any, ...]:
+        answer = animals.http.post("/v1/search", json=body).json()
+        found = [(one["id"], round(one["similarity"], 4)) for one in answer.get("results", ())]
+        return found, answer.get("more"), answer.get("error", {}).get("found")
+
+    with ThreadPoolExecutor(8) as clients:
+        together = list(clients.map(ask, asked))
+    # With a condition a search has a thread and a look into the index of its own.
+    alone = [ask(body | {"where": "true"}) for body in right] + [ask(body) for body in wrong]
+    assert together == alone * 3
+    assert together[0][0]
+    assert together[-1][2]
