@@ -90,7 +90,7 @@ class Rows:
         """
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
         if 0 < len(ids) <= FEW and (values := self._one_by_one(ids, columns)) is not None:
-            return pa.table(values, schema)
+            return pa.table(dict(zip(columns, values, strict=True)), schema)
         order = np.argsort(ids, kind="stable")
         slots = np.searchsorted(self._starts, ids[order], side="right") - 1
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
-from clip_assets.retrieval.queries import Vector
+from clip_assets.retrieval.queries import Query
 from clip_assets.service import refusals
 from clip_assets.service.rounds import Next, Rounds, Wanted
 from clip_assets.service.turns import Turns
@@ -75,7 +75,7 @@ class Encoding:
     async def followed(
         self,
         encoder: Encoder | None,
-        query: str | bytes | Vector,
+        query: Query,
         following: Next | None = None,
         own: Any = None,
     ) -> Any:
@@ -83,7 +83,7 @@ class Encoding:
 
         Args:
             encoder: of a text or an image file; None of a vector.
-            query: one of these.
+            query: one of these, no pair of an index.
             following: what is done with the vector; None: it is the result.
             own: handed to that.
 
@@ -102,9 +102,9 @@ class Encoding:
                 content, key = kept, None
             else:
                 kind = key[1]
-        if kind == "image":
-            # Decoded beside the thread that encodes.
-            content = await self._decoding.do(partial(self._decoded, encoder, query))
+            if kind == "image" and isinstance(query, bytes):
+                # Decoded beside the thread that encodes.
+                content = await self._decoding.do(partial(self._decoded, encoder, query))
         if self.waiting >= MOST_WAITING:
             raise _busy()
         result = asyncio.get_running_loop().create_future()

@@ -26,7 +26,7 @@ def reader(column: pa.Array) -> Cell:
     elif column.type in _FORMATS:
         value = _numbers(column, _FORMATS[column.type])
     else:
-        return lambda place: column[place].as_py()
+        return _scalars(column)
     valid = column.buffers()[0]
     return value if valid is None or not column.null_count else _nullable(column, value)
 
@@ -34,19 +34,27 @@ def reader(column: pa.Array) -> Cell:
 def _texts(column: pa.Array) -> Cell:
     _, ends, content = column.buffers()
     if ends is None or content is None:  # no row, or only nulls and empty ones
-        return lambda place: column[place].as_py()
+        return _scalars(column)
     starts = memoryview(ends).cast("i")[column.offset :]
     letters = memoryview(content)
     return lambda place: str(letters[starts[place] : starts[place + 1]], "utf-8")
 
 
-def _numbers(column: pa.Array, form: str) -> Cell:
-    numbers = memoryview(column.buffers()[1]).cast(form)[column.offset :]
-    return numbers.__getitem__
+def _numbers(column: pa.Array, form: Any) -> Cell:
+    content: Any = column.buffers()[1]
+    return memoryview(content).cast(form)[column.offset :].__getitem__
+
+
+def _scalars(column: pa.Array) -> Cell:
+    def cell(place: int) -> Any:
+        return column[place].as_py()
+
+    return cell
 
 
 def _nullable(column: pa.Array, value: Cell) -> Cell:
-    bits, start = memoryview(column.buffers()[0]), column.offset
+    valid: Any = column.buffers()[0]
+    bits, start = memoryview(valid), column.offset
 
     def cell(place: int) -> Any:
         bit = start + place
