@@ -220,10 +220,7 @@ class Searcher:
         return self._sides[side].exactly(vectors, min(k, self.version.vectors - len(gone)), gone)
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
-        """(n, dim) float32 whole vectors of some ids of this version, in their order.
-
-        NaN where a partition was embedded anew since the version was made.
-        """
+        """(n, dim) float32 whole vectors of ids; NaN of partitions embedded anew since then."""
         return self._sides[side].vectors(ids)
 
     def rows(self, ids: Ids, columns: Sequence[str] = schemas.INDEX_ROWS.names) -> pa.Table:
