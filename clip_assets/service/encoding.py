@@ -19,7 +19,7 @@ import numpy as np
 from clip_assets.encoders.encoder import Encoder, Pixels, Vectors
 from clip_assets.retrieval.queries import Query
 from clip_assets.service import refusals
-from clip_assets.service.rounds import Next, Rounds, Wanted
+from clip_assets.service.rounds import Next, Rounds, WaitingQuery
 from clip_assets.service.turns import Turns
 
 MOST_WAITING = 512
@@ -108,7 +108,7 @@ class Encoding:
         if self.waiting >= MOST_WAITING:
             raise _busy()
         result = asyncio.get_running_loop().create_future()
-        self._rounds.add(Wanted(encoder, kind, content, key, following, own, result))
+        self._rounds.add(WaitingQuery(encoder, kind, content, key, following, own, result))
         return await result
 
     def _remembered(self, key: Key) -> Vectors | None:
@@ -119,7 +119,7 @@ class Encoding:
                 self._kept.move_to_end(key)
             return vector
 
-    def _remember(self, wanted: Sequence[Wanted], vectors: Sequence[Vectors]) -> None:
+    def _remember(self, wanted: Sequence[WaitingQuery], vectors: Sequence[Vectors]) -> None:
         with self._lock:
             for one, vector in zip(wanted, vectors, strict=True):
                 if one.key is not None:
@@ -138,7 +138,7 @@ class Encoding:
             encoder.begin_work()
             begun.add(encoder)
 
-    def _vectors(self, of_round: Sequence[Wanted]) -> dict[int, Any]:
+    def _vectors(self, of_round: Sequence[WaitingQuery]) -> dict[int, Any]:
         """See ``rounds.Vectorise``."""
         told: dict[int, Any] = {}
         groups: dict[tuple[Encoder, str], list[int]] = {}
@@ -157,7 +157,9 @@ class Encoding:
                 told.update(dict.fromkeys(places, error))
         return told
 
-    def _encode(self, encoder: Encoder, kind: str, wanted: Sequence[Wanted]) -> Sequence[Vectors]:
+    def _encode(
+        self, encoder: Encoder, kind: str, wanted: Sequence[WaitingQuery]
+    ) -> Sequence[Vectors]:
         """Vectors of queries of one kind by one model."""
         self._begin(encoder)
         self.batches += 1

@@ -63,7 +63,7 @@ class _Candidates:
         return np.flatnonzero(self.leader == np.arange(len(self.leader)))
 
 
-class Wish(NamedTuple):
+class Lookup(NamedTuple):
     """What an index is asked beside vectors; queries with the same are looked up together."""
 
     k: int
@@ -109,7 +109,7 @@ class Finder:
 
         Args:
             mix: the terms.
-            found: what was found for its ``wish`` already.
+            found: what was found for its ``lookup`` already.
         """
         request, took = self.request, self.took
         candidates = self._candidates(mix, LOOKED_AT, found)
@@ -165,17 +165,17 @@ class Finder:
         with self.took.step("where"):
             return self._columns.allowed(self._condition)
 
-    def wish(self, mix: Mix, looked_at: int) -> Wish:
+    def lookup(self, mix: Mix, looked_at: int) -> Lookup:
         """What the index is asked first; there is no condition."""
         request = self.request
         size = max(request.offset + request.k + 1, looked_at, FACETED if request.facets else 0)
-        return Wish(size, request.side, mix.kind, request.recall_target)
+        return Lookup(size, request.side, mix.kind, request.recall_target)
 
     def _candidates(self, mix: Mix, looked_at: int, found: Nearest | None) -> _Candidates:
         request = self.request
         allowed = self.allowed()
         wanted = request.offset + request.k + 1
-        size = self.wish(mix, looked_at).k
+        size = self.lookup(mix, looked_at).k
         folds = max(wanted, LOOKED_AT) if request.fold else 0
         while True:
             with self.took.step("search"):

@@ -17,7 +17,7 @@ from clip_assets.retrieval import queries
 from clip_assets.retrieval.queries import Query, Vector
 from clip_assets.retrieval.served_side import Nearest
 from clip_assets.retrieval.terms import Mix
-from clip_assets.service.finding import Finder, Wish
+from clip_assets.service.finding import Finder, Lookup
 from clip_assets.service.hosted import OpenVersion
 from clip_assets.service.wire import SearchRequest
 
@@ -62,7 +62,7 @@ def is_plain(opened: OpenVersion, request: SearchRequest) -> bool:
 def answered(searches: Sequence[tuple[Plain, Vector | Vectors]]) -> list[Any]:
     """The answer of each of some searches, or its fault; see ``rounds.Next``."""
     results: list[Any] = [None] * len(searches)
-    groups: dict[tuple[OpenVersion, Wish], list[tuple[int, Plain, Mix]]] = {}
+    groups: dict[tuple[OpenVersion, Lookup], list[tuple[int, Plain, Mix]]] = {}
     for place, (search, vector) in enumerate(searches):
         search.finder.took.add("encode", time.perf_counter() - search.since_s)
         try:
@@ -70,11 +70,11 @@ def answered(searches: Sequence[tuple[Plain, Vector | Vectors]]) -> list[Any]:
         except Exception as error:
             results[place] = error
             continue
-        key = search.opened, search.finder.wish(mix, search.looked_at)
+        key = search.opened, search.finder.lookup(mix, search.looked_at)
         groups.setdefault(key, []).append((place, search, mix))
-    for (opened, wish), own in groups.items():
+    for (opened, lookup), own in groups.items():
         try:
-            _look_up(opened, wish, own, results)
+            _look_up(opened, lookup, own, results)
         except Exception as error:
             for place, _, _ in own:
                 results[place] = error
@@ -83,13 +83,13 @@ def answered(searches: Sequence[tuple[Plain, Vector | Vectors]]) -> list[Any]:
 
 def _look_up(
     opened: OpenVersion,
-    wish: Wish,
+    lookup: Lookup,
     searches: Sequence[tuple[int, Plain, Mix]],
     results: list[Any],
 ) -> None:
     start_s = time.perf_counter()
     vectors = np.stack([mix.vector for _, _, mix in searches])
-    k, side, kind, recall_target = wish
+    k, side, kind, recall_target = lookup
     ids, similarities = opened.searcher.search_many(
         vectors, k, side, kind=kind, recall_target=recall_target
     )

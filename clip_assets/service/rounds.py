@@ -29,7 +29,7 @@ in: the result of each, or its fault."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WaitingQuery:
     """A query that waits.
 
     Args:
@@ -51,7 +51,7 @@ class Wanted:
     result: "asyncio.Future[Any]"
 
 
-Vectorise = Callable[[Sequence[Wanted]], Mapping[int, Any]]
+Vectorise = Callable[[Sequence[WaitingQuery]], Mapping[int, Any]]
 """The vector of each query of a round that somebody still waits for, or its fault, by place."""
 
 
@@ -68,7 +68,7 @@ class Rounds:
         self, vectors: Vectorise, threads: int, begin: Callable[[], object] | None
     ) -> None:
         self._vectors, self._begin = vectors, begin
-        self._waiting: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[WaitingQuery | None] = queue.SimpleQueue()
         self._turn = threading.Lock()
         self._last_size = 0
         for _ in range(threads):
@@ -79,7 +79,7 @@ class Rounds:
         """Queries that wait for a round."""
         return self._waiting.qsize()
 
-    def add(self, wanted: Wanted) -> None:
+    def add(self, wanted: WaitingQuery) -> None:
         """Have a query in one of the next rounds."""
         self._waiting.put(wanted)
 
@@ -101,7 +101,7 @@ class Rounds:
                 vectors = self._vectors(of_round)
             _tell(of_round, _followed(of_round, vectors))
 
-    def _round(self, first: Wanted) -> list[Wanted]:
+    def _round(self, first: WaitingQuery) -> list[WaitingQuery]:
         """What waits, and what comes within a window."""
         window_s = WINDOW_S if self._last_size > 1 else 0
         most = MOST if first.encoder is None else first.encoder.batch_size
@@ -123,7 +123,7 @@ class Rounds:
         return of_round
 
 
-def _followed(of_round: Sequence[Wanted], vectors: Mapping[int, Any]) -> dict[int, Any]:
+def _followed(of_round: Sequence[WaitingQuery], vectors: Mapping[int, Any]) -> dict[int, Any]:
     """What comes of the vectors of a round, by place."""
     groups: dict[Next, list[int]] = {}
     for place, vector in vectors.items():
@@ -140,7 +140,7 @@ def _followed(of_round: Sequence[Wanted], vectors: Mapping[int, Any]) -> dict[in
     return results
 
 
-def _tell(of_round: Sequence[Wanted], results: Mapping[int, Any]) -> None:
+def _tell(of_round: Sequence[WaitingQuery], results: Mapping[int, Any]) -> None:
     """Tell who waits, by one call of each event loop, whose waking costs more than a result."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
     for place, what in results.items():
