@@ -104,15 +104,15 @@ class Finder:
             mix = self.mix(self.request.terms, queries, vectors)
         return self.page(mix)
 
-    def page(self, mix: Mix, found: Nearest | None = None) -> dict[str, Any]:
+    def page(self, mix: Mix, known: Nearest | None = None) -> dict[str, Any]:
         """See ``answer``.
 
         Args:
             mix: the terms.
-            found: what was found for its ``lookup`` already.
+            known: what was found for its ``lookup`` already.
         """
         request, took = self.request, self.took
-        candidates = self._candidates(mix, LOOKED_AT, found)
+        candidates = self._candidates(mix, LOOKED_AT, known)
         own = candidates.own
         page = own[request.offset : request.offset + request.k]
         with took.step("rows"):
@@ -135,10 +135,10 @@ class Finder:
         """Ids of the results that a page would have, and their similarities, without rows."""
         return self.best(self.mix(self.request.terms, queries, vectors))
 
-    def best(self, mix: Mix, found: Nearest | None = None) -> tuple[Ids, Floats]:
+    def best(self, mix: Mix, known: Nearest | None = None) -> tuple[Ids, Floats]:
         """See ``ranked``; arguments as those of ``page``."""
         looked_at = LOOKED_AT if self.request.threshold_kind == "elbow" else 0
-        candidates = self._candidates(mix, looked_at, found)
+        candidates = self._candidates(mix, looked_at, known)
         own = candidates.own[self.request.offset :][: self.request.k]
         return candidates.ids[own], candidates.similarities[own]
 
@@ -171,7 +171,7 @@ class Finder:
         size = max(request.offset + request.k + 1, looked_at, FACETED if request.facets else 0)
         return Lookup(size, request.side, mix.kind, request.recall_target)
 
-    def _candidates(self, mix: Mix, looked_at: int, found: Nearest | None) -> _Candidates:
+    def _candidates(self, mix: Mix, looked_at: int, known: Nearest | None) -> _Candidates:
         request = self.request
         allowed = self.allowed()
         wanted = request.offset + request.k + 1
@@ -179,7 +179,7 @@ class Finder:
         folds = max(wanted, LOOKED_AT) if request.fold else 0
         while True:
             with self.took.step("search"):
-                nearest = found or self._searcher.search_many(
+                nearest = known or self._searcher.search_many(
                     mix.vector[None],
                     size,
                     request.side,
@@ -187,7 +187,7 @@ class Finder:
                     recall_target=request.recall_target,
                     allowed=allowed,
                 )
-            found = None
+            known = None
             ids, similarities = nearest.ids[0], nearest.similarities[0]
             ids, similarities = ids[ids >= 0], similarities[ids >= 0]
             end = ranking.relevance_ends(similarities[:LOOKED_AT])

@@ -69,8 +69,8 @@ class KnnAnswers:
     ) -> list[dict[str, Any]]:
         finder = Finder(opened, request.search, self._visible, took)
 
-        def finish(mix: Mix, found: Nearest) -> list[dict[str, Any]]:
-            return self._results(opened, *finder.best(mix, found), request, took)
+        def finish(mix: Mix, nearest: Nearest) -> list[dict[str, Any]]:
+            return self._results(opened, *finder.best(mix, nearest), request, took)
 
         return await self._searching.plainly(index, opened, finder, 0, finish, {})
 
