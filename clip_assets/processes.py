@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -116,10 +117,11 @@ def take_signals(farewell: Callable[[], object]) -> None:
 def end_soon() -> None:
     """Do not look for garbage in what is loaded so far when this process ends.
 
-    That takes longer than a small command does. What is loaded later may count on it: DuckDB
-    complains of what it finds left.
+    That takes longer than a small command does. DuckDB counts on it and complains of what it
+    finds left, so nothing is done in a program that has loaded it before.
     """
-    gc.freeze()
+    if "duckdb" not in sys.modules:
+        gc.freeze()
 
 
 def asked_to_end() -> bool:
