@@ -33,6 +33,7 @@ import numpy.typing as npt
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets import layout
 from clip_assets.index import ann, kinds, neighbours, recall
+from clip_assets.index.halves import whole
 from clip_assets.index.reach import Reach
 
 Floats = npt.NDArray[np.float32]
@@ -56,8 +57,10 @@ class Whole:
 
     def similarities(self, queries: Floats, ids: Ids) -> Floats:
         """(q, k); NaN where an id is -1."""
-        rows = self._vectors[ids].astype(np.float32)
-        similar = np.einsum("qd,qkd->qk", queries, rows)
+        similar = np.empty(ids.shape, np.float32)
+        for own, query, found in zip(ids, queries, similar, strict=True):
+            rows = whole(np.take(self._vectors, own, axis=0, mode="clip"))
+            found[:] = np.einsum("kd,d->k", rows, query)
         similar[ids < 0] = np.nan
         return similar
 

@@ -201,8 +201,7 @@ class SideBuild:
             owners = ann.add(index, good.vectors, good.places + first).lists
             scaled, left_out = scaled + good.scaled, left_out + Counter(good.left_out)
             for kind, rows in asked.items():
-                new = neighbours.of(rows, good.vectors, owners)
-                truths[kind] = neighbours.joined((truths[kind], new), len(rows))
+                truths[kind] = neighbours.of(rows, good.vectors, owners, truths[kind])
         with self._store.publish(self._path(f"{number:05d}")) as part:
             ann.write(index, part)
         for kind, truth in truths.items():

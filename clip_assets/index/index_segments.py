@@ -138,8 +138,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
             placed = ann.add(segment, chunk, known=placed)
             far += drift.far(baseline, placed.similarities) if baseline else 0
             for kind, asked in queries.items():
-                parts = (truths[kind], neighbours.of(asked, chunk, placed.lists))
-                truths[kind] = neighbours.joined(parts, len(asked))
+                truths[kind] = neighbours.of(asked, chunk, placed.lists, truths[kind])
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
     if before and side == "image":

@@ -76,15 +76,21 @@ def _nothing(queries: int, kept: int) -> Neighbours:
     return truth
 
 
-def of(queries: Floats, vectors: Floats, lists: npt.NDArray[np.int64]) -> Truth:
-    """The truth of some vectors, each with the list it lies in.
+def of(
+    queries: Floats,
+    vectors: Floats,
+    lists: npt.NDArray[np.int64],
+    known: Truth | None = None,
+) -> Truth:
+    """The truth of some vectors, each with the list it lies in, and of those that are known.
 
     Args:
         queries: (q, dim).
         vectors: (m, dim); similarities of ``BLOCK`` of them to all queries are in memory.
         lists: (m,).
+        known: truth of other vectors; the more it knows, the less is to be sorted.
     """
-    truth = nothing(len(queries))
+    truth = known or nothing(len(queries))
     some = deep_ones(len(queries))
     for start in range(0, len(vectors), BLOCK):
         block = slice(start, start + BLOCK)
