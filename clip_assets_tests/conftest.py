@@ -1,5 +1,6 @@
 """Fixtures of more than one test folder."""
 
+import gc
 import itertools
 import os
 import socket
@@ -167,14 +168,37 @@ def unused_url() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long tests, an equal share of them for every worker.
+    """Begin with the long tests, and keep together what shares fixtures.
 
-    Each worker gets a contiguous part of the items first. Those that wait for the daemon leave
-    the cores to others, so they come before all.
+    Each worker gets a contiguous part of the items first, and later the end of another's. One
+    begins with what waits for the daemon, so that the others have the cores to themselves.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
     slow = [item for item in items if item.get_closest_marker("slow")]
-    slow.sort(key=lambda item: ("test_daemon" not in item.nodeid, "end_to_end" not in item.nodeid))
+    parts[0] += [item for item in slow if item.path.name == "test_daemon.py"]
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in slow:
+        if item.path.name != "test_daemon.py":
+            files.setdefault(item.path, []).append(item)
+    for file in sorted(files.values(), key=len, reverse=True):
+        min(parts[1:] or parts, key=len).extend(file)
     fast = [item for item in items if not item.get_closest_marker("slow")]
-    parts = ([*slow[part::workers], *fast[part::workers]] for part in range(workers))
-    items[:] = itertools.chain.from_iterable(parts)
+    fast.sort(key=lambda item: item.path.parent)
+    for number, part in enumerate(parts, 1):
+        least = len(items) * number // workers - len(items) * (number - 1) // workers
+        taken = max(0, least - len(part))
+        part += fast[:taken]
+        del fast[:taken]
+    items[:] = itertools.chain(*parts, fast)
+
+
+# Thousands of tests are collected without a look for cycles, and what is there then is no more
+# looked at: that was a third of the time to collect.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on cycles are looked for among what tests make."""
+    gc.freeze()
+    gc.enable()

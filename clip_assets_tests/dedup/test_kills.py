@@ -4,7 +4,7 @@ import csv
 import random
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,28 +23,48 @@ KILLS = 10
 OPTIONS = SourceSettings(rows_per_partition=5000)
 STAGES = (layout.RAW_PAIRS, layout.UNIQUE_PAIRS)
 
-RUN = """
-import sys
+ATTEMPTS = """
+import os, signal, sys, time
 from clip_assets import graph
-print("started", flush=True)
-pool = graph.open_pool(sys.argv[1])
-for key in pool.partitions:
-    pool.assets[sys.argv[2]].make(pool, key)
+from clip_assets.pairs import raw_pairs
+from clip_assets.dedup import unique_pairs
+
+for line in sys.stdin:
+    root, asset, after = line.split()
+    child = os.fork()
+    if not child:
+        pool = graph.open_pool(root)
+        for key in pool.partitions:
+            pool.assets[asset].make(pool, key)
+        os._exit(0)
+    if float(after) >= 0:
+        time.sleep(float(after))
+        os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
+"""Imports once, and forks before every attempt."""
+
+Attempt = Callable[[Store, str, float], int]
+"""Makes an asset of a pool in a process that is killed after some seconds, or never if they are
+negative: the status that it ended with."""
 
 
-def start(store: Store, asset: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", RUN, store.base, asset]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    return process
+@pytest.fixture
+def attempt() -> Iterator[Attempt]:
+    command = [sys.executable, "-c", ATTEMPTS]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
 
+        def make(store: Store, asset: str, kill_after_s: float) -> int:
+            asked.write(f"{store.base} {asset} {kill_after_s}\n")
+            return int(told.readline())
 
-def finish(store: Store, asset: str) -> None:
-    with start(store, asset) as process:
-        pass
-    assert process.returncode == 0
+        yield make
+        asked.close()
 
 
 def made(store: Store, asset: str) -> list[Manifest]:
@@ -53,7 +73,7 @@ def made(store: Store, asset: str) -> list[Manifest]:
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+def test_kills_at_random_moments_change_nothing(tmp_path: Path, attempt: Attempt) -> None:
     seeded = random.Random(7)
     for number in range(8):
         with (tmp_path / f"{number}.csv").open("w", newline="") as file:
@@ -67,13 +87,11 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     for store in (undisturbed, killed):
         add_sources(store, [str(tmp_path / "*.csv")], OPTIONS)
     for asset in STAGES:
-        finish(undisturbed, asset)
+        assert attempt(undisturbed, asset, -1) == 0
         wall_s = sum(manifest.seconds for manifest in made(undisturbed, asset))
         for _ in range(KILLS):
-            with start(killed, asset) as process:
-                time.sleep(seeded.uniform(0, wall_s / 4))
-                process.kill()
-        finish(killed, asset)
+            attempt(killed, asset, seeded.uniform(0, wall_s / 4))
+        assert attempt(killed, asset, -1) == 0
         found = [
             [(manifest.digest(), manifest.report) for manifest in made(store, asset)]
             for store in (killed, undisturbed)

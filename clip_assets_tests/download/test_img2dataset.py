@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,58 +21,75 @@ from clip_assets.storage.store import Store
 from clip_assets_tests.download.pairs import P, encode, made_up, samples, unique_pairs
 from clip_assets_tests.download.web import Web
 
-PEER_S, PEER_TRIES = 120, 2
+PEER = """
+import importlib, json, os, sys
+main = importlib.import_module("img2dataset.main")
+
+def here(_, download, shards, *__):
+    for shard in shards:
+        succeeded, _ = download(shard)
+        assert succeeded
+
+class Silent(main.LoggerProcess):
+    start = join = lambda self: None
+
+main.multiprocessing_distributor, main.LoggerProcess = here, Silent
+told = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    main.download(**json.loads(line))
+    print("done", file=told, flush=True)
+"""
+"""Its own processes would each import it again, and now and then wait for each other for ever. What
+they would call downloads and writes as ever."""
+
+Peer = Callable[..., None]
+"""Runs img2dataset on a file of pairs, into a folder, with options."""
 
 
-def peer(source: Path, output: Path, **options: Any) -> None:
-    """Run img2dataset in a process of its own."""
-    arguments = {
-        "url_list": str(source),
-        "input_format": "parquet",
-        "output_format": "webdataset",
-        "output_folder": str(output),
-        "caption_col": "caption",
-        "save_additional_columns": ["uid"],
-        "number_sample_per_shard": 10,
-        "thread_count": 8,
-        "resize_mode": "keep_ratio",
-        "resize_only_if_bigger": True,
-    } | options
-    code = f"if __name__ == '__main__':\n import img2dataset; img2dataset.download(**{arguments!r})"
-    script = output.parent / "peer.py"
-    script.write_text(code)
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    """img2dataset in a process of its own."""
+    log = tmp_path_factory.mktemp("peer") / "log"
     environment = {
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "WANDB_MODE": "disabled",
         "PATH": "/usr/bin:/bin",
     }
-    # Its processes now and then wait for each other for ever, whatever the input.
-    for _ in range(PEER_TRIES):
-        if _ends(script, environment):
-            return
-        shutil.rmtree(output, ignore_errors=True)
-    pytest.fail(f"img2dataset hung {PEER_TRIES} times")
-
-
-def _ends(script: Path, environment: dict[str, str]) -> bool:
-    """Run a script; whether it ended by itself. It and what it started are killed otherwise."""
-    log = script.with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(script)],
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", PEER],
             env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(PEER_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return False
-    assert code == 0, log.read_text()
-    return True
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            bufsize=1,
+        ) as process,
+    ):
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
+
+        def run(source: Path, output: Path, **options: Any) -> None:
+            arguments = {
+                "url_list": str(source),
+                "input_format": "parquet",
+                "output_format": "webdataset",
+                "output_folder": str(output),
+                "caption_col": "caption",
+                "save_additional_columns": ["uid"],
+                "number_sample_per_shard": 10,
+                "thread_count": 8,
+                "resize_mode": "keep_ratio",
+                "resize_only_if_bigger": True,
+            } | options
+            asked.write(json.dumps(arguments) + "\n")
+            assert told.readline() == "done\n", log.read_text()
+
+        yield run
+        asked.close()
 
 
 def order(tar: Path) -> list[tuple[str, int, str, str]]:
@@ -157,6 +172,7 @@ def urls(site: Web) -> list[str]:
 def test_shards_are_those_of_img2dataset(
     settings: DownloadSettings,
     urls: list[str],
+    peer: Peer,
     tmp_path: Path,
     options: dict[str, Any],
     of_peer: dict[str, Any],

@@ -188,7 +188,15 @@ def test_vit_b_32_keeps_the_promise_at_automatic_precision(
 
 
 @pytest.mark.slow
-def test_a_vit_l_14_checkpoint_is_loaded(tmp_path: Path, images: Callable[..., bytes]) -> None:
+def test_a_vit_l_14_checkpoint_is_loaded(
+    tmp_path: Path, images: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from open_clip import factory
+
+    # As wide as the real one, with few of its layers: they are all alike.
+    config = factory._MODEL_CONFIGS["ViT-L-14"]  # pyright: ignore[reportPrivateUsage]
+    shallow = {name: config[name] | {"layers": 3} for name in ("vision_cfg", "text_cfg")}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-L-14", config | shallow)  # pyright: ignore[reportPrivateUsage]
     checkpoint = tmp_path / "random.safetensors"
     made = random_checkpoint("ViT-L-14", checkpoint)
     encoder = load_encoder(InferenceSettings(model="ViT-L-14", pretrained=str(checkpoint)), "cpu")

@@ -7,6 +7,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.index import index_recipe, trials
 from clip_assets.layout import Key
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Indexed, one_thread, unit, unit_rows
@@ -75,6 +76,13 @@ class RandomVectors(Indexed):
     def forget(self, key: Key) -> None:
         """From now on the pool has no such partition."""
         self.store.delete(layout.plan(key))
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code is not chosen by trial, and recall measured with few queries: each takes long."""
+    monkeypatch.setattr(trials, "LEAST_VECTORS", 10**9)
+    monkeypatch.setattr(index_recipe, "QUERIES", 400)
 
 
 @pytest.fixture

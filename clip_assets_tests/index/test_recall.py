@@ -10,7 +10,7 @@ import pytest
 from benchmarks.made_up_vectors import Source
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError, ConfigurationError
-from clip_assets.index import index_recipe, trials, versions
+from clip_assets.index import trials, versions
 from clip_assets.index.ann import Floats, Ids
 from clip_assets.index.reach import DEFAULT, RANKS, TARGETS, Reach, for_target
 from clip_assets.index.versions import Version
@@ -43,6 +43,7 @@ def found_share(asked: Floats, stored: Floats, ids: Ids) -> float:
     return float((similar >= least - 1e-4).mean())
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
@@ -95,6 +96,7 @@ def test_queries_that_no_pair_of_the_pool_made_find_what_was_asked_for(
                 assert abs(told.recall - found) <= told.uncertainty + 0.01
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_higher_target_looks_further(made: RandomVectors) -> None:
     made.set(index={"flat_limit": 100})
     made.embed(0, 5000)
@@ -111,6 +113,7 @@ def test_a_higher_target_looks_further(made: RandomVectors) -> None:
                 assert 0 < scanned[0] < scanned[1] < scanned[2] < 1
 
 
+@pytest.mark.usefixtures("hasty")
 def test_as_many_lists_are_written_into_an_index_as_tools_without_gaps_need(
     made: RandomVectors,
 ) -> None:
@@ -139,10 +142,8 @@ def test_copies_of_an_image_stand_for_each_other(made: RandomVectors) -> None:
         assert for_target(reaches, DEFAULT).recall >= DEFAULT - 0.02
 
 
-def test_small_codes_are_put_right_by_the_vectors_themselves(
-    made: RandomVectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trials, "LEAST_VECTORS", 10**9)  # that takes long, and is tested alone
+@pytest.mark.usefixtures("hasty")
+def test_small_codes_are_put_right_by_the_vectors_themselves(made: RandomVectors) -> None:
     made.embed(0, 3500, dim=256)
     made.set(index={"flat_limit": 1, "max_memory_bytes": 2**20, "least_recall": 0})
     made.index()
@@ -174,6 +175,7 @@ def test_pools_too_small_to_calibrate_are_searched_whole(made: RandomVectors) ->
     assert reach == Reach(TARGETS[0], 2.0, 1.0, 0.0, 1.0, RANKS[0])
 
 
+@pytest.mark.usefixtures("hasty")
 def test_measuring_is_the_same_every_time(made: RandomVectors) -> None:
     made.set(index={"flat_limit": 100})
     made.embed(0, 2000)
@@ -186,11 +188,8 @@ def test_measuring_is_the_same_every_time(made: RandomVectors) -> None:
     assert newest(made).reach == first.reach
 
 
-def test_an_index_that_finds_too_little_is_not_served(
-    made: RandomVectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trials, "LEAST_VECTORS", 10**9)
-    monkeypatch.setattr(index_recipe, "QUERIES", 400)  # each of them is compared with all
+@pytest.mark.usefixtures("hasty")
+def test_an_index_that_finds_too_little_is_not_served(made: RandomVectors) -> None:
     made.embed(0, 20_000, dim=64)
     made.set(index={"flat_limit": 20_000})
     before = made.index()

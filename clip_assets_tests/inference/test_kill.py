@@ -113,7 +113,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
     tmp_path: Path, inference: InferenceSettings
 ) -> None:
     stores = [Store.open(str(tmp_path / name)) for name in ("calm", "killed")]
-    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(40)]
+    shards = [[Pair(10 * tar + n) for n in range(10)] for tar in range(20)]
     for store in stores:
         image_shards(made_up(store, inference), shards)
     calm, killed = stores
