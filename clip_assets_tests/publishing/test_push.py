@@ -26,6 +26,9 @@ from clip_assets_tests.servers import serving
 SMALL = 2_000
 """Bytes up to which a file is sent within its commit."""
 
+CUT = 0
+"""A status of which there is no answer: the connection is closed."""
+
 
 class Receiver:
     """What a hub has received: files, large contents by digest, and what was asked.
@@ -84,7 +87,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if fault := self.receiver.fault(self.path):
-            self.answer({"error": "not now"}, *fault)
+            if fault[0] == CUT:
+                self.close_connection = True
+            else:
+                self.answer({"error": "not now"}, *fault)
             return
         self.answer(self.receiver.tree() if "/tree/" in self.path else {"id": "we/pairs"})
 
@@ -201,6 +207,36 @@ def test_only_what_changed_is_sent_and_what_is_gone_is_removed(
     assert (done.sent, done.removed) == (changed, ["data/train-00009.parquet"])
     assert receiver.files[small] == made.store.read_bytes(f"hub/{small}")
     assert ".gitattributes" in receiver.files
+
+
+def test_a_file_that_the_hub_has_otherwise_is_sent_though_it_is_as_long(
+    written: Published, receiver: Receiver
+) -> None:
+    push(written.pool)
+    sizes = {name: len(content) for name, content in receiver.files.items()}
+    least, most = min(sizes, key=lambda name: sizes[name]), max(sizes, key=lambda name: sizes[name])
+    assert sizes[least] <= SMALL < sizes[most], "of one the hub tells git's digest"
+    receiver.files |= {name: bytes(sizes[name]) for name in (least, most)}
+    assert push(written.pool).sent == sorted([least, most])
+    assert receiver.files[least] == written.store.read_bytes(f"hub/{least}")
+
+
+def test_a_hub_that_breaks_the_connection_is_asked_again(
+    written: Published, receiver: Receiver, hasty: list[float]
+) -> None:
+    receiver.faulty, receiver.faults = "/tree/", [(CUT, {})]
+    assert push(written.pool).sent == sorted(receiver.files)
+    assert hasty == [1.0]
+
+
+@pytest.mark.parametrize(("left", "pause_s"), [(0, 90.0), (5, 1.0)])
+def test_a_limit_of_requests_is_waited_for_when_none_is_left(
+    written: Published, receiver: Receiver, hasty: list[float], left: int, pause_s: float
+) -> None:
+    receiver.faulty = "/tree/"
+    receiver.faults = [(503, {"RateLimit": f'"api";r={left};t=90'})]
+    push(written.pool)
+    assert hasty == [pause_s]
 
 
 @pytest.fixture

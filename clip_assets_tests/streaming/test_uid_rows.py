@@ -38,6 +38,11 @@ def pairs(*uids: tuple[int, int]) -> UidPairs:
     return np.array(list(uids), np.dtype("u8,u8"))
 
 
+def test_the_first_of_many_samples_of_a_uid_is_found() -> None:
+    known = [pairs(*((number % 3, 0) for number in range(300)))]
+    assert UidRows.of(known).find(pairs((0, 0), (1, 0), (2, 0))).tolist() == [0, 1, 2]
+
+
 def test_halves_that_are_the_same_are_told_apart() -> None:
     known = [pairs((5, 1), (5, 2), (9, 9)), pairs((2**64 - 1, 0), (5, 2), (5, 3))]
     rows = UidRows.of(known)
@@ -94,6 +99,8 @@ def test_a_pool_that_changed_is_looked_up_anew(made: Streamed, cache: Path) -> N
     assert numbers(PoolSamples(made.pool, listed(22, 3))) == [22, 3]
     [folder] = cache.glob("*/*")  # the older one went
     (folder / "rows.npy").write_bytes(b"half")
+    assert numbers(PoolSamples(made.pool, listed(22, 3))) == [22, 3]
+    np.save(folder / "rows.npy", np.zeros(1, np.int64))
     assert numbers(PoolSamples(made.pool, listed(22, 3))) == [22, 3]
 
 
