@@ -233,8 +233,8 @@ def test_a_hub_that_breaks_the_connection_is_asked_again(
 def test_a_limit_of_requests_is_waited_for_when_none_is_left(
     written: Published, receiver: Receiver, hasty: list[float], left: int, pause_s: float
 ) -> None:
-    receiver.faulty = "/tree/"
-    receiver.faults = [(503, {"RateLimit": f'"api";r={left};t=90'})]
+    receiver.faulty = "/commit/"
+    receiver.faults = [(429, {"RateLimit": f'"api";r={left};t=90'})]
     push(written.pool)
     assert hasty == [pause_s]
 
