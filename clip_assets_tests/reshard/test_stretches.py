@@ -114,6 +114,7 @@ def test_bytes_of_another_tar_are_refused(damage: slice) -> None:
     content = two_members()
     assert [member.extension for member in members_of(bytes(content), "a.tar")] == ["jpg", "txt"]
     assert names_of(content) == [b"1.jpg", b"1.txt"]
+    assert names_of(content[:HEADER]) is names_of(content[: 2 * HEADER]) is None
     content[damage] = b"\1" * (damage.stop - damage.start)
     assert names_of(content) is None
     with pytest.raises(SchemaError, match="changed"):
