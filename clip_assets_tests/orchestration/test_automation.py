@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +16,7 @@ import pytest
 
 from clip_assets import layout
 from clip_assets.definitions import build_defs
+from clip_assets.graph import TABLE
 from clip_assets.layout import Key
 from clip_assets.orchestration import tries
 from clip_assets.orchestration.partitions import AXES
@@ -33,6 +35,7 @@ PARTITIONED = [
     "aesthetic",
     "pool_metadata",
 ]
+SUBSETS = ["no_filter", "basic_filter"]
 FAN_INS = ["subsets", "metadata_stats", "faiss_index"]
 
 
@@ -59,9 +62,16 @@ class Daemon:
     def tick(self, after_s: int = 30) -> dict[str, set[str | None]]:
         """Partitions requested by asset; {None} for an unpartitioned one."""
         self._now += timedelta(seconds=after_s)
-        result = dg.evaluate_automation_conditions(
-            defs=self._defs, instance=self._instance, cursor=self._cursor, evaluation_time=self._now
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            # A thousand times in a look it asks for keys, which stay the same meanwhile.
+            keys = cache(self._instance.get_dynamic_partitions)
+            patch.setattr(self._instance, "get_dynamic_partitions", keys)
+            result = dg.evaluate_automation_conditions(
+                defs=self._defs,
+                instance=self._instance,
+                cursor=self._cursor,
+                evaluation_time=self._now,
+            )
         self._cursor = result.cursor
         requested: dict[str, set[str | None]] = {}
         for found in result.results:
@@ -77,6 +87,14 @@ class Daemon:
                 dg.AssetKey(asset), partition=key, tags={"dagster/data_version": version}
             )
             self._instance.report_runless_asset_event(event)
+
+    def finished(self, *keys: str) -> None:
+        """Partitions of which everything is made, and looks that have seen it."""
+        self.add(*keys)
+        made = {"partition": keys, "subset": SUBSETS, "pool": ()}
+        for asset in TABLE:
+            self.made(asset.name, *made[asset.axis])
+        assert self.settle() == []
 
     def start(self, *assets: str, keys: Sequence[str] = ()) -> dg.DagsterRun:
         """A run that is going on, over a range of keys if any are given."""
@@ -152,7 +170,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def daemon(defs: dg.Definitions, instance: dg.DagsterInstance, store: Store) -> Daemon:
     """The automation over a pool with the subsets that every pool has."""
     made = Daemon(defs, instance, store)
-    made.add("no_filter", "basic_filter", axis="subset")
+    made.add(*SUBSETS, axis="subset")
     return made
 
 
@@ -200,8 +218,7 @@ def test_id_mapping_is_made_in_the_run_of_its_index(daemon: Daemon) -> None:
 
 
 def test_one_missing_partition_does_not_hold_back_the_index(daemon: Daemon) -> None:
-    daemon.add("00000")
-    daemon.settle()
+    daemon.finished("00000")
     daemon.add("00001", "00002")
     daemon.tick()
     for asset in [*PARTITIONED, "index_segments"]:
@@ -213,8 +230,7 @@ def test_one_missing_partition_does_not_hold_back_the_index(daemon: Daemon) -> N
 
 @pytest.mark.parametrize("ticks", [0, 1, 2], ids=["before the next tick", "while it runs", "later"])
 def test_no_update_of_a_partition_is_lost(daemon: Daemon, ticks: int) -> None:
-    daemon.add("00000")
-    daemon.settle()
+    daemon.finished("00000")
     daemon.add("00001", "00002")
     daemon.made("index_segments", "00001")
     # A partition that comes to rest is given one look to show what was made.
@@ -255,8 +271,7 @@ def test_run_that_ended_without_making_anything_is_asked_for_at_the_next_look(
 
 
 def test_fan_in_waits_for_what_a_run_that_just_ended_made(daemon: Daemon) -> None:
-    daemon.add("00000")
-    daemon.settle()
+    daemon.finished("00000")
     daemon.add("00001", "00002")
     daemon.tick()
     run = daemon.start("index_segments", keys=["00002"])
@@ -287,8 +302,7 @@ def test_fan_in_that_just_ended_is_not_asked_for_again(daemon: Daemon) -> None:
 
 
 def test_fan_in_that_follows_and_just_ended_is_not_asked_for_again(daemon: Daemon) -> None:
-    daemon.add("00000")
-    daemon.settle()
+    daemon.finished("00000")
     run = daemon.start("faiss_index", "id_mapping")
     daemon.tick()
     daemon.made("faiss_index")
@@ -297,8 +311,7 @@ def test_fan_in_that_follows_and_just_ended_is_not_asked_for_again(daemon: Daemo
 
 
 def test_another_recipe_encodes_every_segment_again(daemon: Daemon) -> None:
-    daemon.add("00000", "00001")
-    daemon.settle()
+    daemon.finished("00000", "00001")
     daemon.made("index_recipe", version="1")
     assert times(daemon.settle(), "index_segments") == 0, "the same recipe changes nothing"
     daemon.made("index_recipe", version="2")
@@ -392,8 +405,7 @@ def test_missing_subset_is_requested_and_refreshed_once_when_metadata_rests(
 
 
 def test_subset_that_is_named_later_is_asked_for_alone(daemon: Daemon, store: Store) -> None:
-    daemon.add("00000")
-    daemon.settle()
+    daemon.finished("00000")
     settings = "subsets: {mine: {baseline: no_filter}}"
     (Path(store.base) / layout.SETTINGS_FILE).write_text(settings)
     daemon.add("mine", axis="subset")
