@@ -21,7 +21,7 @@ from clip_assets.errors import (
 from clip_assets.index import recipe_file, slots, vectors_in, versions
 from clip_assets.index.kinds import FLAT
 from clip_assets.index.reach import DEFAULT, DEFAULT_RANK, RANKS, Reaches, for_target
-from clip_assets.index.slots import Content
+from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -34,6 +34,9 @@ from clip_assets.storage.scatter import curves
 
 if TYPE_CHECKING:
     from clip_assets.index.merge import Written
+
+MOST_UNSEARCHED = 0.05
+"""Of all vectors; what codes lose then differs by at most so much of what it does between them."""
 
 
 def faiss_index(pool: Pool, key: Key) -> Outcome:
@@ -163,7 +166,16 @@ def _version(run: StageRun, segments: Upstream, known: Sequence[str] | None = No
         partitions_missing=segments.missing,
         partitions_stale=segments.stale,
         reach={},
+        since_searched=_since_searched(previous, inputs[layout.INDEX_RECIPE], ranges),
     )
+
+
+def _since_searched(previous: Version | None, recipe: str, ranges: Sequence[Slot]) -> int:
+    """Vectors that came and went since it was searched what codes lose; 0 to search now."""
+    if previous is None or previous.recipe != recipe or previous.since_searched is None:
+        return 0
+    changed = previous.since_searched + slots.changed(previous.slots, ranges)
+    return changed if changed <= MOST_UNSEARCHED * slots.ids(ranges) else 0
 
 
 def _make(run: StageRun, version: Version) -> Report:

@@ -75,12 +75,25 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         lists.join(part, head, joined.segments())
         sizes = lists.read(part, head, where).sizes
         exact = ExactVectors(run.pool, version.slots, side, stack)
+        known = _known(run, version, side)
         meter = Meter(ann.read(part, where, mapped=True), sizes, exact)
         reach = {
-            kind: [reach for question in ranks.values() for reach in meter.reach(question)]
+            kind: [
+                reach
+                for question in ranks.values()
+                for reach in meter.reach(question, known.get(kind, ()))
+            ]
             for kind, ranks in asked.items()
         }
         return Written(reach, _drift(run, version, side, sizes))
+
+
+def _known(run: StageRun, version: Version, side: str) -> dict[str, list[Reach]]:
+    """What the version before says of a side, where what codes lose need not be searched anew."""
+    if version.previous and version.since_searched:
+        with suppress(MissingArtifactError):  # an old one may have gone
+            return versions.read(run.store, version.previous).reach.get(side, {})
+    return {}
 
 
 class _Joined:

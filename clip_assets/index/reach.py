@@ -36,6 +36,8 @@ class Reach:
         uncertainty: half of the 95 % interval of ``recall``.
         scanned: share of the vectors that were looked at.
         k: of so many nearest that is true; versions of earlier releases know ten alone.
+        lost: share of the neighbours in the lists that codes lose all the same.
+        lost_variance: of that, as a mean of some queries.
     """
 
     target: float
@@ -44,6 +46,8 @@ class Reach:
     uncertainty: float
     scanned: float
     k: int = DEFAULT_RANK
+    lost: float = 0.0
+    lost_variance: float = 0.0
 
 
 Reaches = dict[str, dict[str, list[Reach]]]

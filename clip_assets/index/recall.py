@@ -10,6 +10,7 @@ chosen by. Candidates are put right by the vectors themselves.
 What an exact search finds is the matter of ``index.neighbours``.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Self
 
@@ -193,29 +194,48 @@ class Meter:
     def __init__(self, index: Index, sizes: npt.NDArray[np.int64], exact: ExactVectors) -> None:
         self._index, self._sizes, self._exact = index, sizes, exact
 
-    def reach(self, question: Question) -> list[Reach]:
-        """For each of ``TARGETS`` how far to search, and what is then found."""
+    def reach(self, question: Question, known: Sequence[Reach] = ()) -> list[Reach]:
+        """For each of ``TARGETS`` how far to search, and what is then found.
+
+        Args:
+            question: of one kind.
+            known: what was told of nearly the same index. What codes lose is taken from it, which
+                spares the searches; what lists hold is not.
+        """
         if len(question.queries) < MIN_QUERIES:
             return exact(question.k)
-        return [self._reach(question, target) for target in TARGETS]
+        before = {reach.target: reach for reach in known if reach.k == question.k}
+        return [self._reach(question, target, before.get(target)) for target in TARGETS]
 
-    def _reach(self, question: Question, target: float) -> Reach:
+    def _reach(self, question: Question, target: float, known: Reach | None) -> Reach:
+        if known is not None:
+            loss, of_loss = known.lost, known.lost_variance
+            share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
+        else:
+            share, lost = self._searched(question, target)
+            loss, of_loss = round(float(lost.mean()), 6), round(float(lost.var()) / len(lost), 9)
+        gap, held = question.gap(share), question.within_gap_of_others(share)
+        variance = held.var() / len(held) + of_loss
+        return Reach(
+            target=target,
+            gap=round(gap, 5),
+            recall=round(min(1.0, float(held.mean()) - loss), 4),
+            uncertainty=round(1.96 * float(variance) ** 0.5, 4),
+            scanned=round(question.scanned(gap, self._sizes), 6),
+            k=question.k,
+            lost=loss,
+            lost_variance=of_loss,
+        )
+
+    def _searched(self, question: Question, target: float) -> tuple[float, Floats]:
+        """The share that lists have to hold for a recall, and what codes lose of it."""
         share, lost = target, self._lost(question, target)
         for _ in range(ROUNDS):
             wanted = min(1.0, target + float(lost.mean()))
             if abs(wanted - share) < SAME_SHARE:
                 break
             share, lost = wanted, self._lost(question, wanted)
-        gap, held = question.gap(share), question.within_gap_of_others(share)
-        variance = held.var() / len(held) + lost.var() / len(lost)
-        return Reach(
-            target=target,
-            gap=round(gap, 5),
-            recall=round(min(1.0, float(held.mean() - lost.mean())), 4),
-            uncertainty=round(1.96 * float(variance) ** 0.5, 4),
-            scanned=round(question.scanned(gap, self._sizes), 6),
-            k=question.k,
-        )
+        return share, lost
 
     def _lost(self, question: Question, share: float) -> Floats:
         """What codes lose, in shares of its neighbours, for each query of the sample.

@@ -71,6 +71,12 @@ def ids(slots: Sequence[Slot]) -> int:
     return slots[-1].start + slots[-1].count if slots else 0
 
 
+def changed(before: Sequence[Slot], after: Sequence[Slot]) -> int:
+    """Vectors that one version has and the other has not."""
+    held = [{slot.content for slot in slots if slot.content} for slots in (before, after)]
+    return sum(content.vectors for content in held[0] ^ held[1])
+
+
 def _append(slots: Sequence[Slot], contents: Sequence[Content]) -> list[Slot]:
     result = list(slots)
     for content in contents:

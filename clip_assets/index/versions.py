@@ -52,6 +52,8 @@ class Version:
         reach: how far searches go; empty in versions of releases that knew only a number of lists.
         drift: by side, how far it has moved from what lists were trained on; empty where there are
             none, or too few vectors to tell.
+        since_searched: vectors that came and went since it was searched what codes lose; 0 if that
+            was done for this version, None where an earlier release did not tell.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Version:
     partitions_stale: list[PartitionKey]
     reach: Reaches = field(default_factory=Reaches)
     drift: dict[str, Drift] = field(default_factory=dict[str, Drift])
+    since_searched: int | None = None
 
     def to_json(self) -> bytes:
         """As ``read`` takes it."""

@@ -137,7 +137,10 @@ def test_a_refresh_reads_no_old_segment_and_gives_the_same_bytes(grown: RandomVe
     version = grown.merge().manifest.report.figures["version"]
     for path, content in kept.items():
         grown.store.write_bytes(path, content)
-    assert versions.read(grown.store, version).previous == merged_before
+    known = versions.read(grown.store, version)
+    assert known.previous == merged_before
+    assert known.since_searched == 30
+    assert versions.read(grown.store, merged_before).since_searched == 0  # two fifths were new
     paths = [layout.index(version, side) for side in layout.SIDES]
     before = [grown.store.read_bytes(path) for path in paths]
     for path in paths:

@@ -152,6 +152,13 @@ def test_small_codes_are_put_right_by_the_vectors_themselves(made: RandomVectors
     reported = for_target(version.reach["image"]["text"], DEFAULT).recall
     assert reported > recall_of_codes(made, version) + 0.2
     assert reported == pytest.approx(true_recall(made, "image", "text", DEFAULT), abs=0.06)
+    # A few more vectors: what codes lose is not searched for again, and what is told stays true.
+    made.embed(1, 100, dim=256)
+    made.index()
+    assert (version.since_searched, newest(made).since_searched) == (0, 100)
+    known = for_target(newest(made).reach["image"]["text"], DEFAULT)
+    assert known.lost == for_target(version.reach["image"]["text"], DEFAULT).lost != 0
+    assert known.recall == pytest.approx(true_recall(made, "image", "text", DEFAULT), abs=0.06)
 
 
 def recall_of_codes(made: RandomVectors, version: Version) -> float:
