@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import yaml
 
-from clip_assets import layout
+from clip_assets import graph, layout
 from clip_assets.demo.truth import World
+from clip_assets.orchestration import partitions
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.partitions import ledger
+from clip_assets.status import report
 from clip_assets.storage.catalog import Catalog
 from clip_assets.storage.store import Store
 
@@ -123,12 +126,15 @@ class PoolAt:
         return self.run("clip-assets", "-q", *arguments, code=code)
 
     def status(self) -> dict[str, Any]:
-        """``clip-assets status --json``."""
-        return json.loads(self.cli("status", "--json"))
+        """What ``clip-assets status --json`` tells, without a process."""
+        return json.loads(json.dumps(report(graph.open_pool(str(self.root)))))
 
     def add_world(self) -> None:
-        """Plan partitions of every source of the world."""
-        self.cli("add", str(self.folder / "sources"))
+        """What ``clip-assets add`` does with every source of the world, without a process."""
+        settings = graph.open_pool(str(self.root), create=True).settings.sources
+        ledger.add_sources(self.store, [str(self.folder / "sources")], settings)
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            partitions.sync(instance, graph.open_pool(str(self.root)))
 
     def new_instance(self) -> None:
         """Start with an empty Dagster instance."""

@@ -32,9 +32,9 @@ def test_files_become_search_results_and_outlive_the_instance(
     pool_at: PoolAt, tmp_path: Path
 ) -> None:
     world = pool_at.world
-    pool_at.add_world()
+    pool_at.cli("add", str(pool_at.folder / "sources"))
     pool_at.cli("run")
-    status = pool_at.status()
+    status = json.loads(pool_at.cli("status", "--json"))
     assert {state for states in status["partitions"].values() for state in states.values()} == {
         "done"
     }
@@ -141,7 +141,7 @@ def test_killed_embeddings_go_on_after_the_last_chunk(pool_at: PoolAt) -> None:
     pool_at.cli("run", "--select", "*image_shards")
     shutil.copytree(pool_at.root, pool_at.folder / "whole")
     pool_at.cli(
-        "run",
+        *("run", "--select", "embeddings"),
         "--root",
         str(pool_at.folder / "whole"),
         "--pool",
@@ -156,7 +156,7 @@ def test_killed_embeddings_go_on_after_the_last_chunk(pool_at: PoolAt) -> None:
     process.communicate()
     killed = Key(chunks[0].parent.name)
     finished = len(list((work / killed).glob("*.arrow")))
-    pool_at.cli("run")
+    pool_at.cli("run", "--select", "embeddings")
     report = pool_at.catalog.require("embeddings", killed).report
     assert report.figures["chunks_resumed"] == finished >= 1
     assert contents(pool_at.store) == contents(Store.open(str(pool_at.folder / "whole")))
