@@ -202,3 +202,8 @@ def pytest_collection_finish() -> None:
     """From now on cycles are looked for among what tests make."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """DuckDB complains at the end of a process of what of its own was not looked at."""
+    gc.unfreeze()
