@@ -8,7 +8,7 @@ room. Conditions are parsed and computed by ``storage.condition``.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class AlignedColumns:
             (number, slot) for number, slot in enumerate(searcher.version.slots) if slot.content
         ]
         self._starts = np.array([slot.start for slot in searcher.version.slots], np.int64)
-        self._kept: OrderedDict[tuple[int, str], pa.Array] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], pa.Array | pa.ChunkedArray] = OrderedDict()
         self._cells: dict[tuple[int, str], Cell] = {}
         self._bytes = 0
         self._allowed: OrderedDict[str, Ids] = OrderedDict()
@@ -144,7 +144,7 @@ class AlignedColumns:
                 self._bytes -= column.nbytes
                 self._cells.pop(key, None)
         schema = pa.schema([_NULLABLE.field(name) for name in columns])
-        return pa.table([(known | read)[name] for name in columns], schema=schema)
+        return pa.table([{**known, **read}[name] for name in columns], schema=schema)
 
     def _cell(self, number: int, column: str) -> Cell:
         """What reads a column of one range of ids."""
@@ -160,7 +160,9 @@ class AlignedColumns:
                 self._cells[key] = cell
         return cell
 
-    def _read(self, number: int, columns: Sequence[str]) -> dict[str, pa.Array]:
+    def _read(
+        self, number: int, columns: Sequence[str]
+    ) -> Mapping[str, pa.Array | pa.ChunkedArray]:
         slot = self._searcher.version.slots[number]
         assert slot.content is not None
         own = np.arange(slot.start, slot.start + slot.count)
