@@ -21,6 +21,8 @@ _OWN = (
     ("gcsfs.retry", "HttpError"),
     ("google.auth.exceptions", "GoogleAuthError"),
     ("httpx2", "HTTPError"),
+    ("huggingface_hub.errors", "HfUriError"),
+    ("huggingface_hub.errors", "HFValidationError"),
 )
 
 _GONE = (404, 410)

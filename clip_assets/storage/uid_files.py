@@ -69,6 +69,20 @@ def mapped(file: Path, where: str) -> UidPairs:
     return _checked(array, where)
 
 
+def checked(uids: object) -> UidPairs:
+    """What somebody says to be an array of uids.
+
+    Args:
+        uids: (n,) of ``schemas.UID_PAIR``, or else.
+
+    Raises:
+        SourceFormatError: it is no list of uids.
+    """
+    if not isinstance(uids, np.ndarray):
+        raise _wrong("uids", type(uids).__name__)
+    return _checked(uids, "uids")
+
+
 def write_bare(file: Path, target: Path) -> None:
     """Write the bare array of a .npy file, as ``numpy.memmap`` reads it."""
     with file.open("rb") as content, target.open("wb") as bare:

@@ -108,7 +108,7 @@ class Batches:
         """Go on from a state of any rank, with any number of ranks.
 
         Raises:
-            ConfigurationError: it is of another stream.
+            ConfigurationError: it is of another stream, or of no place in it.
         """
         if state.keys() != asdict(self.state).keys() or state["stream"] != self._stream.digest:
             raise ConfigurationError(
@@ -117,7 +117,15 @@ class Batches:
                 f"that of {self._stream.digest!r}: these samples, this seed and these shares",
                 "Open the samples with which it was saved, or start anew.",
             )
-        self.state = State(**state)
+        read = State(**state)
+        if not (read.epoch >= 0 and 0 <= read.position < len(self._stream)):
+            raise ConfigurationError(
+                "state",
+                f"epoch {read.epoch}, position {read.position}",
+                f"a position below {len(self._stream):,}",
+                "Take the state as it was saved.",
+            )
+        self.state = read
 
 
 def distributed() -> tuple[int, int]:

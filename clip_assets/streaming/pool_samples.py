@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from clip_assets import layout, schemas
-from clip_assets.errors import MissingArtifactError
+from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.files.opening import content
 from clip_assets.inference.samples import Sample
 from clip_assets.layout import Key
@@ -59,8 +59,8 @@ class PoolSamples:
 
     Raises:
         MissingArtifactError: the pool has no samples yet, or not those of a subset.
-        ConfigurationError: there is no such column.
-        SchemaError: the file is no list of uids.
+        ConfigurationError: there is no such column, subset or file, or no such ``gone``.
+        SourceFormatError: the file, or the array, is no list of uids.
     """
 
     def __init__(
@@ -73,6 +73,9 @@ class PoolSamples:
         gone: Gone = "refuse",
         name: str | None = None,
     ) -> None:
+        if gone not in get_args(Gone):
+            known = " or ".join(map(repr, get_args(Gone)))
+            raise ConfigurationError("gone", repr(gone), known, "Choose one.")
         self.name = name or (subset if isinstance(subset, str) else pool.store.uri())
         self.left_out = self.taken_down = 0
         self._told = Told(pool, columns)
@@ -95,7 +98,7 @@ class PoolSamples:
             self._firsts.setdefault(key, self._tars.first(number))
         self._rows: Rows | AllBut | None = None
         if by_uid and subset is not None:
-            listed = _subset(pool, subset) if isinstance(subset, str) else subset
+            listed = _subset(pool, subset) if isinstance(subset, str) else uid_files.checked(subset)
             listed = self._without(down, listed)
             digests.append(hashlib.sha256(np.ascontiguousarray(listed).data).hexdigest())
             rows = by_uid.located(listed, digests[-1])
@@ -222,5 +225,14 @@ def _subset(pool: Pool, name: str) -> uids.UidPairs:
     if subset_versions.is_subset(pool, name):
         stored = pool.store.read_bytes(subset_versions.path_of(pool, name))
     else:
-        stored = content(name)
+        try:
+            stored = content(name)
+        except SourceMissingError as error:
+            known = ", ".join(sorted(pool.settings.subsets))
+            raise ConfigurationError(
+                f"subset {name!r}",
+                f"no such subset, and no file {error.where}",
+                f"one of {known}, or a file of uids",
+                "Correct it, or define it: clip-assets subset NAME",
+            ) from None
     return uid_files.read(stored, name)

@@ -114,6 +114,8 @@ class Stream:
         self, seed: int, shares: Sequence[Share] | None, length: int | None, *, shuffle: bool
     ) -> Order:
         sizes = list(map(len, self.sets))
+        if not sizes:
+            raise ConfigurationError("samples", "no set", "one or more", "Name one.")
         if len(sizes) == 1:
             if not sizes[0]:
                 name = self.sets[0].name

@@ -63,13 +63,17 @@ class UrlCache:
         number: which of them this is, from 0.
 
     Raises:
-        ConfigurationError: the folder cannot be made or written.
+        ConfigurationError: the folder cannot be made or written, or no byte is allowed.
     """
 
     def __init__(
         self, folder: str | Path, max_bytes: int = MAX_BYTES, processes: int = 1, number: int = 0
     ) -> None:
         self.folder, self.max_bytes = Path(folder), max_bytes
+        if max_bytes < 1:
+            raise ConfigurationError(
+                "max_bytes", str(max_bytes), "1 or more", "For no cache at all, give none."
+            )
         self._processes, self._number = processes, number
         self._lock = threading.Lock()
         self._is_off = False

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -65,6 +65,9 @@ class UrlStream:
                 "lists of different names, a share for each, batches of 1 or more",
                 "Give each list a name of its own.",
             )
+        if when_short not in get_args(WhenShort):
+            raise ConfigurationError("when_short", repr(when_short),
+                                     ", ".join(get_args(WhenShort)), "Choose one.")  # fmt: skip
         self.batches = length // batch_size
         if not self.batches:
             raise ConfigurationError("length", f"{length:,}", f"{batch_size:,} or more",

@@ -349,6 +349,14 @@ def test_a_pool_that_is_not_on_this_machine_is_pushed_from_copies(receiver: Rece
         assert content == made.store.read_bytes(f"hub/{name}")
 
 
+def test_a_name_that_a_hub_does_not_allow_is_an_error(made: Published, receiver: Receiver) -> None:
+    made.set(hub={"repository": "we/pa--irs"})
+    made.published()
+    with pytest.raises(SourceError, match="Cannot have -- or"):
+        push(made.pool)
+    assert receiver.private is None
+
+
 def test_without_a_repository_nothing_is_sent(made: Published, receiver: Receiver) -> None:
     made.set(hub={"repository": ""})
     made.published()

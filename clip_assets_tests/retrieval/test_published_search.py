@@ -151,6 +151,12 @@ def test_a_file_that_changed_is_an_error(far: PublishedSearcher, hub: Hub) -> No
         far.search_many(QUERIES, 10, recall_target=0.99)
 
 
+def test_a_name_that_is_no_repository_is_an_error(hub: Hub) -> None:
+    with pytest.raises(SourceError, match="must be 'namespace/name'"):
+        PublishedSearcher.at("hf://datasets/nobody")
+    assert not hub.requests
+
+
 def test_a_server_without_ranges_is_an_error(place: str, hub: Hub) -> None:
     hub.knows_ranges = False
     with pytest.raises(SourceError, match="one that knows ranges"):

@@ -116,6 +116,13 @@ def test_what_is_no_subset_is_refused(made_here: Streamed, tmp_path: Path) -> No
     for file, found in ((numbers_file, "int64 of 1 dim"), (words, "no array")):
         with pytest.raises(SourceFormatError, match=found):
             PoolSamples(made_here.pool, str(file))
+    for array in (np.arange(3), [uid_of(3)], np.array([uid_of(3)])):
+        with pytest.raises(SourceFormatError, match="expected uids as DataComp has them"):
+            PoolSamples(made_here.pool, array)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match=r"no such subset, and no file .*one of .*basic_f"):
+        PoolSamples(made_here.pool, "basic_fliter")
+    with pytest.raises(ConfigurationError, match="expected 'refuse' or 'leave out'"):
+        PoolSamples(made_here.pool, gone="leave_out")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigurationError, match="found 'beauty', expected some of uid"):
         PoolSamples(made_here.pool, columns=["beauty"])
 

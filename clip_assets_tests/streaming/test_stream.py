@@ -148,6 +148,9 @@ def test_a_state_is_small_and_of_its_stream() -> None:
             Batches(other).load_state_dict(state)
     with pytest.raises(ConfigurationError, match="state"):
         Batches(mixture()).load_state_dict({})
+    for place in ({"position": len(mixture())}, {"position": -1}, {"epoch": -1}):
+        with pytest.raises(ConfigurationError, match="expected a position below"):
+            Batches(mixture()).load_state_dict(state | place)
 
 
 def test_one_set_goes_on_with_another_batch_size() -> None:
@@ -167,6 +170,7 @@ def test_one_set_goes_on_with_another_batch_size() -> None:
         (lambda: Stream([Numbers("a", 1), Numbers("a", 2)]), "sets a, a"),
         (lambda: Stream([Numbers("a", 9), Numbers("b", 0)], shares=[1, 1]), "share of b"),
         (lambda: Stream(Numbers("a", 0)), "no samples"),
+        (lambda: Stream([]), "no set"),
         (lambda: Stream(Numbers("a", 5), batch_size=0), "batch_size"),
         (lambda: Batches(alone(), 4, 4), "4 of 4"),
         (lambda: Batches(alone(), 0, 25), "for batches of 24"),

@@ -64,6 +64,8 @@ def test_the_oldest_go_for_newer_ones(tmp_path: Path) -> None:
     assert stored_bytes(tmp_path) <= 5 * size
     cache.keep(datum(31, bytes(11 * size)))  # larger than all
     assert uid_of(31) not in cache
+    with pytest.raises(ConfigurationError, match="max_bytes: found 0"):
+        UrlCache(tmp_path, max_bytes=0)
 
 
 def test_processes_keep_to_the_bytes_together(tmp_path: Path) -> None:

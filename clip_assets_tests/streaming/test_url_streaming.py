@@ -226,6 +226,7 @@ def test_what_cannot_be_is_refused_before_anything_is_asked_for(site: Web) -> No
         ([few, few], {"length": 2, "batch_size": 2}, "lists red, red"),
         ([few], {"length": 2, "batch_size": 4}, "length: found 2"),
         ([few], {"length": 2, "batch_size": 2, "shares": [1, 1]}, "2 shares"),
+        ([few], {"length": 2, "batch_size": 2, "when_short": "less"}, "expected error, fewer, re"),
     ):
         with pytest.raises(ConfigurationError, match=found):
             UrlStream(lists, **arguments)
