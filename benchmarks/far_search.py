@@ -12,7 +12,7 @@ what it has read, and, as ``cold``, each in lists that are forgotten before.
 import argparse
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,22 +42,23 @@ def published(folder: Path, rows: int) -> Path:
     return folder / layout.HUB
 
 
-def _serve(folder: Path, latency_s: float, asked: Connection) -> None:
+def serve(files: dict[str, Path], latency_s: float, asked: Connection) -> None:
+    """A hub in a process of its own; tells its address, then requests, ranges and bytes."""
     from clip_assets_tests import servers
 
     with servers.hub() as hub:
-        paths = [path for path in folder.rglob("*") if path.is_file()]
-        hub.files[NAME] = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+        hub.files[NAME] = {name: path.read_bytes() for name, path in files.items()}
         hub.latency_s = latency_s
         asked.send(hub.url)
         while asked.recv():
-            asked.send((len(hub.requests), hub.sent_bytes))
+            ranges = sum("/stored/" in told and "bytes=" in told for told in hub.requests)
+            asked.send((len(hub.requests), ranges, hub.sent_bytes))
             hub.requests.clear()
             hub.sent_bytes = 0
 
 
-def measured(searcher: Any, query: str, count: Callable[[], tuple[int, int]]) -> tuple[float, ...]:
-    """Seconds, requests and bytes of one query, and how many results it had."""
+def measured(searcher: Any, query: str, count: Callable[[], Sequence[int]]) -> tuple[float, ...]:
+    """Seconds, requests, ranges and bytes of one query, and how many results it had."""
     count()
     began = time.monotonic()
     hits = searcher.search(query, 10)
@@ -81,11 +82,11 @@ def main() -> None:
     folder = published(chosen.folder.absolute(), chosen.rows)
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    serving = context.Process(target=_serve, args=(folder, chosen.latency, theirs), daemon=True)
-    serving.start()
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    context.Process(target=serve, args=(files, chosen.latency, theirs), daemon=True).start()
     fsspec.config.conf["hf"] = {"endpoint": ours.recv()}
 
-    def count() -> tuple[int, int]:
+    def count() -> tuple[int, int, int]:
         ours.send("count")
         return ours.recv()
 
@@ -95,34 +96,32 @@ def main() -> None:
     searcher.search("the model is loaded", 1)
     opening = (time.monotonic() - began, *count())
     print(f"opened, model loaded, first query: {opening[0]:.2f} s, {opening[1]} requests, ", end="")
-    print(f"{opening[2] / 1e6:.2f} MB")
+    print(f"{opening[2]} ranges, {opening[3] / 1e6:.2f} MB")
     side = searcher._sides["image"]
     lists = side._far
-    print("| | p50 s | p95 s | most requests | most MB |")
+    print("| | p50 s | p95 s | most requests | most ranges | most MB |")
     for name in ("kept", "cold"):
         told = []
         for text in texts:
             if name == "cold" and lists is not None:
                 lists._forget()
             told.append(measured(searcher, text, count))
-        seconds, requests, sent, found = np.array(told).T
+        seconds, requests, ranges, sent, found = np.array(told).T
         assert (found == 10).all()
         p50, p95 = np.quantile(seconds, [0.5, 0.95])
-        print(f"| {name} | {p50:.2f} | {p95:.2f} | {requests.max():.0f} | {sent.max() / 1e6:.2f} |")
+        print(f"| {name} | {p50:.2f} | {p95:.2f} | {requests.max():.0f} ", end="")
+        print(f"| {ranges.max():.0f} | {sent.max() / 1e6:.2f} |")
     version = searcher.version
     if lists is not None:
         sizes = lists._sizes
-        looked = [len(lists._looked_into(searcher.vector(t), _gap(searcher))) for t in texts]
+        gap = searcher.reach(10, "image", kind="text").gap
+        looked = [len(lists._looked_into(searcher.vector(text), gap)) for text in texts]
         print(
             f"{version.key}, {version.vectors:,} x {version.dim}: {len(sizes):,} lists of "
             f"{sizes.mean():.0f} vectors of {lists._code_size} + 8 bytes, a query looks into "
             f"{np.mean(looked):.1f}, at most {max(looked)}; head {lists._starts[0] / 1e6:.2f} MB"
         )
     ours.send("")
-
-
-def _gap(searcher: Any) -> Any:
-    return searcher._gap("text", "image", searcher.pool.settings.index.recall_target)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ same captions, or as far as they can. All are measured on captions that none has
 
 * ``ours``: RaBitQ of one bit.
 * ``fastscan``: faiss' IVF-PQ-FastScan with codes of as many bytes as ours, and of twice as many.
-* ``hnsw``: a graph of 16 links with whole vectors.
+* ``hnsw``: a graph of faiss with whole vectors, as float32.
+* ``hnsw_sq8``: the same with one byte a dimension.
 * ``tax``: vectors that captions look at beside those of images, by fixed numbers of lists and ours.
 * ``autofaiss``: with --autofaiss PYTHON of its own environment, at equal bytes a vector.
 
     python benchmarks/index.py [--vectors 100000] [--dim 512] [--queries 1000] [--only ours tax]
+    python benchmarks/index.py --vectors 200000 --only ours hnsw [--links 32] [--width 64]
 """
 
 import argparse
@@ -45,7 +47,6 @@ CALIBRATED_ON = 4_000
 SOME = 500
 """Captions by which the others choose how far they look."""
 BATCH = 64
-LINKS = 16
 WHOLE_RECALL = 0.95
 
 
@@ -139,6 +140,7 @@ def ours(made: Made) -> dict[str, dict[float, Reach]]:
         question = recall.Question(index, queries, truth, own)
         reaches[kind] = {reach.target: reach for reach in meter.reach(question)}
     told = {"index": "ours", "bytes": dim // 8 + 8 + 8, "build_cpu_s": round(built, 1)}
+    told |= {"file_bytes": _file_bytes(index), "mapped_rows_bytes": 2 * dim * made.total}
     told |= {"with_calibration_cpu_s": round(time.process_time() - began, 1)}
     for target in TARGETS:
         reach = reaches["text"][target]
@@ -175,13 +177,22 @@ def fastscan(made: Made, code: int) -> None:
         made.tell(told | {"target": target, "lists_looked_into": probes}, looked_up(probes))
 
 
-def hnsw(made: Made) -> None:
-    """A graph with whole vectors."""
+def hnsw(made: Made, kind: str, links: int, width: int) -> None:
+    """A graph of faiss.
+
+    Args:
+        made: what it is made of.
+        kind: what it keeps of a vector, ``Flat`` or ``SQ8``.
+        links: of a vector at each level; twice as many at the lowest.
+        width: of the search for the links of a new vector, faiss' efConstruction.
+    """
     began = time.process_time()
-    index: Any = faiss.IndexHNSWFlat(made.dim, LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = 100
+    index: Any = faiss.index_factory(made.dim, f"HNSW{links},{kind}", faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = width
+    index.train(made.trained_on)
     index.add(made.images)
-    told = {"index": f"faiss HNSW{LINKS}", "bytes": 4 * made.dim + 8 * LINKS}
+    told = {"index": f"faiss HNSW{links},{kind}", "efConstruction": width}
+    told |= {"file_bytes": _file_bytes(index)}
     told |= {"build_cpu_s": round(time.process_time() - began, 1)}
 
     def looked_up(far: int) -> Search:
@@ -191,6 +202,10 @@ def hnsw(made: Made) -> None:
     for target in TARGETS:
         far = made.enough(looked_up, 4_000, target)
         made.tell(told | {"target": target, "efSearch": far}, looked_up(far))
+
+
+def _file_bytes(index: Any) -> int:
+    return faiss.serialize_index(index).nbytes
 
 
 def tax(made: Made, reaches: Mapping[str, Mapping[float, Reach]]) -> None:
@@ -235,7 +250,9 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=1_000)
     parser.add_argument("--autofaiss", metavar="PYTHON", help="Of an environment with autofaiss.")
-    names = ["ours", "fastscan", "hnsw", "tax"]
+    parser.add_argument("--links", type=int, default=32, help="Of a graph.")
+    parser.add_argument("--width", type=int, default=64, help="efConstruction of a graph.")
+    names = ["ours", "fastscan", "hnsw", "hnsw_sq8", "tax"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
@@ -250,8 +267,9 @@ def main() -> None:
     if "fastscan" in options.only:
         fastscan(made, made.dim // 8)
         fastscan(made, made.dim // 4)
-    if "hnsw" in options.only:
-        hnsw(made)
+    for name, kind in {"hnsw": "Flat", "hnsw_sq8": "SQ8"}.items():
+        if name in options.only:
+            hnsw(made, kind, options.links, options.width)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Builds what autofaiss chooses for so many bytes a vector, then looks into the least number of lists
 that finds the target for some captions, and measures on others; without and with a second look at
-200 candidates by the whole vectors, which the peer itself has not.
+200 candidates by the whole vectors, which the peer itself has not. The steps of its building are
+told on stderr by the peer.
 
     python index_autofaiss.py FOLDER BYTES_PER_VECTOR
 """
@@ -61,7 +62,7 @@ def main() -> None:
         max_index_memory_usage=f"{size * len(images) / 1e6:.1f}MB",
         current_memory_available="8GB",
         nb_cores=1,
-        verbose=40,
+        verbose=20,
     )
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     whole = np.array(images).astype(np.float16)

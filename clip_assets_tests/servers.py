@@ -161,11 +161,16 @@ class Hub:
 def hub() -> Generator[Hub]:
     """A hub of data sets; listings come in pages of ``PAGE_ENTRIES``, files from elsewhere."""
     found = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_HubHandler,), {"hub": found}))
+    server = _HubServer(("127.0.0.1", 0), type("Handler", (_HubHandler,), {"hub": found}))
     server.daemon_threads = True
     found.url = f"http://127.0.0.1:{server.server_port}"
     with serving(server):
         yield found
+
+
+class _HubServer(ThreadingHTTPServer):
+    request_queue_size = 256
+    # With the 5 of the library, of ten connections at once some wait a second to be tried again.
 
 
 class _HubHandler(BaseHTTPRequestHandler):
