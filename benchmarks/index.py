@@ -36,7 +36,7 @@ from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets import layout
 from clip_assets.index import ann, kinds, neighbours, recall
 from clip_assets.index.halves import whole
-from clip_assets.index.reach import Reach
+from clip_assets.index.reach import CANDIDATES, Reach
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -145,10 +145,11 @@ def ours(made: Made) -> dict[str, dict[float, Reach]]:
     for target in TARGETS:
         reach = reaches["text"][target]
 
-        def search(queries: Floats, gap: float = reach.gap) -> Ids:
-            return recall.nearest(index, queries, 10, gap, made.whole)[1]
+        def search(queries: Floats, reach: Reach = reach) -> Ids:
+            return recall.nearest(index, queries, 10, reach.effort, made.whole)[1]
 
-        made.tell(told | {"target": target, "scanned": reach.scanned}, search)
+        how = {"target": target, "scanned": reach.scanned, "candidates": reach.candidates}
+        made.tell(told | how, search)
     return reaches
 
 
@@ -166,7 +167,7 @@ def fastscan(made: Made, code: int) -> None:
     def looked_up(probes: int) -> Search:
         def search(queries: Floats) -> Ids:
             parameters = faiss.SearchParametersIVF(nprobe=probes)
-            _, ids = index.search(queries, recall.CANDIDATES, params=parameters)
+            _, ids = index.search(queries, CANDIDATES, params=parameters)
             similar = np.nan_to_num(made.whole.similarities(queries, ids), nan=-np.inf)
             return np.take_along_axis(ids, np.argsort(-similar, axis=1)[:, :10], 1)
 

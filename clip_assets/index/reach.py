@@ -3,8 +3,10 @@
 Calibrated and measured in ``index.recall``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from clip_assets.errors import ConfigurationError
 
@@ -24,6 +26,26 @@ EVERYTHING = 2.0
 DEFAULT = 0.95
 """Recall that a search has if nothing else is asked for."""
 
+CANDIDATES = 200
+"""Nearest by their codes, which whole vectors put in order, where their number is not calibrated;
+twice as many as are asked for, if that is more."""
+
+MOST_CANDIDATES = 6_400
+"""At most so many are looked at again; twice as many as are asked for, if that is more."""
+
+
+class Effort(NamedTuple):
+    """What a search takes upon itself.
+
+    Args:
+        gap: see ``ann.search``.
+        candidates: nearest by their codes, which whole vectors put in order; twice as many as are
+            asked for at least.
+    """
+
+    gap: float | None = None
+    candidates: int = CANDIDATES
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -38,6 +60,7 @@ class Reach:
         k: of so many nearest that is true; versions of earlier releases know ten alone.
         lost: share of the neighbours in the lists that codes lose all the same.
         lost_variance: of that, as a mean of some queries.
+        candidates: nearest by their codes, which whole vectors put in order.
     """
 
     target: float
@@ -48,6 +71,12 @@ class Reach:
     k: int = DEFAULT_RANK
     lost: float = 0.0
     lost_variance: float = 0.0
+    candidates: int = CANDIDATES
+
+    @property
+    def effort(self) -> Effort:
+        """Of a search that goes so far."""
+        return Effort(self.gap, self.candidates)
 
 
 Reaches = dict[str, dict[str, list[Reach]]]
@@ -71,11 +100,23 @@ def for_target(reaches: Sequence[Reach], target: float, k: int = DEFAULT_RANK) -
         target: recall that is asked for.
         k: results that are asked for; beyond the last rank it is that of the last.
 
+    Returns:
+        It, with the candidates for ``k`` results: between two ranks in proportion to a power of
+        ``k``, beyond the last in proportion to it, at most ``MOST_CANDIDATES``.
+
     Raises:
         ConfigurationError: it is more than searches can be asked for.
     """
     ranks = sorted({reach.k for reach in reaches})
     rank = next((rank for rank in ranks if rank >= k), ranks[-1])
+    of_rank = _enough(reaches, rank, target)
+    below = [one for one in ranks if one < rank]
+    before = _enough(reaches, below[-1], target) if below else of_rank
+    return replace(of_rank, candidates=_between(before, of_rank, k))
+
+
+def _enough(reaches: Sequence[Reach], rank: int, target: float) -> Reach:
+    """Of a rank the reach of the next recall that is not less than a target."""
     of_rank = [reach for reach in reaches if reach.k == rank]
     enough = [reach for reach in of_rank if reach.target >= target]
     if not enough:
@@ -88,6 +129,16 @@ def for_target(reaches: Sequence[Reach], target: float, k: int = DEFAULT_RANK) -
     return enough[0]
 
 
+def _between(before: Reach, after: Reach, k: int) -> int:
+    """Candidates for k results, of which those of two ranks are known."""
+    if k >= after.k:
+        return max(after.candidates, min(MOST_CANDIDATES, after.candidates * k // after.k))
+    if k <= before.k:
+        return before.candidates
+    part = math.log(k / before.k) / math.log(after.k / before.k)
+    return math.ceil(before.candidates ** (1 - part) * after.candidates**part)
+
+
 def of_search(
     kinds: Mapping[str, Sequence[Reach]], kind: str | None, target: float, k: int
 ) -> Reach:
@@ -97,4 +148,7 @@ def of_search(
         ConfigurationError: the recall is more than searches can be asked for.
     """
     reaches = {name: for_target(known, target, k) for name, known in kinds.items()}
-    return reaches[kind] if kind else max(reaches.values(), key=lambda reach: reach.gap)
+    if kind:
+        return reaches[kind]
+    farthest = max(reaches.values(), key=lambda reach: reach.gap)
+    return replace(farthest, candidates=max(reach.candidates for reach in reaches.values()))

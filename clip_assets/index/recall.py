@@ -21,13 +21,11 @@ from clip_assets.index import ann, neighbours
 from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.neighbours import SAME, Neighbours
-from clip_assets.index.reach import TARGETS, Reach, exact
+from clip_assets.index.reach import TARGETS, Effort, Reach, exact
+from clip_assets.index.second_look import Look, cheapest, counts
 
 WANTED = 0.95
 """Recall for which the number of lists is written into an index, for tools that know no gap."""
-
-CANDIDATES = 200
-"""Nearest by their codes, which the vectors themselves put in order; more if more are asked for."""
 
 FOLDS = 5
 """Parts of the queries, of which each tells what a gap finds that the others chose."""
@@ -42,10 +40,14 @@ MIN_QUERIES = 20
 """With fewer queries there is nothing to calibrate by, and every list is looked into."""
 
 ROUNDS = 3
-"""Gaps tried for a recall: codes lose some of what lists hold, and more lists make up for it."""
+"""Gaps tried for a recall with a number of candidates: codes lose some of what lists hold, and
+more lists make up for it."""
 
 SAME_SHARE = 1e-3
 """Shares of neighbours this close are reached by the same gap."""
+
+SOME = 3
+"""Numbers of candidates that are compared at first, and two more while the last is the best."""
 
 _BATCH = 64
 # Queries whose similarities to all centres are in memory at once.
@@ -55,7 +57,7 @@ def nearest(
     index: Index,
     queries: Floats,
     k: int,
-    gap: float | None,
+    effort: Effort,
     exact: ExactVectors | None,
     selected: Selection | None = None,
 ) -> tuple[Floats, Ids]:
@@ -65,7 +67,7 @@ def nearest(
         index: any.
         queries: (q, dim).
         k: how many; where there are fewer, the rest has id -1.
-        gap: see ``ann.search``.
+        effort: how many lists are looked into, how many candidates of codes are put right.
         exact: puts the candidates of codes right; None leaves them as the index has them.
         selected: ids that may be found; None: all.
 
@@ -74,8 +76,9 @@ def nearest(
         itself is not known.
     """
     if exact is None or ann.inverted(index) is None or ann.holds_whole(index):
-        return ann.search(index, queries, k, gap, selected)
-    similarities, ids = ann.search(index, queries, max(CANDIDATES, 2 * k), gap, selected)
+        return ann.search(index, queries, k, effort.gap, selected)
+    candidates = max(effort.candidates, 2 * k)
+    similarities, ids = ann.search(index, queries, candidates, effort.gap, selected)
     true = exact.similarities(queries, ids)
     similarities = np.where(np.isnan(true), similarities, true)
     similarities[ids < 0] = -np.inf
@@ -150,15 +153,16 @@ class Question:
         """So many of the nearest lists hold ``WANTED`` of the true neighbours."""
         return int(np.quantile(self._ranks, WANTED, method="higher")) if self._ranks.size else 1
 
-    def scanned(self, gap: float, sizes: npt.NDArray[np.int64]) -> float:
-        """Share of all vectors that lie in lists within a gap; the mean of the sample."""
-        looked_at = 0
+    def scanned(self, gaps: Sequence[float], sizes: npt.NDArray[np.int64]) -> list[float]:
+        """Share of all vectors that lie in lists within each gap; the mean of the sample."""
+        looked_at = [0] * len(gaps)
         queries = self.queries[self.sample]
         for start in range(0, len(queries), _BATCH):
             scores = ann.centroid_scores(self._index, queries[start : start + _BATCH])
-            within = scores >= scores.max(axis=1, keepdims=True) - gap
-            looked_at += int((within @ sizes).sum())
-        return looked_at / max(1, len(queries) * int(sizes.sum()))
+            best = scores.max(axis=1, keepdims=True)
+            for place, gap in enumerate(gaps):
+                looked_at[place] += int(((scores >= best - gap) @ sizes).sum())
+        return [each / max(1, len(queries) * int(sizes.sum())) for each in looked_at]
 
     def _distances(self) -> tuple[Floats, npt.NDArray[np.int64]]:
         """The gap, and the rank from 1 on, of the list of each true neighbour."""
@@ -209,11 +213,12 @@ class Meter:
 
     def _reach(self, question: Question, target: float, known: Reach | None) -> Reach:
         if known is not None:
-            loss, of_loss = known.lost, known.lost_variance
-            share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
+            loss, of_loss, candidates = known.lost, known.lost_variance, known.candidates
         else:
-            share, lost = self._searched(question, target)
-            loss, of_loss = round(float(lost.mean()), 6), round(float(lost.var()) / len(lost), 9)
+            chosen = self._searched(question, target)
+            loss, candidates = round(chosen.loss, 6), chosen.candidates
+            of_loss = round(float(chosen.lost.var()) / len(chosen.lost), 9)
+        share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
         gap, held = question.gap(share), question.within_gap_of_others(share)
         variance = held.var() / len(held) + of_loss
         return Reach(
@@ -221,42 +226,66 @@ class Meter:
             gap=round(gap, 5),
             recall=round(min(1.0, float(held.mean()) - loss), 4),
             uncertainty=round(1.96 * float(variance) ** 0.5, 4),
-            scanned=round(question.scanned(gap, self._sizes), 6),
+            scanned=round(question.scanned([gap], self._sizes)[0], 6),
             k=question.k,
             lost=loss,
             lost_variance=of_loss,
+            candidates=candidates,
         )
 
-    def _searched(self, question: Question, target: float) -> tuple[float, Floats]:
-        """The share that lists have to hold for a recall, and what codes lose of it."""
-        share, lost = target, self._lost(question, target)
-        for _ in range(ROUNDS):
-            wanted = min(1.0, target + float(lost.mean()))
-            if abs(wanted - share) < SAME_SHARE:
-                break
-            share, lost = wanted, self._lost(question, wanted)
-        return share, lost
+    def _searched(self, question: Question, target: float) -> Look:
+        """The second look by which a recall costs least, at the gap that goes with it."""
+        tried = counts(question.k, self._index)
+        share, top = target, SOME
+        chosen = self._cheapest(question, target, share, tried[:top])
+        while chosen.candidates == tried[:top][-1] and top < len(tried):
+            top += SOME - 1
+            chosen = self._cheapest(question, target, share, tried[:top])
+        left = ROUNDS
+        while left and abs((wanted := min(1.0, target + chosen.loss)) - share) >= SAME_SHARE:
+            # Never fewer again: then this would come to no end.
+            least = tried.index(chosen.candidates)
+            share, chosen = (
+                wanted,
+                self._cheapest(question, target, wanted, tried[least : least + 2]),
+            )
+            left = left - 1 if chosen.candidates == tried[least] else ROUNDS
+        return chosen
 
-    def _lost(self, question: Question, share: float) -> Floats:
+    def _cheapest(
+        self, question: Question, target: float, share: float, tried: Sequence[int]
+    ) -> Look:
+        """Of some numbers of candidates that by which a recall costs least."""
+        looks = self._looks(question, share, tried)
+        gaps = [question.gap(min(1.0, target + one.loss)) for one in looks]
+        scanned = question.scanned(gaps, self._sizes)
+        return cheapest(looks, target, [each * int(self._sizes.sum()) for each in scanned])
+
+    def _looks(self, question: Question, share: float, tried: Sequence[int]) -> list[Look]:
         """What codes lose, in shares of its neighbours, for each query of the sample.
 
         Less than nothing, where another vector stands for one that lies too far away.
         """
         gap = question.gap(share)
-        return question.within(gap)[question.sample] - self._recalls(question, gap)
+        held = question.within(gap)[question.sample]
+        recalls = self._recalls(question, gap, tried)
+        return [Look(most, held - own) for most, own in zip(tried, recalls, strict=True)]
 
-    def _recalls(self, question: Question, gap: float) -> Floats:
-        """Recall of each query of the sample, without its own pair."""
+    def _recalls(self, question: Question, gap: float, tried: Sequence[int]) -> list[Floats]:
+        """Recall of each query of the sample, without its own pair, by numbers of candidates."""
         queries, own = question.queries[question.sample], question.own[question.sample]
-        known, least = question.known[question.sample], question.least[question.sample]
-        right, wanted = np.zeros(len(queries), np.int64), question.k + 1
+        known = question.known[question.sample]
+        least = question.least[question.sample] - ALIKE
+        right = np.zeros((len(tried), len(queries)), np.int64)
         for start in range(0, len(queries), _BATCH):
             batch = slice(start, start + _BATCH)
-            _, ids = nearest(
-                self._index, queries[batch], min(wanted, self._index.ntotal), gap, self._exact
-            )
+            most = min(tried[-1], self._index.ntotal)
+            _, ids = ann.search(self._index, queries[batch], most, gap)
             similar = self._exact.similarities(queries[batch], ids)
-            true = (similar >= least[batch, None] - ALIKE).sum(axis=1)
-            own_too = (np.abs(similar - own[batch, None]) <= SAME).any(axis=1)
-            right[batch] = true - (own_too & (own[batch] >= least[batch] - ALIKE))
-        return np.where(known, np.minimum(right, known) / np.maximum(known, 1), 1)
+            is_near = similar >= least[batch, None]
+            is_own = is_near & (np.abs(similar - own[batch, None]) <= SAME)
+            for place, some in enumerate(tried):
+                true = np.minimum(is_near[:, :some].sum(axis=1), question.k + 1)
+                right[place, batch] = true - is_own[:, :some].any(axis=1)
+        share = np.minimum(right, known) / np.maximum(known, 1)
+        return list(np.where(known, share, 1).astype(np.float32))

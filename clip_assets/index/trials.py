@@ -18,7 +18,7 @@ import numpy as np
 from clip_assets.index import ann
 from clip_assets.index.ann import Floats, Ids
 from clip_assets.index.kinds import Choice
-from clip_assets.index.recall import CANDIDATES
+from clip_assets.index.reach import CANDIDATES
 from clip_assets.storage.scatter import scatter
 
 HELD = 30_000

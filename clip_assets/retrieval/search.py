@@ -160,9 +160,8 @@ class Searcher:
                 "Embed the queries with the model of the index.",
             )
         reach = self.reach(k, side, kind=kind, recall_target=recall_target)
-        gap = reach.gap if reach else None
         return self._sides[side].nearest(
-            vectors.astype(np.float32), k, gap, allowed, self.taken_down
+            vectors.astype(np.float32), k, reach, allowed, self.taken_down
         )
 
     def reach(

@@ -17,7 +17,7 @@ from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import slots
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.kinds import FLAT
-from clip_assets.index.reach import EVERYTHING
+from clip_assets.index.reach import EVERYTHING, Effort, Reach
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import full_disk
@@ -41,7 +41,7 @@ FEW = 20_000
 NONE: Ids = np.empty(0, np.int64)
 
 BATCH = 64
-"""Queries whose candidates are in memory at once: 200 whole vectors each, if ``k`` is small."""
+"""Queries whose candidates are in memory at once; whole vectors of ``exact.AT_ONCE`` of them."""
 
 
 class Nearest(NamedTuple):
@@ -80,7 +80,7 @@ class ServedSide:
         self,
         queries: Floats,
         k: int,
-        gap: float | None,
+        reach: Reach | None,
         allowed: Ids | None = None,
         gone: Ids = NONE,
     ) -> Nearest:
@@ -89,7 +89,8 @@ class ServedSide:
         Args:
             queries: (q, dim), each of length 1.
             k: how many.
-            gap: how far to look, see ``ann.search``; further, where that gives fewer than k.
+            reach: how far to look; further, where that gives fewer than k. None: into as many
+                lists as the index says itself.
             allowed: (n,) ids, ascending, each once; others are not found. None: all.
             gone: (m,) ids in use that are not found, ascending, each once.
 
@@ -98,7 +99,7 @@ class ServedSide:
         """
         within = None if allowed is None else self._checked(allowed, gone)
         most = self._version.vectors - len(gone) if within is None else len(within)
-        size = min(k, most)
+        size, effort = min(k, most), reach.effort if reach else Effort()
         if not size or not len(queries):
             return _nothing(len(queries), size)
         batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
@@ -106,15 +107,15 @@ class ServedSide:
             vectors = self._all_of(within)
             if vectors is not None:
                 return _joined(_scanned(batch, vectors, within, size) for batch in batches)
-            gap = EVERYTHING
+            effort = effort._replace(gap=EVERYTHING)
         selected = None if within is None else self._selection(within)
-        return _joined(self._looked_up(batch, size, gap, selected, gone) for batch in batches)
+        return _joined(self._looked_up(batch, size, effort, selected, gone) for batch in batches)
 
     def _looked_up(
         self,
         queries: Floats,
         k: int,
-        gap: float | None,
+        effort: Effort,
         selected: "Selection | None",
         gone: Ids,
     ) -> Nearest:
@@ -129,9 +130,10 @@ class ServedSide:
             size = min(wanted, index.ntotal)
             asked = queries[open_ones]
             if self._far is not None:
-                self._far.load(asked, gap)
-            similarities, ids = recall.nearest(index, asked, size, gap, exact, selected)
-            is_all = size == index.ntotal and gap is not None and gap >= EVERYTHING
+                self._far.load(asked, effort.gap)
+            similarities, ids = recall.nearest(index, asked, size, effort, exact, selected)
+            gap = effort.gap or 0
+            is_all = size == index.ntotal and gap >= EVERYTHING
             used = self._in_use(ids, gone)
             done = (used.sum(axis=1) >= k) | is_all
             for row in np.flatnonzero(done).tolist():
@@ -141,7 +143,7 @@ class ServedSide:
             open_ones = open_ones[~done]
             # Unused ids, or lists with too few vectors: look further.
             wanted *= WIDER
-            gap = min(max(NEAR, gap or 0) * WIDER, EVERYTHING)
+            effort = effort._replace(gap=min(max(NEAR, gap) * WIDER, EVERYTHING))
         return answer
 
     def exactly(self, queries: Floats, k: int, gone: Ids = NONE) -> Nearest:
