@@ -232,6 +232,7 @@ class Waiting:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self.batch_size = encoder.batch_size
         self.is_told: Callable[[], object] = lambda: True
 
     def __getattr__(self, name: str) -> Any:
@@ -254,3 +255,19 @@ def test_who_is_asked_to_end_embeds_no_further_tar(
         raise KeyboardInterrupt
     assert len(local_store.list(layout.work(layout.EMBEDDINGS, P))) <= 1
     assert embeddings(pool, P).manifest.report.rows_out == 2 * PER_SHARD - 1
+
+
+def test_who_is_asked_to_end_stops_in_the_middle_of_a_tar(
+    new_pool: Callable[..., MadeUp], local_store: Store, encoder: Encoder
+) -> None:
+    waiting = Waiting(encoder)
+    waiting.batch_size = 1  # so that less than the tar is read ahead of the first image
+    made = new_pool(local_store, encoder=lambda: waiting)
+    made.set(download={"samples_per_shard": SHARDS * PER_SHARD})
+    pool = made.pool
+    waiting.is_told = lambda: pool.onlooker is None
+    with suppress(KeyboardInterrupt), embedding_ahead(pool):
+        shards = image_shards(pool, P).manifest
+        raise KeyboardInterrupt
+    assert len(shards.of_kind(layout.shard_tar)) == 1
+    assert not local_store.list(layout.work(layout.EMBEDDINGS, P))

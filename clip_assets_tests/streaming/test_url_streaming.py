@@ -218,6 +218,33 @@ def test_a_list_that_ends_is_an_error_or_what_is_said(site: Web) -> None:
         next(iter(dataset(dead)))
 
 
+def test_one_that_goes_in_a_second_round_is_asked_for_no_third_time(site: Web) -> None:
+    numbers = [number for number in range(60) if number % 3]
+    last = f"/red/{numbers[-1]}.jpg"
+    there = site.pages[last]
+
+    async def once(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404) if site.requests[last] > 1 else await there(request)
+
+    site.pages[last] = once
+    stream = UrlStream([listed(site, "red", numbers)], length=160, batch_size=10,
+                       when_short="repeat")  # fmt: skip
+    seen = Counter(captions(list(dataset(stream))))
+    site.pages[last] = there
+    assert (site.requests[last], seen[f"red {numbers[-1]}"]) == (2, 1)
+    assert {seen[f"red {number}"] for number in numbers[:-1]} >= {4}
+
+
+def test_memory_of_files_is_given_back_when_they_are_decoded(site: Web) -> None:
+    numbers = [number for number in range(60) if number % 3]
+    size = 8_000
+    small = SETTINGS.model_copy(update={"max_bytes": size, "max_memory_bytes": 4 * size})
+    assert sum(len(PICTURES[number % 12]) for number in numbers) > sum(small.body_bytes)
+    stream = UrlStream([listed(site, "red", numbers)], length=len(numbers), batch_size=10)
+    batches = list(UrlStreamingDataset(stream, small, None, decode=CROP))
+    assert len(captions(batches)) == len(numbers)
+
+
 def test_what_cannot_be_is_refused_before_anything_is_asked_for(site: Web) -> None:
     few, none = listed(site, "red", range(9)), listed(site, "blue", [])
     for lists, arguments, found in (
@@ -302,6 +329,8 @@ def test_settings_and_takedowns_are_obeyed(site: Web, local_store: Store, tmp_pa
     assert reasons[uid_of("/red/0.jpg")] == "policy_noai"
     assert "/red/2.jpg" not in site.requests
     assert uid_of("/red/2.jpg") not in UrlCache(tmp_path / "cache")
+    # With other settings it may be had.
+    assert UrlCache(tmp_path / "cache").fault(uid_of("/red/0.jpg")) is None
     del site.pages["/red/0.jpg"]
     site.requests.clear()
     public = UrlStreamingDataset(UrlStream([urls], length=1, batch_size=1), DownloadSettings())
