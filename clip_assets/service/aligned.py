@@ -77,6 +77,10 @@ class AlignedColumns:
         back[order] = np.arange(len(ids))
         return pa.concat_tables(tables).combine_chunks().take(pa.array(back, pa.int64()))
 
+    def know(self, ids: Ids) -> bool:
+        """Whether the metadata have each of some pairs."""
+        return None not in self.values(ids, "uid")
+
     def values(self, ids: Ids, column: str) -> list[Any]:
         """One column of some ids, in their order: for a few of them, value by value."""
         numbers = np.searchsorted(self._starts, ids, side="right") - 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
-from clip_assets.service import clipback, described, refusals, sign_in, v1, v1_files
+from clip_assets.service import api_page, clipback, described, refusals, sign_in, v1, v1_files
 from clip_assets.service.access import AccessLog
 from clip_assets.service.fellows import Fellows
 from clip_assets.service.guard import Guard
@@ -30,7 +30,12 @@ from clip_assets.service.refusals import RefusalError
 from clip_assets.service.searching import Searching
 from clip_assets.service.short_way import ShortWay
 from clip_assets.service.v1 import JsonAnswer
-from clip_assets.service.wire import SearchRequest, SubsetRequest
+from clip_assets.service.wire import (
+    BatchRequest,
+    EmbeddingsRequest,
+    SearchRequest,
+    SubsetRequest,
+)
 
 PAGE = Path(__file__).parent / "page"
 
@@ -85,6 +90,9 @@ def build(hosting: Hosting, offer: Offer, folder: Path | None = None) -> FastAPI
         version=version("clip-assets"),
         summary="Search of CLIP datasets by text, image, embedding and pair.",
         lifespan=running,
+        # Theirs are scripts of other servers, which the policy of pages keeps from running.
+        docs_url=None,
+        redoc_url=None,
     )
     # The last one is the outermost.
     app.add_middleware(ShortWay, routers=routers, faults=_answered)
@@ -134,6 +142,10 @@ def _add_page(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
+    @app.get("/docs", include_in_schema=False)
+    def reference() -> HTMLResponse:
+        return HTMLResponse(api_page.page(app.openapi()))
+
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 
@@ -144,9 +156,9 @@ def _describe(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         document = generated()
         shapes = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (SearchRequest, SubsetRequest):
+        for model in (SearchRequest, SubsetRequest, BatchRequest, EmbeddingsRequest):
             shape = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            shapes |= shape.pop("$defs")
+            shapes |= shape.pop("$defs", {})
             shapes[model.__name__] = shape
         return document
 

@@ -84,5 +84,6 @@ def kept(
 
 def _judges(pool: Pool, request: KnnRequest, dim: int) -> list[Head]:
     heads = pool.settings.heads
-    asked = {heads.safety: request.is_safe, heads.violence: request.is_peaceful}
-    return [_head(uri, dim) for uri, is_asked in asked.items() if uri and is_asked]
+    # One file may be both.
+    asked = ((heads.safety, request.is_safe), (heads.violence, request.is_peaceful))
+    return [_head(uri, dim) for uri, is_asked in asked if uri and is_asked]

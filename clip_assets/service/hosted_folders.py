@@ -27,6 +27,7 @@ from clip_assets.graph import ASSETS
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.folder_search import FolderSearcher, state
 from clip_assets.retrieval.images import Images
+from clip_assets.retrieval.served_side import Ids
 from clip_assets.service.aligned import AlignedColumns
 from clip_assets.service.hosted import HostedIndex, OpenVersion, last_part, named
 from clip_assets.service.refusals import RefusalError
@@ -218,6 +219,11 @@ class _FolderColumns(AlignedColumns):
     def __init__(self, searcher: FolderSearcher) -> None:
         super().__init__(searcher)
         self._metadata = searcher.metadata
+
+    def know(self, ids: Ids) -> bool:
+        """They do: the index of a folder is opened with its metadata."""
+        del ids
+        return True
 
     def _read(self, number: int, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
         del number

@@ -17,6 +17,7 @@ from clip_assets.errors import (
     ConfigurationError,
     ImageError,
     ModelError,
+    SourceError,
     StoreError,
 )
 
@@ -72,7 +73,7 @@ def of(error: Exception) -> RefusalError:
             return _told(400, error)
         case ClientDisconnect():
             return RefusalError(400, "the client", "a request that was cut off", "a whole one", "")
-        case StoreError() | ModelError():
+        case StoreError() | ModelError() | SourceError():
             return _told(503, error)
         case _:
             logger.error("a request failed", exc_info=error)

@@ -129,7 +129,9 @@ class Searching:
         names = [name for name in self.visible.schema.names if name not in ("uid", "url")]
         [columns] = opened.columns.table(ids, names).to_pylist()
         told = self.visible.columns(columns) | self.visible.row(row)
-        return {"uid": row["uid"], "id": vector_id} | told
+        # An index knows a few columns itself, whatever became of the pool's metadata.
+        has_metadata = opened.columns.know(ids)
+        return {"uid": row["uid"], "id": vector_id, "has_metadata": has_metadata} | told
 
     async def encoder(self, index: HostedIndex, digest: str) -> Encoder:
         """The model of an index's queries.

@@ -6,7 +6,8 @@ What is done for them is in ``searching``; the endpoints of clip-retrieval are a
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
@@ -26,18 +27,16 @@ Shape = dict[str, Any]
 """What OpenAPI says of answers: an object."""
 
 
-class JsonAnswer(Response):
+class JsonAnswer(JSONResponse):
     """An answer in JSON; a number that is not finite is null."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """As orjson writes it."""
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that is JSON, or a form with images."""
+def takes(model: type[BaseModel], *, images: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of a body that is JSON, or a form with images if there may be some."""
     form = {
         "type": "object",
         "required": ["request"],
@@ -45,7 +44,9 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
         "additionalProperties": {"type": "string", "format": "binary"},
     }
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    content = {"application/json": {"schema": reference}, FORM: {"schema": form}}
+    content: Shape = {"application/json": {"schema": reference}}
+    if images:
+        content[FORM] = {"schema": form}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -70,8 +71,14 @@ def routes(searching: Searching, measures: Measures) -> APIRouter:
         measures.steps(answer["took_ms"])
         return JsonAnswer(answer | {"request_id": request.state.request_id})
 
-    @router.post("/search/batch", summary="What is like each of many", response_model=Shape)
-    async def batch(request: Request, asked: BatchRequest) -> JsonAnswer:
+    @router.post(
+        "/search/batch",
+        summary="What is like each of many",
+        response_model=Shape,
+        openapi_extra=takes(BatchRequest, images=False),
+    )
+    async def batch(request: Request) -> JsonAnswer:
+        asked = BatchRequest.model_validate_json(await request.body())
         answer = await many_queries.answered(searching, asked)
         measures.steps(answer["took_ms"])
         return JsonAnswer(answer | {"request_id": request.state.request_id})

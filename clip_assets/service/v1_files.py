@@ -66,8 +66,14 @@ def routes(searching: Searching) -> APIRouter:
         asked, uploads = await asked_for(SubsetRequest, request)
         return await _file(searching, asked, uploads)
 
-    @router.post("/embeddings", summary="Vectors of texts", response_class=Response)
-    async def embeddings(request: Request, asked: EmbeddingsRequest) -> Response:
+    @router.post(
+        "/embeddings",
+        summary="Vectors of texts",
+        response_class=Response,
+        openapi_extra=takes(EmbeddingsRequest, images=False),
+    )
+    async def embeddings(request: Request) -> Response:
+        asked = EmbeddingsRequest.model_validate_json(await request.body())
         hosted = searching.hosting.get(asked.index)
         with hosted.opened() as opened:
             version = opened.searcher.version

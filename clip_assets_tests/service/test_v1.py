@@ -2,12 +2,25 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clip_assets import layout
+from clip_assets.layout import Key
+from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets_tests.retrieval.conftest import WordEncoder
-from clip_assets_tests.service.conftest import ANIMALS, Served, captions, error, search
+from clip_assets_tests.service.conftest import (
+    ANIMALS,
+    Served,
+    captions,
+    error,
+    pool_of_animals,
+    search,
+    serving,
+    uid_of,
+)
 
 
 @pytest.mark.parametrize("caption", ANIMALS)
@@ -72,8 +85,19 @@ def test_an_item_is_found_by_its_uid(animals: Served) -> None:
     found = search(animals, {"text": "hen"}, k=1)["results"][0]
     item = animals.http.get(f"/v1/items/{found['uid']}").json()
     assert (item["caption"], item["id"], item["partition"]) == ("hen", found["id"], "00001")
+    assert item["has_metadata"] is True
     for uid in ("f" * 32, "x", "..%2f..%2fpool.yaml"):
         assert animals.http.get(f"/v1/items/{uid}").status_code == 404
+
+
+def test_an_item_whose_metadata_are_gone_says_so(tmp_path: Path) -> None:
+    made = pool_of_animals(tmp_path)
+    key = Key("00000")
+    for gone in (layout.manifest(layout.POOL_METADATA, key), layout.pool_rows(key)):
+        made.store.delete(gone)
+    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+        item = served.http.get(f"/v1/items/{uid_of('cat')}").json()
+        assert (item["caption"], item["language"], item["has_metadata"]) == ("cat", None, False)
 
 
 def test_indices_say_what_they_are(animals: Served) -> None:
