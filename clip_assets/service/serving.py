@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.service import app
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.offer import Offer
+from clip_assets.service.slow_clients import TimedProtocol
 
 GRACE_S = 3
 """Seconds that running requests have when the service is asked to end."""
@@ -95,17 +97,22 @@ def serve(
         The signals that came.
     """
     sys.setswitchinterval(SWITCH_S)
-    config = uvicorn.Config(
-        app.build(hosting, offer, folder),
+    server = _Server(configured(app.build(hosting, offer, folder)), began)
+    server.run(sockets=[listening])
+    return server.signals
+
+
+def configured(application: ASGIApp) -> uvicorn.Config:
+    """How the service is run."""
+    return uvicorn.Config(
+        application,
+        http=TimedProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config, began)
-    server.run(sockets=[listening])
-    return server.signals
 
 
 def url(listening: socket.socket) -> str:

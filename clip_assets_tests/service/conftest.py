@@ -24,6 +24,7 @@ from clip_assets.layout import Key
 from clip_assets.service import app
 from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets.service.offer import Offer
+from clip_assets.service.serving import configured
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store
 from clip_assets_tests import models
@@ -54,13 +55,8 @@ class Served:
 @contextmanager
 def serving(hosting: Hosting, offer: Offer | None = None) -> Generator[Served]:
     """Run a service in a thread for the time of the block."""
-    config = uvicorn.Config(
-        app.build(hosting, offer or Offer()),
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
+    config = configured(app.build(hosting, offer or Offer()))
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -2,17 +2,20 @@
 
 import socket
 import struct
+import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from clip_assets.encoders.encoder import Encoder
+from clip_assets.service import slow_clients
 from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets.service.offer import Offer
 from clip_assets.service.rates import Rates
+from clip_assets.service.slow_clients import TimedProtocol
 from clip_assets_tests.service.conftest import Served, error, pool_of_animals, search, serving
 
 
@@ -90,6 +93,51 @@ def test_a_client_that_never_ends_its_request_stops_nobody(animals: Served) -> N
             slow = stack.enter_context(socket.create_connection((host, int(port))))
             slow.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert search(animals, {"text": "cat"})["results"]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nHost: x",
+        b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{",
+        # Refused as soon as its head is there, and its body goes on coming.
+        b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal",
+    ],
+    ids=["nothing", "head", "body", "refused", "second"],
+)
+def test_a_client_that_is_slow_for_ever_is_let_go(
+    animals: Served, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(TimedProtocol, "patience_s", 0.2)
+    host, port = animals.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=0.05) as slow:
+        slow.sendall(begun)
+        told = b""
+        with suppress(ConnectionError):  # once it is closed
+            while True:
+                with suppress(TimeoutError):
+                    got = slow.recv(4096)
+                    if not got:
+                        break
+                    told += got
+                slow.sendall(b"a" if begun else b"")
+    assert b"HTTP/1.1 408 " in told or b"HTTP/1.1 413 " in told
+
+
+def test_a_body_that_goes_on_coming_is_waited_for(
+    animals: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimedProtocol, "patience_s", 0.2)
+    monkeypatch.setattr(slow_clients, "SLOWEST_BYTES_S", 100)
+    host, port = animals.url.removeprefix("http://").split(":")
+    head = f"POST /v1/search HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2100\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as slow:
+        slow.sendall(head.encode() + b" " * 2000)
+        time.sleep(1)  # five times its patience, a twentieth of what it earned
+        slow.sendall(b" " * 100)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 422 ")
 
 
 def test_a_thousand_connections_are_taken(animals: Served) -> None:
