@@ -114,7 +114,7 @@ def _type(shape: Shape) -> str:
 
 
 def _bounds(shape: Shape, *, is_required: bool) -> str:
-    return ", ".join(escape(part) for part in _said(shape, is_required=is_required))
+    return ", ".join(map(escape, _said(shape, is_required=is_required)))
 
 
 def _said(shape: Shape, *, is_required: bool) -> Iterator[str]:

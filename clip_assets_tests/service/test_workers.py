@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,27 @@ def test_an_address_that_others_share_is_refused() -> None:
         port = own.getsockname()[1]
         with pytest.raises(ConfigurationError, match="Address already in use"):
             serving.reserve("127.0.0.1", port)
+
+
+def test_an_address_gives_each_process_connections_of_its_own() -> None:
+    with ExitStack() as stack:
+        reserved = stack.enter_context(serving.reserve("127.0.0.1", 0))
+        own = [stack.enter_context(serving.join(reserved)) for _ in range(2)]
+        address = reserved.getsockname()
+        assert [one.getsockname() for one in own] == [address] * 2
+        for _ in range(24):
+            stack.enter_context(socket.create_connection(address))
+        counts = []
+        for one in own:
+            one.setblocking(False)
+            counts.append(0)
+            with suppress(BlockingIOError):
+                while True:
+                    one.accept()[0].close()
+                    counts[-1] += 1
+    # As above; with one socket for both, whoever asks first gets all.
+    assert sum(counts) == 24
+    assert min(counts) > 0
 
 
 @pytest.mark.slow
