@@ -1,6 +1,7 @@
 """Each method of choosing, on made-up pools, against what plain Python says."""
 
 import hashlib
+import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,7 @@ from clip_assets.errors import (
     ModelMismatchError,
     SourceError,
     SourceFormatError,
+    SourceMissingError,
 )
 from clip_assets.layout import Key
 from clip_assets.settings import Settings
@@ -38,6 +40,7 @@ from clip_assets.subsets.sorting import Sorter
 from clip_assets.subsets.subset_files import subsets
 from clip_assets_tests.outcomes import Outcomes, Pair
 from clip_assets_tests.pools import CHECKOUT
+from clip_assets_tests.servers import Hub
 
 SCORES = [0.1, 0.3, None, 0.3, 0.25, 0.9, -0.2, float("nan"), 0.31, 0.05]
 """Of pair n; b32 has them backwards."""
@@ -322,6 +325,25 @@ def test_a_published_subset_is_adopted(
     assert (report.rows_out, report.figures["listed_uids"]) == (3, 4)
 
 
+def test_what_lies_on_a_hub_is_adopted(made: Outcomes, hub: Hub) -> None:
+    np.save(listed := io.BytesIO(), pairs([3, 8, 20]))
+    table = pa.table({"uid": [uid(n) for n in (5, 3, 30)], "dfn": [0.5, 0.9, 1.0]})
+    pq.write_table(table, scores := io.BytesIO())
+    files = {"medium/kept.npy": listed.getvalue(), "scores.parquet": scores.getvalue()}
+    hub.files["we/filters"] = files
+    place = "hf://datasets/we/filters"
+    told = {"listed": 3, "not_in_the_pool": 1}
+    published = {"from": f"{place}/medium/kept.npy"}
+    assert chosen(made, published) == [3, 8]
+    figures = manifest(made, published).report.figures[published["from"]]
+    assert {*figures.items()} >= {*told.items()}
+    scored = {"scores": f"{place}/scores.parquet", "column": "dfn", "k": 1}
+    assert chosen(made, scored) == [3]
+    assert manifest(made, scored).report.figures[scored["scores"]] == told
+    with pytest.raises(SourceMissingError, match=r"we/filters/large\.npy"):
+        chosen(made, {"from": f"{place}/large.npy"})
+
+
 @pytest.mark.parametrize(
     "content",
     [np.zeros(3), np.zeros((2, 2), "u8"), np.zeros(3, "u4,u4"), np.zeros(3, "i8,i8"), b"", b"x"],
@@ -490,15 +512,15 @@ def test_uids_that_are_divided_are_sorted_too(
     monkeypatch.setattr(sorting, "MEMORY_ROWS", memory)
     numbers = np.random.default_rng(0).integers(0, 2**64, (5000, 2), np.uint64)
     numbers[::7] = numbers[3]
-    records = np.empty(5000, np.dtype("u8,u8"))
-    records["f0"], records["f1"] = numbers[:, 0], numbers[:, 1]
+    records = np.empty(5000, np.dtype([("f0", "u8"), ("f1", "u8"), ("place", "u8")]))
+    records["f0"], records["f1"], records["place"] = *numbers.T, np.arange(5000)
     sorter = Sorter(tmp_path, records.dtype)
     for start in range(0, 5000, 300):
         sorter.add(records[start : start + 300])
     blocks = list(sorter.blocks())
     assert len(blocks) > 200
     assert any(tmp_path.rglob("*")) == (memory < len(records))
-    assert np.array_equal(np.concatenate(blocks), np.sort(records))
+    assert np.array_equal(np.concatenate(blocks), np.sort(records))  # equal uids as they came
 
 
 def test_versions_of_a_large_subset_are_compared(
