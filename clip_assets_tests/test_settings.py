@@ -55,6 +55,12 @@ def test_root_is_found_in_the_environment(root: Path, monkeypatch: pytest.Monkey
         ({"image_size": 1}, "image_size: .*nearest is download.image_size"),
         ({"download": {"zzzzz": 1}}, "download.zzzzz: no such setting,"),
         ({"subsets": {"mine": {"base": 1}}}, "subsets.mine: needs one of baseline"),
+        ({"subset_shards": {"no_fliter": {}}}, "subset_shards: .*'no_fliter'.*is no_filter"),
+        (
+            {"subsets": {"m": {"where": 1}}, "subset_shards": {"m": {}}},
+            "found subsets.m.where: [^;]*$",
+        ),
+        ({"subsets": {"m": {"by": "x"}}}, "subsets.m: say either threshold or fraction"),
         ({1: 2}, "no mapping"),
         ({"download": {"image_size": "big"}}, "download.image_size: .*integer"),
         ({"download": {"image_size": 0}}, "download.image_size: .*greater than or equal to 1"),

@@ -198,13 +198,14 @@ def _check_missing(
             _write_ids(folder, MISSING, wanted.chosen(plan.is_missing))
             folder.delete(layout.TEMPORARY)
         named = ", ".join(uids.texts(wanted.chosen(plan.is_missing)[:SHOWN]))
+        others = "" if options.allow_missing else ", or go on without: --allow-missing"
         raise SourceMissingError(
             subset,
             f"{missing:,} of {len(wanted):,} uids that no tar of the inputs has: {named}"
             + ", ..." * (missing > SHOWN),
             "samples of all uids",
-            f"Name all inputs, or go on without: --allow-missing. An output folder that was empty "
-            f"has all of them in {MISSING}.",
+            f"Name all inputs{others}. An output folder that was empty has all of them in "
+            f"{MISSING}.",
         )
 
 

@@ -8,10 +8,10 @@ one section each, see ``sections``; only this module reads files and the environ
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -107,10 +107,12 @@ class Settings(BaseSettings):
         description="Subsets whose samples are copied into shards of their own, by name",
     )
 
-    @model_validator(mode="after")
-    def _shards_are_of_subsets(self) -> Self:
-        named.check_names(layout.SUBSET_SHARDS, self.subset_shards, self.subsets)
-        return self
+    @field_validator(layout.SUBSET_SHARDS)
+    @classmethod
+    def _are_of_subsets(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        # Where these are wrong, that is what is told.
+        named.check_names(layout.SUBSET_SHARDS, given, info.data.get("subsets", given))
+        return given
 
     @field_validator("subsets")
     @classmethod
@@ -164,10 +166,7 @@ def with_subset(
         by_place = faults(error, places())
         told = [": ".join(filter(None, (".".join(p[2:]), why))) for p, why in by_place.items()]
         raise ConfigurationError(
-            where,
-            "; ".join(told),
-            "a definition",
-            "docs/subsets.md has examples.",
+            where, "; ".join(told), "a definition", "docs/subsets.md has examples."
         ) from error
     except ValueError as error:
         raise ConfigurationError(

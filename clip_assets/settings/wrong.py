@@ -24,7 +24,8 @@ def faults(error: ValidationError, known: Sequence[Place]) -> Mapping[Place, str
         if place[0] == choices.SECTION:
             place = choices.without_tags(place)
         is_unknown = item["type"] == "extra_forbidden"
-        told[place] = _unknown(place, known) if is_unknown else item["msg"]
+        why = item["msg"].removeprefix("Value error, ")
+        told[place] = _unknown(place, known) if is_unknown else why
     return told
 
 

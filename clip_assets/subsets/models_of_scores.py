@@ -49,8 +49,8 @@ def of_settings(rows: Candidates, settings: SubsetSettings) -> Models:
     arch = getattr(settings, "arch", None)
     if arch is None:
         return ()
-    if arch in OPENAI:
-        return (OPENAI[arch],)
+    if arch in OPENAI:  # its vectors lie beside its similarities, and are by the same model
+        return of_column(rows, f"clip_{arch}_similarity_score")
     return _of_pool(rows.pool) if isinstance(rows, PoolRows) else ()
 
 

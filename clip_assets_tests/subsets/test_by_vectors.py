@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clip_assets import layout, schemas
+from clip_assets.encoders.encoder import ModelIdentity
+from clip_assets.encoders.identity import claim_model
 from clip_assets.errors import ConfigurationError, SourceError, SourceFormatError
 from clip_assets.layout import Key
 from clip_assets.settings import with_subset
@@ -122,6 +124,7 @@ def test_a_folder_of_datacomps_has_the_pools_vectors(
     made, *sides = embedded
     rows = PoolRows(made.pool, made.pool.partitions)
     count = sum(n % 7 > 0 for n in range(40))
+    claim_model(made.pool.store, ModelIdentity("demo", None, "d" * 64, "resize", DIM, "fp32"))
     assert write_folder(rows, tmp_path / "metadata", own_as="b32", features=True) == count
     numbers = {uid(n): n for n in range(40)}
     for file in (tmp_path / "metadata").glob("*.parquet"):
@@ -129,6 +132,9 @@ def test_a_folder_of_datacomps_has_the_pools_vectors(
         arrays = np.load(file.with_suffix(".npz"))
         for name, side in zip(("b32_img", "b32_txt"), sides, strict=True):
             assert np.array_equal(arrays[name], side[own])
+    named = with_subset({}, "mine", {"vectors": "negcliploss", "arch": "b32", "k": 3})
+    picked = choose(MetadataFolder(str(tmp_path / "metadata")), named, "mine", None)
+    assert picked.facts["negcliploss"]["model"] == "demo"
 
 
 def put(part: Path, array: np.ndarray) -> None:
