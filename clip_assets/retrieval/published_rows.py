@@ -6,6 +6,7 @@ their range of ids. Of a file only row groups that hold a wanted id are read.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.errors import ConfigurationError, SchemaError
 from clip_assets.files.faults import translated
-from clip_assets.files.filesystem import filesystem
 from clip_assets.index.mapped_rows import Places, runs
 from clip_assets.publishing.version_file import as_published
+from clip_assets.retrieval.far_parquet import FarParquet
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.storage import uids
 
@@ -49,38 +50,33 @@ class PublishedRows(Rows):
     def _open(self, number: int) -> "PublishedRange":
         path = as_published(layout.hub_rows(number))
         start, where = self._version.slots[number].start, self._store.uri(path)
-        if self._store.is_local:
-            return PublishedRange(
-                self._stack.enter_context(self._store.local(path)), start, where, self._stack
-            )
-        fs, name = filesystem(where)
-        with translated(where):
-            # Nothing is read ahead: what a row group needs is asked for at once.
-            file = self._stack.enter_context(fs.open(name, "rb", cache_type="none"))
-            return PublishedRange(file, start, where, self._stack)
+        if not self._store.is_local:
+            return PublishedRange(None, start, where, self._stack)
+        file = self._stack.enter_context(self._store.local(path))
+        return PublishedRange(file, start, where, self._stack)
 
 
 class PublishedRange:
     """The published rows of one range of ids.
 
     Args:
-        file: a path, or opened.
+        file: on this machine; None: it is read where it lies.
         start: the range's first id.
-        where: its name for errors.
+        where: its name for errors, and where it lies.
         stack: what closes it.
 
     Raises:
         SchemaError: it is no such file.
     """
 
-    def __init__(self, file: Any, start: int, where: str, stack: ExitStack) -> None:
+    def __init__(self, file: Path | None, start: int, where: str, stack: ExitStack) -> None:
         self._start, self._where = start, where
         try:
-            self._file = stack.enter_context(pq.ParquetFile(file, pre_buffer=True))
+            self._file = stack.enter_context(pq.ParquetFile(file)) if file else FarParquet(where)
         except pa.ArrowInvalid as error:
             raise self._wrong(str(error)) from error
-        self._names = self._file.schema_arrow.names
         told = self._file.metadata
+        self._names = told.schema.to_arrow_schema().names
         # Of a partition that was taken down whole there is a file without rows.
         groups = [n for n in range(told.num_row_groups) if told.row_group(n).num_rows]
         ids: list[Any] = [told.row_group(n).column(0) for n in groups]
@@ -134,7 +130,7 @@ class PublishedRange:
         return ids[np.isin(keys, uids.keys(wanted))] - self._start
 
     def _uids(self) -> tuple[Ids, uids.Keys]:
-        stored = self._file.read(columns=["i", "uid"])
+        stored = self._file.read_row_groups(self._groups.tolist(), columns=["i", "uid"])
         return stored["i"].to_numpy(), uids.keys(uids.pairs(stored["uid"]))
 
     def _read(self, ids: Ids, columns: Sequence[str]) -> tuple[pa.Table, pa.Array]:
