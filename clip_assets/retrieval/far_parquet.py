@@ -52,16 +52,16 @@ class FarParquet:
         starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
         with translated(self._uri):
             paths = [self._path] * len(ranges)
-            parts: list[Any] = self._fs.cat_ranges(paths, starts, ends)  # pyright: ignore[reportUnknownMemberType]
-        for (start, end), part in zip(ranges, parts, strict=True):
-            if len(part) != end - start:
+            stretches: list[Any] = self._fs.cat_ranges(paths, starts, ends)  # pyright: ignore[reportUnknownMemberType]
+        for (start, end), stretch in zip(ranges, stretches, strict=True):
+            if len(stretch) != end - start:
                 raise SourceChangedError(
                     self._uri,
-                    f"{len(part):,} bytes where {end - start:,} should be",
+                    f"{len(stretch):,} bytes where {end - start:,} should be",
                     "the file as it was when it was opened",
                     "Open it again.",
                 )
-        known: Any = _Parts(self._size, starts, parts)
+        known: Any = _Stretches(self._size, starts, stretches)
         with pq.ParquetFile(pa.PythonFile(known, "r"), metadata=self.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(columns))
 
@@ -89,12 +89,12 @@ def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-class _Parts:
-    """A file of which some parts are known, and no other is asked for."""
+class _Stretches:
+    """A file of which some stretches are known, and no other is asked for."""
 
-    def __init__(self, size: int, starts: Sequence[int], parts: Sequence[bytes]) -> None:
+    def __init__(self, size: int, starts: Sequence[int], stretches: Sequence[bytes]) -> None:
         self._size, self._at, self.closed = size, 0, False
-        self._parts = list(zip(starts, parts, strict=True))
+        self._stretches = list(zip(starts, stretches, strict=True))
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}
@@ -105,11 +105,11 @@ class _Parts:
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        for start, part in self._parts:
+        for start, stretch in self._stretches:
             own = self._at - start
-            if own >= 0 and own + size <= len(part):
+            if own >= 0 and own + size <= len(stretch):
                 self._at += size
-                return part[own : own + size]
+                return stretch[own : own + size]
         raise OSError(f"bytes {self._at:,} to {self._at + size:,} were not asked for")
 
     def close(self) -> None:
