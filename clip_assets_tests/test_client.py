@@ -12,7 +12,7 @@ from PIL import Image
 
 from clip_assets.client import AsyncClient, Client, QueryTerm, ServiceError
 from clip_assets_tests.retrieval.conftest import WordEncoder
-from clip_assets_tests.servers import serving
+from clip_assets_tests.servers import free_port, serving
 from clip_assets_tests.service.conftest import Served, animals, one_thread, uid_of
 
 __all__ = ["animals", "one_thread"]
@@ -62,6 +62,20 @@ def test_the_same_for_asyncio(animals: Served) -> None:
                 await client.search([])
 
     asyncio.run(ask())
+
+
+def test_a_service_that_does_not_answer_is_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    async def ask() -> None:
+        async with AsyncClient(url) as client:
+            await client.indices()
+
+    with Client(url) as client, pytest.raises(ServiceError, match=url) as refused:
+        client.indices()
+    assert refused.value.status == 0
+    with pytest.raises(ServiceError, match="clip-assets serve"):
+        asyncio.run(ask())
 
 
 class _Busy(BaseHTTPRequestHandler):

@@ -17,6 +17,7 @@ from clip_assets.client.found import (
     Result,
     Results,
     Terms,
+    answering,
     batch_bodies,
     checked,
     result_of,
@@ -62,7 +63,7 @@ class Client:
         """The pairs nearest to a query; options are fields of the request, such as ``where``.
 
         Raises:
-            ServiceError: the service refused.
+            ServiceError: the service refused, or did not answer.
         """
         return results_of(self._answer("POST", "/v1/search", search_body(terms, k, options)).json())
 
@@ -83,7 +84,7 @@ class Client:
             For each query its results, best first.
 
         Raises:
-            ServiceError: the service refused.
+            ServiceError: the service refused, or did not answer.
         """
         results: list[list[Result]] = []
         for body in batch_bodies(queries, k, options):
@@ -112,12 +113,18 @@ class Client:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         for _ in range(TRIES - 1):
-            answer = self._http.request(method, path, json=body, headers=headers)
+            answer = self._request(method, path, body, headers)
             pause_s = _pause_s(answer)
             if pause_s is None:
                 return checked(answer)
             time.sleep(pause_s)
-        return checked(self._http.request(method, path, json=body, headers=headers))
+        return checked(self._request(method, path, body, headers))
+
+    def _request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
+        with answering(str(self._http.base_url)):
+            return self._http.request(method, path, json=body, headers=headers)
 
 
 class AsyncClient:
@@ -180,12 +187,18 @@ class AsyncClient:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         for _ in range(TRIES - 1):
-            answer = await self._http.request(method, path, json=body, headers=headers)
+            answer = await self._request(method, path, body, headers)
             pause_s = _pause_s(answer)
             if pause_s is None:
                 return checked(answer)
             await asyncio.sleep(pause_s)
-        return checked(await self._http.request(method, path, json=body, headers=headers))
+        return checked(await self._request(method, path, body, headers))
+
+    async def _request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
+        with answering(str(self._http.base_url)):
+            return await self._http.request(method, path, json=body, headers=headers)
 
 
 _NPY = {"accept": "application/x-npy"}

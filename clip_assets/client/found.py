@@ -4,7 +4,8 @@ Asking is the matter of ``clients``.
 """
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,10 +23,10 @@ MOST_OF_BATCH = 10_000
 
 
 class ServiceError(ClipAssetsError):
-    """A service refused a request.
+    """A service refused a request, or did not answer.
 
     Args:
-        status: of HTTP.
+        status: of HTTP; 0 without an answer.
         told: where, found, expected, advice and the request's id.
     """
 
@@ -180,3 +181,22 @@ def result_of(told: Mapping[str, Any]) -> Result:
     names = {each.name for each in fields(Result)} - {"columns"}
     own = {name: value for name, value in told.items() if name in names}
     return Result(**own, columns={k: v for k, v in told.items() if k not in names})
+
+
+@contextmanager
+def answering(url: str) -> Generator[None]:
+    """Raise what keeps a service from answering as one of our errors.
+
+    Raises:
+        ServiceError: nothing listens, or the connection ended, or it took too long.
+    """
+    try:
+        yield
+    except httpx.TransportError as error:
+        told = {
+            "where": url,
+            "found": f"no answer ({str(error) or type(error).__name__})",
+            "expected": "a service of clip-assets",
+            "advice": "Start it: clip-assets serve POOL; or name another url, or a longer timeout.",
+        }
+        raise ServiceError(0, told) from error

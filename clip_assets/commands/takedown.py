@@ -108,7 +108,8 @@ def _undo(store: "Store", uids: Sequence[str], urls: Sequence[str], *, dry_run: 
     from clip_assets.pool import takedowns
 
     count = takedowns.undo(store, uids, urls, dry_run=dry_run)
-    say(f"{count:,} entries {'would be' if dry_run else 'are'} no longer taken down")
+    entries = "1 entry is" if count == 1 else f"{count:,} entries are"
+    say(f"{entries} no longer taken down{', if this were no dry run' if dry_run else ''}")
 
 
 def _named(what: Iterable[str]) -> tuple[list[str], list[str]]:

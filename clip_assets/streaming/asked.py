@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def of_queries(
     searcher: "Searcher",
-    queries: Iterable[str],
+    queries: str | Iterable[str],
     k: int,
     *,
     threshold: float | None = None,
@@ -24,7 +24,7 @@ def of_queries(
 
     Args:
         searcher: of a pool's served index.
-        queries: texts.
+        queries: texts, or one.
         k: of each at most.
         threshold: least similarity.
         columns: see ``PoolSamples``.
@@ -33,7 +33,7 @@ def of_queries(
         A set of each query; one that finds nothing has no samples, and no share of a ``Stream``.
     """
     sets: list[PoolSamples] = []
-    for query in queries:
+    for query in [queries] if isinstance(queries, str) else queries:
         hits = searcher.search(query, k=k, threshold=threshold)
         texts = pa.chunked_array([[hit.uid for hit in hits]], pa.string())
         # Found by an index that may be older than the shards.

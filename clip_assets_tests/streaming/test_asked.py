@@ -59,7 +59,7 @@ def test_sets_are_what_queries_find_the_nearest_first(searcher: Searcher) -> Non
     assert [uid_of(number) for number in numbers(five)] == found
     assert (numbers(five)[0], numbers(nine)[0]) == (5, 9)
     assert five.read(0).fields["aesthetic"] == 5 / 8
-    close = of_queries(searcher, ["caption 5"], k=6, threshold=0.8)
+    close = of_queries(searcher, "caption 5", k=6, threshold=0.8)
     assert [numbers(samples) for samples in close] == [[5]]
 
 
