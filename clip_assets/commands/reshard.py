@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -116,5 +117,7 @@ def _file_of(subset: str, root: str) -> str:
     except MissingArtifactError:
         return subset
     if not subset_versions.is_subset(pool, subset):
+        if not Path(subset).exists():
+            raise subset_versions.unknown(pool, subset, subset)
         return subset
     return pool.store.uri(subset_versions.path_of(pool, subset))

@@ -29,6 +29,16 @@ def is_subset(pool: Pool, name: str) -> bool:
     return known is not None and known[1] in pool.settings.subsets
 
 
+def unknown(pool: Pool, name: str, file: str) -> ConfigurationError:
+    """What is said of a name that is no subset, and no file either."""
+    return ConfigurationError(
+        f"subset {name!r}",
+        f"no such subset, and no file {file}",
+        f"one of {', '.join(sorted(pool.settings.subsets))}, or a file of uids",
+        "Correct it, or define it: clip-assets subset NAME",
+    )
+
+
 def path_of(pool: Pool, name: str) -> str:
     """The file of a subset, or of a version of it.
 

@@ -228,11 +228,5 @@ def _subset(pool: Pool, name: str) -> uids.UidPairs:
         try:
             stored = content(name)
         except SourceMissingError as error:
-            known = ", ".join(sorted(pool.settings.subsets))
-            raise ConfigurationError(
-                f"subset {name!r}",
-                f"no such subset, and no file {error.where}",
-                f"one of {known}, or a file of uids",
-                "Correct it, or define it: clip-assets subset NAME",
-            ) from None
+            raise subset_versions.unknown(pool, name, error.where) from None
     return uid_files.read(stored, name)

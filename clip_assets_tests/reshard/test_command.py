@@ -40,3 +40,12 @@ def test_the_pool_of_the_environment_is_the_input(
     monkeypatch.setenv("CLIP_ASSETS_ROOT", str(source))
     code, _ = reshard("--subset", subset(tmp_path / "s.npy", [1]), "--output", tmp_path / "out")
     assert (code, every_key(tmp_path / "out")) == (0, [f"{uid(1)}-0"])
+
+
+def test_a_name_of_no_subset_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "pool.yaml").write_text("subsets: {mine: {baseline: no_filter}}\n")
+    code, said = reshard("--subset", "yours", "--output", tmp_path / "out", "--input", tmp_path)
+    assert (
+        code,
+        "no such subset, and no file yours, expected one of basic_filter, mine, no_filter" in said,
+    ) == (2, True)
