@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -320,6 +321,9 @@ def test_a_push_that_is_killed_goes_on_with_what_is_missing_and_nobody_sees_half
         env={**os.environ, **environment},
     )
     assert receiver.is_waited_for.wait(60)
+    # Files are sent side by side: those that were taken may still be on their way.
+    while len(receiver.large) < 2:
+        time.sleep(0.01)
     process.kill()
     process.wait()
     assert receiver.files == {}, "nothing is seen before the commit"

@@ -343,11 +343,14 @@ def test_scrolling_reaches_every_picture_with_few_in_the_document(
     most = 0
     for _ in range(200):
         now = visit.tiles.evaluate_all("tiles => tiles.map((tile) => tile.dataset.uid)")
+        is_new = not set(now) <= seen
         seen |= set(now)
         most = max(most, len(now))
-        if end.is_visible() and visit.page.evaluate(
+        is_low = visit.page.evaluate(
             "scrollY + innerHeight >= document.documentElement.scrollHeight - 2"
-        ):
+        )
+        # The last pictures may be put in just after the page was scrolled to its end.
+        if is_low and end.is_visible() and not is_new:
             break
         visit.page.mouse.move(700, 500)
         visit.page.mouse.wheel(0, 700)
@@ -576,6 +579,8 @@ def test_a_link_that_is_answered_late_says_that_it_searches(visit: Visit) -> Non
     expect(visit.page.get_by_role("heading", name="Searching")).to_be_visible()
     expect(visit.page.locator("#start")).to_be_hidden()
     expect(visit.words).to_have_value("a red circle")
+    while not held:
+        visit.page.wait_for_timeout(20)
     held.pop().continue_()
     expect(visit.tiles.first).to_be_visible()
     expect(visit.page.locator("#message")).to_be_hidden()
