@@ -12,13 +12,14 @@ query looks into is decided by ``index.ann``.
 import struct
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SourceChangedError, SourceError
+from clip_assets.files import far_ranges
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem
 from clip_assets.files.identity import looked_at
@@ -38,9 +39,6 @@ KEPT_BYTES = 64 << 20
 
 MOST_LISTS = 100
 """That one query looks into; of more the nearest."""
-
-NEIGHBOUR_BYTES = 32 << 10
-"""Between two lists that are read in one range all the same."""
 
 _MAGIC = b"ilar"
 _ID_BYTES = 8
@@ -133,9 +131,9 @@ class FarLists:
     def _groups(self, numbers: Sequence[int]) -> list[list[int]]:
         """Lists that are read in one range."""
         groups: list[list[int]] = []
-        end = -NEIGHBOUR_BYTES - 1
+        end = -far_ranges.NEIGHBOUR_BYTES - 1
         for number in numbers:
-            if int(self._starts[number]) - end > NEIGHBOUR_BYTES:
+            if int(self._starts[number]) - end > far_ranges.NEIGHBOUR_BYTES:
                 groups.append([])
             groups[-1].append(number)
             end = self._end(number)
@@ -145,15 +143,8 @@ class FarLists:
         return int(self._starts[number] + self._sizes[number] * (self._code_size + _ID_BYTES))
 
     def _read(self, groups: Sequence[Sequence[int]]) -> list[bytes]:
-        starts = [int(self._starts[group[0]]) for group in groups]
-        ends = [self._end(group[-1]) for group in groups]
-        paths = [self._path] * len(groups)
-        with translated(self._file.uri):
-            answers: list[Any] = self._fs.cat_ranges(paths, starts, ends)  # pyright: ignore[reportUnknownMemberType]
-        for start, end, answer in zip(starts, ends, answers, strict=True):
-            if len(answer) != end - start:
-                raise self._changed(f"{len(answer):,} bytes where {end - start:,} should be")
-        return answers
+        ranges = [(int(self._starts[group[0]]), self._end(group[-1])) for group in groups]
+        return far_ranges.read(self._file.uri, ranges)
 
     def _add(self, numbers: Sequence[int], content: bytes) -> None:
         lists = ann.inverted(self.index)

@@ -10,12 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clip_assets.errors import SourceChangedError
+from clip_assets.files import far_ranges
 from clip_assets.files.faults import translated
 from clip_assets.files.filesystem import filesystem
-
-NEIGHBOUR_BYTES = 32 << 10
-"""Between two columns that are read in one range all the same."""
 
 
 class FarParquet:
@@ -34,9 +31,9 @@ class FarParquet:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._fs, self._path = filesystem(uri)
+        fs, path = filesystem(uri)
         with translated(uri):
-            content: Any = self._fs.open(self._path, "rb", cache_type="none")
+            content: Any = fs.open(path, "rb", cache_type="none")
             with content, pq.ParquetFile(content) as file:
                 self.metadata: pq.FileMetaData = file.metadata
                 self._size: int = content.seek(0, io.SEEK_END)
@@ -49,19 +46,7 @@ class FarParquet:
             SourceError: it cannot be read.
         """
         ranges = _joined(sorted(self._chunks(groups, set(columns))))
-        starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
-        with translated(self._uri):
-            paths = [self._path] * len(ranges)
-            stretches: list[Any] = self._fs.cat_ranges(paths, starts, ends)  # pyright: ignore[reportUnknownMemberType]
-        for (start, end), stretch in zip(ranges, stretches, strict=True):
-            if len(stretch) != end - start:
-                raise SourceChangedError(
-                    self._uri,
-                    f"{len(stretch):,} bytes where {end - start:,} should be",
-                    "the file as it was when it was opened",
-                    "Open it again.",
-                )
-        known: Any = _Stretches(self._size, starts, stretches)
+        known: Any = _Stretches(self._size, ranges, far_ranges.read(self._uri, ranges))
         with pq.ParquetFile(pa.PythonFile(known, "r"), metadata=self.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(columns))
 
@@ -82,7 +67,7 @@ def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges, ascending, of which neighbours are one."""
     joined: list[tuple[int, int]] = []
     for start, end in ranges:
-        if joined and start - joined[-1][1] <= NEIGHBOUR_BYTES:
+        if joined and start - joined[-1][1] <= far_ranges.NEIGHBOUR_BYTES:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((start, end))
@@ -92,9 +77,11 @@ def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 class _Stretches:
     """A file of which some stretches are known, and no other is asked for."""
 
-    def __init__(self, size: int, starts: Sequence[int], stretches: Sequence[bytes]) -> None:
+    def __init__(
+        self, size: int, ranges: Sequence[tuple[int, int]], stretches: Sequence[bytes]
+    ) -> None:
         self._size, self._at, self.closed = size, 0, False
-        self._stretches = list(zip(starts, stretches, strict=True))
+        self._stretches = [(start, s) for (start, _), s in zip(ranges, stretches, strict=True)]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}

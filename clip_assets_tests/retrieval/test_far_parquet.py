@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_assets.errors import SourceChangedError
+from clip_assets.errors import SourceChangedError, SourceMissingError
 from clip_assets.files.hub_files import web_address
 from clip_assets.retrieval.far_parquet import FarParquet
 from clip_assets_tests.servers import Hub
@@ -52,5 +52,12 @@ def test_row_groups_are_read_as_arrow_reads_them(uri: str, hub: Hub, tmp_path: P
 def test_a_file_that_has_become_shorter_is_an_error(uri: str, hub: Hub) -> None:
     far = FarParquet(uri)
     hub.files[NAME]["data/0.parquet"] = hub.files[NAME]["data/0.parquet"][:-50_000]
-    with pytest.raises(SourceChangedError, match="as it was when it was opened"):
+    with pytest.raises(SourceChangedError, match="as when it was opened"):
         far.read_row_groups([7], ["i", "caption"])
+
+
+def test_a_file_that_is_gone_is_an_error(uri: str, hub: Hub) -> None:
+    far = FarParquet(uri)
+    hub.files[NAME].clear()
+    with pytest.raises(SourceMissingError):
+        far.read_row_groups([7], ["i"])
