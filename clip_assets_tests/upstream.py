@@ -3,11 +3,13 @@
 Plans, settings, manifests and everything downstream of what is made up are real.
 """
 
+import copy
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clip_assets import graph, layout
 from clip_assets.encoders.encoder import Encoder
@@ -39,6 +41,13 @@ class MadeUp:
         self.settings = Settings(**settings)
         self._encoder = encoder
         self._inputs: dict[tuple[str, Key], Inputs] = {}
+
+    def copied(self, folder: Path) -> Self:
+        """The same in a folder of its own, for who will change it."""
+        made = copy.copy(self)
+        made.store = Store(str(shutil.copytree(self.store.base, folder)))
+        made._inputs = dict(self._inputs)
+        return made
 
     def set(self, **settings: Any) -> None:
         """Other settings from now on: sections of them, as ``pool.yaml`` has them."""

@@ -115,5 +115,7 @@ def test_who_names_a_version_gets_it(made: Outcomes, tmp_path: Path) -> None:
     (Path(root) / layout.SETTINGS_FILE).write_bytes(settings.read_bytes())
     assert _file_of(f"mine@{one}", root).endswith(layout.subset_version("mine", one))
     assert _file_of("mine", root).endswith(layout.subset("mine"))
-    for name in ("other", "a/mine", "mine.npy"):
+    for name in ("a/mine", "mine.npy"):
         assert _file_of(name, root) == name
+    with pytest.raises(ConfigurationError, match=r"'other': found no such subset.*expected one of"):
+        _file_of("other", root)
