@@ -48,6 +48,8 @@ def retrieve(  # noqa: PLR0913  (a command's options are its interface)
     """
     from clip_assets.retrieval import answering, query_file
 
+    if output.suffix != ".parquet":
+        raise click.BadParameter("is a parquet file: NAME.parquet", param_hint="OUTPUT")
     asked = query_file.read(queries, column)
     wanted = 10 if k is None and threshold is None else k
     with searcher_of(root, settings_file) as searcher:

@@ -18,6 +18,9 @@ def test_queries_of_a_file_are_answered(run: Cli, made: Numbered, tmp_path: Path
     assert "14 results of 7 queries" in run("retrieve", queries, output, "-k", 2).stdout
     assert pq.read_table(output)["caption"].to_pylist()[::2] == [str(n) for n in range(7)]
     assert "7 results" in run("retrieve", queries, output, "--threshold", 0.99).stdout
+    refused = run("retrieve", queries, tmp_path / "out.csv")
+    assert (refused.exit_code, "NAME.parquet" in refused.stderr) == (2, True)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_versions_are_compared_by_queries(run: Cli, made: Numbered, tmp_path: Path) -> None:
