@@ -6,7 +6,7 @@ Assembly only: assets and sensors are in ``defs``, what makes them work in ``orc
 import dagster as dg
 
 from clip_assets import defs as catalogue
-from clip_assets.defs import file_checks, fused, sensors
+from clip_assets.defs import file_checks, fused, segments_on_device, sensors
 from clip_assets.orchestration.automation import with_conditions
 from clip_assets.orchestration.executors import executor
 from clip_assets.orchestration.resources import PoolResource
@@ -28,6 +28,9 @@ def graph_defs(pool: PoolResource | None = None) -> dg.Definitions:
     if resource.is_fused():
         both = fused.fused()
         assets = [both, *(asset for asset in assets if not asset.keys & both.keys)]
+    if resource.is_on_device():
+        on_device = segments_on_device.segments_on_device()
+        assets = [on_device, *(asset for asset in assets if not asset.keys & on_device.keys)]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_conditions(resource), assets),
         asset_checks=[file_checks.verify_files],

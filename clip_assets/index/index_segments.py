@@ -3,6 +3,7 @@
 Segments are what a new partition costs: merging them is ``faiss_index``.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
     from clip_assets.index.ann import Floats, Index, Placed
+    from clip_assets.index.on_device import ByCores, OnDevice
+
+logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 32_768
 """Vectors that are encoded at once."""
@@ -114,7 +118,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     Returns:
         How many are far; 0 where it is not known which are.
     """
-    from clip_assets.index import ann, more_lists, neighbours
+    from clip_assets.index import ann, more_lists, neighbours, on_device
 
     name = vectors_in.path(side, run.partition)
     catalog = run.pool.catalog
@@ -124,11 +128,13 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     truths = {kind: neighbours.nothing(len(asked)) for kind, asked in queries.items()}
     baseline, far = wanted.baselines.get(side), 0
     with (
+        on_device.comparing(_place(run), empty, queries) as comparing,
         catalog.sound(layout.EMBEDDINGS, run.partition, name),
         vectors.opened(run.store, name) as array,
     ):
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
-        before = _placed(empty, array, run.store.uri(name))
+        has_lists = ann.inverted(empty) is not None
+        before = _placed(comparing, array, run.store.uri(name)) if has_lists else None
         centres = _own_centres(run, side, empty, array, before, wanted) if before else None
         segment = more_lists.extended(empty, centres)
         for start, chunk in _chunks(array, run.store.uri(name)):
@@ -137,8 +143,8 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
                 placed = more_lists.nearer(empty, chunk, placed, centres)
             placed = ann.add(segment, chunk, known=placed)
             far += drift.far(baseline, placed.similarities) if baseline else 0
-            for kind, asked in queries.items():
-                truths[kind] = neighbours.of(asked, chunk, placed.lists, truths[kind])
+            for kind, known in truths.items():
+                truths[kind] = comparing.truth(kind, chunk, placed.lists, known)
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
     if before and side == "image":
@@ -150,13 +156,22 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     return far
 
 
-def _placed(empty: "Index", array: vectors.Vectors, where: str) -> "Placed | None":
-    """Where vectors lie in the recipe's lists; None where there are none."""
+def _place(run: StageRun) -> str | None:
+    """The device that compares vectors; None for cores."""
+    if not run.pool.settings.index.on_device:
+        return None
+    place = next(iter(run.pool.places), "cpu")
+    if place == "cpu":
+        logger.warning("%s: no accelerator is there, cores compare vectors", run.name)
+        return None
+    return place
+
+
+def _placed(comparing: "ByCores | OnDevice", array: vectors.Vectors, where: str) -> "Placed":
+    """Where vectors lie in the recipe's lists."""
     from clip_assets.index import ann
 
-    if ann.inverted(empty) is None:
-        return None
-    chunks = [ann.placed(empty, chunk) for _, chunk in _chunks(array, where)]
+    chunks = [comparing.placed(chunk) for _, chunk in _chunks(array, where)]
     lists = np.concatenate([chunk.lists for chunk in chunks])
     return ann.Placed(lists, np.concatenate([chunk.similarities for chunk in chunks]))
 

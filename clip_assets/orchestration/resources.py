@@ -34,14 +34,21 @@ class PoolResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTyp
         return cls(root=root, settings_file=settings_file)
 
     def is_fused(self) -> bool:
-        """Whether its settings fuse downloading and embedding into one step.
+        """Whether its settings fuse downloading and embedding into one step."""
+        read = self._settings()
+        return read is not None and read.inference.fused
 
-        Settings that cannot be read fuse nothing: what is wrong with them says every step.
-        """
+    def is_on_device(self) -> bool:
+        """Whether its settings let an accelerator compare vectors for the index."""
+        read = self._settings()
+        return read is not None and read.index.on_device
+
+    def _settings(self) -> settings.Settings | None:
+        """As they are now; None where they cannot be read: what is wrong says every step."""
         try:
-            return settings.load(self.root or None, self.settings_file or None).inference.fused
+            return settings.load(self.root or None, self.settings_file or None)
         except ClipAssetsError:
-            return False
+            return None
 
     def open(self) -> Pool:
         """The pool as it is now; made if it is not there."""

@@ -214,6 +214,11 @@ class Pool:
         inference = self.settings.inference
         return loading.loaded(inference, *self._places)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What torch calls the leased devices, ``cpu`` if there are none; empty without lease."""
+        return self._places
+
     @contextmanager
     def leased_devices(self) -> Generator[None]:
         """For the time of the block the model may run on the accelerators of one step.

@@ -67,3 +67,8 @@ class IndexSettings(Section):
     missing_partitions: Literal["skip", "refuse"] = Field(
         default="skip", description="What fan-in assets do about partitions that are not done"
     )
+    on_device: bool = Field(
+        default=False,
+        description="Let the accelerator compare vectors with centres and queries, in a step with "
+        "the needs of embedding; read when Dagster loads the code location",
+    )
