@@ -1,16 +1,24 @@
-"""Ends connections whose request does not come: each byte late for ever, or none at all.
+"""Ends connections whose request does not come, or whose answer is not taken.
 
-A request that is slow waits in no queue, so it stops nobody; but a connection is a file of the
-process, and those are numbered. How large a request may be is said by ``service.guard``.
+Such a client stops nobody, as neither waits in a queue; but a connection is a file of the process,
+and those are numbered, and an answer that waits is memory and keeps an index version open. How
+large a request may be is said by ``service.guard``.
 """
 
 import asyncio
-from typing import Any
+import logging
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+logger = logging.getLogger(__name__)
+
 PATIENCE_S = 60.0
-"""For a request's head, and for a new connection to begin one."""
+"""For a request's head, for a new connection to begin one, and for an answer of which the client
+takes no byte."""
+
+_LOOKS = 4
+# At what is sent, in that time.
 
 SLOWEST_BYTES_S = 8 * 1024
 """What has come of a body earns its sender more time: a second for so many bytes."""
@@ -22,20 +30,50 @@ _TOO_SLOW = (
 )
 
 
+class CountedTransport:
+    """A transport that counts what it is given; the rest is the transport's own."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._given_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, content: bytes) -> None:
+        """Send some bytes as soon as the client takes them."""
+        self._given_bytes += len(content)
+        self._transport.write(content)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of those that were given: what the system has, which takes more as the client does."""
+        return self._given_bytes - self._transport.get_write_buffer_size()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is sent."""
+        return not self._transport.get_write_buffer_size()
+
+
 class TimedProtocol(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it, to clients that send their requests in time."""
+    """HTTP as uvicorn speaks it, to clients that send their requests and take answers in time."""
 
     patience_s = PATIENCE_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        self._counted = CountedTransport(transport)
+        super().connection_made(cast("asyncio.Transport", self._counted))
         self._timer: asyncio.TimerHandle | None = None
         self._wait()
+        self._sent_bytes, self._sent_s = 0, self.loop.time()
+        self._look_at_answers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop()
+        self._answers_timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -74,3 +112,14 @@ class TimedProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_TOO_SLOW)
         self.transport.close()
+
+    def _look_at_answers(self) -> None:
+        """End the connection if its client takes nothing: closing it would wait for that, too."""
+        now_s, sent_bytes = self.loop.time(), self._counted.sent_bytes
+        if self._counted.is_done or sent_bytes > self._sent_bytes:
+            self._sent_bytes, self._sent_s = sent_bytes, now_s
+        elif now_s >= self._sent_s + self.patience_s:
+            logger.info("%s takes no more of its answer and is let go", self.client)
+            self.transport.abort()
+            return
+        self._answers_timer = self.loop.call_later(self.patience_s / _LOOKS, self._look_at_answers)

@@ -4,6 +4,7 @@ Those that search are in ``v1``.
 """
 
 import weakref
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Annotated
@@ -11,6 +12,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from clip_assets.service import exports, pixels
 from clip_assets.service.finding import Finder
@@ -103,10 +105,26 @@ async def _file(searching: Searching, asked: SubsetRequest, uploads: Uploads) ->
         content = exports.chunks(opened, ids, asked.format, searching.visible, asked.columns or [])
         name = f"{hosted.name}-{opened.searcher.version.name}"
         headers = exports.disposition(name, asked.format)
-        # The version stays open until the last byte is sent, or nobody waits for it any more.
-        weakref.finalize(content, stack.pop_all().close)
-        return StreamingResponse(
-            content,
-            media_type=exports.MEDIA_TYPES[asked.format],
-            headers=headers,
-        )
+        return _HoldingAnswer(content, stack.pop_all(), exports.MEDIA_TYPES[asked.format], headers)
+
+
+class _HoldingAnswer(StreamingResponse):
+    """A file that holds something until its last byte is sent, or nobody waits for it any more."""
+
+    def __init__(
+        self,
+        content: Generator[bytes],
+        held: ExitStack,
+        media_type: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(content, media_type=media_type, headers=headers)
+        # One that is never sent is collected with its content.
+        self._release = weakref.finalize(content, held.close)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. What a client that went away has left is a cycle, and collected much later."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()

@@ -53,12 +53,22 @@ class Served:
 
 
 @contextmanager
-def serving(hosting: Hosting, offer: Offer | None = None) -> Generator[Served]:
-    """Run a service in a thread for the time of the block."""
+def serving(
+    hosting: Hosting, offer: Offer | None = None, system_bytes: int | None = None
+) -> Generator[Served]:
+    """Run a service in a thread for the time of the block.
+
+    Args:
+        hosting: its indices.
+        offer: what is offered of them.
+        system_bytes: of an answer, that the system keeps for a client; None: as many as it likes.
+    """
     config = configured(app.build(hosting, offer or Offer()))
     config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    if system_bytes is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, system_bytes)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

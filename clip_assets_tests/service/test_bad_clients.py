@@ -1,13 +1,16 @@
 """Tokens, rates, bombs, slow and many clients: what a service is asked for nothing good."""
 
+import json
 import socket
 import struct
 import time
 import zlib
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from clip_assets.encoders.encoder import Encoder
@@ -16,7 +19,14 @@ from clip_assets.service.hosted import HostedIndex, Hosting
 from clip_assets.service.offer import Offer
 from clip_assets.service.rates import Rates
 from clip_assets.service.slow_clients import TimedProtocol
-from clip_assets_tests.service.conftest import Served, error, pool_of_animals, search, serving
+from clip_assets_tests.service.conftest import (
+    Served,
+    error,
+    pool_of_animals,
+    search,
+    serving,
+    uid_of,
+)
 
 
 def test_a_token_is_asked_for(tmp_path: Path) -> None:
@@ -138,6 +148,66 @@ def test_a_body_that_goes_on_coming_is_waited_for(
         time.sleep(1)  # five times its patience, a twentieth of what it earned
         slow.sendall(b" " * 100)
         assert slow.recv(4096).startswith(b"HTTP/1.1 422 ")
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service whose answers wait in it, and not in the system, until they are taken."""
+    made = pool_of_animals(tmp_path_factory.mktemp("tight"))
+    with serving(Hosting([HostedIndex("animals", made.pool)]), system_bytes=4096) as served:
+        yield served
+
+
+@contextmanager
+def unread(served: Served, connection: str) -> Generator[socket.socket]:
+    """A client that has asked for 30,000 urls, 500 KB, and has taken a few bytes."""
+    host, port = served.url.removeprefix("http://").split(":")
+    body = json.dumps({"format": "urls", "uids": [uid_of("cat")] * 30_000})
+    head = f"POST /v1/subsets HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(60)
+        client.connect((host, int(port)))
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        yield client
+
+
+def is_served(client: socket.socket) -> bool:
+    """Whether a client's connection is still a file of the service, which is of this process."""
+    own = psutil.Process().net_connections("tcp")
+    return client.getsockname() in [tuple(one.raddr) for one in own]
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_client_that_takes_no_answer_is_let_go(
+    tight: Served, monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
+    monkeypatch.setattr(TimedProtocol, "patience_s", 0.4)
+    hosted = tight.hosting.get(None)
+    with unread(tight, connection) as client:
+        while is_served(client):
+            time.sleep(0.05)
+        with hosted.opened() as opened:
+            while opened.users > 1:
+                time.sleep(0.05)
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
+    tight: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimedProtocol, "patience_s", 2)
+    begun_s = time.monotonic()
+    with unread(tight, "close") as client:
+        got = client.recv(4096)
+        while time.monotonic() < begun_s + 3:  # longer than it may take nothing
+            time.sleep(0.05)
+            got += client.recv(4096)
+        assert is_served(client)
+        while more := client.recv(2**16):
+            got += more
+    assert got.endswith(b"\r\n0\r\n\r\n")
+    assert got.count(b"http://h/00000/0\n") == 30_000
 
 
 def test_a_thousand_connections_are_taken(animals: Served) -> None:
