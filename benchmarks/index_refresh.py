@@ -34,7 +34,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.index import Whole
+from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets.index import ann, kinds, lists, more_lists, neighbours, own_lists, recall
 

@@ -46,20 +46,34 @@ class ExactVectors:
             queries: (q, dim).
             ids: (q, k).
         """
+        from clip_assets.index.half_products import products
+
         similar = np.empty(ids.shape, np.float32)
         # A few queries at a time: what is read of their rows stays near the processor.
         for start in range(0, len(ids), AT_ONCE):
             batch = slice(start, start + AT_ONCE)
-            distinct, where = np.unique(ids[batch], return_inverse=True)
-            halves, is_there = self._halves(distinct, queries.shape[1])
-            places = where.reshape(ids[batch].shape)
+            halves, places, is_there = self._found(ids[batch], queries.shape[1])
             for number, own in enumerate(places, start):
-                rows = whole(np.take(halves, own, axis=0, mode="clip"))
-                # By einsum, which has no threads: so few rows are done before BLAS' have begun,
-                # and these wait for each other wherever several processes search.
-                similar[number] = np.einsum("kd,d->k", rows, queries[number])
-            similar[batch][~is_there[places]] = np.nan
+                rows = np.take(halves, own, axis=0, mode="clip")
+                similar[number] = products(rows, queries[number])
+            similar[batch][~is_there] = np.nan
         return similar
+
+    def _found(self, ids: Ids, dim: int) -> tuple[Vectors, Ids, npt.NDArray[np.bool_]]:
+        """Vectors, where among them those of (q, k) ids are, and which of them there are."""
+        is_id = ids >= 0
+        known = ids[is_id]
+        if known.size:
+            first, last = (
+                self._starts.searchsorted(each, "right") - 1 for each in (known.min(), known.max())
+            )
+            stored = self._vectors(int(first)) if first == last else None
+            if stored is not None:  # all in one range: its rows need not be gathered first
+                return stored, ids - self._starts[first], is_id
+        distinct, where = np.unique(ids, return_inverse=True)
+        halves, is_there = self._halves(distinct, dim)
+        places = where.reshape(ids.shape)
+        return halves, places, is_there[places]
 
     def rows(self, ids: Ids, dim: int) -> Floats:
         """(len(ids), dim) vectors of ascending ids, NaN where there is none."""

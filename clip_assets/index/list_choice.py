@@ -20,7 +20,9 @@ BLAS_FROM = 20
 def scores(lists: faiss.IndexIVF, queries: Floats) -> Floats:
     """Similarity of each query, (q, d), to each centre: (q, lists)."""
     flat_ones = faiss.downcast_index(lists.quantizer)
-    if not isinstance(flat_ones, faiss.IndexFlatIP):  # an index that others made
+    # faiss' factory makes a plain IndexFlat; read from a file it is an IndexFlatIP.
+    by_product = lists.quantizer.metric_type == faiss.METRIC_INNER_PRODUCT
+    if not (isinstance(flat_ones, faiss.IndexFlat) and by_product):  # an index that others made
         best, numbers = lists.quantizer.search(queries, lists.nlist)
         ordered = np.empty_like(best)
         np.put_along_axis(ordered, numbers, best, axis=1)

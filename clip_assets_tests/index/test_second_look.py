@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.index import Whole
+from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import Source
 from clip_assets.index import ann, neighbours, recall
 from clip_assets.index.reach import (
