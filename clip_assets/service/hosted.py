@@ -91,7 +91,7 @@ class HostedIndex:
         self.name = name
         self.pool = pool
         self.images = Images(pool.store)
-        self.problem: ClipAssetsError | None = None
+        self.problem: Exception | None = None
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
         # What is named before the version is opened: a later one is seen as new.
@@ -120,19 +120,23 @@ class HostedIndex:
                 opened.searcher.close()
 
     def follow(self) -> None:
-        """Serve the version that is named by now; a damaged one changes nothing."""
+        """Serve the version that is named by now; one that cannot be opened changes nothing."""
         try:
-            named = self.pool.store.read_bytes(layout.CURRENT)
-            if named != self._named:
-                opened = OpenVersion(Searcher.open(self.pool.renewed()))
-                opened.warm_up()
-                self._replace(opened)
-                self._named = named
+            self._renew()
             self.problem = None
-        except ClipAssetsError as error:
+        except Exception as error:  # each store has its own; none may end the following
             if str(error) != str(self.problem):
                 logger.warning("%s goes on with version %s: %s", self.name, self.version, error)
             self.problem = error
+
+    def _renew(self) -> None:
+        """Open the version that is named by now, if it is another one, and serve it."""
+        named = self.pool.store.read_bytes(layout.CURRENT)
+        if named != self._named:
+            opened = OpenVersion(Searcher.open(self.pool.renewed()))
+            opened.warm_up()
+            self._replace(opened)
+            self._named = named
 
     def _replace(self, opened: OpenVersion) -> None:
         with self._lock:
@@ -148,8 +152,7 @@ class HostedIndex:
         try:
             with self.opened() as opened:
                 opened.warm_up()
-        except ClipAssetsError as error:
-            # Requests are told so themselves.
+        except Exception as error:  # each store has its own; requests are told so themselves
             logger.warning("%s: %s", self.name, error)
 
     def load_model(self) -> None:
@@ -158,12 +161,11 @@ class HostedIndex:
             encoder = self.pool.encoder()
             encoder.encode_text(["the first one takes longer"])
             self._model.set_result(encoder)
-        except ClipAssetsError as error:
-            logger.warning("%s takes no texts and no images: %s", self.name, error)
+        except Exception as error:  # whatever it is, it keeps no other index from its model
+            is_odd = not isinstance(error, ClipAssetsError)
+            told = "%s takes no texts and no images: %s"
+            logger.warning(told, self.name, error, exc_info=is_odd)
             self._model.set_exception(error)
-        except BaseException as error:
-            self._model.set_exception(error)
-            raise
 
     @property
     def model_state(self) -> str:

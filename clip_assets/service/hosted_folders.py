@@ -18,7 +18,6 @@ import pyarrow as pa
 from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import (
-    ClipAssetsError,
     ConfigurationError,
     ModelLoadError,
     ModelMismatchError,
@@ -147,27 +146,20 @@ class HostedFolder(HostedIndex):
         store = Store(str(given.folder))
         self.pool = Pool(store, Settings(root=str(given.folder), **named), ASSETS, unnamed)
         self.images = NoImages(store)
-        self.problem: ClipAssetsError | None = None
+        self.problem: Exception | None = None
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
         self._state = state(given.folder)
         self._opened = self._open()
 
-    def follow(self) -> None:
-        """Serve the files that are there by now; what cannot be opened changes nothing."""
-        try:
-            now = state(self.given.folder)
-            if now != self._state:
-                opened = self._open()
-                before, self._opened = self._opened, opened
-                before.is_replaced = True
-                self._state = now
-            self.problem = None
-        except ClipAssetsError as error:
-            self.problem = error
-        except OSError:
-            # A file went while it was looked at.
-            return
+    def _renew(self) -> None:
+        """Open the files that are there by now, if they are other ones, and serve them."""
+        now = state(self.given.folder)
+        if now != self._state:
+            opened = self._open()
+            before, self._opened = self._opened, opened
+            before.is_replaced = True
+            self._state = now
 
     async def encoder(self, digest: str) -> Encoder:
         """The model that is named; that it has the vectors' width is all that can be told."""

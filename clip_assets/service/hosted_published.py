@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from clip_assets import graph, schemas
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import ClipAssetsError
 from clip_assets.files.hub_files import HUB, web_address
 from clip_assets.files.identity import looked_at
 from clip_assets.publishing.version_file import as_published, hub_version
@@ -40,7 +39,7 @@ class HostedPublished(HostedIndex):
     def __init__(self, name: str, root: str, settings_file: str | None = None) -> None:
         self.name = name
         self._root, self._settings_file = root, settings_file
-        self.problem: ClipAssetsError | None = None
+        self.problem: Exception | None = None
         self._model: Future[Encoder] = Future()
         self._lock = threading.Lock()
         self._state = self._now()
@@ -48,18 +47,14 @@ class HostedPublished(HostedIndex):
         self.pool = self._opened.searcher.pool
         self.images = NoImages(self.pool.store)
 
-    def follow(self) -> None:
-        """Serve what is published by now; what cannot be opened changes nothing."""
-        try:
-            now = self._now()
-            if now != self._state:
-                opened = self._open()
-                opened.warm_up()
-                self._replace(opened)
-                self._state = now
-            self.problem = None
-        except ClipAssetsError as error:
-            self.problem = error
+    def _renew(self) -> None:
+        """Open what is published by now, if it is something else, and serve it."""
+        now = self._now()
+        if now != self._state:
+            opened = self._open()
+            opened.warm_up()
+            self._replace(opened)
+            self._state = now
 
     def _now(self) -> str:
         """What changes when something is published: the commit of a hub, else the file's tag."""

@@ -17,7 +17,7 @@ from clip_assets.errors import ConfigurationError
 from clip_assets.service import app
 from clip_assets.service.hosted import Hosting
 from clip_assets.service.offer import Offer
-from clip_assets.service.slow_clients import TimedProtocol
+from clip_assets.service.slow_clients import TimedProtocol, allow_many_files
 
 GRACE_S = 3
 """Seconds that running requests have when the service is asked to end."""
@@ -97,6 +97,7 @@ def serve(
         The signals that came.
     """
     sys.setswitchinterval(SWITCH_S)
+    allow_many_files()
     server = _Server(configured(app.build(hosting, offer, folder)), began)
     server.run(sockets=[listening])
     return server.signals

@@ -1,4 +1,4 @@
-"""Ends connections whose request does not come, or whose answer is not taken.
+"""Ends connections whose request does not come, whose answer is not taken, or that are too many.
 
 Such a client stops nobody, as neither waits in a queue; but a connection is a file of the process,
 and those are numbered, and an answer that waits is memory and keeps an index version open. How
@@ -7,6 +7,8 @@ large a request may be is said by ``service.guard``.
 
 import asyncio
 import logging
+import math
+import resource
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,11 +25,36 @@ _LOOKS = 4
 SLOWEST_BYTES_S = 8 * 1024
 """What has come of a body earns its sender more time: a second for so many bytes."""
 
+SHARE_OF_FILES = 0.75
+"""Of the files that the process may open: for connections. Without the rest none is answered."""
+
+ENOUGH_FILES = 2**16
+
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n"
+    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 31\r\n\r\n"
+    b"There are too many connections."
+)
+
 _TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n\r\n"
     b"The request was slow."
 )
+
+
+def files() -> float:
+    """How many this process may have open."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if most == resource.RLIM_INFINITY else most
+
+
+def allow_many_files() -> None:
+    """Let this process open as many as its user may allow it, up to ``ENOUGH_FILES``."""
+    most, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH_FILES if allowed == resource.RLIM_INFINITY else min(allowed, ENOUGH_FILES)
+    if most != resource.RLIM_INFINITY and most < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowed))
 
 
 class CountedTransport:
@@ -69,6 +96,9 @@ class TimedProtocol(HttpToolsProtocol):
         self._wait()
         self._sent_bytes, self._sent_s = 0, self.loop.time()
         self._look_at_answers()
+        if len(self.connections) > SHARE_OF_FILES * files():
+            self.transport.write(_TOO_MANY)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""

@@ -1,6 +1,7 @@
 """Tokens, rates, bombs, slow and many clients: what a service is asked for nothing good."""
 
 import json
+import resource
 import socket
 import struct
 import time
@@ -216,6 +217,34 @@ def test_a_thousand_connections_are_taken(animals: Served) -> None:
         for _ in range(1_000):
             stack.enter_context(socket.create_connection((host, int(port))))
         assert search(animals, {"text": "cat"})["results"]
+
+
+def test_connections_beyond_a_share_of_files_are_refused_at_once(
+    animals: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "SHARE_OF_FILES", 30 / slow_clients.files())
+    host, port = animals.url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            for _ in range(40)
+        ]
+        told = [client.makefile("rb").read() for client in clients[30:]]
+    assert all(one.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in one for one in told)
+    while True:  # until the service has seen that the others are gone
+        with suppress(httpx.TransportError):
+            if animals.http.get("/health").status_code == 200:
+                break
+
+
+def test_as_many_files_are_allowed_as_may_be() -> None:
+    most, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most - 1, allowed))
+    try:
+        slow_clients.allow_many_files()
+        assert slow_clients.files() >= most
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, allowed))
 
 
 @pytest.mark.parametrize("where", ["regexp_matches(repeat('a', 30), '(a+)+b')", "sleep(99)"])

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
+from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, MissingArtifactError
 from clip_assets.index import versions
+from clip_assets.service import hosted as hosted_module
 from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets_tests.retrieval.conftest import WordEncoder
 from clip_assets_tests.service.conftest import error, pool_of_animals, search, serving, uid_of
 
 
@@ -49,6 +52,39 @@ def test_a_damaged_version_changes_nothing_but_is_told(tmp_path: Path) -> None:
     hosted.follow()
     assert hosted.problem is None
     hosted.close()
+
+
+def test_a_store_that_fails_for_a_while_is_followed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted_module, "FOLLOW_S", 0.05)
+    made = pool_of_animals(tmp_path)
+    with serving(Hosting([HostedIndex("animals", made.pool)])) as served:
+        current = tmp_path / layout.CURRENT
+        current.unlink()
+        current.symlink_to(current)  # what the system then says is no error of ours
+        index = served.hosting.get("animals")
+        while "symbolic links" not in str(index.problem):
+            time.sleep(0.01)
+        current.unlink()
+        made.add(2, ["ant"])
+        later = made.index()
+        while index.version != later:
+            time.sleep(0.01)
+        assert served.http.get("/ready").json()["indices"][0]["problem"] is None
+
+
+def test_a_model_that_fails_oddly_keeps_no_other_index_from_its_own(tmp_path: Path) -> None:
+    def odd() -> Encoder:
+        raise RuntimeError("odd")
+
+    made = pool_of_animals(tmp_path)
+    first = HostedIndex("first", made.served_by(odd).pool)
+    second = HostedIndex("second", made.served_by(WordEncoder).pool)
+    with serving(Hosting([first, second])) as served:
+        assert search(served, {"text": "cat"}, index="second")["results"]
+        states = [one["model"] for one in served.http.get("/ready").json()["indices"]]
+        assert states == ["failed", "loaded"]
 
 
 def test_a_pool_that_is_deleted_is_searched_on_and_its_pictures_are_told_to_be_gone(

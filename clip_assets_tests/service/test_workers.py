@@ -128,6 +128,19 @@ def test_an_address_that_others_share_is_refused() -> None:
             serving.reserve("127.0.0.1", port)
 
 
+def test_an_address_is_had_again_while_ended_connections_linger() -> None:
+    # As after a service of one process, whose sockets are not of the shared kind.
+    with serving.listen("127.0.0.1", 0) as before:
+        address = before.getsockname()
+        with socket.create_connection(address) as client:
+            accepted, _ = before.accept()
+            accepted.close()  # the side that ends first keeps the address for a minute
+            assert client.recv(1) == b""
+    with serving.reserve(*address) as reserved, serving.join(reserved) as own:
+        assert own.getsockname() == address
+    serving.listen(*address).close()
+
+
 def test_an_address_gives_each_process_connections_of_its_own() -> None:
     with ExitStack() as stack:
         reserved = stack.enter_context(serving.reserve("127.0.0.1", 0))
