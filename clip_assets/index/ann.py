@@ -9,7 +9,7 @@ version holds by ``index.faiss_index``, how the lists of files are joined by ``i
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
@@ -19,6 +19,7 @@ from clip_assets.errors import SchemaError
 from clip_assets.index import centres, list_choice
 from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.lists import no_lists
+from clip_assets.index.placing import LEAST, Neighbourhoods, Placed
 
 Index = faiss.Index
 Selection = faiss.IDSelectorBitmap
@@ -64,22 +65,6 @@ def _train(index: Index, lists: faiss.IndexIVF, sample: Floats) -> None:
     index.train(sample)
 
 
-class Placed(NamedTuple):
-    """Where each of n vectors lies in an index; in an exact one all lie in list 0, at its centre.
-
-    Args:
-        lists: (n,) the inverted list.
-        similarities: (n,) to its centre, as the index has the vectors.
-    """
-
-    lists: Ids
-    similarities: Floats
-
-    def some(self, rows: slice) -> "Placed":
-        """Of some of them."""
-        return Placed(self.lists[rows], self.similarities[rows])
-
-
 def add(
     index: Index, vectors: Floats, ids: Ids | None = None, known: Placed | None = None
 ) -> Placed:
@@ -106,16 +91,32 @@ def add(
     return placed
 
 
-def placed(index: Index, vectors: Floats) -> Placed:
-    """Where vectors, (n, dim), would come to lie; nothing is added. Of an index with lists."""
+def placed(index: Index, vectors: Floats, groups: Neighbourhoods | None = None) -> Placed:
+    """Where vectors, (n, dim), would come to lie; nothing is added. Of an index with lists.
+
+    Args:
+        index: with lists.
+        vectors: (n, dim).
+        groups: of its centres, if they are at hand.
+    """
     lists = inverted(index)
     assert lists is not None
-    return _placed(lists, inner(index, np.ascontiguousarray(vectors, dtype=np.float32)))
+    return _placed(lists, inner(index, np.ascontiguousarray(vectors, dtype=np.float32)), groups)
 
 
-def _placed(lists: faiss.IndexIVF, within: Floats) -> Placed:
-    similarities, nearest = lists.quantizer.search(within, 1)
-    return Placed(np.ascontiguousarray(nearest[:, 0]), similarities[:, 0])
+def groups(index: Index) -> Neighbourhoods | None:
+    """Groups of the centres of lists, for ``placed``; None where there are few."""
+    lists = inverted(index)
+    return (
+        None if lists is None or lists.nlist < LEAST else Neighbourhoods(list_choice.middles(lists))
+    )
+
+
+def _placed(lists: faiss.IndexIVF, within: Floats, groups: Neighbourhoods | None = None) -> Placed:
+    if lists.nlist < LEAST:
+        similarities, nearest = lists.quantizer.search(within, 1)
+        return Placed(np.ascontiguousarray(nearest[:, 0]), similarities[:, 0])
+    return (groups or Neighbourhoods(list_choice.middles(lists))).placed(within)
 
 
 def append(index: Index, segment: Index, start: int) -> None:

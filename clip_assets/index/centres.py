@@ -14,6 +14,8 @@ import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.index import placing
+
 Floats = npt.NDArray[np.float32]
 
 LEAST_LISTS = 512
@@ -61,7 +63,13 @@ def centres(sample: Floats, lists: int, seed: int) -> Floats:
         for group, count in enumerate(counts.tolist())
         if count
     ]
-    return _trained(sample, lists, seed, ROUNDS_OF_ALL, np.concatenate(parts))
+    start = np.concatenate(parts)
+    if lists < placing.LEAST:
+        return _trained(sample, lists, seed, ROUNDS_OF_ALL, start)
+    for _ in range(ROUNDS_OF_ALL):
+        placed = placing.Neighbourhoods(start).placed(sample)
+        start = placing.moved(start, sample, placed.lists)
+    return start
 
 
 def _shares(sizes: npt.NDArray[np.int64], lists: int) -> npt.NDArray[np.int64]:

@@ -196,9 +196,11 @@ class SideBuild:
         truths = {kind: neighbours.nothing(len(rows)) for kind, rows in asked.items()}
         with ExitStack() as stack:
             index = self._read(stack, self._path("trained"))
+        groups = ann.groups(index)
         for first in range(start, stop, CHUNK_ROWS):
             good = usable(self._vectors.read(first, min(first + CHUNK_ROWS, stop)))
-            owners = ann.add(index, good.vectors, good.places + first).lists
+            known = ann.placed(index, good.vectors, groups) if groups else None
+            owners = ann.add(index, good.vectors, good.places + first, known).lists
             scaled, left_out = scaled + good.scaled, left_out + Counter(good.left_out)
             for kind, rows in asked.items():
                 truths[kind] = neighbours.of(rows, good.vectors, owners, truths[kind])

@@ -17,6 +17,12 @@ BLAS_FROM = 20
 """Queries that are compared with all centres as one product of matrices."""
 
 
+def middles(lists: faiss.IndexIVF) -> Floats:
+    """Centres of lists that were trained here, (lists, d); not a copy."""
+    flat_ones = faiss.downcast_index(lists.quantizer)
+    return faiss.rev_swig_ptr(flat_ones.get_xb(), lists.nlist * lists.d).reshape(-1, lists.d)
+
+
 def scores(lists: faiss.IndexIVF, queries: Floats) -> Floats:
     """Similarity of each query, (q, d), to each centre: (q, lists)."""
     flat_ones = faiss.downcast_index(lists.quantizer)
@@ -27,12 +33,11 @@ def scores(lists: faiss.IndexIVF, queries: Floats) -> Floats:
         ordered = np.empty_like(best)
         np.put_along_axis(ordered, numbers, best, axis=1)
         return ordered
-    middles = faiss.rev_swig_ptr(flat_ones.get_xb(), lists.nlist * lists.d)
-    middles = middles.reshape(lists.nlist, lists.d)
+    own = middles(lists)
     # A few queries wait for memory, not for cores, and threads of BLAS for each other.
     if len(queries) < BLAS_FROM:
-        return np.einsum("qd,ld->ql", queries, middles)
-    return queries @ middles.T
+        return np.einsum("qd,ld->ql", queries, own)
+    return queries @ own.T
 
 
 def within(lists: faiss.IndexIVF, queries: Floats, gap: float) -> tuple[Floats, Ids]:

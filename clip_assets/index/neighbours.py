@@ -102,14 +102,22 @@ def of(
 
 def _with(truth: Neighbours, similar: Floats, lists: npt.NDArray[np.int64]) -> Neighbours:
     """Neighbours, some more vectors being there, (q, m) similar."""
-    # All but the first blocks have few that are nearer than what is known.
+    # All but the first blocks have few that are nearer than what is known, and of few queries.
+    nearer = np.flatnonzero(similar.max(axis=1, initial=-np.inf) > truth["similarity"][:, -1])
+    if not len(nearer):
+        return truth
+    known = truth.copy()
+    known[nearer] = _nearer(truth[nearer], similar[nearer], lists)
+    return known
+
+
+def _nearer(truth: Neighbours, similar: Floats, lists: npt.NDArray[np.int64]) -> Neighbours:
+    """The same of queries of which each has some that is nearer."""
     queries, places = np.nonzero(similar > truth["similarity"][:, -1:])
     counts = np.bincount(queries, minlength=len(similar))
-    most = int(counts.max(initial=0))
+    most = int(counts.max())
     if most > truth.shape[1]:
         return _joined(truth, _best(similar, lists, truth.shape[1]))
-    if not most:
-        return truth
     more = np.zeros((len(similar), most), NEIGHBOUR)
     more["similarity"] = -np.inf
     columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)

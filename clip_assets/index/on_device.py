@@ -2,9 +2,10 @@
 
 Both are products of matrices, and nearly all that a partition costs an index. Where an
 accelerator multiplies, faiss decides again what rounding leaves open, so vectors lie in the lists
-that faiss alone puts them into. Codes are made by cores in any case (``index.ann``); what an exact
-search finds is kept by ``index.neighbours``. Which device, and whether, is said by
-``index.index_segments``. Imported as lazily as ``index.ann``.
+that faiss alone puts them into; of many lists cores look at those nearby (``index.placing``). Codes
+are made by cores in any case (``index.ann``); what an exact search finds is kept by
+``index.neighbours``. Which device, and whether, is said by ``index.index_segments``. Imported as
+lazily as ``index.ann``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -42,11 +43,11 @@ class ByCores:
     """
 
     def __init__(self, index: Index, queries: Mapping[str, Floats]) -> None:
-        self._index, self._queries = index, queries
+        self._index, self._queries, self._groups = index, queries, ann.groups(index)
 
     def placed(self, vectors: Floats) -> Placed:
         """Where vectors, (n, dim), would come to lie. Of an index with lists."""
-        return ann.placed(self._index, vectors)
+        return ann.placed(self._index, vectors, self._groups)
 
     def truth(self, kind: str, vectors: Floats, lists: Ids, known: Truth) -> Truth:
         """What an exact search finds among known vectors and some more, each in its list."""
