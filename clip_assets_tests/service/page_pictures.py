@@ -29,6 +29,7 @@ def take(browser: Browser, url: str, folder: Path) -> list[Path]:
     visit.go()
     save(visit, "start")
     visit.go(MIX)
+    visit.tiles.nth(1).hover()  # its buttons show
     save(visit, "results")
     visit.tiles.nth(1).locator("a.open").click()
     save(visit, "detail")

@@ -9,6 +9,7 @@ import { nameOf, titleOf, withOriginal } from "./tile.js";
 const TOLD = new Set([
   "uid", "id", "similarity", "contributions", "url", "caption", "text", "partition", "image_path", "width",
   "height", "original_width", "original_height", "pair_similarity", "folded", "rank", "member", "unfolded",
+  "has_metadata",
 ]);
 const LONG = 280; // characters of a caption; more are shown when asked for
 const SWIPE = 60; // pixels
@@ -210,6 +211,7 @@ export class Detail {
       ["Image and caption", pair.pair_similarity === undefined ? null : similarity(pair.pair_similarity)],
       ["Partition", pair.partition],
       ["Stored as", pair.image_path && h("code", {}, pair.image_path)],
+      ["Metadata", pair.columns?.has_metadata === false && "gone since the index was made"],
     ];
     return h("dl", { class: "facts" }, facts.filter(([, value]) => value)
       .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
