@@ -434,6 +434,12 @@ def index_manifest(version: str) -> str:
     return f"index/{version}/manifest.json"
 
 
+@artifact(FAISS_INDEX)
+def index_neighbours(version: str, side: str, kind: str) -> str:
+    """What an exact search of a version finds for the recipe's queries; of an exact index none."""
+    return f"index/{version}/neighbours/{side}_{kind}.npy"
+
+
 @artifact(ID_MAPPING, schemas.INDEX_ROWS)
 def index_rows(version: str, slot: int) -> str:
     """Metadata of one id range, in id order; what ``clip-retrieval back`` reads."""

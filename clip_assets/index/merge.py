@@ -28,6 +28,7 @@ from clip_assets.index.ann import Index
 from clip_assets.index.drift import Drift
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.lists import Lists, Numbers
+from clip_assets.index.neighbours import Truth
 from clip_assets.index.own_lists import Numbering
 from clip_assets.index.reach import DEFAULT_RANK, EXACT, RANKS, Reach
 from clip_assets.index.recall import Meter, Question
@@ -119,6 +120,23 @@ class _Joined:
         self._own = [own_lists.read(run.pool, side, partition) for _, partition in self.filled]
         self.numbering = Numbering(more_lists.count(recipe), self._own)
         self.empty = more_lists.extended(recipe, self.numbering.centres())
+        self._led = self._version_before()
+
+    def truth(self, kind: str, queries: int) -> Truth:
+        """What all partitions have for the recipe's queries of one kind, published.
+
+        What the version before has, and what new partitions have: the same as of all of them.
+        """
+        store, side = self.run.store, self.side
+        known, done = self._truth_before(kind, queries)
+        new = (
+            neighbours.read(store, layout.segment_neighbours(side, kind, partition), queries)
+            for _, partition in self.filled[done:]
+        )
+        truth = neighbours.joined([known, *self.numbering.truths(new, done)], queries)
+        with self.run.publish(layout.index_neighbours(self._version.name, side, kind)) as part:
+            neighbours.write(part, truth)
+        return truth
 
     def segments(self) -> list[tuple[Lists, int]]:
         """Lists, each with its first id: those of the version before, then of each new partition.
@@ -134,33 +152,52 @@ class _Joined:
         ]
         return [(before[0], 0), *new] if before else new
 
-    def _before(self) -> tuple[Lists, int] | None:
-        """The lists of the version before, and of how many partitions they are.
+    def _version_before(self) -> tuple[Version, int] | None:
+        """The version that this one goes on from, and how many of its partitions that has.
 
-        None where this one does not hold all that it held, and in the same place, or where its
-        file is not there as it was. A segment has all centres beside its own few vectors, so of
-        many partitions this is the less to read. The result is the same to the byte.
+        None where this one does not hold all that it held, and in the same place.
         """
         name = self._version.previous
         if name is None or self.run.to_mend:
             return None
-        path, store = layout.index(name, self.side), self.run.store
         with suppress(MissingArtifactError, DamagedError, SchemaError):
-            before = versions.read(store, name)
+            before = versions.read(self.run.store, name)
             held = _filled(before)
-            if (
-                not held
-                or before.recipe != self._version.recipe
-                or held != self.filled[: len(held)]
+            if before.recipe == self._version.recipe and held == self.filled[: len(held)]:
+                return (before, len(held)) if held else None
+        return None
+
+    def _truth_before(self, kind: str, queries: int) -> tuple[Truth, int]:
+        """What the version before has for queries, and of how many partitions; or of none."""
+        if self._led is not None:
+            before, done = self._led
+            path = layout.index_neighbours(before.name, self.side, kind)
+            # Versions of earlier releases have none.
+            with (
+                suppress(MissingArtifactError, DamagedError, SchemaError),
+                self.run.pool.catalog.sound(layout.FAISS_INDEX, WHOLE, path),
             ):
-                return None
+                return neighbours.read(self.run.store, path, queries), done
+        return neighbours.nothing(queries), 0
+
+    def _before(self) -> tuple[Lists, int] | None:
+        """The lists of the version before, and of how many partitions they are.
+
+        None where its file is not there as it was. A segment has all centres beside its own few
+        vectors, so of many partitions this is the less to read. The result is the same to the
+        byte.
+        """
+        if self._led is None:
+            return None
+        before, done = self._led
+        path, store = layout.index(before.name, self.side), self.run.store
+        with suppress(MissingArtifactError, DamagedError, SchemaError):
             sound = self.run.pool.catalog.sound(layout.FAISS_INDEX, WHOLE, path)
             file = self._stack.enter_context(sound)
-            like = more_lists.extended(self._recipe, self.numbering.centres(len(held)))
+            like = more_lists.extended(self._recipe, self.numbering.centres(done))
             ann.set_probes(like, ann.probes(ann.read(file, store.uri(path), mapped=True)))
             known = lists.read(file, ann.head(like, before.vectors), store.uri(path))
-            numbers = np.arange(len(known.sizes))
-            return known.numbered(numbers, self.numbering.total), len(held)
+            return known.numbered(np.arange(len(known.sizes)), self.numbering.total), done
         return None
 
     def _segment(self, place: int) -> Lists:
@@ -227,12 +264,8 @@ def _questions(joined: _Joined, kind: str) -> dict[int, Question]:
     """The recipe's queries of one kind, and what all partitions together have for them: by rank."""
     store, side = joined.run.store, joined.side
     queries = recipe_file.queries(store, kind)
-    known = (
-        neighbours.read(store, layout.segment_neighbours(side, kind, partition), len(queries))
-        for _, partition in joined.filled
-    )
+    truth = joined.truth(kind, len(queries))
     own = queries if kind == side else recipe_file.queries(store, side)
-    truth = neighbours.joined(joined.numbering.truths(known), len(queries))
     some = neighbours.deep_ones(len(queries))
     near = Question(joined.empty, queries, truth.near, own)
     deep = Question(joined.empty, queries[some], truth.deep, own[some])

@@ -108,9 +108,9 @@ class Numbering:
         first, end = int(self._firsts[place]), int(self._firsts[place + 1])
         return np.concatenate([np.arange(self._lists), np.arange(first, end)])
 
-    def truths(self, known: Iterable["Truth"]) -> Iterator["Truth"]:
-        """What partitions have for queries, by the index's numbers of lists."""
-        for place, truth in enumerate(known):
+    def truths(self, known: Iterable["Truth"], first: int = 0) -> Iterator["Truth"]:
+        """What partitions, from one on, have for queries, by the index's numbers of lists."""
+        for place, truth in enumerate(known, first):
             numbers = self.of(place)
             for held in truth:
                 held["list"] = numbers[held["list"]]

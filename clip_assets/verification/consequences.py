@@ -44,6 +44,7 @@ CONSEQUENCES = {
     layout.segment: "no new index version can be merged; the served one stays",
     layout.index: "a search in this version fails or finds something else",
     layout.index_manifest: "this version cannot be served or gone on with",
+    layout.index_neighbours: "the next version is merged from what all partitions have of it",
     layout.index_rows: "hits of this version in its range of ids have no url and caption",
     layout.mapped_rows: "hits of this version in its range of ids have no url and caption",
     layout.mapped_uids: "no uid of its range of ids is found in this version",

@@ -136,6 +136,12 @@ def test_a_refresh_reads_no_old_segment_and_gives_the_same_bytes(
     grown.segment()
     keys = [layout.partition_key(number) for number in range(4)]
     old = [layout.segment(side, key) for side in layout.SIDES for key in keys]
+    old += [
+        layout.segment_neighbours(side, kind, key)
+        for side in layout.SIDES
+        for kind in layout.SIDES
+        for key in keys
+    ]
     kept = {path: grown.store.read_bytes(path) for path in old}
     for path in old:
         grown.store.delete(path)
@@ -147,6 +153,11 @@ def test_a_refresh_reads_no_old_segment_and_gives_the_same_bytes(
     assert known.since_searched == 30
     assert versions.read(grown.store, merged_before).since_searched == 0  # two fifths were new
     paths = [layout.index(version, side) for side in layout.SIDES]
+    paths += [
+        layout.index_neighbours(version, side, kind)
+        for side in layout.SIDES
+        for kind in layout.SIDES
+    ]
     before = [grown.store.read_bytes(path) for path in paths]
     for path in paths:
         grown.store.delete(path)

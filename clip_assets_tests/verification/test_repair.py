@@ -28,6 +28,7 @@ ABSENT = (
     layout.subset_version,
     aesthetic_scores,
     layout.segment_lists,
+    layout.index_neighbours,
     segment_far,
     segment_centres,
     subset_groups,
