@@ -22,7 +22,7 @@ import numpy as np
 NAME = "we/pairs"
 
 
-def published(folder: Path, rows: int) -> Path:
+def published(folder: Path, rows: int, index_bytes: int | None) -> Path:
     """A pool's published folder, made if it is not there."""
     import served_pool
 
@@ -33,7 +33,7 @@ def published(folder: Path, rows: int) -> Path:
     from clip_assets.stats.metadata_stats import metadata_stats
 
     if not folder.exists():
-        served_pool.pool(folder, rows)
+        served_pool.pool(folder, rows, index_bytes=index_bytes)
     opened = graph.open_pool(str(folder))
     hub = settings.HubSettings(repository=NAME)
     pool = Pool(opened.store, opened.settings.model_copy(update={"hub": hub}), graph.ASSETS)
@@ -57,12 +57,26 @@ def serve(files: dict[str, Path], latency_s: float, asked: Connection) -> None:
             hub.sent_bytes = 0
 
 
-def measured(searcher: Any, query: str, count: Callable[[], Sequence[int]]) -> tuple[float, ...]:
-    """Seconds, requests, ranges and bytes of one query, and how many results it had."""
+def measured(
+    searcher: Any, query: str, nearest: set[int], count: Callable[[], Sequence[int]]
+) -> tuple[float, ...]:
+    """Seconds, requests, ranges, bytes and recall of one query, and how many results it had."""
     count()
     began = time.monotonic()
     hits = searcher.search(query, 10)
-    return (time.monotonic() - began, *count(), len(hits))
+    found = len(nearest & {hit.id for hit in hits}) / len(nearest)
+    return (time.monotonic() - began, *count(), found, len(hits))
+
+
+def truth(folder: Path, searcher: Any, texts: Sequence[str]) -> list[set[int]]:
+    """The ids of the ten nearest images of each text, by comparing all."""
+    from clip_assets import layout
+
+    partitions = [partition for _, partition in searcher.version.used]
+    files = [folder.parent / layout.img_emb(partition) for partition in partitions]
+    images = np.concatenate([np.load(file) for file in files]).astype(np.float32)
+    similar = np.stack([searcher.vector(text) for text in texts]) @ images.T
+    return [set(row.tolist()) for row in np.argpartition(-similar, 10, axis=1)[:, :10]]
 
 
 def main() -> None:
@@ -72,6 +86,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--index-bytes", type=int, help="memory of the index; few: short codes")
     parser.add_argument("--latency", type=float, default=0.05)
     chosen = parser.parse_args()
     import fsspec
@@ -79,7 +94,7 @@ def main() -> None:
 
     from clip_assets.retrieval.published_search import PublishedSearcher
 
-    folder = published(chosen.folder.absolute(), chosen.rows)
+    folder = published(chosen.folder.absolute(), chosen.rows, chosen.index_bytes)
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
@@ -99,18 +114,19 @@ def main() -> None:
     print(f"{opening[2]} ranges, {opening[3] / 1e6:.2f} MB")
     side = searcher._sides["image"]
     lists = side._far
-    print("| | p50 s | p95 s | most requests | most ranges | most MB |")
+    nearest = truth(folder, searcher, texts)
+    print("| | p50 s | p95 s | most requests | most ranges | most MB | recall of ten |")
     for name in ("kept", "cold"):
         told = []
-        for text in texts:
+        for text, near in zip(texts, nearest, strict=True):
             if name == "cold" and lists is not None:
                 lists._forget()
-            told.append(measured(searcher, text, count))
-        seconds, requests, ranges, sent, found = np.array(told).T
+            told.append(measured(searcher, text, near, count))
+        seconds, requests, ranges, sent, recall, found = np.array(told).T
         assert (found == 10).all()
         p50, p95 = np.quantile(seconds, [0.5, 0.95])
         print(f"| {name} | {p50:.2f} | {p95:.2f} | {requests.max():.0f} ", end="")
-        print(f"| {ranges.max():.0f} | {sent.max() / 1e6:.2f} |")
+        print(f"| {ranges.max():.0f} | {sent.max() / 1e6:.2f} | {recall.mean():.3f} |")
     version = searcher.version
     if lists is not None:
         sizes = lists._sizes

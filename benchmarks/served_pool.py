@@ -46,6 +46,7 @@ def pool(
     *,
     model: InferenceSettings = DEMO,
     drawn_scenes: int = SCENES,
+    index_bytes: int | None = None,
 ) -> list[str]:
     """Make a pool with a served index.
 
@@ -55,6 +56,7 @@ def pool(
         later: pairs that are there after a first version of the index, for a second one.
         model: of its vectors.
         drawn_scenes: that these lie around.
+        index_bytes: memory that its index may take; None: as is usual.
 
     Returns:
         Names of the versions; the last one is served.
@@ -64,6 +66,8 @@ def pool(
     folder.mkdir(parents=True)
     named = {"model": model.model, "pretrained": model.pretrained}
     settings: dict[str, Any] = {"inference": named}
+    if index_bytes:
+        settings["index"] = {"max_memory_bytes": index_bytes}
     (folder / "pool.yaml").write_text(json.dumps(settings))
     made = Indexed(Store.open(str(folder)), **settings)
     encoder = load_encoder(made.settings.inference, "cpu")

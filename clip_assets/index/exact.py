@@ -14,7 +14,6 @@ from clip_assets.index import vectors_in
 from clip_assets.index.ann import Floats, Ids
 from clip_assets.index.halves import whole
 from clip_assets.index.slots import Slot
-from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import vectors
 from clip_assets.storage.vectors import Vectors
@@ -107,23 +106,21 @@ class ExactVectors:
         return self._opened[number]
 
     def _open(self, slot: Slot) -> Vectors | None:
-        if (
-            not slot.count
-            or slot.content is None
-            or not self._is_unchanged(slot.content.partition, slot)
-        ):
+        if not slot.count or slot.content is None or not is_unchanged(self._pool, slot):
             return None
         name = vectors_in.path(self._side, slot.content.partition)
         stored = self._stack.enter_context(vectors.opened(self._pool.store, name))
         return stored if len(stored) == slot.count else None
 
-    def _is_unchanged(self, partition: PartitionKey, slot: Slot) -> bool:
-        """Whether the partition's embeddings are those that the range's segment was made of."""
-        catalog = self._pool.catalog
-        segment = catalog.get(layout.INDEX_SEGMENTS, partition)
-        embeddings = catalog.get(layout.EMBEDDINGS, partition)
-        if segment is None or embeddings is None or slot.content is None:
-            return False
-        made_of = segment.inputs[layout.EMBEDDINGS]
-        is_own = vectors_in.content_digest(segment, embeddings) == slot.content.digest
-        return is_own and made_of == embeddings.digest(layout.img_emb, layout.text_emb)
+
+def is_unchanged(pool: Pool, slot: Slot) -> bool:
+    """Whether a partition's embeddings are those that the segment of a range was made of."""
+    if slot.content is None:
+        return False
+    segment = pool.catalog.get(layout.INDEX_SEGMENTS, slot.content.partition)
+    embeddings = pool.catalog.get(layout.EMBEDDINGS, slot.content.partition)
+    if segment is None or embeddings is None:
+        return False
+    made_of = segment.inputs[layout.EMBEDDINGS]
+    is_own = vectors_in.content_digest(segment, embeddings) == slot.content.digest
+    return is_own and made_of == embeddings.digest(layout.img_emb, layout.text_emb)

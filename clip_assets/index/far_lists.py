@@ -11,6 +11,7 @@ query looks into is decided by ``index.ann``.
 
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import cast
 
@@ -80,9 +81,15 @@ class FarLists:
             if self._kept > KEPT_BYTES:
                 self._forget()
             groups = self._groups(sorted(wanted - self._loaded))
-            self._check_unchanged()
-            for numbers, content in zip(groups, self._read(groups), strict=True):
-                self._add(numbers, content)
+            with ThreadPoolExecutor(1) as thread:
+                reading = thread.submit(self._read, groups)
+                self._check_unchanged()
+                for numbers, content in zip(groups, reading.result(), strict=True):
+                    self._add(numbers, content)
+
+    def ranges(self, query: Floats, gap: float | None) -> int:
+        """In how many ranges the lists lie that a query, (dim,), looks into."""
+        return len(self._groups(sorted(self._looked_into(query, gap))))
 
     def _looked_into(self, query: Floats, gap: float | None) -> list[int]:
         """Lists that are not empty, the nearest first."""

@@ -12,7 +12,7 @@ What an exact search finds is the matter of ``index.neighbours``.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -53,12 +53,20 @@ _BATCH = 64
 # Queries whose similarities to all centres are in memory at once.
 
 
+class Similar(Protocol):
+    """Vectors by id, as they were embedded."""
+
+    def similarities(self, queries: Floats, ids: Ids) -> Floats:
+        """See ``ExactVectors.similarities``."""
+        ...
+
+
 def nearest(
     index: Index,
     queries: Floats,
     k: int,
     effort: Effort,
-    exact: ExactVectors | None,
+    exact: Similar | None,
     selected: Selection | None = None,
 ) -> tuple[Floats, Ids]:
     """The k nearest vectors of each query, best first.

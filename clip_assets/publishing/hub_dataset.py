@@ -23,15 +23,13 @@ from clip_assets.pool.pool import Pool
 from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.pool.upstream import upstream
 from clip_assets.publishing import card, croissant, version_file
+from clip_assets.publishing.vector_places import VectorPlaces, write_rows
 from clip_assets.storage import tables, vectors
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.vectors import Vectors
 
 VECTORS = {"image_embedding": layout.img_emb, "text_embedding": layout.text_emb}
 """Columns of vectors, and where they come from."""
-
-GROUP_ROWS = 1_024
-"""Rows of a row group: what is read of each column for one of them."""
 
 _FREE = ("license", "language", "nsfw", "opt_outs")
 # Columns of pool metadata that rows are joined with.
@@ -65,7 +63,7 @@ def hub_dataset_inputs(pool: Pool, key: Key) -> Inputs:
 
 HUB_DATASET = Asset(
     layout.HUB_DATASET,
-    "2",
+    "3",
     make=hub_dataset,
     inputs=hub_dataset_inputs,
     axis="pool",
@@ -86,9 +84,12 @@ def _write(run: StageRun) -> Report:
     dropped = Counter[str]()
     shown: list[str] = []
     held = dict[int, int]()
+    told_version = json.loads(run.store.read_bytes(layout.index_manifest(version)))
+    places = VectorPlaces([slot["start"] for slot in told_version["slots"]])
     for place, output in enumerate(slots):
         number = int(output.path.rpartition("_")[2].removesuffix(".parquet"))
-        rows = _rows(run, version, number)
+        whole = tables.read(run.store, output.path, schemas.INDEX_ROWS)
+        rows = _rows(run, version, number, whole)
         is_gone = taken_down.mask(rows["uid"], rows["url"])
         is_reserved = _reserved(run, rows) & ~is_gone
         is_free = pa.array(~(is_gone | is_reserved))
@@ -99,16 +100,17 @@ def _write(run: StageRun) -> Report:
         published = rows.filter(is_free)
         shown += _shown(published)[: card.SHOWN - len(shown)]
         held[number] = len(published)
-        _publish(run, number, published)
+        _publish(run, number, len(whole), published, places)
         run.progress(place + 1, len(slots), "ranges of ids")
     gone = np.concatenate([np.empty(0, np.int64), *left_out])
     for side in layout.SIDES:
         _publish_index(run, version, side, gone)
     version_file.publish(run, version, held)
+    places.publish(run)
     told = card.Facts(
         settings=run.pool.settings.hub,
         counts=json.loads(run.store.read_bytes(layout.stats())),
-        version=json.loads(run.store.read_bytes(layout.index_manifest(version))),
+        version=told_version,
         rows=rows_in - len(gone),
         left_out=dropped["opt_outs"],
         taken_down=dropped[takedowns.REASON],
@@ -121,9 +123,8 @@ def _write(run: StageRun) -> Report:
     return Report(rows_in, told.rows, dict(dropped), figures={"index_version": version})
 
 
-def _rows(run: StageRun, version: str, number: int) -> pa.Table:
+def _rows(run: StageRun, version: str, number: int, whole: pa.Table) -> pa.Table:
     """The rows of a range that are in use: ids, what the index says, what metadata say, vectors."""
-    whole = tables.read(run.store, layout.index_rows(version, number), schemas.INDEX_ROWS)
     ids = tables.read(run.store, layout.id_mapping(version, number), schemas.ID_MAPPING)
     table = whole.append_column("i", ids["i"])
     table = table.filter(pc.is_valid(table["uid"])).combine_chunks()
@@ -166,15 +167,18 @@ def _shown(rows: pa.Table) -> list[str]:
     return [text for text in rows["caption"].slice(0, card.SHOWN).to_pylist() if text]
 
 
-def _publish(run: StageRun, number: int, rows: pa.Table) -> None:
-    """The rows and the id mapping of a range; a range without rows has no files."""
+def _publish(run: StageRun, number: int, count: int, rows: pa.Table, places: VectorPlaces) -> None:
+    """The rows and the id mapping of a range of ids; a range without rows has no files."""
     if not len(rows):
+        places.add(number, count, rows, None)
         return
     columns = run.pool.settings.hub.columns
+    # Vectors last: what is read of a result's row lies side by side.
+    ordered = [*(name for name in columns if name not in VECTORS), *VECTORS]
     with run.publish(layout.hub_rows(number)) as part:
-        table = rows.select(["i", "uid", *columns])
-        # Of few rows each: who reads one row over a network reads its row group.
-        tables.write_batches(part, table.schema, table.combine_chunks().to_batches(GROUP_ROWS))
+        table = rows.select(["i", "uid", *(name for name in ordered if name in columns)])
+        write_rows(part, places.firsts[number], table)
+        places.add(number, count, table, part)
     with run.publish(layout.hub_mapping(number)) as part:
         tables.write(part, rows.select(["i", "uid", *({"url"} & {*columns})]))
 

@@ -9,6 +9,8 @@ one that everybody has.
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
 from typing import NoReturn, Self
 
 from clip_assets import layout, settings
@@ -19,9 +21,11 @@ from clip_assets.errors import (
 )
 from clip_assets.files.hub_files import HUB, web_address
 from clip_assets.files.opening import content, need_ranges
+from clip_assets.index.far_vectors import VectorsElsewhere
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.publishing.version_file import as_published, hub_version
+from clip_assets.retrieval.published_places import PublishedPlaces, PublishedSidePlaces
 from clip_assets.retrieval.published_rows import PublishedRows
 from clip_assets.retrieval.rows import Ids
 from clip_assets.retrieval.search import Searcher
@@ -61,8 +65,9 @@ class PublishedSearcher(Searcher):
         self._stack.close()
         self._stack = ExitStack()
         self._rows = self.published_rows = PublishedRows(pool.store, version, self._stack)
+        places = _Places(pool.store, version)
         self._sides = {
-            side: _PublishedSide(pool, version, side, self._stack) for side in layout.SIDES
+            side: _PublishedSide(pool, version, side, self._stack, places) for side in layout.SIDES
         }
 
     @classmethod
@@ -87,6 +92,8 @@ class PublishedSearcher(Searcher):
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
         """See ``Searcher``; NaN of those that are not published."""
+        if self._sides[side].whole is not None:
+            return self._sides[side].vectors(ids)
         return self.published_rows.vectors(ids, side, self.version.dim)
 
     @property
@@ -135,8 +142,41 @@ def is_published(root: str) -> bool:
     return not store.exists(layout.STORE) and store.exists(as_published(hub_version()))
 
 
+class _Places:
+    """Where vectors of both sides lie, read when first asked for."""
+
+    def __init__(self, store: Store, version: Version) -> None:
+        self._store, self._version = store, version
+        self._lock = Lock()
+
+    @cached_property
+    def _read(self) -> PublishedPlaces | None:
+        return PublishedPlaces.of(self._store, self._version.slots)
+
+    @property
+    def known(self) -> PublishedPlaces | None:
+        """They; None where the data set does not tell."""
+        with self._lock:
+            return self._read
+
+
 class _PublishedSide(ServedSide):
     """One of its indices."""
+
+    def __init__(
+        self, pool: Pool, version: Version, side: str, stack: ExitStack, places: _Places
+    ) -> None:
+        super().__init__(pool, version, side, stack)
+        self._places = places
+
+    @property
+    def whole(self) -> VectorsElsewhere | None:
+        """The vectors as they were published; None where they are not, or only compressed."""
+        places = self._places.known
+        if self._afar is None and places is not None and places.has(self._side):
+            own = PublishedSidePlaces(places, self._side, self._version.dim)
+            self._afar = VectorsElsewhere(own)
+        return self._afar
 
     @property
     def file(self) -> str:

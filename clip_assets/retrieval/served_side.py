@@ -16,6 +16,8 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import slots
 from clip_assets.index.exact import ExactVectors
+from clip_assets.index.far_embeddings import FarEmbeddings
+from clip_assets.index.far_vectors import VectorsElsewhere
 from clip_assets.index.kinds import FLAT
 from clip_assets.index.reach import EVERYTHING, Effort, Reach
 from clip_assets.index.versions import Version
@@ -25,6 +27,7 @@ from clip_assets.storage import full_disk
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index, Selection
     from clip_assets.index.far_lists import FarLists
+    from clip_assets.index.recall import Similar
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -67,13 +70,15 @@ class ServedSide:
     """
 
     def __init__(self, pool: Pool, version: Version, side: str, stack: ExitStack) -> None:
-        self._store, self._version, self._side, self._stack = pool.store, version, side, stack
+        self._pool, self._store, self._version = pool, pool.store, version
+        self._side, self._stack = side, stack
         self.exact = ExactVectors(pool, version.slots, side, stack)
         self._starts = np.array([slot.start for slot in version.slots], np.int64)
         self._is_used = np.array([slot.content is not None for slot in version.slots], np.bool_)
         self._total = slots.ids(version.slots)
         self._index: Index | None = None
         self._far: FarLists | None = None
+        self._afar: VectorsElsewhere | None = None
         self._opening = Lock()
 
     def nearest(
@@ -123,15 +128,13 @@ class ServedSide:
         from clip_assets.index import recall
 
         index = self.index
-        exact = self.exact if self._store.is_local else None
         answer, wanted = _nothing(len(queries), k), k
         open_ones = np.arange(len(queries))
         while len(open_ones):
             size = min(wanted, index.ntotal)
             asked = queries[open_ones]
-            if self._far is not None:
-                self._far.load(asked, effort.gap)
-            similarities, ids = recall.nearest(index, asked, size, effort, exact, selected)
+            exact, candidates = self._look(asked, size, effort)
+            similarities, ids = recall.nearest(index, asked, size, candidates, exact, selected)
             gap = effort.gap or 0
             is_all = size == index.ntotal and gap >= EVERYTHING
             used = self._in_use(ids, gone)
@@ -145,6 +148,34 @@ class ServedSide:
             wanted *= WIDER
             effort = effort._replace(gap=min(max(NEAR, gap) * WIDER, EVERYTHING))
         return answer
+
+    def _look(self, queries: Floats, k: int, effort: Effort) -> "tuple[Similar | None, Effort]":
+        """What puts candidates right, and how many; lists that lie elsewhere are read."""
+        from clip_assets.index import ann
+        from clip_assets.index.far_look import MOST, FarLook
+
+        is_whole = ann.inverted(self.index) is None or ann.holds_whole(self.index)
+        vectors = None if is_whole else self.whole
+        if self._far is None:
+            return vectors, effort
+        self._far.load(queries, effort.gap)
+        if vectors is None:
+            return None, effort
+        ranges = [self._far.ranges(query, effort.gap) for query in queries]
+        own = effort._replace(candidates=min(effort.candidates, MOST))
+        return FarLook(vectors, k, ranges), own
+
+    @property
+    def whole(self) -> "ExactVectors | VectorsElsewhere | None":
+        """The vectors that its index was made of; None where they cannot be read."""
+        if self._store.is_local:
+            return self.exact
+        with self._opening:
+            if self._afar is None:
+                version = self._version
+                places = FarEmbeddings(self._pool, version.slots, self._side, version.dim)
+                self._afar = VectorsElsewhere(places)
+            return self._afar
 
     def exactly(self, queries: Floats, k: int, gone: Ids = NONE) -> Nearest:
         """The k nearest of all, by comparing each: what a search should find.
@@ -212,7 +243,10 @@ class ServedSide:
         They are not, where a partition was embedded anew since the version was made.
         """
         distinct, places = np.unique(ids, return_inverse=True)
-        return self.exact.rows(distinct, self._version.dim)[places]
+        whole = self.whole
+        if whole is None:
+            return np.full((len(ids), self._version.dim), np.nan, np.float32)
+        return whole.rows(distinct, self._version.dim)[places]
 
     def _in_use(self, ids: Ids, gone: Ids) -> npt.NDArray[np.bool_]:
         owners = np.searchsorted(self._starts, ids, side="right") - 1

@@ -5,7 +5,7 @@ Reads name the file and the difference when a schema does not match. Writing goe
 """
 
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +24,9 @@ COMPRESSION: Literal["zstd"] = "zstd"
 
 ROW_GROUP_ROWS = 122_880
 """Rows that are in memory at once while a table of any size is written."""
+
+_ONE_PAGE = 1 << 30
+# Bytes that no column of a row group has.
 
 _SAMPLE_ROWS = 4096
 # First rows of a table, by which columns are taken for repeating or distinct.
@@ -44,13 +47,20 @@ def write(part: Path, table: pa.Table, schema: pa.Schema | None = None) -> None:
     pq.write_table(conformed, part, compression=COMPRESSION)
 
 
-def write_batches(part: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def write_batches(
+    part: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    plain: Sequence[str] = (),
+) -> None:
     """Write a table of any size to an unpublished file, one row group per batch.
 
     Args:
         part: where, see ``Store.publish``.
         schema: of every batch.
         batches: in order; each is in memory only while it is written.
+        plain: columns of lists of one length and without nulls, whose numbers stand in each row
+            group as in memory, one after the other, at the end of the column.
     """
     remaining = iter(batches)
     first = list(islice(remaining, 1))
@@ -58,10 +68,13 @@ def write_batches(part: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     # cost a third of the time to write them and help nobody.
     distinct = [name for batch in first for name in _distinct(batch)]
     texts = {name for name in distinct if pa.types.is_string(schema.field(name).type)}
+    compression = dict.fromkeys(schema.names, COMPRESSION)
+    bare = dict.fromkeys([f"{name}.list.element" for name in plain], "none")
     with pq.ParquetWriter(
         part,
         schema,
-        compression=COMPRESSION,
+        compression=compression | bare if plain else COMPRESSION,  # pyright: ignore[reportArgumentType]
+        data_page_size=_ONE_PAGE if plain else None,
         use_dictionary=[name for name in schema.names if name not in distinct],  # pyright: ignore[reportArgumentType]
         write_statistics=[name for name in schema.names if name not in texts],  # pyright: ignore[reportArgumentType]
         # Lengths apart from characters compress better, and digests of one length at half the

@@ -5,6 +5,7 @@ from clip_assets.index.drift import segment_far
 from clip_assets.index.own_lists import segment_centres
 from clip_assets.metadata.aesthetic import aesthetic_scores
 from clip_assets.pool.published import Damage
+from clip_assets.publishing.vector_places import hub_places
 from clip_assets.publishing.version_file import hub_version
 from clip_assets.reshard.kept_shards import subset_tar, subset_tar_stats
 from clip_assets.subsets.subset_files import subset_groups
@@ -52,6 +53,7 @@ CONSEQUENCES = {
     layout.hub_croissant: "programs that find the data set on a hub are not told what it is",
     layout.hub_rows: "it cannot be published as it is; what is on the hub stays",
     layout.hub_index: "it cannot be published as it is; what is on the hub stays",
+    hub_places: "it cannot be published as it is; what is on the hub stays",
     hub_version: "it cannot be published as it is; what is on the hub stays",
     layout.hub_mapping: "it cannot be published as it is; what is on the hub stays",
     layout.id_mapping: "who reads vector ids of this version finds no pair for them",

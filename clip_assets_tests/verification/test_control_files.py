@@ -18,7 +18,9 @@ from clip_assets.reshard.kept_shards import subset_tar_stats
 from clip_assets.storage.manifests import Failure
 from clip_assets_tests.verification.conftest import Whole
 
-NO_CONTROL = {".tar", ".parquet", ".npy", ".arrow", ".index", ".png", ".jpg", ".html", ".lock"}
+NO_CONTROL = {
+    *(".tar", ".parquet", ".npy", ".npz", ".arrow", ".index", ".png", ".jpg", ".html", ".lock"),
+}
 """Endings of what is data, or for people."""
 
 TOLD_BY_DIGEST = (
