@@ -109,7 +109,8 @@ def _make(run: StageRun, verdict: Ruling) -> Report:
     places = _besides(asked, total, min(limit, points))
     queries = {kind: vectors_in.rows_at(run.store, vectors, kind, asked) for kind in layout.SIDES}
     baselines: dict[str, Baseline] = {}
-    for side in layout.SIDES:
+    for number, side in enumerate(layout.SIDES):
+        run.progress(number, len(layout.SIDES), f"sides trained, each on {len(places):,} vectors")
         sample = vectors_in.rows_at(run.store, vectors, side, places)
         trained = ann.trained(choice.key, dim, sample)
         known = drift.baseline(trained, sample, queries[side])

@@ -134,7 +134,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     ):
         _check_shape(run.store.uri(name), array.shape, rows, wanted)
         has_lists = ann.inverted(empty) is not None
-        before = _placed(comparing, array, run.store.uri(name)) if has_lists else None
+        before = _placed(run, comparing, array, name) if has_lists else None
         centres = _own_centres(run, side, empty, array, before, wanted) if before else None
         segment = more_lists.extended(empty, centres)
         for start, chunk in _chunks(array, run.store.uri(name)):
@@ -145,6 +145,7 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
             far += drift.far(baseline, placed.similarities) if baseline else 0
             for kind, known in truths.items():
                 truths[kind] = comparing.truth(kind, chunk, placed.lists, known)
+            run.progress(start + len(chunk), rows, f"rows of {name} encoded")
     with run.publish(layout.segment(side, run.partition)) as part:
         ann.write(segment, part)
     if before and side == "image":
@@ -167,11 +168,16 @@ def _place(run: StageRun) -> str | None:
     return place
 
 
-def _placed(comparing: "ByCores | OnDevice", array: vectors.Vectors, where: str) -> "Placed":
+def _placed(
+    run: StageRun, comparing: "ByCores | OnDevice", array: vectors.Vectors, path: str
+) -> "Placed":
     """Where vectors lie in the recipe's lists."""
     from clip_assets.index import ann
 
-    chunks = [comparing.placed(chunk) for _, chunk in _chunks(array, where)]
+    chunks: list[Placed] = []
+    for start, chunk in _chunks(array, run.store.uri(path)):
+        chunks.append(comparing.placed(chunk))
+        run.progress(start + len(chunk), len(array), f"rows of {path} put into lists")
     lists = np.concatenate([chunk.lists for chunk in chunks])
     return ann.Placed(lists, np.concatenate([chunk.similarities for chunk in chunks]))
 

@@ -78,14 +78,12 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         exact = ExactVectors(run.pool, version.slots, side, stack)
         known = _known(run, version, side)
         meter = Meter(ann.read(part, where, mapped=True), sizes, exact)
-        reach = {
-            kind: [
-                reach
-                for question in ranks.values()
-                for reach in meter.reach(question, known.get(kind, ()))
-            ]
-            for kind, ranks in asked.items()
-        }
+        reach: dict[str, list[Reach]] = {kind: [] for kind in asked}
+        for number, kind in enumerate(asked):
+            for place, (k, question) in enumerate(asked[kind].items()):
+                what = f"recalls measured, next {kind} queries for {k} on side {side}"
+                run.progress(number * len(asked[kind]) + place, len(asked) * len(RANKS), what)
+                reach[kind] += meter.reach(question, known.get(kind, ()))
         return Written(reach, _drift(run, version, side, sizes))
 
 

@@ -49,6 +49,20 @@ def test_row_i_is_id_i_on_both_sides(made_anywhere: RandomVectors, flat_limit: i
     assert made_anywhere.store.exists(layout.segment_lists(key)) == (flat_limit < 90)
 
 
+def test_the_index_tells_how_far_it_is(
+    made: RandomVectors, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.set(index={"flat_limit": 10})
+    key = made.embed(0, 90)
+    with caplog.at_level("INFO"):
+        made.index()
+    told = [record.getMessage() for record in caplog.records]
+    assert f"index_segments {key}: 90 of 90 rows of {layout.text_emb(key)} encoded" in told
+    assert f"index_segments {key}: 90 of 90 rows of {layout.img_emb(key)} put into lists" in told
+    assert any("index_recipe: 1 of 2 sides trained" in line for line in told)
+    assert sum("of 6 recalls measured" in line for line in told) == 6 * len(layout.SIDES)
+
+
 def test_a_partition_without_rows_has_no_segment(made: RandomVectors) -> None:
     made.embed(0, 5)
     key = made.embed(1, 0)
