@@ -40,6 +40,8 @@ import numpy.typing as npt
 from benchmarks.index_vectors import PIECE, Made, Whole
 from clip_assets import layout
 from clip_assets.index import ann, neighbours, recall
+from clip_assets.index.fast_lists import fast_form
+from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.neighbours import Neighbours
 from clip_assets.index.reach import Reach
 
@@ -130,7 +132,7 @@ def filled(made: Made, index: Any) -> Ids:
         The list of each vector.
     """
     lists: Any = ann.inverted(index)
-    if lists.ntotal == 0 and not lists.is_trained:
+    if not lists.is_trained:
         lists.quantizer.add(ann.inner(index, made.centres))
         index.train(made.trained_on)
     return np.concatenate(
@@ -171,9 +173,14 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
     """An index of ours."""
     began = time.process_time()
     key = key.format(dim=made.dim, lists=made.lists)
-    index: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
-    index.chain.at(0).train(made.trained_on)
+    index: Any
+    if key.startswith(PROJECTED):  # lists of these directions
+        index = ann.trained(key, made.dim, made.trained_on)
+    else:
+        index = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
+        index.chain.at(0).train(made.trained_on)
     owners = filled(made, index)
+    served = fast_form(index) or index
     told = {"index": "ours", "kind": key, "build_cpu_s": round(time.process_time() - began, 1)}
     told |= {"file_bytes": _file_bytes(index), "mapped_rows_bytes": 2 * made.dim * made.total}
     whole: Any = Whole(made.images)
@@ -184,7 +191,7 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
                 continue
 
             def search(queries: Floats, k: int = k, reach: Reach = reach) -> Floats:
-                return recall.nearest(index, queries, k, reach.effort, whole)[0]
+                return recall.nearest(served, queries, k, reach.effort, whole)[0]
 
             how = {"k": k, "target": target, "scanned": reach.scanned, "gap": reach.gap}
             how |= {"candidates": reach.candidates}
@@ -351,7 +358,7 @@ def contestants(made: Made, options: argparse.Namespace) -> Iterator[Contestant]
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Build each, search each, print json lines."""
-    made = Made(folder, options.vectors, options.dim, options.queries)
+    made = Made(folder, options.vectors, options.dim, options.queries, options.lists)
     known: Mapping[str, Any] = {"vectors": made.total, "dim": made.dim, "lists": made.lists}
     print(json.dumps({**known, "compiled": faiss.get_compile_options()}), flush=True)
     if "tax" in options.only:
@@ -369,6 +376,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--lists", type=int, default=2**20, help="At most; what suits a pool.")
     parser.add_argument("--k", type=int, nargs="+", default=[10], help="10, 100 or both.")
     parser.add_argument("--data", type=Path, help="Vectors, truth and graphs are kept there.")
     parser.add_argument("--rounds", type=int, default=3)

@@ -64,19 +64,21 @@ class Made:
         total: vectors.
         dim: of each.
         queries: that no calibration has seen.
+        most_lists: at most so many.
     """
 
     folder: Path
     total: int
     dim: int
     queries: int
+    most_lists: int
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(3)
         some = min(CALIBRATED_ON, self.total // 4)
         self.asked = np.sort(random.choice(self.total, some, replace=False))
         rest = self.total - len(self.asked)
-        self.lists = kinds.lists_for(self.total, rest)
+        self.lists = min(self.most_lists, kinds.lists_for(self.total, rest))
         self._kept("pairs.npz", self._draw)
 
     @property
@@ -109,7 +111,7 @@ class Made:
             found = centres(self.trained_on, self.lists, ann.SEED)
             return {"centres": found, "cpu_s": np.array(time.process_time() - began)}
 
-        kept = self._kept("centres.npz", train)
+        kept = self._kept(f"centres_{self.lists}.npz", train)
         self.centres_cpu_s = float(kept["cpu_s"].astype(np.float64))
         return kept["centres"].astype(np.float32)
 

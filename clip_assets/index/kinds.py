@@ -40,6 +40,9 @@ PRODUCT_CODES = (32, 16, 8)
 PROJECTED = "P"
 """Begins the key of a kind that keeps so many directions of the vectors; not faiss' word."""
 
+HALF_BYTE = "x4"
+"""Ends the key of product codes of four bits each, which ``index.fast_lists`` compares fast."""
+
 DIMS_A_BYTE = (4, 2)
 """Directions that are kept for each byte of a product code, see docs/decisions/0054."""
 
@@ -153,7 +156,18 @@ def _inverted(dim: int, lists: int) -> list[tuple[str, int, str]]:
         if all(kind[1] < before[1] for before in kinds[:place])
     ]
     every = [one for kind in smaller for one in (*_projected(kind, dim), kind)]
+    # Fewest bytes last; of equal ones those of whole bytes first.
+    every = sorted([*every, *_of_half_bytes(dim, lists)], key=lambda kind: -kind[1])
     return [(key, size + ID_BYTES, words) for key, size, words in every]
+
+
+def _of_half_bytes(dim: int, lists: int) -> list[tuple[str, int, str]]:
+    """Half a byte for two directions, of the half in which vectors vary most."""
+    size = dim // 8
+    if dim % 8 or size <= min(PRODUCT_CODES):
+        return []
+    key = f"{PROJECTED}{dim // 2},RR{dim // 2},IVF{lists},PQ{2 * size}{HALF_BYTE}"
+    return [(key, size, f"half a byte for two of {dim // 2} directions")]
 
 
 def _projected(kind: tuple[str, int, str], dim: int) -> list[tuple[str, int, str]]:

@@ -22,7 +22,7 @@ from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.neighbours import SAME, Neighbours
 from clip_assets.index.reach import TARGETS, Effort, Reach, exact
-from clip_assets.index.second_look import Look, cheapest, counts
+from clip_assets.index.second_look import Look, best, cheapest, costs_of_row, counts
 
 WANTED = 0.95
 """Recall for which the number of lists is written into an index, for tools that know no gap."""
@@ -46,8 +46,8 @@ more lists make up for it."""
 SAME_SHARE = 1e-3
 """Shares of neighbours this close are reached by the same gap."""
 
-SOME = 3
-"""Numbers of candidates that are compared at first, and two more while the last is the best."""
+SOME = 6
+"""Numbers of candidates that are compared at first, and five more while the last is the best."""
 
 _BATCH = 64
 # Queries whose similarities to all centres are in memory at once.
@@ -90,8 +90,7 @@ def nearest(
     true = exact.similarities(queries, ids)
     similarities = np.where(np.isnan(true), similarities, true)
     similarities[ids < 0] = -np.inf
-    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+    return best(similarities, ids, k)
 
 
 class Question:
@@ -267,7 +266,8 @@ class Meter:
         looks = self._looks(question, share, tried)
         gaps = [question.gap(min(1.0, target + one.loss)) for one in looks]
         scanned = question.scanned(gaps, self._sizes)
-        return cheapest(looks, target, [each * int(self._sizes.sum()) for each in scanned])
+        vectors = [each * int(self._sizes.sum()) for each in scanned]
+        return cheapest(looks, target, vectors, costs_of_row(self._index))
 
     def _looks(self, question: Question, share: float, tried: Sequence[int]) -> list[Look]:
         """What codes lose, in shares of its neighbours, for each query of the sample.

@@ -6,6 +6,7 @@ What a query means is said by ``retrieval.queries``; how far a search for a reca
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -222,7 +223,7 @@ class ServedSide:
     @property
     def index(self) -> "Index":
         """Faiss' index, opened when first asked for; but for an exact one left where it lies."""
-        from clip_assets.index import ann
+        from clip_assets.index import ann, fast_lists
 
         with self._opening:
             path = self.file
@@ -235,6 +236,7 @@ class ServedSide:
                 with full_disk.told(self._store.uri(path), self._store.folders):
                     file = self._stack.enter_context(self._store.local(path))
                 self._index = ann.read(file, self._store.uri(path), mapped=True)
+                fast_lists.make(self._index, partial(setattr, self, "_index"), self._stack)
             return self._index
 
     def vectors(self, ids: Ids) -> Floats:

@@ -51,7 +51,8 @@ def test_more_candidates_are_taken_where_they_cost_less_than_more_lists() -> Non
         Look(most, np.array([lost], "f4")) for most, lost in [(100, 0.2), (200, 0.02), (400, 0.01)]
     ]
     assert cheapest(looks, 0.75, [9_000, 2_000, 1_900]).candidates == 200
-    assert cheapest(looks, 0.75, [5_000, 2_000, 1_900]).candidates == 100
+    assert cheapest(looks, 0.75, [3_000, 2_000, 1_900]).candidates == 100
+    assert cheapest(looks, 0.75, [9_000, 2_000, 1_900], row=90).candidates == 100
     assert cheapest(looks, 0.985, [1, 1, 50_000]).candidates == 400  # others cannot
     assert cheapest(looks[:2], 0.99, [1, 1]).candidates == 200
 
