@@ -5,6 +5,7 @@ long as a partition was not embedded anew since its segment was made, which its 
 """
 
 from contextlib import ExitStack
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,14 @@ from clip_assets.storage.vectors import Vectors
 
 AT_ONCE = 8
 """Queries whose candidates are in memory together."""
+
+
+class Similar(Protocol):
+    """Vectors by id, wherever they lie."""
+
+    def similarities(self, queries: Floats, ids: Ids) -> Floats:
+        """See ``ExactVectors.similarities``."""
+        ...
 
 
 class ExactVectors:

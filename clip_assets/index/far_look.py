@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.recall import Similar
+from clip_assets.index.exact import Similar
 
 RANGES = 150
 """That a query of few results may ask for in all: lists, vectors, rows."""

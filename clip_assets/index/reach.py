@@ -61,6 +61,8 @@ class Reach:
         lost: share of the neighbours in the lists that codes lose all the same.
         lost_variance: of that, as a mean of some queries.
         candidates: nearest by their codes, which whole vectors put in order.
+        lost_afar: the same as ``lost`` with as many candidates as a search from afar has; None: it
+            is not known.
     """
 
     target: float
@@ -72,11 +74,19 @@ class Reach:
     lost: float = 0.0
     lost_variance: float = 0.0
     candidates: int = CANDIDATES
+    lost_afar: float | None = None
 
     @property
     def effort(self) -> Effort:
         """Of a search that goes so far."""
         return Effort(self.gap, self.candidates)
+
+    @property
+    def recall_afar(self) -> float | None:
+        """What a search finds that goes so far from afar, with fewer candidates."""
+        if self.lost_afar is None:
+            return None
+        return round(min(1.0, max(0.0, self.recall + self.lost - self.lost_afar)), 4)
 
 
 Reaches = dict[str, dict[str, list[Reach]]]
@@ -85,7 +95,7 @@ Reaches = dict[str, dict[str, list[Reach]]]
 
 def exact(k: int) -> list[Reach]:
     """Of an exact index, for each of ``TARGETS``."""
-    return [Reach(target, EVERYTHING, 1.0, 0.0, 1.0, k) for target in TARGETS]
+    return [Reach(target, EVERYTHING, 1.0, 0.0, 1.0, k, lost_afar=0.0) for target in TARGETS]
 
 
 EXACT = [reach for k in RANKS for reach in exact(k)]

@@ -12,14 +12,14 @@ What an exact search finds is the matter of ``index.neighbours``.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets.index import ann, neighbours
 from clip_assets.index.ann import Floats, Ids, Index, Selection
-from clip_assets.index.exact import ExactVectors
+from clip_assets.index.exact import ExactVectors, Similar
 from clip_assets.index.neighbours import SAME, Neighbours
 from clip_assets.index.reach import TARGETS, Effort, Reach, exact
 from clip_assets.index.second_look import Look, best, cheapest, costs_of_row, counts
@@ -51,14 +51,6 @@ SOME = 6
 
 _BATCH = 64
 # Queries whose similarities to all centres are in memory at once.
-
-
-class Similar(Protocol):
-    """Vectors by id, as they were embedded."""
-
-    def similarities(self, queries: Floats, ids: Ids) -> Floats:
-        """See ``ExactVectors.similarities``."""
-        ...
 
 
 def nearest(
@@ -221,10 +213,15 @@ class Meter:
     def _reach(self, question: Question, target: float, known: Reach | None) -> Reach:
         if known is not None:
             loss, of_loss, candidates = known.lost, known.lost_variance, known.candidates
+            lost_afar = known.lost_afar
         else:
             chosen = self._searched(question, target)
             loss, candidates = round(chosen.loss, 6), chosen.candidates
             of_loss = round(float(chosen.lost.var()) / len(chosen.lost), 9)
+            fewest = counts(question.k, self._index)[:1]
+            if candidates not in fewest:
+                [chosen] = self._looks(question, min(1.0, target + loss), fewest)
+            lost_afar = round(chosen.loss, 6)
         share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
         gap, held = question.gap(share), question.within_gap_of_others(share)
         variance = held.var() / len(held) + of_loss
@@ -238,6 +235,7 @@ class Meter:
             lost=loss,
             lost_variance=of_loss,
             candidates=candidates,
+            lost_afar=lost_afar,
         )
 
     def _searched(self, question: Question, target: float) -> Look:

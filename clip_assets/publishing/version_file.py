@@ -4,6 +4,7 @@ It has the index version of the pool without what is not published, and the name
 is read by ``retrieval.published_search``.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -37,6 +38,10 @@ def publish(run: StageRun, name: str, held: Mapping[int, int]) -> None:
         elif slot["content"]:
             slot["content"]["vectors"] = held[number]
     version["vectors"] = sum(held.values())
+    for side, kinds in version["reach"].items():
+        if f"{side}_embedding" not in run.pool.settings.hub.columns:
+            for known in itertools.chain(*kinds.values()):
+                known["lost_afar"] = None  # no vector puts right what codes find
     owner = run.pool.owner
     told = {
         "version": version,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import slots
-from clip_assets.index.exact import ExactVectors
+from clip_assets.index.exact import ExactVectors, Similar
 from clip_assets.index.far_embeddings import FarEmbeddings
 from clip_assets.index.far_vectors import VectorsElsewhere
 from clip_assets.index.kinds import FLAT
@@ -28,7 +28,6 @@ from clip_assets.storage import full_disk
 if TYPE_CHECKING:
     from clip_assets.index.ann import Index, Selection
     from clip_assets.index.far_lists import FarLists
-    from clip_assets.index.recall import Similar
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

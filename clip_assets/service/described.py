@@ -3,11 +3,11 @@
 Versions are hosted by ``service.hosted``.
 """
 
-from dataclasses import asdict
 from importlib.metadata import version as installed
 from typing import Any
 
 from clip_assets import layout, schemas
+from clip_assets.index.reach import Reaches
 from clip_assets.meanings import meaning
 from clip_assets.pool.pool import Pool
 from clip_assets.service.hosted import HostedIndex, Hosting
@@ -51,7 +51,7 @@ def _index(index: HostedIndex, offer: Offer, visible: Visible) -> dict[str, Any]
             "taken_down": len(searcher.taken_down),
             "sides": list(searcher.sides),
             "recall_target": recall_target,
-            "recall": _recall(asdict(version)["reach"]),
+            "recall": _recall(version.reach, is_afar=not searcher.pool.store.is_local),
             **_rows(searcher.pool, version.vectors),
             "partitions": [str(partition) for partition in version.partitions_used],
             "columns": [
@@ -67,12 +67,16 @@ def _index(index: HostedIndex, offer: Offer, visible: Visible) -> dict[str, Any]
         }
 
 
-def _recall(reach: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
-    """What searches of each side find by kind of query, as it was measured."""
-    kept = ("k", "target", "recall", "uncertainty", "scanned")
+def _recall(reach: Reaches, *, is_afar: bool) -> dict[str, Any]:
+    """What searches of each side find by kind of query, as it was measured; null: not known."""
+    kept = ("k", "target", "uncertainty", "scanned")
     return {
         side: {
-            kind: [{name: known[name] for name in kept} for known in reaches]
+            kind: [
+                {name: getattr(known, name) for name in kept}
+                | {"recall": known.recall_afar if is_afar else known.recall}
+                for known in reaches
+            ]
             for kind, reaches in kinds.items()
         }
         for side, kinds in reach.items()

@@ -179,7 +179,7 @@ def test_pools_too_small_to_calibrate_are_searched_whole(made: RandomVectors) ->
     made.embed(0, 10)
     made.index()
     reach = newest(made).reach["text"]["image"][0]
-    assert reach == Reach(TARGETS[0], 2.0, 1.0, 0.0, 1.0, RANKS[0])
+    assert reach == Reach(TARGETS[0], 2.0, 1.0, 0.0, 1.0, RANKS[0], lost_afar=0.0)
 
 
 @pytest.mark.usefixtures("hasty")

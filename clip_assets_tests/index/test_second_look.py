@@ -9,6 +9,7 @@ import pytest
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import Source
 from clip_assets.index import ann, neighbours, recall
+from clip_assets.index.far_look import candidates
 from clip_assets.index.reach import (
     CANDIDATES,
     MOST_CANDIDATES,
@@ -44,6 +45,9 @@ def test_many_neighbours_are_found_by_codes_of_one_bit(monkeypatch: pytest.Monke
     assert found(Effort(2.0)) < TARGET - 0.2  # in all lists
     assert found(reach.effort) == pytest.approx(TARGET, abs=0.02)
     assert found(reach.effort) == pytest.approx(reach.recall, abs=0.02)
+    afar = found(Effort(reach.gap, candidates(K, 0)))
+    assert afar == pytest.approx(reach.recall_afar, abs=0.02)
+    assert afar < TARGET - 0.2
 
 
 def test_more_candidates_are_taken_where_they_cost_less_than_more_lists() -> None:

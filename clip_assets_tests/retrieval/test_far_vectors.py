@@ -1,5 +1,6 @@
 """Whole vectors put the candidates of codes in order from afar, few of them, by byte ranges."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,15 @@ from clip_assets.layout import WHOLE
 from clip_assets.pool.pool import Pool
 from clip_assets.publishing.hub_dataset import hub_dataset
 from clip_assets.publishing.vector_places import hub_places
-from clip_assets.publishing.version_file import as_published
+from clip_assets.publishing.version_file import as_published, hub_version
 from clip_assets.retrieval.published_search import PublishedSearcher
 from clip_assets.retrieval.search import Searcher
 from clip_assets.retrieval.served_side import Nearest
+from clip_assets.service.described import indices
+from clip_assets.service.hosted import Hosting
+from clip_assets.service.hosted_published import HostedPublished
+from clip_assets.service.offer import Offer
+from clip_assets.service.visible import Visible
 from clip_assets.stats.metadata_stats import metadata_stats
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store
@@ -236,6 +242,21 @@ def test_lists_vectors_and_rows_of_a_query_stay_within_what_it_may_ask_for() -> 
         assert ranges + candidates(10, ranges) + 10 <= RANGES
     assert candidates(10, 20) == 100
     assert candidates(100, 20) == 200
+
+
+def test_what_is_told_of_recall_is_that_of_a_search_from_afar(
+    data_set: dict[str, bytes],
+) -> None:
+    path = as_published(hub_version())
+    told = json.loads(data_set[path])
+    first, second, *_ = told["version"]["reach"]["image"]["text"]
+    first |= {"recall": 0.9, "lost": 0.01, "lost_afar": 0.11}
+    del second["lost_afar"]  # of an earlier release
+    data_set[path] = json.dumps(told).encode()
+    hosting = Hosting([HostedPublished("far", f"hf://datasets/{NAME}")])
+    [index] = indices(hosting, Offer(), Visible())
+    hosting.close()
+    assert [each["recall"] for each in index["recall"]["image"]["text"][:2]] == [0.8, None]
 
 
 def test_what_is_not_put_right_is_no_result(near: RandomVectors) -> None:

@@ -45,7 +45,7 @@ function measured(index) {
       const ofTen = known.filter((one) => one.k === 10);
       const enough = ofTen.filter((one) => one.target >= index.recall_target - 1e-9);
       const found = enough[0] ?? ofTen.at(-1);
-      return found ? [[side, kind, found.recall]] : [];
+      return typeof found?.recall === "number" ? [[side, kind, found.recall]] : [];
     }));
 }
 
