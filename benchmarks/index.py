@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -37,9 +37,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.index_vectors import PIECE, Made, Whole
+from benchmarks.index_vectors import PIECE, Chosen, Made, Whole
 from clip_assets import layout
-from clip_assets.index import ann, neighbours, recall
+from clip_assets.index import ann, held, neighbours, recall
 from clip_assets.index.fast_lists import fast_form
 from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.neighbours import Neighbours
@@ -171,32 +171,42 @@ def reached(
 
 def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
     """An index of ours."""
-    began = time.process_time()
     key = key.format(dim=made.dim, lists=made.lists)
-    index: Any
-    if key.startswith(PROJECTED):  # lists of these directions
-        index = ann.trained(key, made.dim, made.trained_on)
-    else:
-        index = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
-        index.chain.at(0).train(made.trained_on)
-    owners = filled(made, index)
+
+    def build() -> Any:
+        index: Any
+        if key.startswith(PROJECTED):  # lists of these directions
+            index = ann.trained(key, made.dim, made.trained_on)
+        else:
+            index = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
+            index.chain.at(0).train(made.trained_on)
+        filled(made, index)
+        return index
+
+    index = made.index(key, build)
+    owners, lists = np.empty(made.total, np.int64), ann.inverted(index)
+    sizes = [lists.get_list_size(number) for number in range(made.lists)]
+    owners[held.ids(index)] = np.repeat(np.arange(made.lists), sizes)
     served = fast_form(index) or index
-    told = {"index": "ours", "kind": key, "build_cpu_s": round(time.process_time() - began, 1)}
-    told |= {"file_bytes": _file_bytes(index), "mapped_rows_bytes": 2 * made.dim * made.total}
+    told = {"index": "ours", "kind": key, "bytes": lists.code_size + 8}
+    told |= {"index_bytes": made.index_bytes(key)}
     whole: Any = Whole(made.images)
     for k in ks:
-        began = time.process_time()
-        for target, reach in reached(made, index, owners, "text", [k])[k].items():
-            if target not in TARGETS:
+
+        def choose(k: int = k) -> Chosen:
+            reaches = reached(made, index, owners, "text", [k])[k]
+            return {str(target): asdict(reach) for target, reach in reaches.items()}
+
+        for target, found in made.chosen(f"{key}_{k}", choose).items():
+            if float(target) not in TARGETS:
                 continue
+            reach = Reach(**found)
 
             def search(queries: Floats, k: int = k, reach: Reach = reach) -> Floats:
                 return recall.nearest(served, queries, k, reach.effort, whole)[0]
 
-            how = {"k": k, "target": target, "scanned": reach.scanned, "gap": reach.gap}
-            how |= {"candidates": reach.candidates}
-            yield Contestant(told | how, k, search)
-        print(json.dumps({"k": k, "calibration_cpu_s": round(time.process_time() - began, 1)}))
+            how = {"k": k, "target": reach.target, "scanned": reach.scanned, "gap": reach.gap}
+            yield Contestant(told | how | {"candidates": reach.candidates}, k, search)
 
 
 def halves(made: Made) -> Any:
@@ -210,47 +220,59 @@ def halves(made: Made) -> Any:
 
 def fastscan(made: Made, code: int, ks: Sequence[int], exact: Any) -> Iterator[Contestant]:
     """An IVF-PQ-FastScan of faiss with codes of so many bytes, of residuals."""
-    began = time.process_time()
     key = f"IVF{made.lists},PQ{2 * code}x4"
-    slow: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
-    slow.cp.min_points_per_centroid = slow.pq.cp.min_points_per_centroid = 1
-    filled(made, slow)
-    index: Any = faiss.IndexIVFPQFastScan(slow)
-    told = {"index": "faiss IVF-PQ-FastScan", "bytes": code + 8}
-    told |= {"build_cpu_s": round(time.process_time() - began, 1)}
+
+    def build() -> Any:
+        slow: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
+        slow.cp.min_points_per_centroid = slow.pq.cp.min_points_per_centroid = 1
+        filled(made, slow)
+        return slow
+
+    index: Any = faiss.IndexIVFPQFastScan(made.index(key, build))
     both: Any = faiss.IndexRefine(index, exact)
 
     def looked_up(k: int, times: int, probes: int) -> Search:
         within = faiss.SearchParametersIVF(nprobe=probes)
         how = faiss.IndexRefineSearchParameters(k_factor=times, base_index_params=within)
+        return lambda queries: both.search(queries, k, params=how)[0]
 
-        def search(queries: Floats) -> Floats:
-            _ = slow, both  # what they refer to stays
-            return both.search(queries, k, params=how)[0]
-
-        return search
-
+    told = {
+        "index": "faiss IVF-PQ-FastScan",
+        "bytes": code + 8,
+        "index_bytes": made.index_bytes(key),
+    }
     for k in ks:
-        some, least = made.least_of_some(k)
         for target in TARGETS:
-            best = None
-            for times in TIMES:
-                if k * times > min(MOST_CANDIDATES, made.total):
-                    continue
 
-                def finds(probes: int, k: int = k, times: int = times, t: float = target) -> bool:
-                    return share(looked_up(k, times, probes), some, least) >= t  # noqa: B023
+            def choose(k: int = k, target: float = target) -> Chosen:
+                return best_of(made, k, target, looked_up)
 
-                probes = least_that(finds, ascending(made.lists))
-                search = looked_up(k, times, probes)
-                is_enough = share(search, some, least) >= target
-                taken = (not is_enough, min(cpu(search, some)[0] for _ in range(2)))
-                if best is None or taken < best[0]:
-                    best = taken, times, probes
-            assert best is not None
-            _, times, probes = best
+            found = made.chosen(f"{key}_{k}_{target}", choose)
+            times, probes = found["times"], found["probes"]
             how = {"k": k, "target": target, "candidates": k * times, "lists_looked_into": probes}
             yield Contestant(told | how, k, looked_up(k, times, probes))
+
+
+def best_of(
+    made: Made, k: int, target: float, looked_up: Callable[[int, int, int], Search]
+) -> Chosen:
+    """The fastest of the pairs of candidates and lists by which a target is found."""
+    some, least = made.least_of_some(k)
+    best: tuple[tuple[bool, float], Chosen] | None = None
+    for times in TIMES:
+        if k * times > min(MOST_CANDIDATES, made.total):
+            continue
+
+        def finds(probes: int, times: int = times) -> bool:
+            return share(looked_up(k, times, probes), some, least) >= target
+
+        probes = least_that(finds, ascending(made.lists))
+        taken = min(cpu(looked_up(k, times, probes), some)[0] for _ in range(2))
+        cost = not finds(probes), taken
+        if best is None or cost < best[0]:
+            best = cost, {"times": times, "probes": probes}
+    assert best is not None
+    return best[1]
 
 
 def hnsw(made: Made, kind: str, links: int, width: int, ks: Sequence[int]) -> Iterator[Contestant]:
@@ -263,39 +285,39 @@ def hnsw(made: Made, kind: str, links: int, width: int, ks: Sequence[int]) -> It
         width: of the search for the links of a new vector, faiss' efConstruction.
         ks: results.
     """
-    began = time.process_time()
-    file = made.folder / f"hnsw_{kind}_{links}_{width}.index"
-    if file.exists():
-        index: Any = faiss.read_index(str(file))
-    else:
-        index = faiss.index_factory(made.dim, f"HNSW{links},{kind}", faiss.METRIC_INNER_PRODUCT)
+    key = f"HNSW{links},{kind}"
+
+    def build() -> Any:
+        index: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = width
         index.train(made.trained_on)
         for start in range(0, made.total, PIECE):
             index.add(made.images[start : start + PIECE].astype(np.float32))
-        faiss.write_index(index, str(file))
-    told = {"index": f"faiss HNSW{links},{kind}", "efConstruction": width}
-    told |= {"file_bytes": file.stat().st_size}
-    told |= {"build_or_read_cpu_s": round(time.process_time() - began, 1)}
+        return index
+
+    index = made.index(f"{key}_{width}", build)
+    told = {"index": f"faiss {key}", "efConstruction": width}
+    told |= {"index_bytes": made.index_bytes(f"{key}_{width}")}
 
     def looked_up(k: int, far: int) -> Search:
         parameters = faiss.SearchParametersHNSW(efSearch=far)
         return lambda queries: index.search(queries, k, params=parameters)[0]
 
     for k in ks:
-        some, least = made.least_of_some(k)
         for target in TARGETS:
 
-            def finds(far: int, k: int = k, target: float = target) -> bool:
-                return share(looked_up(k, far), some, least) >= target  # noqa: B023
+            def choose(k: int = k, target: float = target) -> Chosen:
+                some, least = made.least_of_some(k)
 
-            far = least_that(finds, ascending(4_000))
-            how = {"k": k, "target": target, "efSearch": far}
-            yield Contestant(told | how, k, looked_up(k, far))
+                def finds(width: int) -> bool:
+                    return share(looked_up(k, width), some, least) >= target
 
+                return {"far": least_that(finds, ascending(4_000))}
 
-def _file_bytes(index: Any) -> int:
-    return faiss.serialize_index(index).nbytes
+            far = made.chosen(f"{key}_{width}_{k}_{target}", choose)["far"]
+            yield Contestant(
+                told | {"k": k, "target": target, "efSearch": far}, k, looked_up(k, far)
+            )
 
 
 def tax(made: Made) -> None:

@@ -7,6 +7,7 @@ benchmark; and what an exact search finds. Beside the file of the vectors, which
 of them is in memory, and what is drawn to train on.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,8 @@ from clip_assets.index.neighbours import Neighbours, Truth
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[Any]]
+
+Chosen = dict[str, Any]
 
 CALIBRATED_ON = 4_000
 SOME = 500
@@ -118,6 +122,26 @@ class Made:
     def asked_truth(self, kind: str = "text") -> Truth:
         """Of what is calibrated by: a neighbour's list is its own id here."""
         return self._truth(f"asked_{kind}_truth.npz", self.texts(kind))
+
+    def index(self, name: str, build: Callable[[], Any]) -> Any:
+        """An index of faiss, which is built once."""
+        file = self.folder / f"{name.replace(',', '_')}.index"
+        if not file.exists():
+            part = file.with_suffix(".part")
+            faiss.write_index(build(), str(part))
+            part.rename(file)
+        return faiss.read_index(str(file))
+
+    def index_bytes(self, name: str) -> int:
+        """Of the file of an index, which are those of its memory."""
+        return (self.folder / f"{name.replace(',', '_')}.index").stat().st_size
+
+    def chosen(self, name: str, choose: Callable[[], Chosen]) -> Chosen:
+        """How far an index is searched, which is chosen once."""
+        file = self.folder / f"{name.replace(',', '_')}.json"
+        if not file.exists():
+            file.write_text(json.dumps(choose()))
+        return json.loads(file.read_text())
 
     def least_of_some(self, k: int) -> tuple[Floats, Floats]:
         """Some captions of the pool, and how similar the k-th nearest image of each is."""

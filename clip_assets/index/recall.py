@@ -20,6 +20,7 @@ import numpy.typing as npt
 from clip_assets.index import ann, neighbours
 from clip_assets.index.ann import Floats, Ids, Index, Selection
 from clip_assets.index.exact import ExactVectors, Similar
+from clip_assets.index.fast_lists import small_form
 from clip_assets.index.neighbours import SAME, Neighbours
 from clip_assets.index.reach import TARGETS, Effort, Reach, exact
 from clip_assets.index.second_look import Look, best, cheapest, costs_of_row, counts
@@ -186,7 +187,8 @@ def _least_gap(gaps: Floats, share: float) -> float:
 class Meter:
     """Measures the index of one side of a version.
 
-    Memory: for ``_BATCH`` queries similarities to all centres, and the vectors of candidates.
+    Memory: for ``_BATCH`` queries similarities to all centres, and the vectors of candidates; codes
+    that have a fast form, if they are few.
 
     Args:
         index: with all vectors.
@@ -195,7 +197,7 @@ class Meter:
     """
 
     def __init__(self, index: Index, sizes: npt.NDArray[np.int64], exact: ExactVectors) -> None:
-        self._index, self._sizes, self._exact = index, sizes, exact
+        self._index, self._sizes, self._exact = small_form(index), sizes, exact
 
     def reach(self, question: Question, known: Sequence[Reach] = ()) -> list[Reach]:
         """For each of ``TARGETS`` how far to search, and what is then found.

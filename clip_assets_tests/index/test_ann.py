@@ -22,3 +22,20 @@ def test_lists_within_a_gap_are_searched(count: int) -> None:
     expected = np.argsort(-similar, axis=1)[:, :10]
     assert np.allclose(found, np.take_along_axis(similar, expected, 1), atol=1e-5)
     assert np.array_equal(ids, expected)
+
+
+def test_lists_within_a_gap_come_best_first() -> None:
+    rows = unit_rows(3, 1_500, 16)
+    index = ann.trained("IVF40,Flat", 16, rows)
+    lists, queries = ann.inverted(index), unit_rows(4, 30, 16)
+    assert lists is not None
+    for gap in (0, GAP, 2):
+        found, numbers = list_choice.within(lists, queries, gap)
+        for every, own, own_numbers in zip(
+            list_choice.scores(lists, queries), found, numbers, strict=True
+        ):
+            expected = [n for n in np.argsort(-every) if every[n] >= every.max() - np.float32(gap)]
+            count = len(expected)
+            assert own_numbers[:count].tolist() == expected
+            assert (own_numbers[count:] == -1).all()
+            assert own[:count].tolist() == every[expected].tolist()
