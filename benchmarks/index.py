@@ -39,7 +39,7 @@ import numpy.typing as npt
 
 from benchmarks.index_vectors import PIECE, Chosen, Made, Whole
 from clip_assets import layout
-from clip_assets.index import ann, held, neighbours, recall
+from clip_assets.index import ann, calibration, held, neighbours, recall
 from clip_assets.index.fast_lists import fast_form
 from clip_assets.index.kinds import PROJECTED
 from clip_assets.index.neighbours import Neighbours
@@ -156,7 +156,7 @@ def reached(
     """How far an index is searched, by number of results and target."""
     lists: Any = ann.inverted(index)
     sizes = np.bincount(owners, minlength=lists.nlist)
-    meter: Any = recall.Meter(index, sizes, Whole(made.images))  # pyright: ignore[reportArgumentType]
+    meter: Any = calibration.Meter(index, sizes, Whole(made.images))  # pyright: ignore[reportArgumentType]
     truth, own = made.asked_truth(kind), made.texts("image")
     queries = made.texts(kind)
     reaches: dict[int, dict[float, Reach]] = {}
@@ -164,7 +164,7 @@ def reached(
         some = slice(None) if k <= neighbours.NEIGHBOURS else neighbours.deep_ones(len(queries))
         near = truth.near if k <= neighbours.NEIGHBOURS else truth.deep
         question = recall.Question(index, queries[some], in_lists(near, owners), own[some])
-        found = meter.reach(question.first(k))
+        found = meter.reach([question.first(k)])
         reaches[k] = {reach.target: reach for reach in found}
     return reaches
 

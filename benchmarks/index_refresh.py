@@ -36,7 +36,16 @@ import numpy.typing as npt
 
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
-from clip_assets.index import ann, kinds, lists, more_lists, neighbours, own_lists, recall
+from clip_assets.index import (
+    ann,
+    calibration,
+    kinds,
+    lists,
+    more_lists,
+    neighbours,
+    own_lists,
+    recall,
+)
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -301,8 +310,8 @@ def timed(options: argparse.Namespace) -> None:
                 empty, queries, neighbours.joined(known, len(asked)).near, own
             )
             whole: Any = Whole(images)
-            meter = recall.Meter(index, sizes_of(index), whole)
-            reaches = {reach.target: reach for reach in meter.reach(question)}
+            meter = calibration.Meter(index, sizes_of(index), whole)
+            reaches = {reach.target: reach for reach in meter.reach([question])}
             told[f"{step}_cpu_s"] = round(time.process_time() - began, 2)
             told[f"{step}_recall"] = reaches[TARGET].recall
             told[f"{step}_scanned"] = reaches[TARGET].scanned

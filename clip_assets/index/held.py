@@ -25,11 +25,12 @@ def ids(index: Index) -> Ids:
     lists = ann.inverted(index)
     if lists is None:
         return exact_ids(index)
-    held = [_list_ids(lists, number) for number in range(lists.nlist)]
+    held = [of_list(lists, number) for number in range(lists.nlist)]
     return np.concatenate([np.empty(0, np.int64), *held])
 
 
-def _list_ids(index: faiss.IndexIVF, number: int) -> Ids:
+def of_list(index: faiss.IndexIVF, number: int) -> Ids:
+    """The ids of one list."""
     lists = cast("faiss.InvertedLists", index.invlists)
     size = lists.list_size(number)
     if not size:

@@ -25,13 +25,14 @@ from clip_assets.index import (
     versions,
 )
 from clip_assets.index.ann import Index
+from clip_assets.index.calibration import Meter
 from clip_assets.index.drift import Drift
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.lists import Lists, Numbers
 from clip_assets.index.neighbours import Truth
 from clip_assets.index.own_lists import Numbering
 from clip_assets.index.reach import DEFAULT_RANK, EXACT, RANKS, Reach
-from clip_assets.index.recall import Meter, Question
+from clip_assets.index.recall import Question
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, PartitionKey
@@ -78,12 +79,11 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         exact = ExactVectors(run.pool, version.slots, side, stack)
         known = _known(run, version, side)
         meter = Meter(ann.read(part, where, mapped=True), sizes, exact)
-        reach: dict[str, list[Reach]] = {kind: [] for kind in asked}
+        reach: dict[str, list[Reach]] = {}
         for number, kind in enumerate(asked):
-            for place, (k, question) in enumerate(asked[kind].items()):
-                what = f"recalls measured, next {kind} queries for {k} on side {side}"
-                run.progress(number * len(asked[kind]) + place, len(asked) * len(RANKS), what)
-                reach[kind] += meter.reach(question, known.get(kind, ()))
+            what = f"kinds of queries measured, next that by {kind} on side {side}"
+            run.progress(number, len(asked), what)
+            reach[kind] = meter.reach(list(asked[kind].values()), known.get(kind, ()))
         return Written(reach, _drift(run, version, side, sizes))
 
 

@@ -2,7 +2,8 @@
 
 Codes lose a neighbour that is not among the candidates. For a recall there are more candidates, or
 more lists, so that those they hold are more than is wanted. Which of both costs less is told by
-what is lost with each number of candidates (measured by ``index.recall``) and by what both cost.
+what is lost with each number of candidates (measured by ``index.calibration``) and by what both
+cost.
 """
 
 from collections.abc import Sequence

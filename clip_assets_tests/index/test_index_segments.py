@@ -60,7 +60,7 @@ def test_the_index_tells_how_far_it_is(
     assert f"index_segments {key}: 90 of 90 rows of {layout.text_emb(key)} encoded" in told
     assert f"index_segments {key}: 90 of 90 rows of {layout.img_emb(key)} put into lists" in told
     assert any("index_recipe: 1 of 2 sides trained" in line for line in told)
-    assert sum("of 6 recalls measured" in line for line in told) == 6 * len(layout.SIDES)
+    assert sum("of 2 kinds of queries measured" in line for line in told) == 2 * len(layout.SIDES)
 
 
 def test_a_partition_without_rows_has_no_segment(made: RandomVectors) -> None:

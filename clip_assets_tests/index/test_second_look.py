@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import Source
-from clip_assets.index import ann, neighbours, recall
+from clip_assets.index import ann, calibration, neighbours, recall
 from clip_assets.index.far_look import candidates
 from clip_assets.index.reach import (
     CANDIDATES,
@@ -24,7 +24,7 @@ K, DIM, LISTS, QUERIES, TARGET = 100, 64, 24, 200, 0.9
 
 
 def test_many_neighbours_are_found_by_codes_of_one_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "TARGETS", [TARGET])
+    monkeypatch.setattr(calibration, "TARGETS", [TARGET])
     source = Source(dim=DIM, clusters=20)
     images, texts = source.pairs(8_000, seed=1)
     index = ann.trained(f"RR{DIM},IVF{LISTS},RaBitQ", DIM, images[QUERIES:2_000])
@@ -32,8 +32,8 @@ def test_many_neighbours_are_found_by_codes_of_one_bit(monkeypatch: pytest.Monke
     halves: Any = images.astype(np.float16)
     whole: Any = Whole(halves)
     truth = neighbours.of(texts[:QUERIES], images, owners).deep
-    meter = recall.Meter(index, np.bincount(owners, minlength=LISTS), whole)
-    [reach] = meter.reach(recall.Question(index, texts[:QUERIES], truth, images[:QUERIES]))
+    meter = calibration.Meter(index, np.bincount(owners, minlength=LISTS), whole)
+    [reach] = meter.reach([recall.Question(index, texts[:QUERIES], truth, images[:QUERIES])])
     _, strangers = source.pairs(QUERIES, seed=2)
     least = np.sort(strangers @ images.T, axis=1)[:, -K, None] - recall.ALIKE
 

@@ -1,0 +1,187 @@
+"""How far searches go for each recall, and what codes lose on the way.
+
+A gap and a number of candidates are chosen together (``index.second_look``) for the pool's own
+queries, of which ``index.recall`` knows the true neighbours and their lists, and
+``index.code_ranks`` where codes put them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_assets.index.ann import Floats, Index
+from clip_assets.index.code_ranks import CodeRanks, Scanned
+from clip_assets.index.exact import Similar
+from clip_assets.index.fast_lists import small_form
+from clip_assets.index.neighbours import SAME
+from clip_assets.index.reach import TARGETS, Reach, exact
+from clip_assets.index.recall import ALIKE, Question
+from clip_assets.index.second_look import Look, cheapest, costs_of_row, counts
+
+ROUNDS = 3
+"""Gaps tried for a recall with a number of candidates: codes lose some of what lists hold, and
+more lists make up for it."""
+
+SAME_SHARE = 1e-3
+"""Shares of neighbours this close are reached by the same gap."""
+
+SOME = 6
+"""Numbers of candidates that are compared at first, and five more while the last is the best."""
+
+MIN_QUERIES = 20
+"""With fewer queries there is nothing to calibrate by, and every list is looked into."""
+
+
+class Meter:
+    """Measures the index of one side of a version.
+
+    Memory: what ``CodeRanks`` holds; codes that have a fast form, if they are few.
+
+    Args:
+        index: with all vectors.
+        sizes: vectors in each list.
+        exact: the vectors of the side.
+    """
+
+    def __init__(self, index: Index, sizes: npt.NDArray[np.int64], exact: Similar) -> None:
+        self._index, self._sizes, self._exact = index, sizes, exact
+        self._form = small_form(index)
+
+    def reach(self, questions: Sequence[Question], known: Sequence[Reach] = ()) -> list[Reach]:
+        """For each question and each of ``TARGETS`` how far to search, and what is then found.
+
+        Args:
+            questions: of one kind, for some numbers of nearest.
+            known: what was told of nearly the same index. What codes lose is taken from it, which
+                spares the search; what lists hold is not.
+        """
+        told: list[Reach] = []
+        asked, sample = np.empty((0, 0), np.float32), None
+        for question in questions:
+            if len(question.queries) < MIN_QUERIES:
+                told += exact(question.k)
+                continue
+            if not np.array_equal(asked, question.queries[question.sample]):
+                asked = question.queries[question.sample]
+                sample = self._sample(asked, questions)
+            assert sample is not None
+            before = {reach.target: reach for reach in known if reach.k == question.k}
+            told += [sample.reach(question, target, before.get(target)) for target in TARGETS]
+        return told
+
+    def _sample(self, asked: Floats, questions: Sequence[Question]) -> "SearchedQueries":
+        share = (1 + max(TARGETS)) / 2
+        return SearchedQueries(
+            Scanned(self._index, self._sizes, asked),
+            CodeRanks(self._index, self._exact, asked, self._form),
+            self._index,
+            max(question.gap(share) for question in questions),
+            counts(max(question.k for question in questions), self._index)[:SOME][-1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedQueries:
+    """The queries that are searched for, to know what codes lose.
+
+    Args:
+        scanned: what they look at.
+        ranks: where codes put their neighbours; nothing is searched until it is asked for.
+        index: that is searched.
+        widest: gap that is likely to be asked for.
+        most: candidates likewise.
+    """
+
+    scanned: Scanned
+    ranks: CodeRanks
+    index: Index
+    widest: float
+    most: int
+
+    def reach(self, question: Question, target: float, known: Reach | None) -> Reach:
+        """How far to search for a recall, and what is then found."""
+        if known is not None:
+            loss, of_loss, candidates = known.lost, known.lost_variance, known.candidates
+            lost_afar = known.lost_afar
+        else:
+            self.ranks.cover(self.widest, self.most)
+            chosen = self._searched(question, target)
+            loss, candidates = round(chosen.loss, 6), chosen.candidates
+            of_loss = round(float(chosen.lost.var()) / len(chosen.lost), 9)
+            fewest = counts(question.k, self.index)[:1]
+            if candidates not in fewest:
+                [chosen] = self._looks(question, min(1.0, target + loss), fewest)
+            lost_afar = round(chosen.loss, 6)
+        share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
+        gap, held = question.gap(share), question.within_gap_of_others(share)
+        variance = held.var() / len(held) + of_loss
+        return Reach(
+            target=target,
+            gap=round(gap, 5),
+            recall=round(min(1.0, float(held.mean()) - loss), 4),
+            uncertainty=round(1.96 * float(variance) ** 0.5, 4),
+            scanned=round(self.scanned.share(gap), 6),
+            k=question.k,
+            lost=loss,
+            lost_variance=of_loss,
+            candidates=candidates,
+            lost_afar=lost_afar,
+        )
+
+    def _searched(self, question: Question, target: float) -> Look:
+        """The second look by which a recall costs least, at the gap that goes with it."""
+        tried = counts(question.k, self.index)
+        share, top = target, SOME
+        chosen = self._cheapest(question, target, share, tried[:top])
+        while chosen.candidates == tried[:top][-1] and top < len(tried):
+            top += SOME - 1
+            chosen = self._cheapest(question, target, share, tried[:top])
+        left = ROUNDS
+        while left and abs((wanted := min(1.0, target + chosen.loss)) - share) >= SAME_SHARE:
+            # Never fewer again: then this would come to no end.
+            least = tried.index(chosen.candidates)
+            share, chosen = (
+                wanted,
+                self._cheapest(question, target, wanted, tried[least : least + 2]),
+            )
+            left = left - 1 if chosen.candidates == tried[least] else ROUNDS
+        return chosen
+
+    def _cheapest(
+        self, question: Question, target: float, share: float, tried: Sequence[int]
+    ) -> Look:
+        """Of some numbers of candidates that by which a recall costs least."""
+        looks = self._looks(question, share, tried)
+        gaps = [question.gap(min(1.0, target + one.loss)) for one in looks]
+        looked_at = [self.scanned.share(gap) * self.index.ntotal for gap in gaps]
+        return cheapest(looks, target, looked_at, costs_of_row(self.index))
+
+    def _looks(self, question: Question, share: float, tried: Sequence[int]) -> list[Look]:
+        """What codes lose, in shares of its neighbours, for each query of the sample.
+
+        Less than nothing, where another vector stands for one that lies too far away.
+        """
+        gap = question.gap(share)
+        held = question.within(gap)[question.sample]
+        recalls = self._recalls(question, gap, tried)
+        return [Look(most, held - own) for most, own in zip(tried, recalls, strict=True)]
+
+    def _recalls(self, question: Question, gap: float, tried: Sequence[int]) -> list[Floats]:
+        """Recall of each query of the sample, without its own pair, by numbers of candidates."""
+        sample = question.sample
+        own, known = question.own[sample], question.known[sample]
+        places = self.ranks.places(gap, tried[-1])
+        similar = self.ranks.similar
+        queries, columns = np.nonzero(similar >= question.least[sample, None] - ALIKE)
+        near = places[queries, columns]
+        is_own = np.abs(similar[queries, columns] - own[queries]) <= SAME
+        right: list[Floats] = []
+        for some in tried:
+            is_in = (near > 0) & (near <= some)
+            true = np.bincount(queries[is_in], minlength=len(own))
+            is_seen = np.bincount(queries[is_in & is_own], minlength=len(own)) > 0
+            shared = np.minimum(np.minimum(true, question.k + 1) - is_seen, known)
+            right.append(np.where(known, shared / np.maximum(known, 1), 1).astype(np.float32))
+        return right
