@@ -145,6 +145,16 @@ class ImageError(ClipAssetsError):
         return f"{self.where}: found {reason}, expected {self.expected}. {self.advice}"
 
 
+def at_least(where: str, value: int, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if value < least:
+        raise ConfigurationError(where, str(value), f"{least} or more", "Choose another one.")
+
+
 class AlignmentError(ClipAssetsError):
     """Arrays or tables that must be row-aligned are not."""
 

@@ -10,7 +10,9 @@ from click.testing import CliRunner, Result
 
 from clip_assets import cli, layout, settings
 from clip_assets.commands.config import describe
+from clip_assets.commands.subset_group import subset
 from clip_assets.errors import ConfigurationError
+from clip_assets.settings import named
 
 
 @pytest.fixture
@@ -197,6 +199,14 @@ def test_name_that_is_no_file_name_is_refused_for_a_subset(root: Path, name: str
     write(root, {"subsets": {name: {"baseline": "no_filter"}}})
     with pytest.raises(ConfigurationError, match="is no name of letters"):
         settings.load(str(root))
+
+
+def test_a_command_is_no_name_of_a_subset(root: Path) -> None:
+    assert set(named.COMMANDS) == set(subset.commands)
+    for name in subset.commands:
+        write(root, {"subsets": {name: {"baseline": "no_filter"}}})
+        with pytest.raises(ConfigurationError, match=f"is a command: clip-assets subset {name}"):
+            settings.load(str(root))
 
 
 def test_a_subset_that_every_pool_has_is_not_defined_anew(root: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, Self
 
 from clip_assets.bricks.datum import Datum
-from clip_assets.errors import ClipAssetsError, ImageError
+from clip_assets.errors import ClipAssetsError, ImageError, at_least
 from clip_assets.inference.threads import mapped
 
 P = ParamSpec("P")
@@ -86,6 +86,7 @@ class Each(Brick):
     def __init__(
         self, function: Callable[[Datum], Datum], threads: int = 0, ahead: int | None = None
     ) -> None:
+        at_least("threads", threads, 0)
         self._function = function
         self._threads = threads
         self._ahead = ahead or 2 * threads

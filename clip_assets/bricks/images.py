@@ -11,6 +11,7 @@ import numpy.typing as npt
 from clip_assets.bricks.datum import Datum
 from clip_assets.bricks.flow import Brick, Each
 from clip_assets.encoders import images
+from clip_assets.errors import at_least
 from clip_assets.inference.samples import NO_IMAGE
 from clip_assets.settings import DownloadSettings
 
@@ -27,6 +28,7 @@ class Resize(Brick):
     """
 
     def __init__(self, settings: DownloadSettings | None = None, threads: int = 0) -> None:
+        at_least("threads", threads, 0)
         self._settings = settings or DownloadSettings()
         self._threads = threads or len(os.sched_getaffinity(0))
 
@@ -73,6 +75,7 @@ class Decode(Brick):
     def __init__(
         self, decode: Callable[[bytes], npt.NDArray[Any]] | None = None, threads: int = 0
     ) -> None:
+        at_least("threads", threads, 0)
         self._decode = decode or _whole
         self._threads = threads or len(os.sched_getaffinity(0))
 

@@ -31,6 +31,14 @@ def is_subset(pool: Pool, name: str) -> bool:
 
 def unknown(pool: Pool, name: str, file: str) -> ConfigurationError:
     """What is said of a name that is no subset, and no file either."""
+    subset, sign, version = name.partition("@")
+    if sign and subset in pool.settings.subsets:
+        return ConfigurationError(
+            f"subset {name}",
+            f"{version!r}, and no file {file}",
+            "a version: 4 or more of its hex digits",
+            f"See: clip-assets subset versions {subset}",
+        )
     return ConfigurationError(
         f"subset {name!r}",
         f"no such subset, and no file {file}",

@@ -8,18 +8,23 @@ from clip_assets.settings.bases import SubsetSettings
 NESTED = 50
 """Definitions in each other, by name or in place."""
 
+COMMANDS = ("compare", "versions")
+"""Of ``clip-assets subset``; a subset of such a name could not be made by it."""
+
 Subsets = Mapping[str, SubsetSettings]
 """Definitions by name."""
 
 
 def check(subsets: Subsets) -> None:
-    """Refuse definitions that name a subset that there is none of, or that name each other.
+    """Refuse definitions that name what is no subset or each other, or are called as a command.
 
     Raises:
         ValueError: with what is wrong.
     """
     done: set[str] = set()
     for name in subsets:
+        if name in COMMANDS:
+            raise ValueError(f"{name!r} is a command: clip-assets subset {name}; choose another")
         _visit(name, subsets, (), done)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from clip_assets.errors import ImageError
 from clip_assets.inference.samples import NO_IMAGE, Sample
+from clip_assets.streaming import said_scores
 from clip_assets.streaming.batch_memory import BatchMemory
 from clip_assets.streaming.cropping import CenterCrop
 from clip_assets.streaming.stream import Stream
@@ -79,6 +80,9 @@ class Decoded:
         stream: which samples.
         decode: what is made of an image file.
         scores: fields that samples or their pool say, to be numbers of a batch.
+
+    Raises:
+        ConfigurationError: no sample that was looked at says one of the scores.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Decoded:
     ) -> None:
         self.stream = stream
         self._decode = decode or CenterCrop()
+        said_scores.check(scores, said_scores.samples_of(stream.sets))
         self._scores = tuple(scores)
 
     def __len__(self) -> int:

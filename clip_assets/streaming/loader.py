@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from clip_assets.errors import ClipAssetsError, ConfigurationError
+from clip_assets.errors import ClipAssetsError, ConfigurationError, at_least
 from clip_assets.streaming.dealing import Batches
 from clip_assets.streaming.decoded import Decoded, Item, TrainingBatch
 from clip_assets.streaming.stream import Stream
@@ -41,6 +41,9 @@ class Loader:
         workers: processes instead of threads; 0 for none.
         pin: whether batches are put where an accelerator can fetch them by itself; without one
             that torch knows they are as without it.
+
+    Raises:
+        ConfigurationError: less than no threads or workers.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Loader:
         workers: int = 0,
         pin: bool = False,
     ) -> None:
+        at_least("threads", threads or 0, 0)
+        at_least("workers", workers, 0)
         self._decoded = decoded if isinstance(decoded, Decoded) else Decoded(decoded)
         self._batches = batches or Batches(self._decoded.stream)
         self._threads = threads or len(os.sched_getaffinity(0))

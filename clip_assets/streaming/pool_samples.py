@@ -59,7 +59,7 @@ class PoolSamples:
 
     Raises:
         MissingArtifactError: the pool has no samples yet, or not those of a subset.
-        ConfigurationError: there is no such column, subset or file, or no such ``gone``.
+        ConfigurationError: that is no pool, or there is no such column, subset, file or ``gone``.
         SourceFormatError: the file, or the array, is no list of uids.
     """
 
@@ -73,6 +73,10 @@ class PoolSamples:
         gone: Gone = "refuse",
         name: str | None = None,
     ) -> None:
+        if not hasattr(pool, "store"):
+            raise ConfigurationError(
+                "pool", repr(pool), "a pool that is opened", f"Write open_pool({pool!r})."
+            )
         if gone not in get_args(Gone):
             known = " or ".join(map(repr, get_args(Gone)))
             raise ConfigurationError("gone", repr(gone), known, "Choose one.")

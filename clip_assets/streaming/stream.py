@@ -52,6 +52,13 @@ class Stream:
         shuffle: bool = True,
     ) -> None:
         self.sets = list(samples) if isinstance(samples, Sequence) else [samples]
+        if isinstance(samples, str) or not all(hasattr(one, "read") for one in self.sets):
+            raise ConfigurationError(
+                "samples",
+                repr(samples),
+                "a set of samples, or several",
+                "Write PoolSamples(...) or TarSamples(...).",
+            )
         self.batch_size = batch_size
         if batch_size < 1:
             raise ConfigurationError("batch_size", str(batch_size), "1 or more", "Choose one.")

@@ -32,10 +32,14 @@ class Told:
         columns: of ``schemas.POOL_ROWS``.
 
     Raises:
-        ConfigurationError: there is no such column.
+        ConfigurationError: there is no such column, or one name stands alone.
     """
 
     def __init__(self, pool: Pool, columns: Sequence[str]) -> None:
+        if isinstance(columns, str):
+            raise ConfigurationError(
+                "columns", repr(columns), "several names", f"Write [{columns!r}] for this one."
+            )
         for name in columns:
             if name not in schemas.POOL_ROWS.names:
                 known = ", ".join(schemas.POOL_ROWS.names)

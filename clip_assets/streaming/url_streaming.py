@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clip_assets.errors import ConfigurationError
+from clip_assets.errors import ConfigurationError, at_least
 from clip_assets.settings import DownloadSettings
+from clip_assets.streaming import said_scores
 from clip_assets.streaming.cropping import CenterCrop
 from clip_assets.streaming.decoded import Decode, Flaw, Item, TrainingBatch, collated
 from clip_assets.streaming.url_cache import UrlCache
@@ -49,6 +50,9 @@ class UrlStreamingDataset:
     Attributes:
         counts: of each list since the iteration began: urls ``asked`` for, ``cached`` ones, and
             what was in vain by reason.
+
+    Raises:
+        ConfigurationError: neither lists nor answers say one of the scores.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class UrlStreamingDataset:
         self._settings = settings or DownloadSettings()
         self._cache = cache
         self._decode = decode or CenterCrop()
+        said_scores.check(scores, said_scores.urls_of(stream.lists))
         self._scores = tuple(scores)
         self._lanes = lanes or Lanes()
         self._epoch, self._batch = 0, 0
@@ -105,6 +110,7 @@ class UrlStreamingDataset:
         Raises:
             ConfigurationError: several workers within an epoch; and see ``__iter__``.
         """
+        at_least("workers", workers, 1)
         if workers > 1 and self._batch:
             raise ConfigurationError(
                 "workers",

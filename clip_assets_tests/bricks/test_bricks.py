@@ -17,7 +17,7 @@ import pytest
 from clip_assets import bricks, layout
 from clip_assets.bricks import Datum, run
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.errors import SourceFormatError
+from clip_assets.errors import ConfigurationError, SourceFormatError
 from clip_assets.layout import Key
 from clip_assets.pool import takedowns
 from clip_assets.storage import uids
@@ -108,6 +108,12 @@ def test_vectors_go_into_a_segment_in_order(tmp_path: Path, encoder: Encoder) ->
     assert index.ntotal == len(data) == 16
     queries = np.stack([datum.vectors["text"] for datum in data]).astype(np.float32)
     assert index.search(queries, 1)[1][:, 0].tolist() == list(range(16))
+
+
+def test_fewer_than_no_threads_are_refused() -> None:
+    for brick in (bricks.Resize, bricks.Decode):
+        with pytest.raises(ConfigurationError, match="threads: found -1, expected 0 or more"):
+            brick(threads=-1)
 
 
 @pytest.mark.parametrize("threads", [0, 3])

@@ -29,6 +29,10 @@ NEEDED = [
 """Assets that training needs, and queries."""
 
 
+RARE = 40
+"""The sample that says ``rare``."""
+
+
 def uid_of(number: int) -> str:
     return f"{number * 2654435761 % 2**64:016x}{number:016x}"
 
@@ -39,6 +43,7 @@ def write_tar(path: Path, numbers: Sequence[int]) -> None:
         for number in numbers:
             caption = f"caption {number}"
             said = {"uid": uid_of(number), "caption": caption, "number": number}
+            said |= {"rare": 0.5} if number == RARE else {}
             members = {
                 "jpg": encoded(draw(number)),
                 "json": json.dumps(said).encode(),

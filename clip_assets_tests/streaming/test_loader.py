@@ -27,14 +27,14 @@ from clip_assets.streaming.pool_samples import PoolSamples
 from clip_assets.streaming.stream import Stream
 from clip_assets.streaming.tar_samples import TarSamples
 from clip_assets_tests.models import draw, encoded
-from clip_assets_tests.streaming.conftest import Streamed, uid_of, write_tar
+from clip_assets_tests.streaming.conftest import RARE, Streamed, uid_of, write_tar
 
 SIDE = 32
 
 
 def decoded(tars: Path, **arguments: Any) -> Decoded:
     stream = Stream(TarSamples(str(tars)), **{"batch_size": 8, "seed": 3} | arguments)
-    return Decoded(stream, CenterCrop(SIDE), scores=["number", "beauty"])
+    return Decoded(stream, CenterCrop(SIDE), scores=["number", "rare"])
 
 
 def uids(batches: Sequence[TrainingBatch]) -> list[list[str]]:
@@ -47,7 +47,9 @@ def test_rows_of_a_batch_are_about_the_same_sample(tars: Path) -> None:
     seen: list[int] = []
     for batch in batches:
         assert (batch.images.dtype, batch.images.shape[1:]) == (torch.uint8, (3, SIDE, SIDE))
-        assert torch.isnan(batch.scores["beauty"]).all()
+        is_rare = batch.scores["number"] == RARE
+        assert batch.scores["rare"][is_rare].tolist() == [0.5] * int(is_rare.sum())
+        assert torch.isnan(batch.scores["rare"][~is_rare]).all()
         for row, number in enumerate(map(int, batch.scores["number"])):
             seen.append(number)
             assert batch.captions[row] == f"caption {number}"
@@ -55,6 +57,30 @@ def test_rows_of_a_batch_are_about_the_same_sample(tars: Path) -> None:
             pixels = CenterCrop(SIDE)(encoded(draw(number)))
             assert np.array_equal(batch.images[row].permute(1, 2, 0), pixels)
     assert sorted(seen) == list(range(53))
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        (["nubmer"], "'nubmer', which no sample says, expected some of number, rare"),
+        (["number", "caption"], "'caption', which is no number"),
+        ("number", r"'number', expected several names. Write \['number'\]"),
+    ],
+)
+def test_scores_that_no_sample_says_are_refused(
+    tars: Path, scores: Sequence[str], found: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=found):
+        Decoded(Stream(TarSamples(str(tars))), CenterCrop(SIDE), scores)
+
+
+def test_what_is_no_set_and_fewer_than_no_threads_are_refused(tars: Path) -> None:
+    for odd in (str(tars), [str(tars)]):
+        with pytest.raises(ConfigurationError, match=r"TarSamples\(\.\.\.\)"):
+            Stream(odd)  # pyright: ignore[reportArgumentType]
+    for option in ("threads", "workers"):
+        with pytest.raises(ConfigurationError, match=f"{option}: found -1, expected 0 or more"):
+            Loader(decoded(tars), **{option: -1})  # pyright: ignore[reportArgumentType]
 
 
 def test_worker_processes_give_the_same_batches(tars: Path) -> None:

@@ -125,6 +125,14 @@ def test_what_is_no_subset_is_refused(made_here: Streamed, tmp_path: Path) -> No
         PoolSamples(made_here.pool, gone="leave_out")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigurationError, match="found 'beauty', expected some of uid"):
         PoolSamples(made_here.pool, columns=["beauty"])
+    with pytest.raises(ConfigurationError, match=r"Write \['aesthetic'\]"):
+        PoolSamples(made_here.pool, columns="aesthetic")
+    with pytest.raises(
+        ConfigurationError, match=r"found '123', and no file .* a version: 4 or more"
+    ):
+        PoolSamples(made_here.pool, "no_filter@123")
+    with pytest.raises(ConfigurationError, match=r"Write open_pool\('somewhere'\)"):
+        PoolSamples("somewhere")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_pool_without_samples_says_what_to_run(local_store: Store) -> None:

@@ -385,3 +385,5 @@ def test_a_list_of_a_table_has_its_columns(site: Web, tmp_path: Path) -> None:
     batches = list(dataset(stream, scores=["aesthetic"]))
     assert captions(batches) == alive("red", 6)
     assert [batch.scores["aesthetic"].tolist() for batch in batches] == [[1, 2, 4], [5, 7, 8]]
+    with pytest.raises(ConfigurationError, match="'aesthetics', which no sample says"):
+        dataset(stream, scores=["size_bytes", "aesthetics"])

@@ -291,6 +291,10 @@ def test_lists_of_uids_and_urls(made: Outcomes, tmp_path: Path) -> None:
     assert chosen(made, {"uids": str(file)}) == [2, 7]
     file.write_text("http://h/3.jpg\nhttp://h/33.jpg\n")
     assert chosen(made, {"urls": str(file)}) == [3]
+    for wrong in ("url,caption", "http://h/3.jpg\tthree"):
+        file.write_text(f"http://h/3.jpg\n{wrong}\n")
+        with pytest.raises(SourceFormatError, match=r"line 2: found .*, expected a url"):
+            chosen(made, {"urls": str(file)})
     for wrong in (uid(1)[:31], f"{uid(1)}0", "z" * 32, f"{uid(1)[:30]}  x", "0x" + uid(1)[:30]):
         file.write_text(f"{uid(2)}\n{wrong}\n")
         with pytest.raises(SourceFormatError, match="line 2"):

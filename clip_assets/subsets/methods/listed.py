@@ -38,10 +38,12 @@ def _urls(selection: Selection, settings: ListedUrls, _candidates: Judge) -> Jud
     """By a list of urls, which are compared by their md5.
 
     Raises:
+        SourceFormatError: a line is no url.
         SourceError: the file cannot be read.
     """
     sorter = Sorter(selection.folder, schemas.UID_PAIR)
-    for _, lines in _batches(settings.urls):
+    for number, lines in _batches(settings.urls):
+        _check_urls(lines, settings.urls, number)
         sorter.add(_digests(lines))
     return _listed(selection, settings.urls, sorter, "url", _digests_of)
 
@@ -90,6 +92,17 @@ def listed_uids(lines: Iterable[str], where: str, first: int = 1) -> uids.UidPai
                 "Write one uid a line, and nothing else.",
             )
     return uids.pairs(pa.chunked_array([pa.array(list(lines), pa.string())]))
+
+
+def _check_urls(lines: Iterable[str], where: str, first: int) -> None:
+    for number, line in enumerate(lines, first):
+        if "://" not in line or "\t" in line:
+            raise SourceFormatError(
+                f"{where}, line {number:,}",
+                repr(line[:50]),
+                "a url",
+                "Write one url a line, and nothing else; of a table its column of urls.",
+            )
 
 
 def _digests(urls: Iterable[str]) -> uids.UidPairs:
