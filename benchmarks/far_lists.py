@@ -1,9 +1,10 @@
 r"""Lists of one-bit codes searched where they lie: ranges, bytes, seconds and recall by gap.
 
-Vectors are made up (``made_up_vectors``). A process of its own serves their index as a hub does,
-each of its answers after ``--latency`` seconds, and sends every request on to another address. All
-lists of a query are read, none is kept. *alone* is the share of the ten nearest that codes name as
-theirs, *of 200* the share among 200 candidates: what a second look at whole vectors could find.
+Vectors are made up (``made_up_vectors``). A process of its own serves their index and the vectors
+as a hub does, each of its answers after ``--latency`` seconds, and sends every request on to
+another address. All lists of a query are read, and the vectors of its best candidates; none is
+kept. *alone* is the share of the ten nearest that codes name as theirs, *of 20* and so on the share
+among so many candidates, *put right* what is found when whole vectors put them in order.
 
     python benchmarks/far_lists.py build/lists --vectors 1000000 --lists 4096
 """
@@ -20,13 +21,43 @@ import numpy as np
 
 from benchmarks.far_search import NAME, serve
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
-from clip_assets.index import ann
+from clip_assets.index import ann, recall
 from clip_assets.index.far_lists import FarLists
+from clip_assets.index.far_look import MOST, FarLook
+from clip_assets.index.far_vectors import Ids, Lying, VectorsElsewhere
+from clip_assets.index.reach import Effort
 
 CHUNK = 100_000
 POINTS = 64
 """Of each list, in training."""
-FILES = ("lists.index", "queries.npy", "nearest.npy")
+FILES = ("lists.index", "queries.npy", "nearest.npy", "vectors.npy")
+
+AMONG = (20, 50, 100, 200, 400)
+"""Candidates, what of which are the nearest."""
+
+
+class OneFile:
+    """Where vectors lie: one after the other in a file.
+
+    Args:
+        uri: of the file.
+        path: where it lies here.
+    """
+
+    def __init__(self, uri: str, path: Path) -> None:
+        self._uri, self._size = uri, path.stat().st_size
+        rows, dim = np.load(path, mmap_mode="r").shape
+        self._width = dim * 2
+        self._head = self._size - rows * self._width
+
+    def find(self, ids: Ids) -> Lying:
+        """See ``Whereabouts``."""
+        return Lying(np.zeros(len(ids), np.int64), self._head + ids * self._width)
+
+    def file(self, number: int) -> tuple[str, int]:
+        """See ``Whereabouts``."""
+        del number
+        return self._uri, self._size
 
 
 def make(folder: Path, total: int, dim: int, lists: int, asked: int) -> None:
@@ -37,9 +68,12 @@ def make(folder: Path, total: int, dim: int, lists: int, asked: int) -> None:
     some = source.pairs(min(total, POINTS * lists), seed=3)[0]
     index = ann.trained(f"RR{dim},IVF{lists},RaBitQ", dim, some)
     best, ids = np.full((asked, 10), -np.inf, np.float32), np.full((asked, 10), -1)
+    shape = (total, dim)
+    whole = np.lib.format.open_memmap(folder / FILES[3], "w+", dtype=np.float16, shape=shape)
     for start in range(0, total, CHUNK):
         images = source.pairs(min(CHUNK, total - start), seed=100 + start // CHUNK)[0]
         ann.add(index, images)
+        whole[start : start + len(images)] = images
         near, which = faiss.knn(queries, images, 10, metric=faiss.METRIC_INNER_PRODUCT)
         near, which = np.hstack([best, near]), np.hstack([ids, which + start])
         order = np.argsort(-near, axis=1)[:, :10]
@@ -67,47 +101,54 @@ def main() -> None:
     folder: Path = chosen.folder
     if not (folder / FILES[0]).exists():
         make(folder, chosen.vectors, chosen.dim, chosen.lists, chosen.queries)
-    queries, nearest = (np.load(folder / name)[: chosen.queries] for name in FILES[1:])
+    queries, nearest = (np.load(folder / name)[: chosen.queries] for name in FILES[1:3])
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    files = {FILES[0]: folder / FILES[0]}
+    files = {name: folder / name for name in (FILES[0], FILES[3])}
     context.Process(target=serve, args=(files, chosen.latency, theirs), daemon=True).start()
-    place = f"{ours.recv()}/datasets/{NAME}/resolve/0/{FILES[0]}"
+    place = f"{ours.recv()}/datasets/{NAME}/resolve/0"
 
     def count() -> tuple[int, int, int]:
         ours.send("count")
         return ours.recv()
 
     began = time.monotonic()
-    lists = FarLists(place)
+    lists = FarLists(f"{place}/{FILES[0]}")
     opened, sent = time.monotonic() - began, count()
     print(f"{lists.index.ntotal:,} x {lists.index.d}, {ann.describe(lists.index)}")
     print(f"opened in {opened:.2f} s by {sent[1]} ranges, {sent[2] / 1e6:.2f} MB, head kept")
+    lie = OneFile(f"{place}/{FILES[3]}", folder / FILES[3])
     pairs = list(zip(queries, nearest, strict=True))
-    print("| gap | lists | most | ranges | most | MB | most | p50 s | p95 s | alone | of 200 |")
+    print("| gap | lists | most | ranges | most | MB | most | p50 s | p95 s | alone ", end="")
+    print("".join(f"| of {many} " for many in AMONG), end="| put right |\n")
     for gap in chosen.gaps:
-        told = [_asked(lists, row[None], near, gap, count) for row, near in pairs]
-        looked, seconds, _, ranges, size, alone, of_200 = np.array(told).T
+        told = [_asked(lists, lie, row[None], near, gap, count) for row, near in pairs]
+        looked, seconds, _, ranges, size, *recalls = np.array(told).T
         figures = [f"{gap}", f"{looked.mean():.1f}", f"{looked.max():.0f}"]
         figures += [f"{ranges.mean():.1f}", f"{ranges.max():.0f}"]
         figures += [f"{size.mean() / 1e6:.2f}", f"{size.max() / 1e6:.2f}"]
         figures += [f"{np.quantile(seconds, part):.2f}" for part in (0.5, 0.95)]
-        figures += [f"{alone.mean():.3f}", f"{of_200.mean():.3f}"]
+        figures += [f"{each.mean():.3f}" for each in recalls]
         print(f"| {' | '.join(figures)} |", flush=True)
     ours.send("")
 
 
-def _asked(lists: FarLists, query: Any, nearest: Any, gap: float, count: Any) -> list[float]:
-    """Lists, seconds, requests, ranges, bytes and both recalls of a query."""
+def _asked(
+    lists: FarLists, lie: OneFile, query: Any, nearest: Any, gap: float, count: Any
+) -> list[float]:
+    """Lists, seconds, requests, ranges, bytes and recalls of a query."""
     lists._forget()
     count()
     began = time.monotonic()
     lists.load(query, gap)
-    ids = ann.search(lists.index, query, 200, gap)[1][0]
+    look = FarLook(VectorsElsewhere(lie), 10, [lists.ranges(query[0], gap)])
+    right = recall.nearest(lists.index, query, 10, Effort(gap, MOST), look)[1][0]
     seconds = time.monotonic() - began
+    asked = count()
     looked = len(lists._looked_into(query[0], gap))
-    recalls = [float(np.isin(nearest, found).mean()) for found in (ids[:10], ids)]
-    return [looked, seconds, *count(), *recalls]
+    ids = ann.search(lists.index, query, AMONG[-1], gap)[1][0]
+    sets = [ids[:10], *(ids[:many] for many in AMONG), right]
+    return [looked, seconds, *asked, *(np.isin(nearest, each).mean() for each in sets)]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A pool of the demo's model is made, see ``served_pool``, and published into a fo
 its own serves the folder by the hub's protocol, each of its answers after ``--latency`` seconds;
 a hub sends every request for a file on to another address, which is one answer more. Captions of
 scenes that the pool has not are searched for, one after the other, each in a searcher that keeps
-what it has read, and, as ``cold``, each in lists that are forgotten before.
+what it has read, and, as ``cold``, each when lists and vectors are forgotten before.
 
     python benchmarks/far_search.py build/far --rows 200000 --queries 100
 """
@@ -79,25 +79,35 @@ def truth(folder: Path, searcher: Any, texts: Sequence[str]) -> list[set[int]]:
     return [set(row.tolist()) for row in np.argpartition(-similar, 10, axis=1)[:, :10]]
 
 
-def main() -> None:
-    """Read the command line, measure, and print."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--index-bytes", type=int, help="memory of the index; few: short codes")
+    parser.add_argument("--codes-alone", action="store_true", help="no whole vectors are found")
     parser.add_argument("--latency", type=float, default=0.05)
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the command line, measure, and print."""
+    chosen = arguments()
     import fsspec
     import served_pool
 
+    from clip_assets.publishing.vector_places import hub_places
+    from clip_assets.publishing.version_file import as_published
     from clip_assets.retrieval.published_search import PublishedSearcher
 
     folder = published(chosen.folder.absolute(), chosen.rows, chosen.index_bytes)
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    if chosen.codes_alone:
+        del files[as_published(hub_places())]
     context.Process(target=serve, args=(files, chosen.latency, theirs), daemon=True).start()
     fsspec.config.conf["hf"] = {"endpoint": ours.recv()}
 
@@ -121,6 +131,8 @@ def main() -> None:
         for text, near in zip(texts, nearest, strict=True):
             if name == "cold" and lists is not None:
                 lists._forget()
+                if side._afar is not None:
+                    side._afar._known.clear()
             told.append(measured(searcher, text, near, count))
         seconds, requests, ranges, sent, recall, found = np.array(told).T
         assert (found == 10).all()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -258,6 +259,7 @@ def _entries(files: dict[str, bytes], folder: str, is_deep: bool) -> Iterator[di
             yield {"type": "file", "path": path, "oid": _oid(content), "size": len(content)}
 
 
+@lru_cache(maxsize=32)
 def _etag(content: bytes) -> str:
     return f'"{_oid(content)}"'
 
