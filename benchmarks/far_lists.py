@@ -59,6 +59,11 @@ class OneFile:
         del number
         return self._uri, self._size
 
+    def is_replaced(self, number: int) -> bool:
+        """See ``Whereabouts``."""
+        del number
+        return False
+
 
 def make(folder: Path, total: int, dim: int, lists: int, asked: int) -> None:
     """An index, queries never seen, and the ids of the ten nearest of each."""

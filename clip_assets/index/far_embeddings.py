@@ -3,7 +3,6 @@
 Like ``index.exact`` for a pool on a disk, without opening a file.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +11,7 @@ from clip_assets import layout, schemas
 from clip_assets.index import vectors_in
 from clip_assets.index.exact import is_unchanged
 from clip_assets.index.far_vectors import AT_ONCE, Ids, Lying
-from clip_assets.index.slots import Slot
+from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 
 MOST_HEAD = 4_096
@@ -24,15 +23,14 @@ class FarEmbeddings:
 
     Args:
         pool: whose embeddings they are.
-        slots: ranges of ids, in id order, without a gap.
+        version: whose ids.
         side: ``image`` or ``text``.
-        dim: of the vectors.
     """
 
-    def __init__(self, pool: Pool, slots: Sequence[Slot], side: str, dim: int) -> None:
-        self._pool, self._slots, self._side = pool, slots, side
-        self._starts = np.array([slot.start for slot in slots], np.int64)
-        self._width = dim * schemas.EMBEDDING.itemsize
+    def __init__(self, pool: Pool, version: Version, side: str) -> None:
+        self._pool, self._slots, self._side = pool, version.slots, side
+        self._starts = np.array([slot.start for slot in self._slots], np.int64)
+        self._width = version.dim * schemas.EMBEDDING.itemsize
         self._known: dict[int, tuple[str, int] | None] = {}
 
     def find(self, ids: Ids) -> Lying:
@@ -52,6 +50,13 @@ class FarEmbeddings:
         known = self._known[number]
         assert known is not None
         return known
+
+    def is_replaced(self, number: int) -> bool:
+        """Whether a partition was embedded anew since it was asked for."""
+        if is_unchanged(self._pool.renewed(), self._slots[number]):
+            return False
+        self._known[number] = None
+        return True
 
     def _head(self, number: int) -> int:
         """Bytes before the vectors of a partition; -1 if it has none any more."""

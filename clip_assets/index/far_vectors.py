@@ -60,6 +60,10 @@ class Whereabouts(Protocol):
         """Url of a file, and how many bytes it should have."""
         ...
 
+    def is_replaced(self, number: int) -> bool:
+        """Whether other vectors were put there on purpose; then ``find`` finds none there."""
+        ...
+
 
 class VectorsElsewhere:
     """The vectors of one side by id. Threads may share them.
@@ -116,7 +120,14 @@ class VectorsElsewhere:
         groups = list(_groups(lying, order.tolist(), width))
         ranges = [self._range(lying, group, width) for group in groups]
         numbers = np.unique(lying.files[order]).tolist()
-        contents = self._looked_and_read(numbers, ranges)
+        try:
+            contents = self._looked_and_read(numbers, ranges)
+        except SourceChangedError:
+            replaced = [number for number in numbers if self._whereabouts.is_replaced(number)]
+            if not replaced:
+                raise
+            yield from self._read(ids, dim)
+            return
         for group, asked, content in zip(groups, ranges, contents, strict=True):
             for place in group:
                 at = int(lying.starts[place]) - asked.start

@@ -41,6 +41,9 @@ NEAR = 0.01
 FEW = 20_000
 """Up to so many allowed ids are compared one by one; more are sought in the lists."""
 
+FEW_AFAR = 100
+"""The same where vectors lie elsewhere."""
+
 NONE: Ids = np.empty(0, np.int64)
 
 BATCH = 64
@@ -156,11 +159,10 @@ class ServedSide:
 
         is_whole = ann.inverted(self.index) is None or ann.holds_whole(self.index)
         vectors = None if is_whole else self.whole
-        if self._far is None:
+        if self._far is not None:
+            self._far.load(queries, effort.gap)
+        if self._far is None or vectors is None:
             return vectors, effort
-        self._far.load(queries, effort.gap)
-        if vectors is None:
-            return None, effort
         ranges = [self._far.ranges(query, effort.gap) for query in queries]
         own = effort._replace(candidates=min(effort.candidates, MOST))
         return FarLook(vectors, k, ranges), own
@@ -172,8 +174,7 @@ class ServedSide:
             return self.exact
         with self._opening:
             if self._afar is None:
-                version = self._version
-                places = FarEmbeddings(self._pool, version.slots, self._side, version.dim)
+                places = FarEmbeddings(self._pool, self._version, self._side)
                 self._afar = VectorsElsewhere(places)
             return self._afar
 
@@ -268,10 +269,11 @@ class ServedSide:
         return ids[self._in_use(ids, gone)]
 
     def _all_of(self, ids: Ids) -> Floats | None:
-        """Their whole vectors; None where they lie elsewhere or some are others by now."""
-        if not self._store.is_local:
+        """Their whole vectors; None where many lie elsewhere or some are others by now."""
+        whole = self.whole if self._store.is_local or len(ids) <= FEW_AFAR else None
+        if whole is None:
             return None
-        vectors = self.exact.rows(ids, self._version.dim)
+        vectors = whole.rows(ids, self._version.dim)
         return None if np.isnan(vectors[:, 0]).any() else vectors
 
     def _selection(self, ids: Ids) -> "Selection":

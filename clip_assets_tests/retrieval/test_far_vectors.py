@@ -202,6 +202,39 @@ def test_vectors_that_changed_are_an_error(
             there.search_many(QUERIES[1:], 10)
 
 
+def test_a_partition_that_is_embedded_anew_while_it_is_searched_is_ranked_by_codes(
+    near: RandomVectors, far: Pool, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_vectors, "LOOK_S", 0)
+    with Searcher.open(far) as there:
+        there.search_many(QUERIES[:1], 10)
+        embedded_anew(near, site)
+        site.etags[f"/pool/{layout.img_emb(layout.partition_key(1))}"] = '"2"'
+        answer = there.search_many(QUERIES[1:], 50)
+        assert np.isfinite(answer.similarities).all()
+        assert (answer.ids // ROWS == 1).any()
+
+
+def embedded_anew(near: RandomVectors, site: Site) -> None:
+    """The second partition, as its manifest says it."""
+    key = layout.partition_key(1)
+    path = f"/pool/{layout.manifest(layout.EMBEDDINGS, key)}"
+    digest = near.pool.catalog.require(layout.EMBEDDINGS, key).outputs[0].sha256
+    site.files[path] = site.files[path].replace(digest.encode(), b"0" * 64)
+
+
+def test_few_that_are_allowed_are_compared_one_by_one(
+    far: Pool, published: PublishedSearcher, images: Floats
+) -> None:
+    allowed = np.array([45, 600, 1_000, 1_500, 2_700])
+    best = allowed[np.argsort(-(QUERIES @ images[allowed].T), axis=1)]
+    with Searcher.open(far) as there:
+        for searcher in (there, published):
+            answer = searcher.search_many(QUERIES, 10, allowed=allowed)
+            assert np.array_equal(answer.ids, best)
+            assert is_exact(answer, images)
+
+
 def test_bytes_that_are_no_vectors_are_an_error(
     published: PublishedSearcher, data_set: dict[str, bytes]
 ) -> None:
@@ -225,10 +258,7 @@ def test_a_server_that_knows_no_ranges_any_more_is_an_error(
 def test_a_partition_that_was_embedded_anew_is_ranked_by_codes(
     near: RandomVectors, far: Pool, site: Site
 ) -> None:
-    key = layout.partition_key(1)
-    path = f"/pool/{layout.manifest(layout.EMBEDDINGS, key)}"
-    digest = near.pool.catalog.require(layout.EMBEDDINGS, key).outputs[0].sha256
-    site.files[path] = site.files[path].replace(digest.encode(), b"0" * 64)
+    embedded_anew(near, site)
     with Searcher.open(far) as there:
         vectors = there.vectors(np.array([0, ROWS, 2 * ROWS]))
         assert np.isnan(vectors[:, 0]).tolist() == [False, True, False]
