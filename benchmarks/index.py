@@ -55,9 +55,11 @@ BATCH = 64
 WHOLE_RECALL = 0.95
 STEP = 1.15
 """From one number of lists to the next that is tried."""
-TIMES = (1, 2, 4, 8, 16, 32)
+MORE = 16
+"""Numbers of lists that are tried beyond those that more candidates need; the last is 8 times."""
+TIMES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """As many candidates as results, of the others."""
-MOST_CANDIDATES = 3_200
+MOST_CANDIDATES = 6_400
 
 
 @dataclass
@@ -125,22 +127,29 @@ def ascending(most: int) -> list[int]:
     return numbers
 
 
-def filled(made: Made, index: Any) -> Ids:
-    """Train and fill an index, in lists of the common centres where it has whole directions.
-
-    Returns:
-        The list of each vector.
-    """
+def filled(made: Made, index: Any) -> None:
+    """Fill an index; it is trained first, where it is not, for lists of the common centres."""
     lists: Any = ann.inverted(index)
     if not lists.is_trained:
         lists.quantizer.add(ann.inner(index, made.centres))
         index.train(made.trained_on)
-    return np.concatenate(
-        [
-            ann.add(index, made.images[start : start + PIECE].astype(np.float32)).lists
-            for start in range(0, made.total, PIECE)
-        ]
-    )
+    is_turned = isinstance(index, faiss.IndexPreTransform)
+    owners = None if is_turned else made.owners
+    for start in range(0, made.total, PIECE):
+        rows = made.images[start : start + PIECE].astype(np.float32)
+        known = None
+        if owners is not None:
+            own = owners[start : start + PIECE]
+            known = ann.Placed(own, np.zeros(len(own), np.float32))
+        ann.add(index, rows, known=known)
+
+
+def owners_of(made: Made, index: Any) -> Ids:
+    """The list of each vector."""
+    owners, lists = np.empty(made.total, np.int64), ann.inverted(index)
+    sizes = [lists.get_list_size(number) for number in range(made.lists)]
+    owners[held.ids(index)] = np.repeat(np.arange(made.lists), sizes)
+    return owners
 
 
 def in_lists(truth: Neighbours, owners: Ids) -> Neighbours:
@@ -184,9 +193,7 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
         return index
 
     index = made.index(key, build)
-    owners, lists = np.empty(made.total, np.int64), ann.inverted(index)
-    sizes = [lists.get_list_size(number) for number in range(made.lists)]
-    owners[held.ids(index)] = np.repeat(np.arange(made.lists), sizes)
+    owners, lists = owners_of(made, index), ann.inverted(index)
     served = fast_form(index) or index
     told = {"index": "ours", "kind": key, "bytes": lists.code_size + 8}
     told |= {"index_bytes": made.index_bytes(key)}
@@ -258,19 +265,24 @@ def best_of(
 ) -> Chosen:
     """The fastest of the pairs of candidates and lists by which a target is found."""
     some, least = made.least_of_some(k)
-    best: tuple[tuple[bool, float], Chosen] | None = None
-    for times in TIMES:
-        if k * times > min(MOST_CANDIDATES, made.total):
-            continue
+    best: tuple[tuple[float, float], Chosen] | None = None
+    numbers = ascending(made.lists)
+    for times in reversed([t for t in TIMES if k * t <= min(MOST_CANDIDATES, made.total)]):
 
         def finds(probes: int, times: int = times) -> bool:
             return share(looked_up(k, times, probes), some, least) >= target
 
-        probes = least_that(finds, ascending(made.lists))
+        # With fewer candidates it takes more lists; so many more that it cannot pay are not tried.
+        tried = numbers[:MORE] if best else numbers
+        if best and not finds(tried[-1]):
+            break
+        probes = least_that(finds, tried)
         taken = min(cpu(looked_up(k, times, probes), some)[0] for _ in range(2))
-        cost = not finds(probes), taken
+        found = share(looked_up(k, times, probes), some, least)
+        cost = round(max(0.0, target - found), 3), taken
         if best is None or cost < best[0]:
             best = cost, {"times": times, "probes": probes}
+        numbers = numbers[numbers.index(probes) :]
     assert best is not None
     return best[1]
 
@@ -328,8 +340,8 @@ def tax(made: Made) -> None:
     key = f"RR{made.dim},IVF{made.lists},RaBitQ"
     index: Any = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
     index.chain.at(0).train(made.trained_on)
-    owners = filled(made, index)
-    lists: Any = ann.inverted(index)
+    filled(made, index)
+    owners, lists = owners_of(made, index), ann.inverted(index)
     sizes = np.bincount(owners, minlength=made.lists)
     fixed: dict[str, float] = {}
     for kind in layout.SIDES:

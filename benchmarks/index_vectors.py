@@ -119,6 +119,19 @@ class Made:
         self.centres_cpu_s = float(kept["cpu_s"].astype(np.float64))
         return kept["centres"].astype(np.float32)
 
+    @property
+    def owners(self) -> Ids:
+        """(total,) which of the common centres is nearest to each vector."""
+
+        def compare() -> Arrays:
+            flat = faiss.IndexFlatIP(self.dim)
+            flat.add(self.centres)
+            starts = range(0, self.total, PIECE)
+            pieces = (self.images[start : start + PIECE].astype(np.float32) for start in starts)
+            return {"owners": np.concatenate([flat.search(rows, 1)[1][:, 0] for rows in pieces])}
+
+        return self._kept(f"owners_{self.lists}.npz", compare)["owners"]
+
     def asked_truth(self, kind: str = "text") -> Truth:
         """Of what is calibrated by: a neighbour's list is its own id here."""
         return self._truth(f"asked_{kind}_truth.npz", self.texts(kind))
