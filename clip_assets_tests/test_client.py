@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clip_assets.client import AsyncClient, Client, QueryTerm, ServiceError
+from clip_assets.errors import ConfigurationError
 from clip_assets_tests.retrieval.conftest import WordEncoder
 from clip_assets_tests.servers import free_port, serving
 from clip_assets_tests.service.conftest import Served, animals, one_thread, uid_of
@@ -29,6 +30,7 @@ def test_searches_give_typed_results(animals: Served) -> None:
             "cat", "de", 2,
         )  # fmt: skip
         assert answer.facets is not None
+        assert client.search(["cat", TERMS[1]], k=3).results[0].uid == first.uid
         assert client.search(QueryTerm(image=b"fox"), k=1).results[0].caption == "fox"
         vector = client.embeddings(["hen"])[0]
         assert vector == pytest.approx(WordEncoder().encode_text(["hen"])[0].astype(np.float32))
@@ -44,6 +46,22 @@ def test_searches_give_typed_results(animals: Served) -> None:
         with pytest.raises(ServiceError, match="a pair of version") as refused:
             client.item("f" * 32)
         assert refused.value.status == 404
+
+
+def test_what_is_no_query_is_refused_before_it_is_sent() -> None:
+    client = Client("http://127.0.0.1:1")
+    for terms, told in (
+        (None, r"terms: found None, expected a list"),
+        ([5], r"terms: found 5, expected texts and terms"),
+        (b"fox", r"expected a list. Write \[b'fox'\]"),
+        (QueryTerm(image="fox.jpg"), r"Path\(...\).read_bytes\(\)"),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            client.search(terms)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match=r"queries: found 'ab', expected a list"):
+        client.search_many("ab")
+    with pytest.raises(ConfigurationError, match=r"texts: found 'ab', expected a list"):
+        client.embeddings("ab")
 
 
 def test_the_same_for_asyncio(animals: Served) -> None:

@@ -23,6 +23,7 @@ from clip_assets.client.found import (
     result_of,
     results_of,
     search_body,
+    several,
 )
 
 URL = "http://127.0.0.1:1234"
@@ -106,6 +107,7 @@ class Client:
 
     def embeddings(self, texts: Sequence[str], index: str | None = None) -> npt.NDArray[np.float32]:
         """Vectors of texts, (len(texts), dim)."""
+        several("texts", texts)
         body = {"texts": list(texts), "index": index}
         return np.load(io.BytesIO(self._answer("POST", "/v1/embeddings", body, _NPY).content))
 
@@ -179,6 +181,7 @@ class AsyncClient:
         self, texts: Sequence[str], index: str | None = None
     ) -> npt.NDArray[np.float32]:
         """As ``Client.embeddings``."""
+        several("texts", texts)
         body = {"texts": list(texts), "index": index}
         answer = await self._answer("POST", "/v1/embeddings", body, _NPY)
         return np.load(io.BytesIO(answer.content))

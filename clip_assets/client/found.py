@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.errors import ClipAssetsError
+from clip_assets.errors import ClipAssetsError, ConfigurationError
 
 MOST_QUERIES = 256
 """Queries, and terms of them together, that one request takes."""
@@ -59,11 +59,22 @@ class QueryTerm:
     weight: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """As a request holds it."""
+        """As a request holds it.
+
+        Raises:
+            ConfigurationError: the image is a text.
+        """
         told: dict[str, Any] = {"weight": self.weight}
         for name in ("text", "image_url", "uid"):
             if getattr(self, name) is not None:
                 told[name] = getattr(self, name)
+        if isinstance(self.image, str):
+            raise ConfigurationError(
+                "image",
+                repr(self.image)[:100],
+                "the bytes of an image file",
+                "Read it: Path(...).read_bytes()",
+            )
         if self.image is not None:
             told["image"] = base64.b64encode(self.image).decode()
         if self.embedding is not None:
@@ -121,8 +132,8 @@ class Results:
     request_id: str
 
 
-Terms = str | QueryTerm | Sequence[QueryTerm]
-"""A text, a term, or several."""
+Terms = str | QueryTerm | Sequence[str | QueryTerm]
+"""A text, a term, or several of them, which are a mix."""
 
 
 def search_body(terms: Terms, k: int, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +147,7 @@ def batch_bodies(
     """The bodies of as many requests as queries need, in their order."""
     asked: list[dict[str, Any]] = []
     terms = 0
+    several("queries", queries)
     most = min(MOST_QUERIES, max(1, MOST_OF_BATCH // max(1, k)))
     for query in map(_terms, queries):
         if asked and (len(asked) == most or terms + len(query) > MOST_QUERIES):
@@ -148,9 +160,28 @@ def batch_bodies(
 
 
 def _terms(terms: Terms) -> list[dict[str, Any]]:
-    asked = [QueryTerm(text=terms)] if isinstance(terms, str) else terms
-    several = [asked] if isinstance(asked, QueryTerm) else asked
-    return [term.as_json() for term in several]
+    given = [terms] if isinstance(terms, str | QueryTerm) else terms
+    several("terms", given)
+    asked = [QueryTerm(text=one) if isinstance(one, str) else one for one in given]
+    if odd := [one for one in asked if not hasattr(one, "as_json")]:
+        raise ConfigurationError(
+            "terms",
+            repr(odd[0])[:100],
+            "texts and terms",
+            "Write QueryTerm(image=...).",
+        )
+    return [term.as_json() for term in asked]
+
+
+def several(where: str, given: object) -> None:
+    """Refuse one thing, and a text of letters, where a list of some belongs.
+
+    Raises:
+        ConfigurationError: it is no list.
+    """
+    if isinstance(given, str | bytes | QueryTerm) or not isinstance(given, Sequence):
+        told = repr(given)[:100]
+        raise ConfigurationError(where, told, "a list", f"Write [{told}] for this one alone.")
 
 
 def checked(answer: httpx.Response) -> httpx.Response:

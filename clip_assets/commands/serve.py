@@ -147,6 +147,13 @@ def hosting_of(
     ]
     folders = hosted_folders.named_in(indices_paths, clip_model) if indices_paths else ()
     places += [hosted_folders.HostedFolder(given) for given in folders]
+    if clip_model and all(isinstance(place, str) for place in places):
+        raise ConfigurationError(
+            "--clip-model",
+            repr(clip_model),
+            "an index folder that it is the model of",
+            "Leave it out: a pool's model is in its settings.",
+        )
     return Hosting.of(places, settings_file)
 
 

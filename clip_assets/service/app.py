@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -169,11 +170,12 @@ async def _answered(request: Request, error: Exception) -> JsonAnswer:
     """A fault as an answer."""
     if isinstance(error, HTTPException):
         path = request.url.path[:200]
+        allowed = Headers(error.headers or {}).get("allow")
         error = RefusalError(
             error.status_code,
             f"{request.method} {path}",
             str(error.detail),
-            "an endpoint and a method that are",
+            f"the method {allowed}" if allowed else "an endpoint that is",
             "See /docs for all of them.",
             error.headers,
         )

@@ -4,6 +4,7 @@ Which faults there are is said by ``errors``. What nobody foresaw is told withou
 which go to the log.
 """
 
+import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,8 +21,12 @@ from clip_assets.errors import (
     SourceError,
     StoreError,
 )
+from clip_assets.service import wire
 
 logger = logging.getLogger(__name__)
+
+_INNER = {"terms": wire.SearchTerm, "queries": wire.BatchQuery}
+# Shapes within requests, by the field that has them.
 
 _LONGEST = 200
 # Characters of a value that an answer repeats.
@@ -68,7 +73,7 @@ def of(error: Exception) -> RefusalError:
         case RefusalError():
             return error
         case RequestValidationError() | ValidationError():
-            return _of_request(error.errors())
+            return _of_request(error.errors(), error)
         case ConfigurationError() | ImageError():
             return _told(400, error)
         case ClientDisconnect():
@@ -105,11 +110,30 @@ def _told(status: int, error: ClipAssetsError) -> RefusalError:
     return RefusalError(status, error.where, told, error.expected, error.advice)
 
 
-def _of_request(faults: Sequence[Any]) -> RefusalError:
+def _of_request(faults: Sequence[Any], error: Exception) -> RefusalError:
     """The first of the faults of a request's content."""
     fault = faults[0]
+    if fault["type"] == "extra_forbidden":
+        return _of_field(fault["loc"], error)
     where = ".".join(map(str, fault["loc"])) or "the request"
     value = repr(fault.get("input"))
     told = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
-    expected = str(fault["msg"]).removeprefix("Value error, ")
+    # Where, found and expected make a sentence.
+    expected = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     return RefusalError(422, where, told, expected, "Correct the request; /docs tells it.")
+
+
+def _of_field(loc: Sequence[str | int], error: Exception) -> RefusalError:
+    """A field that there is none of."""
+    *above, name = map(str, loc)
+    inner = [_INNER[outer] for outer in above if outer in _INNER]
+    shape = inner[-1] if inner else getattr(wire, getattr(error, "title", ""), None)
+    known = list(shape.model_fields) if shape else []
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return RefusalError(
+        422,
+        ".".join([*above, name]),
+        "a field that there is none of",
+        f"one of {', '.join(known)}" if known else "no such field",
+        f"Perhaps {near[0]}." if near else "Correct the request; /docs tells it.",
+    )

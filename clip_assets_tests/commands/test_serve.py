@@ -67,6 +67,26 @@ def test_a_port_that_is_taken_is_told(run: Cli, made: Numbered) -> None:
         assert "a port that is free" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        (("--cors-origin", "https://example.org/"), "origin: found 'https://example.org/'"),
+        (("--cors-origin", "example.org"), "as browsers say it: https://example.org"),
+        (("--allow-host", "example.org:8080"), "without a scheme and a port"),
+        (("--allow-host", "https://example.org"), "host: found 'https://example.org'"),
+        (("--clip-model", "ViT-B/32"), "a pool's model is in its settings"),
+    ],
+)
+def test_options_that_could_never_help_are_told(
+    run: Cli, made: Numbered, option: tuple[str, str], expected: str
+) -> None:
+    made.embed(0, 30)
+    made.index()
+    refused = run("serve", made.store.uri(), *option)
+    assert refused.exit_code == 2
+    assert expected in refused.stderr
+
+
 @pytest.mark.parametrize("content", [b"\xde\xad", b"", b"two words", b"a" * 100_000 + b"\n\x1b"])
 def test_a_file_without_a_token_is_told(run: Cli, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "token").write_bytes(content)

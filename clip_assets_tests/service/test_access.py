@@ -12,14 +12,16 @@ from clip_assets_tests.service.conftest import Served, error, search
 
 
 class Heard(logging.Handler):
-    """Keeps what is written."""
+    """Keeps what is written of requests from now on; those before may not be written yet."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._begun_s = round(time.time(), 3)  # as the lines have it
         self.lines: list[dict[str, object]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines += map(json.loads, record.getMessage().split("\n"))
+        lines = map(json.loads, record.getMessage().split("\n"))
+        self.lines += [line for line in lines if line["time"] >= self._begun_s]
 
 
 @pytest.fixture

@@ -155,6 +155,34 @@ def test_a_term_that_cannot_be_is_refused(animals: Served, term: dict[str, Any],
     assert told in error(animals.http.post("/v1/search", json={"terms": [term]}), 400)["found"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "where", "told"),
+    [
+        ("search", {"terms": [{"text": "a"}], "tersm": 1}, "tersm", ("index, terms, ", "terms.")),
+        ("search", {"terms": [{"text": "a", "wieght": 1}]}, "terms.0.wieght", ("uid", "weight.")),
+        ("search", {"terms": [{"text": "a"}], "K": 1}, "K", ("k, threshold", "Perhaps k.")),
+        (
+            "search/batch",
+            {"queries": [{"terms": [{"text": "a"}], "text": "a"}]},
+            "queries.0.text",
+            ("terms", "Correct"),
+        ),
+    ],
+)
+def test_a_field_that_there_is_none_of_is_told_with_those_that_are(
+    animals: Served, path: str, body: dict[str, Any], where: str, told: tuple[str, str]
+) -> None:
+    refused = error(animals.http.post(f"/v1/{path}", json=body), 422)
+    assert refused["where"] == where
+    assert told[0] in refused["expected"]
+    assert told[1] in refused["advice"]
+
+
+def test_a_method_that_there_is_none_of_is_told_with_the_one_that_is(animals: Served) -> None:
+    assert error(animals.http.get("/v1/search"), 405)["expected"] == "the method POST"
+    assert error(animals.http.get("/v1/nope"), 404)["expected"] == "an endpoint that is"
+
+
 def test_numbers_that_are_not_finite_are_refused(animals: Served) -> None:
     body = b'{"terms": [{"embedding": [NaN, 1e999]}]}'
     error(animals.http.post("/v1/search", content=body), 422)
