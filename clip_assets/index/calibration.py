@@ -6,7 +6,7 @@ queries, of which ``index.recall`` knows the true neighbours and their lists, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,14 +49,19 @@ class Meter:
         self._index, self._sizes, self._exact = index, sizes, exact
         self._form = small_form(index)
 
-    def reach(self, questions: Sequence[Question], known: Sequence[Reach] = ()) -> list[Reach]:
+    def reach(
+        self, questions: Sequence[Question], known: Sequence[Reach] = (), grown: float = 1.0
+    ) -> list[Reach]:
         """For each question and each of ``TARGETS`` how far to search, and what is then found.
 
         Args:
             questions: of one kind, for some numbers of nearest.
             known: what was told of nearly the same index. What codes lose is taken from it, which
                 spares the search; what lists hold is not.
+            grown: times the vectors that were there then. As many times as many stand before a
+                neighbour in the order of codes, and so many times as much is lost.
         """
+        known = [_grown(reach, grown) for reach in known]
         told: list[Reach] = []
         asked, sample = np.empty((0, 0), np.float32), None
         for question in questions:
@@ -80,6 +85,18 @@ class Meter:
             max(question.gap(share) for question in questions),
             counts(max(question.k for question in questions), self._index)[:SOME][-1],
         )
+
+
+def _grown(reach: Reach, grown: float) -> Reach:
+    """What codes lose of so many times the vectors."""
+    lost, afar = reach.lost, reach.lost_afar
+    return replace(
+        reach,
+        # Less than nothing is found in place of others, which more vectors do not change.
+        lost=round(lost * grown, 6) if lost > 0 else lost,
+        lost_variance=round(reach.lost_variance * grown, 9),
+        lost_afar=round(afar * grown, 6) if afar and afar > 0 else afar,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ from clip_assets.storage.scatter import curves
 if TYPE_CHECKING:
     from clip_assets.index.merge import Written
 
-MOST_UNSEARCHED = 0.05
-"""Of all vectors; what codes lose then differs by at most so much of what it does between them."""
+MOST_UNSEARCHED = 0.2
+"""Of all vectors; until then what codes lose is told by how many more there are."""
 
 
 def faiss_index(pool: Pool, key: Key) -> Outcome:

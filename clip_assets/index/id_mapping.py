@@ -5,6 +5,7 @@ The vectors are merged in ``index.faiss_index``, which also says which partition
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -139,15 +140,17 @@ def _take_over(run: StageRun, version: Version, number: int) -> None:
     assert version.previous is not None
     # Those of other tools come last: with them a range is complete.
     for path in (layout.mapped_rows, layout.mapped_uids, layout.index_rows, layout.id_mapping):
-        before = path(version.previous, number)
+        before, now = path(version.previous, number), path(version.name, number)
         with (
             run.pool.catalog.sound(run.asset.name, run.key, before) as file,
-            run.publish(path(version.name, number)) as part,
+            run.store.publish(now) as part,
         ):
             try:
                 part.hardlink_to(file)
             except OSError:  # another file system, or one without links
                 shutil.copyfile(file, part)
+        # Its bytes were read already, and are those of its manifest.
+        run.keep(replace(run.output(before), path=now))
 
 
 def _write_slot(run: StageRun, version: Version, number: int, slot: Slot) -> None:

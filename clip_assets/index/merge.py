@@ -77,22 +77,27 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         lists.join(part, head, joined.segments())
         sizes = lists.read(part, head, where).sizes
         exact = ExactVectors(run.pool, version.slots, side, stack)
-        known = _known(run, version, side)
+        known, grown = _known(run, version, side)
         meter = Meter(ann.read(part, where, mapped=True), sizes, exact)
         reach: dict[str, list[Reach]] = {}
         for number, kind in enumerate(asked):
             what = f"kinds of queries measured, next that by {kind} on side {side}"
             run.progress(number, len(asked), what)
-            reach[kind] = meter.reach(list(asked[kind].values()), known.get(kind, ()))
+            reach[kind] = meter.reach(list(asked[kind].values()), known.get(kind, ()), grown)
         return Written(reach, _drift(run, version, side, sizes))
 
 
-def _known(run: StageRun, version: Version, side: str) -> dict[str, list[Reach]]:
-    """What the version before says of a side, where what codes lose need not be searched anew."""
+def _known(run: StageRun, version: Version, side: str) -> tuple[dict[str, list[Reach]], float]:
+    """What the version before says of a side, where what codes lose need not be searched anew.
+
+    Returns:
+        It, and how many times the vectors this one has.
+    """
     if version.previous and version.since_searched:
         with suppress(MissingArtifactError):  # an old one may have gone
-            return versions.read(run.store, version.previous).reach.get(side, {})
-    return {}
+            before = versions.read(run.store, version.previous)
+            return before.reach.get(side, {}), version.vectors / max(1, before.vectors)
+    return {}, 1.0
 
 
 class _Joined:

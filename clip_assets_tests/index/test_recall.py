@@ -157,7 +157,9 @@ def test_small_codes_are_put_right_by_the_vectors_themselves(made: RandomVectors
     made.index()
     assert (version.since_searched, newest(made).since_searched) == (0, 100)
     known = for_target(newest(made).reach["image"]["text"], DEFAULT)
-    assert known.lost == for_target(version.reach["image"]["text"], DEFAULT).lost != 0
+    before = for_target(version.reach["image"]["text"], DEFAULT)
+    assert known.lost == pytest.approx(before.lost * 3600 / 3500, abs=1e-6)
+    assert known.lost > before.lost > 0
     assert known.recall == pytest.approx(true_recall(made, "image", "text", DEFAULT), abs=0.06)
 
 
