@@ -155,7 +155,7 @@ class Searching:
             return term.text.strip()
         if term.image_url is not None:
             if not self.offer.image_urls:
-                raise _not_offered("image_url", "urls of images are off", "--image-urls")
+                raise _not_offered("image_url", "urls of images are off", "with --image-urls")
             settings = index.pool.settings.download
             return await fetched(term.image_url, settings, self.offer.body_bytes)
         return self._image(term, uploads)
@@ -261,5 +261,5 @@ def from_base64(text: str) -> bytes:
 
 def _not_offered(where: str, found: str, option: str) -> RefusalError:
     return RefusalError(
-        403, where, found, "another kind of term", f"Start the service with {option} to offer it."
+        403, where, found, "another kind of term", f"Start the service {option} to offer it."
     )

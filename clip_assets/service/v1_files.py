@@ -41,7 +41,13 @@ def routes(searching: Searching) -> APIRouter:
     ) -> Response:
         hosted = searching.hosting.get(index)
         if not searching.visible.may("image_path"):
-            raise RefusalError(403, "images", "images are not told", "rows", "Use the url.")
+            raise RefusalError(
+                403,
+                "images",
+                "images are not told",
+                "rows",
+                "Start the service with --column shard, too, to offer them.",
+            )
         with hosted.opened() as opened:
             vector_id = await searching.turns.do(partial(find_uid, hosted, opened, uid))
             wanted = pixels.size_of(size)

@@ -155,7 +155,8 @@ def test_columns_that_are_not_named_are_neither_told_nor_asked_about(tmp_path: P
         for further in ({"columns": ["url"]}, {"where": "url LIKE 'http://c%'"}):
             body = {"terms": [{"text": "cat"}]} | further
             error(served.http.post("/v1/search", json=body), 400)
-        assert served.http.get(f"/v1/images/{uid_of('cat')}").status_code == 403
+        refused = error(served.http.get(f"/v1/images/{uid_of('cat')}"), 403)
+        assert "--column shard" in refused["advice"]
         assert "url" not in served.http.get(f"/v1/items/{uid_of('cat')}").json()
         urls = {"uids": [uid_of("cat")], "format": "urls"}
         assert served.http.post("/v1/subsets", json=urls).status_code == 403
