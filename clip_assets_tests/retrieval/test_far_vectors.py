@@ -223,8 +223,8 @@ def embedded_anew(near: RandomVectors, site: Site) -> None:
     site.files[path] = site.files[path].replace(digest.encode(), b"0" * 64)
 
 
-def test_few_that_are_allowed_are_compared_one_by_one(
-    far: Pool, published: PublishedSearcher, images: Floats
+def test_few_that_are_allowed_are_compared_one_by_one_and_no_list_is_read(
+    far: Pool, site: Site, published: PublishedSearcher, hub: Hub, images: Floats
 ) -> None:
     allowed = np.array([45, 600, 1_000, 1_500, 2_700])
     best = allowed[np.argsort(-(QUERIES @ images[allowed].T), axis=1)]
@@ -233,6 +233,7 @@ def test_few_that_are_allowed_are_compared_one_by_one(
             answer = searcher.search_many(QUERIES, 10, allowed=allowed)
             assert np.array_equal(answer.ids, best)
             assert is_exact(answer, images)
+    assert not any("image.index" in told for told in site.requests + hub.requests)
 
 
 def test_bytes_that_are_no_vectors_are_an_error(
