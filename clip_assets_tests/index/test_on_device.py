@@ -46,12 +46,11 @@ def test_vectors_lie_where_faiss_puts_them(
 
 
 def test_rounding_that_leaves_two_lists_open_is_decided_by_faiss() -> None:
-    index = ann.trained("IVF2,Flat", 16, unit_rows(1, 200, 16))
+    index = ann.trained("IVF80,Flat", 16, unit_rows(1, 4_000, 16))
     lists = ann.inverted(index)
     assert lists is not None
-    one = unit_rows(5, 1, 16)
     lists.quantizer.reset()
-    lists.quantizer.add(np.concatenate([one, one]))  # nobody can tell them apart
+    lists.quantizer.add(np.repeat(unit_rows(5, 1, 16), 80, axis=0))  # nobody can tell them apart
     rows = unit_rows(6, 500, 16)
     expected = lists.quantizer.search(rows, 1)[1][:, 0]
     assert np.array_equal(OnDevice("cpu", index, QUERIES).placed(rows).lists, expected)
