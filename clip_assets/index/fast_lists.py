@@ -8,21 +8,31 @@ and this is made of it in memory where it is searched. Which codes there are is 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Thread
 from typing import Any
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
+import psutil
 
 from clip_assets.index import ann
 from clip_assets.index.ann import Index
+
+logger = logging.getLogger(__name__)
 
 BITS = 4
 """Of one number of a product code that has the form."""
 
 SMALL_BYTES = 2**29
 """Of codes that may be in memory once more where recall is measured, in a tenth of the time."""
+
+
+ID_BYTES = 8
+
+ROOM = 4
+"""Memory that is free, in times of what the form takes: other processes may make theirs, too."""
 
 
 def has_fast_form(index: Index) -> bool:
@@ -63,20 +73,42 @@ def small_form(index: Index) -> Index:
     return fast_form(index) or index
 
 
-def make(index: Index, take: Callable[[Index], None], stack: ExitStack) -> None:
+def has_room(index: Index, free_bytes: int) -> bool:
+    """Whether the form of an index fits into so much memory that is free.
+
+    Args:
+        index: with lists.
+        free_bytes: of the machine.
+    """
+    lists = ann.inverted(index)
+    assert lists is not None
+    return ROOM * lists.ntotal * (lists.code_size + ID_BYTES) <= free_bytes
+
+
+def make(
+    index: Index,
+    take: Callable[[Index], None],
+    stack: ExitStack,
+    free_bytes: int | None = None,
+) -> None:
     """Make the form beside other work, as it takes 0.1 s for each million vectors.
 
     Args:
-        index: see ``fast_form``; nothing is done for a kind without it.
+        index: see ``fast_form``; nothing is done for a kind without it, or without the memory.
         take: is given the form when it is there.
         stack: waits for that before it is closed.
+        free_bytes: memory; None: what the machine has.
     """
+    if not has_fast_form(index):
+        return
+    if not has_room(index, free_bytes or psutil.virtual_memory().available):
+        logger.info("codes are searched as they lie in the file: memory has no room for others")
+        return
 
     def run() -> None:
         if fast := fast_form(index):
             take(fast)
 
-    if has_fast_form(index):
-        making = Thread(target=run, name="fast-lists")
-        making.start()
-        stack.callback(making.join)
+    making = Thread(target=run, name="fast-lists")
+    making.start()
+    stack.callback(making.join)

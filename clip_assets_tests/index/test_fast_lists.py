@@ -9,7 +9,7 @@ import pytest
 
 from clip_assets.index import ann, versions
 from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.fast_lists import fast_form, has_fast_form
+from clip_assets.index.fast_lists import fast_form, has_fast_form, make
 from clip_assets.index.reach import EVERYTHING, Reach
 from clip_assets.retrieval.served_side import ServedSide
 from clip_assets_tests.index.conftest import RandomVectors
@@ -57,6 +57,17 @@ def test_other_kinds_have_none(rows: Floats, key: str) -> None:
     index = ann.trained(key, DIM, rows)
     assert not has_fast_form(index)
     assert fast_form(index) is None
+
+
+def test_it_is_made_where_memory_has_room_for_it(rows: Floats) -> None:
+    index = ann.trained("IVF8,PQ16x4", DIM, rows)
+    ann.add(index, rows)
+    bytes_of_it = TOTAL * (8 + 8)
+    for free_bytes, expected in ((3 * bytes_of_it, 0), (5 * bytes_of_it, 1)):
+        taken: list[ann.Index] = []
+        with ExitStack() as stack:
+            make(index, taken.append, stack, free_bytes)
+        assert len(taken) == expected
 
 
 @pytest.mark.usefixtures("hasty")
