@@ -21,6 +21,7 @@ from clip_assets.pool.stages import StageRun, materialize
 from clip_assets.settings import Settings
 from clip_assets.storage.manifests import Report
 from clip_assets.storage.store import Store
+from clip_assets_tests.websites import Site
 
 Write = Callable[[Path], object]
 
@@ -48,6 +49,14 @@ class MadeUp:
         made.store = Store(str(shutil.copytree(self.store.base, folder)))
         made._inputs = dict(self._inputs)
         return made
+
+    def behind(self, site: Site) -> Pool:
+        """The same as files of a server whose answers take 50 ms."""
+        root = Path(self.store.base)
+        files = [path for path in root.rglob("*") if path.is_file()]
+        site.files = {f"/pool/{path.relative_to(root)}": path.read_bytes() for path in files}
+        site.answers_slowly = True
+        return Pool(Store.open(f"{site.url}/pool", create=False), self.settings, graph.ASSETS)
 
     def set(self, **settings: Any) -> None:
         """Other settings from now on: sections of them, as ``pool.yaml`` has them."""

@@ -106,7 +106,11 @@ def reshard(  # noqa: PLR0913  (a command's options are its interface)
 
 
 def _file_of(subset: str, root: str) -> str:
-    """The file of a pool's subset, where it is the name of one; else as it is said."""
+    """The file of a pool's subset, where it is the name of one; else as it is said.
+
+    Raises:
+        ConfigurationError: it is neither a subset of the pool that is there, nor a file.
+    """
     from clip_assets import graph
     from clip_assets.pool import subset_versions
 

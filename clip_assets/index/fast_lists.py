@@ -101,7 +101,8 @@ def make(
     """
     if not has_fast_form(index):
         return
-    if not has_room(index, free_bytes or psutil.virtual_memory().available):
+    free = psutil.virtual_memory().available if free_bytes is None else free_bytes
+    if not has_room(index, free):
         logger.info("codes are searched as they lie in the file: memory has no room for others")
         return
 

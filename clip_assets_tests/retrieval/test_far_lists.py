@@ -1,11 +1,9 @@
 """An index that lies behind a web server is searched by byte ranges, few of them and not large."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from clip_assets import graph, layout
+from clip_assets import layout
 from clip_assets.errors import SourceChangedError, SourceError
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.search import Searcher
@@ -31,11 +29,7 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> RandomVectors:
 @pytest.fixture
 def far(near: RandomVectors, site: Site) -> Pool:
     """The same pool behind a server whose answers take 50 ms."""
-    root = Path(near.store.base)
-    files = [path for path in root.rglob("*") if path.is_file()]
-    site.files = {f"/pool/{path.relative_to(root)}": path.read_bytes() for path in files}
-    site.answers_slowly = True
-    return Pool(Store.open(f"{site.url}/pool", create=False), near.settings, graph.ASSETS)
+    return near.behind(site)
 
 
 def test_a_far_index_finds_what_a_near_one_finds_in_few_ranges(

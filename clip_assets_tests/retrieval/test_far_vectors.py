@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from huggingface_hub import constants
 
-from clip_assets import graph, layout, schemas
+from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError, SourceChangedError, SourceError
 from clip_assets.index import far_vectors, index_recipe, trials
 from clip_assets.index.far_look import RANGES, FarLook, candidates
@@ -79,11 +79,7 @@ def images(near: RandomVectors) -> Floats:
 @pytest.fixture
 def far(near: RandomVectors, site: Site) -> Pool:
     """The pool behind a server whose answers take 50 ms."""
-    root = Path(near.store.base)
-    files = [path for path in root.rglob("*") if path.is_file()]
-    site.files = {f"/pool/{path.relative_to(root)}": path.read_bytes() for path in files}
-    site.answers_slowly = True
-    return Pool(Store.open(f"{site.url}/pool", create=False), near.settings, graph.ASSETS)
+    return near.behind(site)
 
 
 @pytest.fixture
