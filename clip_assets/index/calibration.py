@@ -14,7 +14,6 @@ import numpy.typing as npt
 from clip_assets.index.ann import Floats, Index
 from clip_assets.index.code_ranks import CodeRanks, Scanned
 from clip_assets.index.exact import Similar
-from clip_assets.index.fast_lists import small_form
 from clip_assets.index.neighbours import SAME
 from clip_assets.index.reach import TARGETS, Reach, exact
 from clip_assets.index.recall import ALIKE, Question
@@ -37,7 +36,7 @@ MIN_QUERIES = 20
 class Meter:
     """Measures the index of one side of a version.
 
-    Memory: what ``CodeRanks`` holds; codes that have a fast form, if they are few.
+    Memory: what ``CodeRanks`` holds.
 
     Args:
         index: with all vectors.
@@ -47,7 +46,6 @@ class Meter:
 
     def __init__(self, index: Index, sizes: npt.NDArray[np.int64], exact: Similar) -> None:
         self._index, self._sizes, self._exact = index, sizes, exact
-        self._form = small_form(index)
 
     def reach(
         self, questions: Sequence[Question], known: Sequence[Reach] = (), grown: float = 1.0
@@ -80,7 +78,7 @@ class Meter:
         share = (1 + max(TARGETS)) / 2
         return SearchedQueries(
             Scanned(self._index, self._sizes, asked),
-            CodeRanks(self._index, self._exact, asked, self._form),
+            CodeRanks(self._index, self._exact, asked),
             self._index,
             max(question.gap(share) for question in questions),
             counts(max(question.k for question in questions), self._index)[:SOME][-1],

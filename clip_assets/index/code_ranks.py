@@ -7,16 +7,13 @@ Where that is not as many as are asked for, some are missing at the end, and too
 be found.
 """
 
-# faiss replaces the methods that SWIG declares, which are all that a type checker sees.
-# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
-
-import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index import ann, held, list_choice
+from clip_assets.index import ann, held, list_groups
 from clip_assets.index.ann import Floats, Ids, Index
 from clip_assets.index.exact import Similar
+from clip_assets.index.fast_lists import PLACE, PLACE_BITS
 
 WIDER = 1.1
 """Times the gap that is asked for, where it was not searched: the next one is often as much."""
@@ -60,24 +57,23 @@ class Scanned:
 class CodeRanks:
     """The nearest of some queries by codes, best first.
 
-    Memory: 20 bytes for each query and candidate; 4 for each vector, if another form is searched.
+    Memory: 4 bytes for each query and list, 30 for each query and candidate, and what
+    ``list_groups`` holds.
 
     Args:
         index: with all vectors.
         exact: the vectors.
         queries: (q, dim).
-        form: of the index, that is searched instead of it.
 
     Attributes:
         similar: (q, m) of candidates to the query, by the vectors; NaN where one is not known.
     """
 
-    def __init__(
-        self, index: Index, exact: Similar, queries: Floats, form: Index | None = None
-    ) -> None:
+    def __init__(self, index: Index, exact: Similar, queries: Floats) -> None:
         self._index, self._exact, self._queries = index, exact, queries
-        self._form = form if form is not index else None
-        self._owners = np.empty(0, np.int32)
+        starts = range(0, len(queries), _BATCH)
+        batches = (queries[start : start + _BATCH] for start in starts)
+        self._scores = np.concatenate([ann.centroid_scores(index, own) for own in batches])
         self._gap, self._most = -1.0, 0
         self.similar = self._gaps = np.zeros((len(queries), 0), np.float32)
 
@@ -87,11 +83,12 @@ class CodeRanks:
         if gap <= self._gap and most <= self._most:
             return
         self._gap, self._most = max(gap, self._gap), max(most, self._most)
-        if self._form is not None and not len(self._owners):
-            self._owners = _owners(self._index)
-        parts = [self._searched(start) for start in range(0, len(self._queries), _BATCH)]
-        similar, gaps = zip(*parts, strict=True)
-        self.similar, self._gaps = np.concatenate(similar), np.concatenate(gaps)
+        pairs = list_groups.nearest(self._index, self._queries, self._scores, self._gap, self._most)
+        is_there = pairs >= 0
+        owners = np.where(is_there, pairs >> PLACE_BITS, 0)
+        scores = np.take_along_axis(self._scores, owners, axis=1)
+        self._gaps = np.where(is_there, self._scores.max(axis=1, keepdims=True) - scores, np.inf)
+        self.similar = self._exact.similarities(self._queries, _ids(self._index, pairs))
 
     def places(self, gap: float, most: int) -> npt.NDArray[np.int32]:
         """(q, m) each candidate's place, from 1 on, in a search of a gap; 0 if it is beyond."""
@@ -100,19 +97,6 @@ class CodeRanks:
         is_within = self._gaps <= gap
         return np.where(is_within, np.cumsum(is_within, axis=1, dtype=np.int32), np.int32(0))
 
-    def _searched(self, start: int) -> tuple[Floats, Floats]:
-        """Of a batch, similarities of candidates and the gaps of their lists."""
-        queries = self._queries[start : start + _BATCH]
-        if self._form is None:
-            lists, ids = _search(self._index, queries, self._most, self._gap)
-        else:
-            # The fast form tells no places in lists.
-            _, ids = ann.search(self._form, queries, self._most, self._gap)
-            lists = np.where(ids >= 0, self._owners[ids], -1)
-        gaps = np.take_along_axis(_behind(self._index, queries), np.maximum(lists, 0), axis=1)
-        gaps[lists < 0] = np.inf
-        return self._exact.similarities(queries, ids), gaps
-
 
 def _behind(index: Index, queries: Floats) -> Floats:
     """How much less similar than the nearest centre each one is: (q, lists)."""
@@ -120,41 +104,15 @@ def _behind(index: Index, queries: Floats) -> Floats:
     return scores.max(axis=1, keepdims=True) - scores
 
 
-def _search(index: Index, queries: Floats, k: int, gap: float) -> tuple[Ids, Ids]:
-    """List and id of the nearest by their codes, (q, k) each; -1 where there are fewer."""
+def _ids(index: Index, pairs: Ids) -> Ids:
+    """Ids of places in lists, -1 where the place is."""
     lists = ann.inverted(index)
     assert lists is not None
-    within = ann.inner(index, np.ascontiguousarray(queries, dtype=np.float32))
-    scores, numbers = list_choice.within(lists, within, gap)
-    best = np.empty((len(within), k), np.float32)
-    pairs = np.empty((len(within), k), np.int64)
-    arrays = map(faiss.swig_ptr, (within, numbers, scores, best, pairs))
-    rows, assigned, centres, similarities, labels = arrays
-    parameters = faiss.SearchParametersIVF(nprobe=numbers.shape[1])
-    as_pairs = True  # of a list and a place in it, instead of ids
-    lists.search_preassigned_c(
-        len(within), rows, k, assigned, centres, similarities, labels, as_pairs, parameters
-    )
-    owners = pairs >> 32  # -1 stays what it is
-    return owners, _ids(lists, owners.ravel(), pairs.ravel() & 0xFFFF_FFFF).reshape(pairs.shape)
-
-
-def _ids(lists: faiss.IndexIVF, numbers: Ids, places: Ids) -> Ids:
-    """Ids of places in lists, -1 where the list is."""
-    ids = np.full(len(numbers), -1, np.int64)
-    order = np.argsort(numbers, kind="stable")
-    distinct, starts = np.unique(numbers[order], return_index=True)
+    flat = pairs.ravel()
+    order = np.argsort(flat)  # by list, then by place
+    ids = np.full(len(flat), -1, np.int64)
+    distinct, starts = np.unique(flat[order] >> PLACE_BITS, return_index=True)
     for number, own in zip(distinct.tolist(), np.split(order, starts[1:]), strict=True):
         if number >= 0:
-            ids[own] = held.of_list(lists, number)[places[own]]
-    return ids
-
-
-def _owners(index: Index) -> npt.NDArray[np.int32]:
-    """The list of each id; ids that are not used have any."""
-    lists = ann.inverted(index)
-    assert lists is not None
-    ids = [held.of_list(lists, number) for number in range(lists.nlist)]
-    owners = np.zeros(1 + max((int(own.max(initial=0)) for own in ids), default=0), np.int32)
-    owners[np.concatenate(ids)] = np.repeat(np.arange(lists.nlist), [len(own) for own in ids])
-    return owners
+            ids[own] = held.of_list(lists, number, flat[own] & PLACE)
+    return ids.reshape(pairs.shape)

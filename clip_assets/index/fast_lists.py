@@ -15,21 +15,27 @@ from threading import Thread
 from typing import Any
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
+import numpy as np
 import psutil
 
 from clip_assets.index import ann
-from clip_assets.index.ann import Index
+from clip_assets.index.ann import Ids, Index
 
 logger = logging.getLogger(__name__)
 
 BITS = 4
 """Of one number of a product code that has the form."""
 
-SMALL_BYTES = 2**29
-"""Of codes that may be in memory once more where recall is measured, in a tenth of the time."""
-
-
 ID_BYTES = 8
+
+PLACE_BITS = 32
+"""Of a place in a list, below the list's number."""
+
+PLACE = (1 << PLACE_BITS) - 1
+"""Which bits they are."""
+
+EMPTY = 2
+"""Lists without vectors at the end of ``form_of_some``."""
 
 ROOM = 4
 """Memory that is free, in times of what the form takes: other processes may make theirs, too."""
@@ -65,12 +71,34 @@ def fast_form(index: Index) -> Index | None:
     return turned
 
 
-def small_form(index: Index) -> Index:
-    """The form of an index whose codes are few, else the index: to calibrate by."""
-    lists = ann.inverted(index)
-    if lists is None or lists.ntotal * lists.code_size > SMALL_BYTES:
-        return index
-    return fast_form(index) or index
+def form_of_some(lists: faiss.IndexIVF, numbers: Ids) -> faiss.IndexIVF:
+    """The form of some lists: list i is number i of them, and there are two empty ones more.
+
+    An id in it tells where a vector lies: its list's number above 32 bits of its place there.
+
+    Memory: the codes and ids of the lists; twice while it is made.
+
+    Args:
+        lists: of codes that have the form; they stay open, as their centres are not copied.
+        numbers: (n,) of lists.
+    """
+    assert isinstance(lists, faiss.IndexIVFPQ)
+    held: Any = lists.invlists
+    count = len(numbers) + EMPTY
+    plain: Any = faiss.IndexIVFPQ(
+        lists.quantizer, lists.d, count, lists.pq.M, BITS, lists.metric_type
+    )
+    plain.pq, plain.by_residual, plain.is_trained = lists.pq, lists.by_residual, True
+    for own, number in enumerate(numbers.tolist()):
+        size = lists.get_list_size(number)
+        places = np.arange(size, dtype=np.int64) | (number << PLACE_BITS)
+        codes = held.get_codes(number)
+        plain.invlists.add_entries(own, size, faiss.swig_ptr(places), codes)
+        held.release_codes(number, codes)
+    plain.ntotal = plain.invlists.compute_ntotal()
+    fast: Any = faiss.IndexIVFPQFastScan(plain)
+    fast.referenced_objects = [lists]
+    return fast
 
 
 def has_room(index: Index, free_bytes: int) -> bool:

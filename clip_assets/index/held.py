@@ -29,15 +29,16 @@ def ids(index: Index) -> Ids:
     return np.concatenate([np.empty(0, np.int64), *held])
 
 
-def of_list(index: faiss.IndexIVF, number: int) -> Ids:
-    """The ids of one list."""
+def of_list(index: faiss.IndexIVF, number: int, places: Ids | None = None) -> Ids:
+    """The ids of one list, or of some places in it, which alone are read then."""
     lists = cast("faiss.InvertedLists", index.invlists)
     size = lists.list_size(number)
     if not size:
         return np.empty(0, np.int64)
     stored = lists.get_ids(number)
     try:
-        return faiss.rev_swig_ptr(stored, size).astype(np.int64)
+        own = faiss.rev_swig_ptr(stored, size)
+        return (own if places is None else own[places]).astype(np.int64)
     finally:
         lists.release_ids(number, stored)
 

@@ -49,17 +49,27 @@ def within(lists: faiss.IndexIVF, queries: Floats, gap: float) -> tuple[Floats, 
     Others have number -1.
     """
     every = scores(lists, queries)
-    top = every.max(axis=1, keepdims=True)
+    return near(every, every.max(axis=1, keepdims=True), gap)
+
+
+def near(every: Floats, top: Floats, gap: float) -> tuple[Floats, Ids]:
+    """The same of lists whose scores are known.
+
+    Args:
+        every: (q, lists) scores, of all lists or of some.
+        top: (q, 1) the best of all lists.
+        gap: between it and the least that is taken.
+    """
     # Not nonzero of two dimensions, nor a sort by two keys: each took as long as the product.
     places = np.flatnonzero(every >= top - np.float32(gap))
-    owners = places // lists.nlist
+    owners = places // every.shape[1]
     own = every.ravel()[places]
     away = (top[owners, 0] - own).view(np.int32)  # of floats from 0 on in the same order
     order = np.argsort((owners << _OWNER) | away)
-    counts = np.bincount(owners, minlength=len(queries))
+    counts = np.bincount(owners, minlength=len(every))
     ranks = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
     most = max(1, int(counts.max(initial=1)))
-    best = np.zeros((len(queries), most), np.float32)
-    numbers = np.full((len(queries), most), -1, np.int64)
-    best[owners, ranks], numbers[owners, ranks] = own[order], places[order] % lists.nlist
+    best = np.zeros((len(every), most), np.float32)
+    numbers = np.full((len(every), most), -1, np.int64)
+    best[owners, ranks], numbers[owners, ranks] = own[order], places[order] % every.shape[1]
     return best, numbers

@@ -171,16 +171,16 @@ def join(part: Path, head: bytes, segments: Sequence[tuple[Lists, int]]) -> None
     with part.open("wb") as file:
         file.write(head + _MAGIC + _COUNTS.pack(len(sizes), first.code_size))
         file.write(_ALL + _LENGTH.pack(len(sizes)) + sizes.tobytes())
-        for start, stop in _blocks(sizes * (first.code_size + _ID_BYTES)):
+        for start, stop in blocks(sizes * (first.code_size + _ID_BYTES), BLOCK_BYTES):
             _write(file, segments, sizes, range(start, stop))
 
 
-def _blocks(lengths: Numbers) -> Iterator[tuple[int, int]]:
-    """Ranges of lists that are in memory together."""
+def blocks(lengths: Numbers, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of lists that are in memory together: so many bytes, or one list if it is longer."""
     ends = np.cumsum(lengths)
     start, before = 0, 0
     while start < len(lengths):
-        stop = max(start + 1, int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")))
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
         yield start, stop
         start, before = stop, int(ends[stop - 1])
 

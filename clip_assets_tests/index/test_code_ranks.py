@@ -8,7 +8,7 @@ import pytest
 from benchmarks.index_vectors import Whole
 from clip_assets.index import ann
 from clip_assets.index.code_ranks import CodeRanks, Scanned
-from clip_assets.index.fast_lists import has_fast_form, small_form
+from clip_assets.index.fast_lists import fast_form, has_fast_form
 from clip_assets_tests.vectors import unit_rows
 
 DIM, LISTS, ROWS = 32, 30, 3_000
@@ -32,9 +32,9 @@ def whole(index: ann.Index) -> Any:
 @pytest.mark.parametrize("first", [(2.0, ROWS), (0.3, 500), (0.0, 1)])
 def test_places_are_those_of_the_search_itself(filled: ann.Index, first: tuple[float, int]) -> None:
     exact = whole(filled)
-    form = small_form(filled)
+    form = fast_form(filled) or filled
     assert (form is not filled) == has_fast_form(filled)
-    ranks = CodeRanks(filled, exact, QUERIES, form)
+    ranks = CodeRanks(filled, exact, QUERIES)
     ranks.cover(*first)
     for gap, most in ((0.3, 500), (0.1, 100), (0.2, 400), (0.35, 50), (0.35, 600)):
         places = ranks.places(gap, most)
