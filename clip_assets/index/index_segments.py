@@ -69,7 +69,7 @@ def index_segments_inputs(pool: Pool, partition: Key) -> Inputs:
 
 INDEX_SEGMENTS = Asset(
     layout.INDEX_SEGMENTS,
-    "6",
+    "7",
     make=index_segments,
     inputs=index_segments_inputs,
     deps=(layout.EMBEDDINGS, layout.INDEX_RECIPE),

@@ -9,11 +9,15 @@ Imported as lazily as ``index.ann``, whose words these are.
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 
-from clip_assets.index import ann
+from clip_assets.index import ann, placing
 from clip_assets.index.ann import Floats, Index, Placed
 
 ROUNDS = 20
 """Of k-means."""
+
+PULL = 2
+"""So many vectors in the middle of all count beside a list's own. The middle of a few vectors has
+what these have by chance, and a caption would choose lists by that; that of many has not."""
 
 
 def trained(index: Index, vectors: Floats, wanted: int) -> Floats:
@@ -29,7 +33,12 @@ def trained(index: Index, vectors: Floats, wanted: int) -> Floats:
     means.cp.min_points_per_centroid = 1
     means.train(inner)
     assert means.centroids is not None
-    return means.centroids
+    flat = faiss.IndexFlatIP(inner.shape[1])
+    flat.add(means.centroids)
+    owners = flat.search(inner, 1)[1][:, 0]
+    middle = np.tile(PULL * inner.mean(axis=0), (wanted, 1))
+    counted = np.concatenate([inner, middle]), np.concatenate([owners, np.arange(wanted)])
+    return placing.moved(means.centroids, *counted)
 
 
 def extended(index: Index, centres: Floats | None) -> Index:

@@ -37,6 +37,12 @@ SAME = 1e-5
 BLOCK = 2_048
 """Vectors that are compared with all queries at once."""
 
+GROUPS_OF_EACH = 4
+"""Groups of vectors for each neighbour that is kept: then 1.15 times as many are compared."""
+
+MOST_ALIKE = 4
+"""Times the neighbours that are kept, of which a query may have as many that are as near."""
+
 NEIGHBOUR = np.dtype([("similarity", "<f4"), ("list", "<i4")])
 """A true neighbour: how similar it is, and the inverted list it lies in (0 in an exact index)."""
 
@@ -113,17 +119,34 @@ def _with(truth: Neighbours, similar: Floats, lists: npt.NDArray[np.int64]) -> N
 
 def _nearer(truth: Neighbours, similar: Floats, lists: npt.NDArray[np.int64]) -> Neighbours:
     """The same of queries of which each has some that is nearer."""
-    queries, places = np.nonzero(similar > truth["similarity"][:, -1:])
+    least, kept, width = truth["similarity"][:, -1], truth.shape[1], similar.shape[1]
+    if not np.isfinite(least).all():
+        least = np.maximum(least, _reached(similar, kept))
+    # Not nonzero of two dimensions, which took as long as the product of matrices.
+    queries, places = np.divmod(np.flatnonzero(similar >= least[:, None]), width)
     counts = np.bincount(queries, minlength=len(similar))
     most = int(counts.max())
-    if most > truth.shape[1]:
-        return _joined(truth, _best(similar, lists, truth.shape[1]))
+    if most > MOST_ALIKE * kept:
+        return _joined(truth, _best(similar, lists, kept))
     more = np.zeros((len(similar), most), NEIGHBOUR)
     more["similarity"] = -np.inf
     columns = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
     more["similarity"][queries, columns] = similar[queries, places]
     more["list"][queries, columns] = lists[places]
     return _joined(truth, more)
+
+
+def _reached(similar: Floats, kept: int) -> Floats:
+    """(q,) what so many of each row reach, and few more; -inf where there are not so many.
+
+    Of groups of vectors the best ones are looked at: so many of them are at least as many vectors.
+    """
+    groups = min(GROUPS_OF_EACH * kept, similar.shape[1])
+    if groups < kept:
+        return np.full(len(similar), -np.inf, np.float32)
+    whole = similar[:, : similar.shape[1] // groups * groups]
+    best = whole.reshape(len(similar), -1, groups).max(axis=1)
+    return np.partition(best, groups - kept, axis=1)[:, groups - kept]
 
 
 def _best(similar: Floats, lists: npt.NDArray[np.int64], kept: int) -> Neighbours:
@@ -155,10 +178,10 @@ def others(truth: Neighbours, own: Floats) -> Neighbours:
 
 def joined(parts: Iterable[Truth], queries: int) -> Truth:
     """The truth of several sets of vectors together."""
-    truth = nothing(queries)
+    truth: Truth | None = None
     for known in parts:
-        truth = Truth(*map(_joined, truth, known))
-    return truth
+        truth = known if truth is None else Truth(*map(_joined, truth, known))
+    return truth or nothing(queries)
 
 
 def _joined(first: Neighbours, second: Neighbours) -> Neighbours:

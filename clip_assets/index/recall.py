@@ -87,15 +87,13 @@ class Question:
         self.own = np.einsum("qd,qd->q", queries, own)
         self._truth = neighbours.others(truth, self.own)
         exists = np.isfinite(self._truth["similarity"])
-        gaps, ranks = self._distances()
-        self._gaps = np.where(exists, gaps, 0)
-        self._ranks = np.where(exists[:, : ranks.shape[1]], ranks, 1)
+        self._gaps = np.where(exists, self._distances(), 0)
 
     def first(self, k: int) -> Self:
         """The same of the k nearest alone."""
         fewer = copy(self)
         fewer._truth = self._truth[:, :k]
-        fewer._gaps, fewer._ranks = self._gaps[:, :k], self._ranks[:, :k]
+        fewer._gaps = self._gaps[:, :k]
         return fewer
 
     @property
@@ -137,23 +135,33 @@ class Question:
         return held
 
     def probes(self) -> int:
-        """So many of the nearest lists hold ``WANTED`` of the ``DEFAULT_RANK`` nearest."""
-        return int(np.quantile(self._ranks, WANTED, method="higher")) if self._ranks.size else 1
+        """So many of the nearest lists hold ``WANTED`` of the nearest of the sample.
 
-    def _distances(self) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """The gap of the list of each true neighbour, and the rank from 1 on of the first ones'."""
+        Of the ``DEFAULT_RANK`` nearest, or of all ``k`` if those are fewer.
+        """
+        asked, truth = self.queries[self.sample], self._truth[self.sample, :DEFAULT_RANK]
+        ranks = np.ones(truth.shape, np.int64)
+        for start in range(0, len(asked), _BATCH):
+            batch = slice(start, start + _BATCH)
+            scores = ann.centroid_scores(self._index, asked[batch])
+            theirs = np.take_along_axis(scores, truth["list"][batch].astype(np.int64), axis=1)
+            for own, among, rank in zip(theirs, scores, ranks[batch], strict=True):
+                # A list's rank is how many score at least as much.
+                best = np.sort(among[among >= own.min()])
+                rank[:] = len(best) - np.searchsorted(best, own)
+        ranks[~np.isfinite(truth["similarity"])] = 1
+        return int(np.quantile(ranks, WANTED, method="higher")) if ranks.size else 1
+
+    def _distances(self) -> Floats:
+        """The gap of the list of each true neighbour."""
         gaps = np.zeros(self._truth.shape, np.float32)
-        ranks = np.ones((len(gaps), min(self.k, DEFAULT_RANK)), np.int64)
         for start in range(0, len(self.queries), _BATCH):
             batch = slice(start, start + _BATCH)
             scores = ann.centroid_scores(self._index, self.queries[batch])
             lists = self._truth["list"][batch].astype(np.int64)
             theirs = np.take_along_axis(scores, lists, axis=1)
             gaps[batch] = scores.max(axis=1, keepdims=True) - theirs
-            for place in range(ranks.shape[1]):
-                # A list's rank is how many score at least as much.
-                ranks[batch, place] = (scores >= theirs[:, place : place + 1]).sum(axis=1)
-        return gaps, ranks
+        return gaps
 
 
 def _least_gap(gaps: Floats, share: float) -> float:

@@ -93,11 +93,27 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _form(hint: Any) -> tuple[Any, Any, tuple[Any, ...], bool]:
+    """A type, what it is of, of which others, and whether it is a dataclass."""
+    hint = getattr(hint, "__supertype__", hint)  # what a NewType is made of
+    return hint, get_origin(hint), get_args(hint), is_dataclass(hint)
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, bool]:
+    """Names of a dataclass's fields, and whether each may be left out."""
+    return {
+        field.name: field.default is not MISSING or field.default_factory is not MISSING
+        for field in fields(kind)
+    }
+
+
 def _typed(value: Any, hint: Any, place: str) -> Any:
     """The value as the type of its field has it."""
-    hint = getattr(hint, "__supertype__", hint)  # what a NewType is made of
-    origin, inner = get_origin(hint), get_args(hint)
-    if is_dataclass(hint):
+    # A pool has thousands of these files: what is so for every one is asked once.
+    hint, origin, inner, is_object = _form(hint)
+    if is_object:
         return _object(value, hint, place)
     if origin in (Union, types.UnionType):
         rest = [option for option in inner if option is not type(None)]
@@ -133,13 +149,12 @@ def _sequence(value: Any, origin: Callable[..., Any], inner: tuple[Any, ...], pl
 
 def _object(value: Any, kind: Any, place: str) -> Any:
     _check(isinstance(value, dict), place, value, "a mapping")
-    known = {field.name: field for field in fields(kind)}
+    known = _defaults(kind)
     unknown = value.keys() - known.keys()
     if unknown:
         told = _Told(f"the field {_shortened(min(unknown))}")
         raise _WrongError(place, told, f"only fields of this release: {', '.join(known)}")
-    for name, field in known.items():
-        has_default = field.default is not MISSING or field.default_factory is not MISSING
+    for name, has_default in known.items():
         if name not in value and not has_default:
             raise _WrongError(place, _Told(f"no field {name!r}"), "the fields that were written")
     hints = _hints(kind)

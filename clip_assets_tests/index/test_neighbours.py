@@ -62,14 +62,19 @@ def test_of_all_that_are_there_only_the_own_pair_is_left_out() -> None:
     assert np.array_equal(nowhere, known[:, : neighbours.NEIGHBOURS])
 
 
+@pytest.mark.parametrize(("block", "copies"), [(50, 0), (2_048, 0), (2_048, 600), (400, 250)])
 def test_vectors_compared_block_by_block_are_what_brute_force_finds(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, block: int, copies: int
 ) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", 50)
+    monkeypatch.setattr(neighbours, "BLOCK", block)
     rows = unit_rows(8, 1_000, 8)
+    rows[100 : 100 + copies] = QUERIES[0]
     similar = QUERIES @ rows.T
     known = neighbours.of(QUERIES, rows[:300], np.arange(300))
     for truth in neighbours.of(QUERIES, rows[300:], np.arange(300, 1_000), known):
         order = np.argsort(-similar, axis=1)[:, : truth.shape[1]]
         assert np.allclose(truth["similarity"], np.take_along_axis(similar, order, 1))
-        assert np.array_equal(truth["list"], order)
+        # Which of the copies are kept is open.
+        own = np.take_along_axis(similar, truth["list"], 1)
+        assert np.allclose(truth["similarity"], own)
+        assert all(len(set(kept)) == truth.shape[1] for kept in truth["list"].tolist())

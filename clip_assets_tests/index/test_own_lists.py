@@ -9,7 +9,8 @@ import pytest
 from benchmarks.made_up_vectors import Source
 from clip_assets import layout
 from clip_assets.errors import DamagedError
-from clip_assets.index import own_lists, recipe_file, versions
+from clip_assets.index import ann, more_lists, own_lists, recipe_file, versions
+from clip_assets.index.ann import Floats
 from clip_assets.index.drift import FAR
 from clip_assets.index.own_lists import Numbering, segment_centres
 from clip_assets.index.reach import for_target
@@ -67,6 +68,30 @@ def test_new_contents_bring_lists_and_lie_near_and_old_ones_do_not(grown: Random
     # As two fifths of the vectors are new, old lists alone would look at far more.
     reach = for_target(newest.reach["image"]["text"], 0.9)
     assert reach.recall + reach.uncertainty >= 0.9
+
+
+def test_captions_look_at_less_of_short_lists_than_by_their_middles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Source(128, clusters=4)
+    images, captions = source.pairs(400, seed=1)[0], source.pairs(1_000, seed=2)[1]
+    near = np.argsort(-captions @ images.T, axis=1)[:, :10]
+
+    def trained(pull: int) -> Floats:
+        monkeypatch.setattr(more_lists, "PULL", pull)
+        return more_lists.trained(ann.trained("IVF1,Flat", 128, images), images, 20)
+
+    def looked_at(centres: Floats) -> float:
+        """Of all images, to find 0.9 of the nearest ones."""
+        owners, scores = (images @ centres.T).argmax(axis=1), captions @ centres.T
+        behind = scores.max(axis=1, keepdims=True) - scores
+        gap = np.quantile(np.take_along_axis(behind, owners[near], axis=1), 0.9)
+        return float(((behind <= gap) @ np.bincount(owners, minlength=20)).mean() / len(images))
+
+    pulled = trained(more_lists.PULL)
+    assert pulled.dtype == np.float32
+    assert np.linalg.norm(pulled, axis=1) == pytest.approx(1, abs=1e-5)
+    assert looked_at(pulled) < 0.95 * looked_at(trained(0))
 
 
 def test_each_vector_lies_in_the_nearest_list_of_its_partition(grown: RandomVectors) -> None:

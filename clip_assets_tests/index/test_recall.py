@@ -10,13 +10,15 @@ import pytest
 from benchmarks.made_up_vectors import Source
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError, ConfigurationError
-from clip_assets.index import trials, versions
+from clip_assets.index import ann, neighbours, trials, versions
 from clip_assets.index.ann import Floats, Ids
 from clip_assets.index.reach import DEFAULT, RANKS, TARGETS, Reach, for_target
+from clip_assets.index.recall import WANTED, Question
 from clip_assets.index.versions import Version
 from clip_assets.retrieval.search import Searcher
 from clip_assets.storage import vectors
-from clip_assets_tests.index.conftest import OWN, RandomVectors
+from clip_assets_tests.index.conftest import DIM, OWN, RandomVectors
+from clip_assets_tests.vectors import unit_rows
 
 NEIGHBOURS = 10
 ASKED = 400
@@ -127,6 +129,18 @@ def test_as_many_lists_are_written_into_an_index_as_tools_without_gaps_need(
     queries = made.vectors(layout.partition_key(0), "text").astype("f4")[::10]
     _, ids = index.search(queries, NEIGHBOURS)
     assert found_share(queries, stored, ids) >= DEFAULT - 0.02
+
+
+def test_lists_for_tools_without_gaps_are_counted_as_every_list_scores() -> None:
+    rows, queries = unit_rows(1, 600, DIM), unit_rows(2, 130, DIM)
+    index = ann.trained("IVF30,Flat", DIM, rows)
+    truth = neighbours.of(queries, rows, ann.add(index, rows).lists).near
+    question = Question(index, queries, truth, unit_rows(3, 130, DIM))
+    scores = queries @ faiss.extract_index_ivf(index).quantizer.reconstruct_n(0, 30).T
+    theirs = np.take_along_axis(scores, truth["list"][:, :NEIGHBOURS].astype(int), axis=1)
+    ranks = (scores[:, None, :] >= theirs[:, :, None]).sum(axis=2)
+    assert question.probes() == np.quantile(ranks, WANTED, method="higher")
+    assert question.first(1).probes() == np.quantile(ranks[:, :1], WANTED, method="higher")
 
 
 def test_copies_of_an_image_stand_for_each_other(made: RandomVectors) -> None:
