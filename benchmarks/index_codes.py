@@ -12,7 +12,6 @@ are those of 2,000 draws of the queries of all seeds together, with replacement.
 """
 
 import argparse
-import io
 import json
 from collections import defaultdict
 
@@ -20,10 +19,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.demo import captions, drawing, scenes
-from clip_assets.encoders.openclip.loading import load_encoder
+from benchmarks.demo_vectors import DemoSource
 from clip_assets.index import ann
-from clip_assets.settings import Settings
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -34,27 +31,6 @@ SECOND = (0, 20, 200)
 DRAWS = 2_000
 TRAINED = 0.5
 """Of the images; the others are strangers to the codes, as most of a large pool are."""
-
-
-def embedded(count: int, seed: int) -> tuple[Floats, Floats]:
-    """(count, dim) vectors of scenes and of their captions, from the demo's model."""
-    settings = Settings.model_validate({"inference": {"model": "demo", "pretrained": None}})
-    encoder = load_encoder(settings.inference, "cpu")
-    random = np.random.default_rng(seed)
-    images: list[Floats] = []
-    texts: list[Floats] = []
-    for start in range(0, count, 500):
-        drawn = [scenes.random_scene(random) for _ in range(min(500, count - start))]
-        images.append(encoder.encode_images([encoder.preprocess(jpeg(scene)) for scene in drawn]))
-        texts.append(encoder.encode_text([captions.rich_caption(one, random) for one in drawn]))
-    return np.concatenate(images).astype(np.float32), np.concatenate(texts).astype(np.float32)
-
-
-def jpeg(scene: scenes.Scene) -> bytes:
-    """A scene as a file."""
-    content = io.BytesIO()
-    drawing.draw(scene).save(content, "JPEG", quality=90)
-    return content.getvalue()
 
 
 def codes(dim: int) -> dict[str, int]:
@@ -100,8 +76,9 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     recalls: dict[tuple[str, int], list[Floats]] = defaultdict(list)
     sizes: dict[str, int] = {}
+    source = DemoSource()
     for seed in range(options.seeds):
-        vectors, texts = embedded(options.images + ASKED, seed)
+        vectors, texts = source.pairs(options.images + ASKED, seed)
         images, queries = vectors[ASKED:], texts[:ASKED]
         true = np.argsort(-(queries @ images.T), axis=1, kind="stable")[:, :10]
         trained_on = images[: int(TRAINED * len(images))]

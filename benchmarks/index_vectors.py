@@ -1,10 +1,11 @@
 """What ``benchmarks/index.py`` builds indices of and asks them, kept in a folder between runs.
 
-Vectors are made up, piece by piece (``made_up_vectors``: captions lie off the images), and kept as
-float16. Of them there are captions of the pool, to calibrate and to choose by, and pairs from the
-same source that are in no index; the centres of the lists, trained once for every index of the
-benchmark; and what an exact search finds. Beside the file of the vectors, which is mapped, a piece
-of them is in memory, and what is drawn to train on.
+Vectors are made up, piece by piece (``made_up_vectors``: captions lie off the images), or those of
+the demo's own model (``demo_vectors``), and kept as float16. Of them there are captions of the
+pool, to calibrate and to choose by, and pairs from the same source that are in no index; the
+centres of the lists, trained once for every index of the benchmark; and what an exact search finds.
+Beside the file of the vectors, which is mapped, a piece of them is in memory, and what is drawn to
+train on.
 """
 
 import json
@@ -13,18 +14,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
+from benchmarks.made_up_vectors import Source
 from clip_assets.index import ann, kinds, neighbours
 from clip_assets.index.centres import centres
 from clip_assets.index.half_products import products
 from clip_assets.index.halves import whole
 from clip_assets.index.neighbours import Neighbours, Truth
+
+if TYPE_CHECKING:
+    from benchmarks.demo_vectors import DemoSource
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -69,6 +73,7 @@ class Made:
         dim: of each.
         queries: that no calibration has seen.
         most_lists: at most so many.
+        per_cluster: vectors of the made-up source in each cluster; 0: the demo's model.
     """
 
     folder: Path
@@ -76,6 +81,7 @@ class Made:
     dim: int
     queries: int
     most_lists: int
+    per_cluster: int
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(3)
@@ -182,7 +188,7 @@ class Made:
 
     def _draw(self) -> Arrays:
         """Write the images, return the queries."""
-        source = Source(self.dim, max(1, self.total // VECTORS_PER_CLUSTER))
+        source = self._source()
         shape = (self.total, self.dim)
         images = np.lib.format.open_memmap(self.folder / "images.npy", "w+", np.float16, shape)
         texts: list[Floats] = []
@@ -197,6 +203,15 @@ class Made:
         unseen = source.pairs(self.queries, seed=2)
         pairs = {"asked_text": np.concatenate(texts), "asked_image": images[self.asked]}
         return pairs | {"unseen_image": unseen[0], "unseen_text": unseen[1]}
+
+    def _source(self) -> "Source | DemoSource":
+        if self.per_cluster:
+            return Source(self.dim, max(1, self.total // self.per_cluster))
+        from benchmarks.demo_vectors import DIM, DemoSource  # loads the model's libraries
+
+        if self.dim != DIM:
+            raise SystemExit(f"--dim {DIM}: of the demo's model")
+        return DemoSource()
 
     def _truth(self, name: str, queries: Floats) -> Truth:
         def search() -> Arrays:

@@ -135,10 +135,7 @@ def lists_for(vectors: int, train_limit: int) -> int:
 
 
 def _inverted(dim: int, lists: int) -> list[tuple[str, int, str]]:
-    """Keys of inverted files with bytes per vector and words, the most exact first.
-
-    Each is smaller than those before it.
-    """
+    """Keys of inverted files with bytes per vector and words, the most exact first."""
     kinds = [
         (f"IVF{lists},Flat", 4 * dim, "whole vectors"),
         (f"IVF{lists},SQ8", dim, "one byte a dimension"),
@@ -162,12 +159,22 @@ def _inverted(dim: int, lists: int) -> list[tuple[str, int, str]]:
 
 
 def _of_half_bytes(dim: int, lists: int) -> list[tuple[str, int, str]]:
-    """Half a byte for two directions, of the half in which vectors vary most."""
-    size = dim // 8
-    if dim % 8 or size <= min(PRODUCT_CODES):
+    """Half a byte for each two of the directions in which vectors vary most, half of all at most.
+
+    See docs/decisions/0075 and 0084.
+    """
+    most = dim // 8
+    sizes = {most, *(size for size in PRODUCT_CODES if size <= most)}
+    if dim % 8 or most < min(PRODUCT_CODES):
         return []
-    key = f"{PROJECTED}{dim // 2},RR{dim // 2},IVF{lists},PQ{2 * size}{HALF_BYTE}"
-    return [(key, size, f"half a byte for two of {dim // 2} directions")]
+    return [
+        (
+            f"{PROJECTED}{4 * size},RR{4 * size},IVF{lists},PQ{2 * size}{HALF_BYTE}",
+            size,
+            f"half a byte for two of {4 * size} directions",
+        )
+        for size in sizes
+    ]
 
 
 def _projected(kind: tuple[str, int, str], dim: int) -> list[tuple[str, int, str]]:

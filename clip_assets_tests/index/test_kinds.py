@@ -37,6 +37,17 @@ def test_the_most_exact_kind_that_fits_is_chosen(vectors: int, memory: int, expe
     assert choice.fits_up_to >= vectors
 
 
+def test_every_size_of_a_product_code_has_one_of_half_bytes() -> None:
+    fits = kinds.fitting(60_000, 512, 64, IndexSettings(max_memory_bytes=4 * GIB))
+    sizes = {each.bytes_per_vector: each.key for each in fits if each.key.endswith("x4")}
+    assert sizes == {
+        72: "P256,RR256,IVF64,PQ128x4",
+        40: "P128,RR128,IVF64,PQ64x4",
+        24: "P64,RR64,IVF64,PQ32x4",
+        16: "P32,RR32,IVF64,PQ16x4",
+    }
+
+
 def test_too_little_memory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_memory_bytes"):
         kinds.choose(10_000_000, 512, 64, IndexSettings(max_memory_bytes=2**20))

@@ -29,6 +29,14 @@ def test_of_kinds_that_find_as_much_the_most_exact_is_taken(
     assert trials.best(choices, results).key == expected
 
 
+def test_of_as_many_bytes_the_kind_that_is_compared_fast_is_taken() -> None:
+    choices = [Choice("large", "", 80, 100), Choice("PQ32", "", 40, 100)]
+    choices += [Choice("PQ64x4", "", 40, 100)]
+    results = [result("", recall) for recall in (0.8, 0.902, 0.9)]
+    assert trials.best(choices, results).key == "PQ64x4"
+    assert trials.best(choices[:2], results[:2]).key == "PQ32"
+
+
 def test_codes_of_the_directions_that_vary_find_more_than_codes_of_all() -> None:
     dim = 64
     scale = np.arange(1, dim + 1) ** -0.7
@@ -43,14 +51,17 @@ def test_codes_of_the_directions_that_vary_find_more_than_codes_of_all() -> None
         "P32,RR32,IVF16,PQ8",
         "P16,RR16,IVF16,PQ8",
         "IVF16,PQ8",
+        "P32,RR32,IVF16,PQ16x4",
     ]
     results = {one.key: one for one in trials.tried(fitting, rows, queries, 3_000)}
     plain, projected = results["IVF16,PQ8"], results["P32,RR32,IVF16,PQ8"]
     assert projected.alone["text"] > plain.alone["text"] + 0.03
     assert all(one.recall["text"]["10"] >= one.alone["text"] for one in results.values())
     larger = trials.tried(fitting, rows, queries, 3_000_000)
-    # In a pool so much larger a sample's second look is at no more than ten.
+    # In a pool so much larger a sample's second look is at no more than ten,
     assert larger[0].recall["text"]["10"] == pytest.approx(larger[0].alone["text"])
+    # or at twice as many, where codes are compared fast.
+    assert larger[-1].recall["text"]["10"] > larger[-1].alone["text"] + 0.05
 
 
 def test_the_table_is_kept_and_its_picture_mended(made: RandomVectors) -> None:
