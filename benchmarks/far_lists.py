@@ -21,11 +21,13 @@ import numpy as np
 
 from benchmarks.far_search import NAME, serve
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
-from clip_assets.index import ann, recall
+from clip_assets.files.kept import Kept
+from clip_assets.index import ann
 from clip_assets.index.far_lists import FarLists
-from clip_assets.index.far_look import MOST, FarLook
+from clip_assets.index.far_look import MOST
 from clip_assets.index.far_vectors import Ids, Lying, VectorsElsewhere
 from clip_assets.index.reach import Effort
+from clip_assets.retrieval import far_side
 
 CHUNK = 100_000
 POINTS = 64
@@ -118,19 +120,23 @@ def main() -> None:
         return ours.recv()
 
     began = time.monotonic()
-    lists = FarLists(f"{place}/{FILES[0]}")
+    lists = FarLists(f"{place}/{FILES[0]}", Kept())
     opened, sent = time.monotonic() - began, count()
     print(f"{lists.index.ntotal:,} x {lists.index.d}, {ann.describe(lists.index)}")
     print(f"opened in {opened:.2f} s by {sent[1]} ranges, {sent[2] / 1e6:.2f} MB, head kept")
     lie = OneFile(f"{place}/{FILES[3]}", folder / FILES[3])
     pairs = list(zip(queries, nearest, strict=True))
-    print("| gap | lists | most | ranges | most | MB | most | p50 s | p95 s | alone ", end="")
+    print(
+        "| gap | lists | most | ranges | most | requests | MB | most | p50 s | p95 s | alone ",
+        end="",
+    )
     print("".join(f"| of {many} " for many in AMONG), end="| put right |\n")
     for gap in chosen.gaps:
         told = [_asked(lists, lie, row[None], near, gap, count) for row, near in pairs]
-        looked, seconds, _, ranges, size, *recalls = np.array(told).T
+        looked, seconds, requests, ranges, size, *recalls = np.array(told).T
         figures = [f"{gap}", f"{looked.mean():.1f}", f"{looked.max():.0f}"]
         figures += [f"{ranges.mean():.1f}", f"{ranges.max():.0f}"]
+        figures += [f"{requests.max():.0f}"]
         figures += [f"{size.mean() / 1e6:.2f}", f"{size.max() / 1e6:.2f}"]
         figures += [f"{np.quantile(seconds, part):.2f}" for part in (0.5, 0.95)]
         figures += [f"{each.mean():.3f}" for each in recalls]
@@ -142,16 +148,15 @@ def _asked(
     lists: FarLists, lie: OneFile, query: Any, nearest: Any, gap: float, count: Any
 ) -> list[float]:
     """Lists, seconds, requests, ranges, bytes and recalls of a query."""
-    lists._forget()
+    lists._kept.clear()
     count()
     began = time.monotonic()
-    lists.load(query, gap)
-    look = FarLook(VectorsElsewhere(lie), 10, [lists.ranges(query[0], gap)])
-    right = recall.nearest(lists.index, query, 10, Effort(gap, MOST), look)[1][0]
+    vectors = VectorsElsewhere(lie, lists._kept, "image")
+    right = far_side.nearest(lists, query, 10, Effort(gap, MOST), vectors)[1][0]
     seconds = time.monotonic() - began
     asked = count()
     looked = len(lists._looked_into(query[0], gap))
-    ids = ann.search(lists.index, query, AMONG[-1], gap)[1][0]
+    ids = lists.search(query, AMONG[-1], gap)[1][0]
     sets = [ids[:10], *(ids[:many] for many in AMONG), right]
     return [looked, seconds, *asked, *(np.isin(nearest, each).mean() for each in sets)]
 

@@ -68,6 +68,12 @@ def measured(
     return (time.monotonic() - began, *count(), found, len(hits))
 
 
+def forget(kept: Any) -> None:
+    """Lists and vectors, but not footers."""
+    for key in [key for key in kept._others if key[0] in ("list", "vector")]:
+        kept._forget(kept._others, key)
+
+
 def truth(folder: Path, searcher: Any, texts: Sequence[str]) -> list[set[int]]:
     """The ids of the ten nearest images of each text, by comparing all."""
     from clip_assets import layout
@@ -123,22 +129,21 @@ def main() -> None:
     print(f"opened, model loaded, first query: {opening[0]:.2f} s, {opening[1]} requests, ", end="")
     print(f"{opening[2]} ranges, {opening[3] / 1e6:.2f} MB")
     side = searcher._sides["image"]
-    lists = side._far
+    lists = side._far()
     nearest = truth(folder, searcher, texts)
     print("| | p50 s | p95 s | most requests | most ranges | most MB | recall of ten |")
     for name in ("kept", "cold"):
         told = []
         for text, near in zip(texts, nearest, strict=True):
-            if name == "cold" and lists is not None:
-                lists._forget()
-                if side._afar is not None:
-                    side._afar._known.clear()
+            if name == "cold":
+                forget(searcher._kept)
             told.append(measured(searcher, text, near, count))
         seconds, requests, ranges, sent, recall, found = np.array(told).T
         assert (found == 10).all()
         p50, p95 = np.quantile(seconds, [0.5, 0.95])
         print(f"| {name} | {p50:.2f} | {p95:.2f} | {requests.max():.0f} ", end="")
         print(f"| {ranges.max():.0f} | {sent.max() / 1e6:.2f} | {recall.mean():.3f} |")
+    print(f"kept: {searcher._kept.size_bytes / 1e6:.2f} MB")
     version = searcher.version
     if lists is not None:
         sizes = lists._sizes

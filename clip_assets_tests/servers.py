@@ -17,7 +17,7 @@ from hashlib import sha1
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import fsspec
 
@@ -147,7 +147,14 @@ class Bucket:
 
 @dataclass
 class Hub:
-    """What a hub has: files by data set, ``owner/name``, and their paths; and how it behaves."""
+    """What a hub has: files by data set, ``owner/name``, and their paths; and how it behaves.
+
+    Args:
+        store_url: of the server that it sends requests for files on to; by default itself.
+        lasts_s: so long the addresses hold that it sends on to.
+        clock_s: how fast its clock is.
+        refused: requests for addresses that had ended.
+    """
 
     files: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     requests: list[str] = field(default_factory=list[str])
@@ -156,6 +163,15 @@ class Hub:
     latency_s: float = 0
     knows_ranges: bool = True
     sent_bytes: int = 0
+    store_url: str = ""
+    lasts_s: float = 3_600
+    clock_s: float = 0
+    refused: int = 0
+    authorizations: set[str] = field(default_factory=set[str])
+
+    def has_ended(self, query: dict[str, list[str]]) -> bool:
+        """Whether an address that one was sent on to holds no more."""
+        return float(query.get("Expires", ["inf"])[0]) < time.time() + self.clock_s
 
 
 @contextmanager
@@ -185,6 +201,7 @@ class _HubHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.hub.requests.append(f"GET {self.path} {self.headers.get('Range') or ''}".strip())
+        self.hub.authorizations.add(self.headers.get("Authorization", ""))
         time.sleep(self.hub.latency_s)
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             self.send("{}", 401)
@@ -194,7 +211,12 @@ class _HubHandler(BaseHTTPRequestHandler):
         if kind == "api":
             self.answer_api("/".join(parts[1:3]), parts[3:], query)
         elif kind == "datasets":  # <owner>/<name>/resolve/<revision>/<path>
-            self.send("", 302, Location=f"/stored/{'/'.join([*parts[:2], *parts[4:]])}")
+            place = f"{self.hub.store_url}/stored/{quote('/'.join([*parts[:2], *parts[4:]]))}"
+            ends = time.time() + self.hub.lasts_s
+            self.send("", 302, Location=f"{place}?Expires={ends}&Signature=signed")
+        elif self.hub.has_ended(query):
+            self.hub.refused += 1
+            self.send("ended", 403)
         else:
             self.send_file("/".join(parts[:2]), "/".join(parts[2:]))
 
@@ -222,9 +244,8 @@ class _HubHandler(BaseHTTPRequestHandler):
         if content is None:
             self.send("{}", 404, **{"X-Error-Code": "EntryNotFound"})
         elif (asked := self.headers.get("Range")) and self.hub.knows_ranges:
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            part = content[int(first) : int(last or len(content)) + 1]
-            place = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
+            first, part = part_of(content, asked)
+            place = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
             self.send(part, 206, **{"Content-Range": place, "ETag": _etag(content)})
         else:
             can = {"Accept-Ranges": "bytes"} if self.hub.knows_ranges else {}
@@ -257,6 +278,14 @@ def _entries(files: dict[str, bytes], folder: str, is_deep: bool) -> Iterator[di
                 yield {"type": "directory", "path": name, "oid": _oid(name.encode()), "size": 0}
         if is_deep or len(steps) == 1:
             yield {"type": "file", "path": path, "oid": _oid(content), "size": len(content)}
+
+
+def part_of(content: bytes, asked: str) -> tuple[int, bytes]:
+    """Where a part begins that the header ``Range`` asks for, and the part."""
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    start = int(first) if first else max(0, len(content) - int(last))
+    stop = int(last) + 1 if first and last else len(content)
+    return start, content[start:stop]
 
 
 @lru_cache(maxsize=32)

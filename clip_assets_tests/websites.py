@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from clip_assets_tests.servers import serving
+from clip_assets_tests.servers import part_of, serving
 
 
 @dataclass
@@ -73,10 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
         site, asked = self.site, self.headers.get("Range")
         site.requests.append(f"{self.command} {self.path} {asked or ''}".strip())
         site.authorization = self.headers.get("Authorization", "")
-        status, total = 200, len(content)
+        status, total, first = 200, len(content), 0
         if asked and site.knows_ranges:
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            status, content = 206, content[int(first) : int(last or total) + 1]
+            status, (first, content) = 206, part_of(content, asked)
         self.send_response(status)
         more = site.head_says_bytes_more if self.command == "HEAD" else site.says_bytes_more
         self.send_header("Content-Length", str(len(content) + more))
@@ -89,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "x/y")
         if site.knows_ranges:
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{total}")
+            self.send_header("Content-Range", f"bytes {first}-{first + len(content) - 1}/{total}")
         self.end_headers()
         if self.command == "GET":
             if site.stalls:

@@ -8,7 +8,6 @@ read by ``far_look``.
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,18 +16,17 @@ import numpy.typing as npt
 from clip_assets import schemas
 from clip_assets.errors import SourceChangedError
 from clip_assets.files import far_ranges
-from clip_assets.files.far_ranges import FarRange
+from clip_assets.files.far_ranges import FarRange, FarStretch
 from clip_assets.files.identity import File, looked_at
+from clip_assets.files.kept import Kept
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Ids = npt.NDArray[np.int64]
 
-KEPT_BYTES = 16 << 20
-"""Of vectors that are kept; all are forgotten when there are more."""
-
 LOOK_S = 10.0
-"""A file that was looked at so long ago may be another one by now."""
+"""A file in a bucket that was looked at so long ago may be another one by now; of those of web
+servers each answer tells which it is of."""
 
 AT_ONCE = 32
 """Files that are looked at side by side."""
@@ -65,19 +63,24 @@ class Whereabouts(Protocol):
         ...
 
 
+class _Looked(NamedTuple):
+    """A file in a bucket as it was, and when it is looked at again."""
+
+    file: File
+    due_s: float
+
+
 class VectorsElsewhere:
     """The vectors of one side by id. Threads may share them.
 
     Args:
         whereabouts: where they lie.
+        kept: has them for as long as it has room.
+        side: ``image`` or ``text``.
     """
 
-    def __init__(self, whereabouts: Whereabouts) -> None:
-        self._whereabouts = whereabouts
-        self._known: dict[int, Halves] = {}
-        self._files: dict[int, File] = {}
-        self._due_s: dict[int, float] = {}
-        self._lock = Lock()
+    def __init__(self, whereabouts: Whereabouts, kept: Kept, side: str) -> None:
+        self._whereabouts, self._kept, self._side = whereabouts, kept, side
 
     def similarities(self, queries: Floats, ids: Ids) -> Floats:
         """Of queries, (q, dim), to vectors: (q, k); NaN where an id has none any more, or is -1.
@@ -95,19 +98,16 @@ class VectorsElsewhere:
 
     def rows(self, ids: Ids, dim: int) -> Floats:
         """(len(ids), dim) vectors of ids, each once, NaN where there is none; raises likewise."""
-        with self._lock:
-            known = {
-                number: self._known[number] for number in ids.tolist() if number in self._known
-            }
-        wanted = np.array([n for n in ids.tolist() if n >= 0 and n not in known], np.int64)
-        read = dict(self._read(wanted, dim))
-        with self._lock:
-            if (len(self._known) + len(read)) * dim * schemas.EMBEDDING.itemsize > KEPT_BYTES:
-                self._known.clear()
-            self._known |= read
+        known: dict[int, Halves | None] = {
+            number: self._kept.get(("vector", self._side, number)) for number in ids.tolist()
+        }
+        wanted = [number for number, vector in known.items() if number >= 0 and vector is None]
+        for number, vector in self._read(np.array(wanted, np.int64), dim):
+            known[number] = vector
+            self._kept.put(("vector", self._side, number), vector, vector.nbytes)
         rows = np.full((len(ids), dim), np.nan, np.float32)
         for row, number in enumerate(ids.tolist()):
-            vector = read.get(number, known.get(number))
+            vector = known[number]
             if vector is not None:
                 rows[row] = vector
         return rows
@@ -121,7 +121,8 @@ class VectorsElsewhere:
         ranges = [self._range(lying, group, width) for group in groups]
         numbers = np.unique(lying.files[order]).tolist()
         try:
-            contents = self._looked_and_read(numbers, ranges)
+            owners = [int(lying.files[group[0]]) for group in groups]
+            contents = self._looked_and_read(numbers, ranges, owners)
         except SourceChangedError:
             replaced = [number for number in numbers if self._whereabouts.is_replaced(number)]
             if not replaced:
@@ -141,33 +142,65 @@ class VectorsElsewhere:
         uri, _ = self._whereabouts.file(int(lying.files[first]))
         return FarRange(uri, int(lying.starts[first]), int(lying.starts[last]) + width)
 
-    def _looked_and_read(self, numbers: Sequence[int], ranges: Sequence[FarRange]) -> list[bytes]:
-        """Bytes of the ranges, of files that are those that they were."""
-        now = time.monotonic()
-        due = [number for number in numbers if self._due_s.get(number, now) <= now]
+    def _looked_and_read(
+        self, numbers: Sequence[int], ranges: Sequence[FarRange], owners: Sequence[int]
+    ) -> list[bytes]:
+        """Bytes of the ranges, of files that are those that they were.
+
+        Args:
+            numbers: of the files, each once.
+            ranges: of them.
+            owners: number of the file of each range.
+        """
         if not ranges:
             return []
+        due = [] if far_ranges.tells(ranges[0].uri) else list(filter(self._is_due, numbers))
         with ThreadPoolExecutor(min(AT_ONCE, 1 + len(due))) as threads:
             reading = threads.submit(far_ranges.read_all, ranges)
             for looking in [threads.submit(self._look, number) for number in due]:
                 looking.result()
-            return reading.result()
+            stretches = reading.result()
+        for number, stretch in zip(owners, stretches, strict=True):
+            self._check_told(number, stretch)
+        return [stretch.content for stretch in stretches]
+
+    def _check_told(self, number: int, stretch: FarStretch) -> None:
+        """Whether a stretch is of the file that it was, as far as the server tells."""
+        key = "version", self._side, number
+        etag: str = self._kept.get(key) or stretch.etag
+        uri, size_bytes = self._whereabouts.file(number)
+        if not stretch.is_of(FarStretch(b"", size_bytes, etag)):
+            raise _changed(uri, (stretch.size_bytes, stretch.etag), (size_bytes, etag))
+        if stretch.etag:
+            self._kept.put(key, etag, len(etag))
+
+    def _is_due(self, number: int) -> bool:
+        looked: _Looked | None = self._kept.get(("file", self._side, number))
+        return looked is None or looked.due_s <= time.monotonic()
 
     def _look(self, number: int) -> None:
         """Whether a file is the one that it was."""
+        key = "file", self._side, number
+        looked: _Looked | None = self._kept.get(key)
         uri, size_bytes = self._whereabouts.file(number)
         now = looked_at(uri)
-        before = self._files.setdefault(number, now)
+        before = looked.file if looked else now
         if now.size_bytes != size_bytes or now != before:
-            told = "" if now == before else f", version {now.etag}"
-            known = "" if now == before else f", version {before.etag}"
-            raise SourceChangedError(
-                uri,
-                f"{now.size_bytes:,} bytes{told}",
-                f"{size_bytes:,} bytes{known}, as when the index was made",
-                "Open it again; if that does not help, copy or publish the file anew.",
-            )
-        self._due_s[number] = time.monotonic() + LOOK_S
+            raise _changed(uri, (now.size_bytes, now.etag), (size_bytes, before.etag))
+        text_bytes = len(uri) + len(now.etag)
+        self._kept.put(key, _Looked(now, time.monotonic() + LOOK_S), text_bytes)
+
+
+def _changed(uri: str, found: tuple[int, str], before: tuple[int, str]) -> SourceChangedError:
+    """Sizes, and versions where these differ."""
+    is_named = found[1] != before[1]
+    told = [f"{size:,} bytes{f', version {tag}' * is_named}" for size, tag in (found, before)]
+    return SourceChangedError(
+        uri,
+        told[0],
+        f"{told[1]}, as when the index was made",
+        "Open it again; if that does not help, copy or publish the file anew.",
+    )
 
 
 def _groups(lying: Lying, order: Sequence[int], width: int) -> Iterator[list[int]]:

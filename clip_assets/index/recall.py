@@ -66,6 +66,21 @@ def nearest(
         return ann.search(index, queries, k, effort.gap, selected)
     candidates = max(effort.candidates, 2 * k)
     similarities, ids = ann.search(index, queries, candidates, effort.gap, selected)
+    return put_right(similarities, ids, queries, k, exact)
+
+
+def put_right(
+    similarities: Floats, ids: Ids, queries: Floats, k: int, exact: Similar
+) -> tuple[Floats, Ids]:
+    """The k best of what codes found, by the vectors themselves; see ``nearest``.
+
+    Args:
+        similarities: (q, c) by codes.
+        ids: (q, c), -1 where codes found no more.
+        queries: (q, dim).
+        k: how many.
+        exact: knows the vectors.
+    """
     true = exact.similarities(queries, ids)
     similarities = np.where(np.isnan(true), similarities, true)
     similarities[ids < 0] = -np.inf

@@ -24,7 +24,10 @@ from clip_assets.publishing.version_file import as_published
 from clip_assets.storage.store import Store
 
 MOST_BYTES = 64 << 20
-"""Of the file, and of what is in it; it is read whole, and stays in memory."""
+"""Of the file, and of what is in it; it is read whole."""
+
+KEPT_BYTES = 10 << 20
+"""Of what stays of it in memory; beside the centres of an index there is no room for more."""
 
 
 class PublishedPlaces:
@@ -43,7 +46,17 @@ class PublishedPlaces:
         self._firsts = np.array([slot.start for slot in slots], np.int64)
         groups = [-(-slot.count // GROUP_IDS) for slot in slots]
         self._before = np.cumsum(groups) - groups
-        self._arrays = arrays
+        self._sizes = arrays["sizes"]
+        self._begins = {side: arrays[side] for side in layout.SIDES}
+        # Most groups are published whole, and so alike.
+        self._held, alike = np.unique(arrays["held"], axis=0, return_inverse=True)
+        self._alike = alike.reshape(-1).astype(np.int32)
+
+    @property
+    def size_bytes(self) -> int:
+        """That they take in memory."""
+        own = self._firsts, self._before, self._sizes, self._held, self._alike
+        return sum(array.nbytes for array in (*own, *self._begins.values()))
 
     @classmethod
     def of(cls, store: Store, slots: Sequence[Slot]) -> "PublishedPlaces | None":
@@ -71,11 +84,12 @@ class PublishedPlaces:
         told = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if told != expected:
             raise _wrong(where, ", ".join(f"{name} {shape}" for name, (shape, _) in told.items()))
-        return cls(store, slots, arrays)
+        places = cls(store, slots, arrays)
+        return places if places.size_bytes <= KEPT_BYTES else None
 
     def has(self, side: str) -> bool:
         """Whether vectors of a side are published."""
-        return bool((self._arrays[side] >= 0).any())
+        return bool((self._begins[side] >= 0).any())
 
     def find(self, ids: Ids, side: str, width: int) -> Lying:
         """Where vectors lie.
@@ -88,9 +102,9 @@ class PublishedPlaces:
         owners = np.searchsorted(self._firsts, ids, side="right") - 1
         group, inside = np.divmod(ids - self._firsts[owners], GROUP_IDS)
         group += self._before[owners]
-        held = np.unpackbits(self._arrays["held"][group], axis=1, bitorder="little")
+        held = np.unpackbits(self._held[self._alike[group]], axis=1, bitorder="little")
         is_before = np.arange(GROUP_IDS) < inside[:, None]
-        starts = self._arrays[side][group]
+        starts = self._begins[side][group]
         is_there = held[np.arange(len(ids)), inside].astype(np.bool_) & (starts >= 0)
         places = starts + (held * is_before).sum(axis=1, dtype=np.int64) * width
         return Lying(np.where(is_there, owners, -1), places)
@@ -98,7 +112,7 @@ class PublishedPlaces:
     def file(self, number: int) -> tuple[str, int]:
         """Url of a range's rows, and how many bytes they should have."""
         uri = self._store.uri(as_published(layout.hub_rows(number)))
-        return uri, int(self._arrays["sizes"][number])
+        return uri, int(self._sizes[number])
 
 
 class PublishedSidePlaces:

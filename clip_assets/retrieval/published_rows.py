@@ -23,6 +23,9 @@ from clip_assets.retrieval.far_parquet import FarParquet
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.storage import uids
 
+_NAME_BYTES = 60
+# Of a text of Python beside its letters.
+
 
 class PublishedRows(Rows):
     """The rows of a published data set."""
@@ -50,10 +53,13 @@ class PublishedRows(Rows):
     def _open(self, number: int) -> "PublishedRange":
         path = as_published(layout.hub_rows(number))
         start, where = self._version.slots[number].start, self._store.uri(path)
-        if not self._store.is_local:
-            return PublishedRange(None, start, where, self._stack)
         file = self._stack.enter_context(self._store.local(path))
         return PublishedRange(file, start, where, self._stack)
+
+    def _open_far(self, number: int) -> "PublishedRange":
+        path = as_published(layout.hub_rows(number))
+        start = self._version.slots[number].start
+        return PublishedRange(None, start, self._store.uri(path), self._stack)
 
 
 class PublishedRange:
@@ -84,6 +90,10 @@ class PublishedRange:
             raise self._wrong(f"columns {', '.join(self._names)}")
         self._groups = np.array(groups, np.int64)
         self._lowest = np.array([one.statistics.min for one in ids], np.int64)
+        names_bytes = sum(len(name) + _NAME_BYTES for name in self._names)
+        own_bytes = self._groups.nbytes + self._lowest.nbytes + names_bytes
+        kept = self._file.size_bytes if isinstance(self._file, FarParquet) else 0
+        self.size_bytes = own_bytes + kept
 
     def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
         """Some columns of some rows, in the order of ``places``; null where there are none."""

@@ -9,7 +9,6 @@ one that everybody has.
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from threading import Lock
 from typing import NoReturn, Self
 
@@ -20,6 +19,7 @@ from clip_assets.errors import (
     SourceMissingError,
 )
 from clip_assets.files.hub_files import HUB, web_address
+from clip_assets.files.kept import Kept
 from clip_assets.files.opening import content, need_ranges
 from clip_assets.index.far_vectors import VectorsElsewhere
 from clip_assets.index.versions import Version
@@ -64,10 +64,13 @@ class PublishedSearcher(Searcher):
         super().__init__(pool, version)
         self._stack.close()
         self._stack = ExitStack()
-        self._rows = self.published_rows = PublishedRows(pool.store, version, self._stack)
-        places = _Places(pool.store, version)
+        self._rows = self.published_rows = PublishedRows(
+            pool.store, version, self._stack, self._kept
+        )
+        places = _Places(pool.store, version, self._kept)
         self._sides = {
-            side: _PublishedSide(pool, version, side, self._stack, places) for side in layout.SIDES
+            side: _PublishedSide(pool, version, side, self._stack, self._kept, places)
+            for side in layout.SIDES
         }
 
     @classmethod
@@ -143,40 +146,50 @@ def is_published(root: str) -> bool:
 
 
 class _Places:
-    """Where vectors of both sides lie, read when first asked for."""
+    """Where vectors of both sides lie, read when asked for and not kept."""
 
-    def __init__(self, store: Store, version: Version) -> None:
-        self._store, self._version = store, version
+    def __init__(self, store: Store, version: Version, kept: Kept) -> None:
+        self._store, self._version, self._kept = store, version, kept
         self._lock = Lock()
-
-    @cached_property
-    def _read(self) -> PublishedPlaces | None:
-        return PublishedPlaces.of(self._store, self._version.slots)
+        self._has_none = False
 
     @property
     def known(self) -> PublishedPlaces | None:
         """They; None where the data set does not tell."""
         with self._lock:
-            return self._read
+            known: PublishedPlaces | None = self._kept.get("places")
+            if known is None and not self._has_none:
+                known = PublishedPlaces.of(self._store, self._version.slots)
+                if known is None:
+                    self._has_none = True
+                else:
+                    self._kept.put("places", known, known.size_bytes, is_dear=True)
+            return known
 
 
 class _PublishedSide(ServedSide):
     """One of its indices."""
 
     def __init__(
-        self, pool: Pool, version: Version, side: str, stack: ExitStack, places: _Places
+        self,
+        pool: Pool,
+        version: Version,
+        side: str,
+        stack: ExitStack,
+        kept: Kept,
+        places: _Places,
     ) -> None:
-        super().__init__(pool, version, side, stack)
+        super().__init__(pool, version, side, stack, kept)
         self._places = places
 
     @property
     def whole(self) -> VectorsElsewhere | None:
         """The vectors as they were published; None where they are not, or only compressed."""
         places = self._places.known
-        if self._afar is None and places is not None and places.has(self._side):
-            own = PublishedSidePlaces(places, self._side, self._version.dim)
-            self._afar = VectorsElsewhere(own)
-        return self._afar
+        if places is None or not places.has(self._side):
+            return None
+        own = PublishedSidePlaces(places, self._side, self._version.dim)
+        return VectorsElsewhere(own, self._kept, self._side)
 
     @property
     def file(self) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,11 +19,11 @@ import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError
-from clip_assets.files.faults import translated
-from clip_assets.files.filesystem import filesystem
+from clip_assets.files.kept import Kept
 from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
+from clip_assets.retrieval.far_parquet import FarParquet
 from clip_assets.storage import uids
 from clip_assets.storage.expected import REPAIR
 from clip_assets.storage.store import Store
@@ -55,6 +54,15 @@ class RangeRows(Protocol):
         ...
 
 
+class FarRows(RangeRows, Protocol):
+    """Those of a file elsewhere."""
+
+    @property
+    def size_bytes(self) -> int:
+        """That they take in memory."""
+        ...
+
+
 class Rows:
     """The metadata of one index version.
 
@@ -62,10 +70,13 @@ class Rows:
         store: the pool's files.
         version: which rows.
         stack: what closes opened files.
+        kept: has what is known of files elsewhere, for as long as it has room.
     """
 
-    def __init__(self, store: Store, version: Version, stack: ExitStack) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, version: Version, stack: ExitStack, kept: Kept | None = None
+    ) -> None:
+        self._store, self._kept = store, kept or Kept()
         self._version = version
         self._stack = stack
         self._starts = np.array([slot.start for slot in version.slots], np.int64)
@@ -158,13 +169,19 @@ class Rows:
         return np.concatenate(parts)
 
     def _range(self, number: int) -> RangeRows:
-        if number not in self._opened:
-            self._opened[number] = self._open(number)
-        return self._opened[number]
+        if self._store.is_local:
+            if number not in self._opened:
+                self._opened[number] = self._open(number)
+            return self._opened[number]
+        own: FarRows | None = self._kept.get(("rows", number))
+        if own is None:
+            own = self._open_far(number)
+            self._kept.put(("rows", number), own, own.size_bytes)
+        return own
 
     def _open(self, number: int) -> RangeRows:
         mapped = layout.mapped_rows(self._version.name, number)
-        if self._store.is_local and self._store.exists(mapped):
+        if self._store.exists(mapped):
             keys = layout.mapped_uids(self._version.name, number)
             rows_file, keys_file = (
                 self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)
@@ -179,25 +196,22 @@ class Rows:
                     f"Run: {REPAIR}",
                 ) from error
         path = layout.index_rows(self._version.name, number)
-        if self._store.is_local:
-            return _ParquetRows(self._stack.enter_context(self._store.local(path)), self._stack)
-        fs, name = filesystem(self._store.uri(path))
-        with translated(self._store.uri(path)):
-            # Nothing is read ahead: what a row group needs is asked for at once.
-            file = self._stack.enter_context(fs.open(name, "rb", cache_type="none"))
-            return _ParquetRows(file, self._stack)
+        file = self._stack.enter_context(self._store.local(path))
+        return _ParquetRows(self._stack.enter_context(pq.ParquetFile(file, memory_map=True)))
+
+    def _open_far(self, number: int) -> FarRows:
+        path = layout.index_rows(self._version.name, number)
+        return _FarParquetRows(FarParquet(self._store.uri(path)))
 
 
 class _ParquetRows:
     """Rows in row groups of a parquet file."""
 
-    def __init__(self, file: Any, stack: ExitStack) -> None:
-        is_here = isinstance(file, Path)
-        self._file = stack.enter_context(
-            pq.ParquetFile(file, memory_map=is_here, pre_buffer=not is_here)
-        )
-        groups = range(self._file.num_row_groups)
-        sizes = (self._file.metadata.row_group(group).num_rows for group in groups)
+    def __init__(self, file: pq.ParquetFile | FarParquet) -> None:
+        self._file = file
+        metadata = file.metadata
+        groups = range(metadata.num_row_groups)
+        sizes = (metadata.row_group(group).num_rows for group in groups)
         self._starts = list(accumulate(sizes, initial=0))
 
     def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
@@ -209,17 +223,30 @@ class _ParquetRows:
         return table.take(pa.array(places + starts.astype(np.int64), pa.int64()))
 
     def find(self, wanted: uids.UidPairs) -> Places:
-        stored = self._file.read(columns=["uid"])["uid"]
+        stored = self._uids()
         own = np.flatnonzero(stored.is_valid().to_numpy())
         pairs = uids.pairs(stored.drop_null())
         place_of = {pair: own[place] for place, pair in reversed(list(enumerate(pairs.tolist())))}
         return np.array([place_of.get(pair, -1) for pair in wanted.tolist()], np.int64)
 
     def every(self, wanted: uids.UidPairs) -> Places:
-        stored = self._file.read(columns=["uid"])["uid"]
+        stored = self._uids()
         own = np.flatnonzero(stored.is_valid().to_numpy())
         keys = uids.keys(uids.pairs(stored.drop_null()))
         return own[np.isin(keys, uids.keys(wanted))]
 
+    def _uids(self) -> pa.ChunkedArray:
+        groups = list(range(len(self._starts) - 1))
+        return self._file.read_row_groups(groups, columns=["uid"])["uid"]
+
     def _size(self, group: int) -> int:
         return self._starts[group + 1] - self._starts[group]
+
+
+class _FarParquetRows(_ParquetRows):
+    """Those of a file elsewhere."""
+
+    def __init__(self, file: FarParquet) -> None:
+        super().__init__(file)
+        # Of the starts, Python's numbers.
+        self.size_bytes = file.size_bytes + 40 * len(self._starts)

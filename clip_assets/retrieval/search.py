@@ -20,6 +20,7 @@ from clip_assets.errors import (
     ModelMismatchError,
     SchemaError,
 )
+from clip_assets.files.kept import Kept
 from clip_assets.index import versions
 from clip_assets.index.reach import Reach, of_search
 from clip_assets.index.versions import Version
@@ -43,10 +44,10 @@ class Searcher:
         self.version = version
         self.pool = pool
         self._store = pool.store
-        self._stack = ExitStack()
-        self._rows = Rows(pool.store, version, self._stack)
+        opened = self._stack, self._kept = ExitStack(), Kept()
+        self._rows = Rows(pool.store, version, *opened)
         self._taken_down = TakenDownIds(pool.store, version, self._rows)
-        self._sides = {side: ServedSide(pool, version, side, self._stack) for side in layout.SIDES}
+        self._sides = {side: ServedSide(pool, version, side, *opened) for side in layout.SIDES}
 
     @classmethod
     def open(cls, pool: Pool) -> Self:

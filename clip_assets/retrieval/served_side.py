@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.errors import ConfigurationError, NotReadyError
+from clip_assets.files.kept import Kept
 from clip_assets.index import slots
 from clip_assets.index.exact import ExactVectors, Similar
 from clip_assets.index.far_embeddings import FarEmbeddings
@@ -23,6 +24,7 @@ from clip_assets.index.kinds import FLAT
 from clip_assets.index.reach import EVERYTHING, Effort, Reach
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
+from clip_assets.retrieval import far_side
 from clip_assets.storage import full_disk
 
 if TYPE_CHECKING:
@@ -70,9 +72,12 @@ class ServedSide:
         version: which is searched.
         side: ``image`` or ``text``.
         stack: what closes opened files.
+        kept: has what was read elsewhere, for as long as it has room.
     """
 
-    def __init__(self, pool: Pool, version: Version, side: str, stack: ExitStack) -> None:
+    def __init__(
+        self, pool: Pool, version: Version, side: str, stack: ExitStack, kept: Kept | None = None
+    ) -> None:
         self._pool, self._store, self._version = pool, pool.store, version
         self._side, self._stack = side, stack
         self.exact = ExactVectors(pool, version.slots, side, stack)
@@ -80,8 +85,8 @@ class ServedSide:
         self._is_used = np.array([slot.content is not None for slot in version.slots], np.bool_)
         self._total = slots.ids(version.slots)
         self._index: Index | None = None
-        self._far: FarLists | None = None
-        self._afar: VectorsElsewhere | None = None
+        self._kept = kept or Kept()
+        self._embeddings = FarEmbeddings(pool, version, side)
         self._opening = Lock()
 
     def nearest(
@@ -120,24 +125,25 @@ class ServedSide:
         return _joined(self._looked_up(batch, size, effort, selected, gone) for batch in batches)
 
     def _looked_up(
-        self,
-        queries: Floats,
-        k: int,
-        effort: Effort,
-        selected: "Selection | None",
-        gone: Ids,
+        self, queries: Floats, k: int, effort: Effort, selected: "Selection | None", gone: Ids
     ) -> Nearest:
         """By the lists, further and further until every query has k."""
         from clip_assets.index import recall
 
-        index = self.index
+        far = self._far()
+        index = far.index if far else self.index
         answer, wanted = _nothing(len(queries), k), k
         open_ones = np.arange(len(queries))
         while len(open_ones):
             size = min(wanted, index.ntotal)
             asked = queries[open_ones]
-            exact, candidates = self._look(asked, size, effort)
-            similarities, ids = recall.nearest(index, asked, size, candidates, exact, selected)
+            if far is not None:
+                whole = self._whole_of(index)
+                similarities, ids = far_side.nearest(far, asked, size, effort, whole, selected)
+            else:
+                similarities, ids = recall.nearest(
+                    index, asked, size, effort, self._whole_of(index), selected
+                )
             gap = effort.gap or 0
             is_all = size == index.ntotal and gap >= EVERYTHING
             used = self._in_use(ids, gone)
@@ -152,31 +158,19 @@ class ServedSide:
             effort = effort._replace(gap=min(max(NEAR, gap) * WIDER, EVERYTHING))
         return answer
 
-    def _look(self, queries: Floats, k: int, effort: Effort) -> "tuple[Similar | None, Effort]":
-        """What puts candidates right, and how many; lists that lie elsewhere are read."""
+    def _whole_of(self, index: "Index") -> "Similar | None":
+        """What puts candidates of its codes right."""
         from clip_assets.index import ann
-        from clip_assets.index.far_look import MOST, FarLook
 
-        is_whole = ann.inverted(self.index) is None or ann.holds_whole(self.index)
-        vectors = None if is_whole else self.whole
-        if self._far is not None:
-            self._far.load(queries, effort.gap)
-        if self._far is None or vectors is None:
-            return vectors, effort
-        ranges = [self._far.ranges(query, effort.gap) for query in queries]
-        own = effort._replace(candidates=min(effort.candidates, MOST))
-        return FarLook(vectors, k, ranges), own
+        is_whole = ann.inverted(index) is None or ann.holds_whole(index)
+        return None if is_whole else self.whole
 
     @property
     def whole(self) -> "ExactVectors | VectorsElsewhere | None":
         """The vectors that its index was made of; None where they cannot be read."""
         if self._store.is_local:
             return self.exact
-        with self._opening:
-            if self._afar is None:
-                places = FarEmbeddings(self._pool, self._version, self._side)
-                self._afar = VectorsElsewhere(places)
-            return self._afar
+        return VectorsElsewhere(self._embeddings, self._kept, self._side)
 
     def exactly(self, queries: Floats, k: int, gone: Ids = NONE) -> Nearest:
         """The k nearest of all, by comparing each: what a search should find.
@@ -225,19 +219,23 @@ class ServedSide:
         """Faiss' index, opened when first asked for; but for an exact one left where it lies."""
         from clip_assets.index import ann, fast_lists
 
+        if (far := self._far()) is not None:
+            return far.index
         with self._opening:
             path = self.file
-            if self._index is None and not self._store.is_local and self._version.key != FLAT:
-                from clip_assets.index.far_lists import FarLists
-
-                self._far = FarLists(self._store.uri(path))
-                self._index = self._far.index
             if self._index is None:
                 with full_disk.told(self._store.uri(path), self._store.folders):
                     file = self._stack.enter_context(self._store.local(path))
                 self._index = ann.read(file, self._store.uri(path), mapped=True)
                 fast_lists.make(self._index, partial(setattr, self, "_index"), self._stack)
             return self._index
+
+    def _far(self) -> "FarLists | None":
+        """The index where it lies; None where it is here, or must be."""
+        if self._store.is_local or self._version.key == FLAT:
+            return None
+        with self._opening:
+            return far_side.lists(self._store.uri(self.file), self._kept)
 
     def vectors(self, ids: Ids) -> Floats:
         """(n, dim) whole vectors of some ids, in their order; NaN where they are not there.

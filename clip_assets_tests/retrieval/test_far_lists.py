@@ -1,10 +1,13 @@
 """An index that lies behind a web server is searched by byte ranges, few of them and not large."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from clip_assets import layout
 from clip_assets.errors import SourceChangedError, SourceError
+from clip_assets.files import kept
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.search import Searcher
 from clip_assets.storage.store import Store
@@ -58,6 +61,38 @@ def test_what_was_read_is_not_read_again(far: Pool, site: Site) -> None:
         site.requests.clear()
         assert np.array_equal(there.search_many(QUERIES, 10).ids, first.ids)
         assert not site.requests
+
+
+def test_what_is_kept_stays_within_its_bytes_and_finds_the_same(
+    near: RandomVectors, far: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Searcher.open(far) as there:
+        expected = there.search_many(QUERIES, 10, recall_target=0.99).ids
+        whole = there._kept.size_bytes
+    monkeypatch.setattr(kept, "MOST_BYTES", whole // 2)
+    with Searcher.open(far) as there:
+        for query, ids in zip(QUERIES, expected, strict=True):
+            assert np.array_equal(
+                there.search_many(query[None], 10, recall_target=0.99).ids[0], ids
+            )
+            assert there.rows(ids, ["uid"]).num_rows == 10
+            assert whole // 4 < there._kept.size_bytes <= whole // 2
+        lists = [entry.value for key, entry in there._kept._others.items() if key[0] == "list"]
+        assert lists
+        # None is a piece of something larger, which would stay with it.
+        assert all(len(content.base) == content.nbytes for content in lists)
+    assert near
+
+
+def test_searches_at_once_find_what_they_find_alone(
+    far: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "MOST_BYTES", 60_000)
+    with Searcher.open(far) as there, ThreadPoolExecutor(8) as threads:
+        expected = there.search_many(QUERIES, 10, recall_target=0.9).ids
+        every = [query[None] for query in QUERIES] * 8
+        found = threads.map(lambda one: there.search_many(one, 10, recall_target=0.9).ids[0], every)
+        assert np.array_equal(list(found), np.tile(expected, (8, 1)))
 
 
 def test_a_file_that_changed_is_an_error(far: Pool, site: Site) -> None:

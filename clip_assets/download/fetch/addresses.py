@@ -14,18 +14,7 @@ from yarl import URL
 
 from clip_assets.download.fetch.faults import FetchError
 from clip_assets.errors import ConfigurationError
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-
-_UNICAST = IPv6Network("2000::/3")
-# All that the public internet uses of IPv6, but for NAT64's own prefix.
-
-_NOT_PUBLIC = (
-    IPv4Network("168.63.129.16/32"),  # Azure's host, as each of its machines sees it
-    IPv4Network("192.0.0.0/24"),  # protocol assignments; a metadata service of Oracle's too
-    IPv6Network("3fff::/20"),  # documentation
-)
-# What the tables of older releases of Python, or all of them, take for public.
+from clip_assets.files.public_addresses import is_public
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +52,7 @@ class AddressGuard:
             FetchError: ``private_address``.
         """
         ip = ipaddress.ip_address(address.partition("%")[0])
-        if _is_public(ip):
+        if is_public(ip):
             return
         if not any(opening.admits(host, port, ip) for opening in self._openings):
             raise FetchError("private_address", f"{host} leads to {ip}, which is not public")
@@ -80,20 +69,6 @@ class AddressGuard:
         except ValueError:
             return
         self.check(host, url.port or 0, host)
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour
-        if embedded is None and address in _NAT64:
-            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
-        if embedded is not None:
-            return _is_public(embedded)
-        if address not in _UNICAST:
-            return False
-    if any(address in network for network in _NOT_PUBLIC):
-        return False
-    return address.is_global and not address.is_multicast
 
 
 def _opening(entry: str) -> _Opening:
