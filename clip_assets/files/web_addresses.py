@@ -21,8 +21,11 @@ from clip_assets.files import public_addresses
 KEPT_BYTES = 2 << 20
 """Of addresses that are kept; those used longest ago are forgotten."""
 
-ADDRESS_S = 300.0
-"""An address is asked for anew after so long, or before it ends if that is sooner."""
+UNSIGNED_S = 300.0
+"""An address that nobody signed is asked for anew after so long: what it leads to may change."""
+
+SIGNED_S = 3_600.0
+"""One that ends: after so long, or before it does."""
 
 EARLY_S = 10.0
 """So long before it ends: clocks differ, and a request takes its time."""
@@ -106,7 +109,7 @@ def further(before: Address, told: str, answer: aiohttp.ClientResponse, uri: str
     is_public = before.is_public or _came_from_public(answer)
     if is_public and not is_same_server:
         check_public(url.raw_host or "", uri)
-    until_s = min(time.time() + ADDRESS_S, ends_s(url) - EARLY_S, before.until_s)
+    until_s = min(kept_until_s(url, time.time()), before.until_s)
     return Address(url, until_s, is_own=False, is_trusted=is_trusted, is_public=is_public)
 
 
@@ -122,6 +125,13 @@ def check_public(host: str, uri: str) -> None:
         return
     if not public_addresses.is_public(literal):
         raise _refused(uri, f"{literal}, which is not public")
+
+
+def kept_until_s(url: URL, now_s: float) -> float:
+    """How long an address is kept, if it is told now; times are in seconds since 1970."""
+    ends = ends_s(url)
+    lasts_s = SIGNED_S if math.isfinite(ends) else UNSIGNED_S
+    return min(now_s + lasts_s, ends - EARLY_S)
 
 
 def ends_s(url: URL) -> float:

@@ -48,15 +48,18 @@ class PublishedPlaces:
         self._before = np.cumsum(groups) - groups
         self._sizes = arrays["sizes"]
         self._begins = {side: arrays[side] for side in layout.SIDES}
-        # Most groups are published whole, and so alike.
-        self._held, alike = np.unique(arrays["held"], axis=0, return_inverse=True)
-        self._alike = alike.reshape(-1).astype(np.int32)
+        self._held: npt.NDArray[np.uint8] | None = arrays["held"]
+        self._holes = _holes(arrays["held"], [slot.count for slot in slots])
+        if self._holes.nbytes < arrays["held"].nbytes:
+            self._held = None
+        else:
+            self._holes = np.empty(0, np.uint32)
 
     @property
     def size_bytes(self) -> int:
         """That they take in memory."""
-        own = self._firsts, self._before, self._sizes, self._held, self._alike
-        return sum(array.nbytes for array in (*own, *self._begins.values()))
+        own = [self._firsts, self._before, self._sizes, self._holes, *self._begins.values()]
+        return sum(array.nbytes for array in own) + (0 if self._held is None else self._held.nbytes)
 
     @classmethod
     def of(cls, store: Store, slots: Sequence[Slot]) -> "PublishedPlaces | None":
@@ -102,12 +105,23 @@ class PublishedPlaces:
         owners = np.searchsorted(self._firsts, ids, side="right") - 1
         group, inside = np.divmod(ids - self._firsts[owners], GROUP_IDS)
         group += self._before[owners]
-        held = np.unpackbits(self._held[self._alike[group]], axis=1, bitorder="little")
-        is_before = np.arange(GROUP_IDS) < inside[:, None]
         starts = self._begins[side][group]
-        is_there = held[np.arange(len(ids)), inside].astype(np.bool_) & (starts >= 0)
-        places = starts + (held * is_before).sum(axis=1, dtype=np.int64) * width
-        return Lying(np.where(is_there, owners, -1), places)
+        is_held, before = self._rank(group, inside)
+        return Lying(np.where(is_held & (starts >= 0), owners, -1), starts + before * width)
+
+    def _rank(self, group: Ids, inside: Ids) -> tuple[npt.NDArray[np.bool_], Ids]:
+        """Whether ids are published, and how many of their group before them are."""
+        if self._held is not None:
+            held = np.unpackbits(self._held[group], axis=1, bitorder="little")
+            is_before = np.arange(GROUP_IDS) < inside[:, None]
+            is_held = held[np.arange(len(group)), inside].astype(np.bool_)
+            return is_held, (held * is_before).sum(axis=1, dtype=np.int64)
+        first = group * GROUP_IDS
+        begins, here, ends = (
+            np.searchsorted(self._holes, at.astype(np.uint32))
+            for at in (first, first + inside, first + inside + 1)
+        )
+        return here == ends, inside - (here - begins)
 
     def file(self, number: int) -> tuple[str, int]:
         """Url of a range's rows, and how many bytes they should have."""
@@ -140,6 +154,24 @@ class PublishedSidePlaces:
         """No: who publishes anew replaces the index, too."""
         del number
         return False
+
+
+def _holes(held: npt.NDArray[np.uint8], counts: Sequence[int]) -> npt.NDArray[np.uint32]:
+    """Ids that are not published, counted as if each group were full; ascending.
+
+    Args:
+        held: (groups, ids / 8) which of a group's ids are.
+        counts: of ids in each range, whose groups follow each other.
+    """
+    holes = [np.empty(0, np.uint32)]
+    start = 0
+    for count in counts:
+        groups = -(-count // GROUP_IDS)
+        own = np.unpackbits(held[start : start + groups].reshape(-1), bitorder="little")
+        here = np.flatnonzero(own[:count] == 0) + start * GROUP_IDS
+        holes.append(here.astype(np.uint32))
+        start += groups
+    return np.concatenate(holes)
 
 
 def _arrays(stored: bytes, where: str) -> dict[str, npt.NDArray[Any]] | None:

@@ -10,7 +10,7 @@ from yarl import URL
 
 from clip_assets.errors import SourceChangedError, SourceError
 from clip_assets.files import far_ranges, public_addresses, web_addresses
-from clip_assets.files.web_addresses import Address, KeptAddresses, ends_s
+from clip_assets.files.web_addresses import Address, KeptAddresses, ends_s, kept_until_s
 from clip_assets_tests import servers
 from clip_assets_tests.servers import Hub
 
@@ -165,6 +165,14 @@ def test_a_loop_of_redirects_is_an_error(uri: str, hub: Hub) -> None:
 )
 def test_an_address_says_when_it_ends(query: str, ends: float) -> None:
     assert ends_s(URL(f"https://h/a?{query}")) == ends
+
+
+@pytest.mark.parametrize(
+    ("query", "until"),
+    [("Expires=2000&Signature=x", 1_990), ("Expires=9000&Signature=x", 4_600), ("a=b", 1_300)],
+)
+def test_an_address_is_kept_until_shortly_before_it_ends(query: str, until: float) -> None:
+    assert kept_until_s(URL(f"https://h/a?{query}"), 1_000) == until
 
 
 def test_addresses_that_are_kept_are_bounded_in_bytes() -> None:
