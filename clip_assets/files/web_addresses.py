@@ -3,12 +3,14 @@
 They are asked for by ``web_stretches``.
 """
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, NamedTuple
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -82,14 +84,29 @@ class KeptAddresses:
             self.size_bytes -= _size(url, known)
 
 
-def further(before: Address, told: str, answer: aiohttp.ClientResponse, uri: str) -> Address:
+async def is_on_internet(url: URL) -> bool:
+    """Whether a server has a public address; behind a proxy none has one, it is the proxy's."""
+    host = url.raw_host or ""
+    if url.scheme in getproxies() and not proxy_bypass(host):
+        return False
+    try:
+        own = [host] if ":" in host or host[-1:].isdigit() else []
+        if not own:
+            told = await asyncio.get_running_loop().getaddrinfo(host, url.port)
+            own = [str(each[4][0]) for each in told]
+        return any(public_addresses.is_public(ip_address(each.partition("%")[0])) for each in own)
+    except (OSError, ValueError):
+        return False
+
+
+def further(before: Address, told: str, uri: str, *, is_public: bool) -> Address:
     """Where an answer sends a request on to.
 
     Args:
         before: that it was sent to.
         told: where to, as the answer has it.
-        answer: still open.
         uri: of the file, for errors.
+        is_public: whether the server that it was sent to is on the internet.
 
     Raises:
         SourceError: it leads where strangers may not send us: from https to http, out of the
@@ -106,7 +123,7 @@ def further(before: Address, told: str, answer: aiohttp.ClientResponse, uri: str
     schemes = ("https",) if before.url.scheme == "https" else ("http", "https")
     if url.scheme not in schemes:
         raise _refused(uri, f"{url.scheme}, from {before.url.scheme}")
-    is_public = before.is_public or _came_from_public(answer)
+    is_public = before.is_public or is_public
     if is_public and not is_same_server:
         check_public(url.raw_host or "", uri)
     until_s = min(kept_until_s(url, time.time()), before.until_s)
@@ -179,13 +196,6 @@ async def public_client(**kwargs: Any) -> aiohttp.ClientSession:
     """A session that connects to public addresses alone."""
     connector = aiohttp.TCPConnector(resolver=PublicResolver())
     return aiohttp.ClientSession(connector=connector, **kwargs)
-
-
-def _came_from_public(answer: aiohttp.ClientResponse) -> bool:
-    """Behind a proxy it is the proxy's address, and what it may reach is its business."""
-    transport = answer.connection.transport if answer.connection else None
-    peer = transport.get_extra_info("peername") if transport else None
-    return bool(peer) and public_addresses.is_public(ip_address(peer[0].partition("%")[0]))
 
 
 def _size(url: str, address: Address) -> int:

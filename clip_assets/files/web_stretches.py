@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
+from yarl import URL
 
 from clip_assets.errors import SourceError
-from clip_assets.files.web_addresses import Address, KeptAddresses, further
+from clip_assets.files.web_addresses import Address, KeptAddresses, further, is_on_internet
 
 MOST_REDIRECTS = 10
+
+MOST_SERVERS = 100
+"""Of which it is kept whether they are on the internet."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -44,6 +48,7 @@ class WebStretches:
     def __init__(self, fs: Any, strangers: tuple[Any, Any]) -> None:
         self._fs, self._strangers = fs, strangers
         self._kept = KeptAddresses()
+        self._is_on_internet: dict[URL, bool] = {}
         self._asking: dict[str, asyncio.Future[Address]] = {}
 
     async def read(self, asked: Sequence[tuple[str, str]]) -> list[WebStretch]:
@@ -112,10 +117,19 @@ class WebStretches:
                 told = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or told is None:
                     return address, await _told(answer, url)
-                address = further(address, told, answer, url)
+            is_public = await self._is_public(address)
+            address = further(address, told, url, is_public=is_public)
         raise SourceError(
             url, f"more than {MOST_REDIRECTS} redirects", "a file", "Name where it lies itself."
         )
+
+    async def _is_public(self, address: Address) -> bool:
+        origin = address.url.origin()
+        if origin not in self._is_on_internet:
+            if len(self._is_on_internet) == MOST_SERVERS:
+                self._is_on_internet.clear()
+            self._is_on_internet[origin] = await is_on_internet(address.url)
+        return self._is_on_internet[origin]
 
     async def _asked(self, address: Address, url: str, stretch: str) -> WebStretch:
         async with await self._get(address, stretch) as answer:

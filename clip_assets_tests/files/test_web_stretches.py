@@ -153,8 +153,11 @@ def test_a_redirect_from_a_public_address_into_a_network_is_refused(
 
 
 def test_a_name_that_leads_into_a_network_is_refused() -> None:
+    async def resolved() -> None:
+        await PublicResolver().resolve("localhost", 80)
+
     with pytest.raises(SourceError, match="which is not public"):
-        asyncio.run(PublicResolver().resolve("localhost", 80))
+        asyncio.run(resolved())
 
 
 def test_a_loop_of_redirects_is_an_error(uri: str, hub: Hub) -> None:
