@@ -83,7 +83,8 @@ def adopt_embeddings(  # noqa: PLR0913  (a command's options are its interface)
     names = FolderNames(
         image_subfolder, text_subfolder, metadata_subfolder, image_column, text_column
     )
-    pieces = embeddings_in(folder, str(model), names)
+    whose = f"{model}/{pretrained}" if pretrained else str(model)
+    pieces = embeddings_in(folder, whose, names)
     _adopt(pieces, str(model), (url_column, url_prefix), root, settings_file)
 
 

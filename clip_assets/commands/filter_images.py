@@ -24,9 +24,13 @@ def filter_images(
     root: str | None,
     settings_file: str | None,
 ) -> None:
-    """Copy the images that a text finds to OUTPUT, an empty folder or none, named by their uids.
+    r"""Copy the images that a text finds to OUTPUT, an empty folder or none, named by their uids.
 
-    What else is known of them stands in OUTPUT/results.parquet, as retrieve writes it.
+    Images come out of the pool's shards as they lie there; nothing is downloaded. What else is
+    known of them stands in OUTPUT/results.parquet, as retrieve writes it, which is written last.
+
+    \b
+      clip-assets filter --query "a cat" --num-results 100 --threshold 0.25 cats/
     """
     from clip_assets import graph
     from clip_assets.retrieval import copies

@@ -40,27 +40,36 @@ class Bytes(click.ParamType):
             self.fail(f"{value!r} {error}", param, ctx)
 
 
-@index.command()
+def _spelt(name: str) -> str:
+    """Options as clip-retrieval's documents spell them are the same options."""
+    return name.replace("_", "-")
+
+
+@index.command(context_settings={"token_normalize_func": _spelt})
 @click.argument("source", metavar="EMBEDDINGS")
 @click.argument("output")
 @click.option(
-    "--max-index-memory-usage", type=Bytes(), default="4G", show_default=True, help="Of each index."
+    "--max-index-memory-usage",
+    type=Bytes(),
+    default="4G",
+    show_default=True,
+    help="At most of each index.",
 )
 @click.option(
     "--current-memory-available",
     type=Bytes(),
     default="16G",
     show_default=True,
-    help="While building.",
+    help="At most while building; mapped files not counted.",
 )
 @click.option("--nb-cores", type=click.IntRange(min=1), help="Threads; default: every core.")
 @click.option(
     "--copy-metadata/--no-copy-metadata",
     default=True,
     show_default=True,
-    help="Also copy the rows.",
+    help="Of the rows, to OUTPUT/metadata.",
 )
-@click.option("--image-subfolder", default="img_emb", show_default=True, help="Of npy files.")
+@click.option("--image-subfolder", default="img_emb", show_default=True, help="Npy files.")
 @click.option("--text-subfolder", default="text_emb", show_default=True, help="Likewise.")
 def build(  # noqa: PLR0913  (a command's options are its interface)
     source: str,
@@ -73,10 +82,17 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     *,
     copy_metadata: bool,
 ) -> None:
-    """Make an index of a folder of EMBEDDINGS in OUTPUT, without a pool.
+    r"""Make an index of a folder of EMBEDDINGS in OUTPUT, without a pool.
 
-    Writes image.index, text.index and metadata/. Takes what clip-retrieval index takes, as path or
-    url, by the same options. An interrupted build goes on where it was.
+    EMBEDDINGS and OUTPUT are paths or urls. Takes what clip-retrieval index takes, by its options:
+    npy files in img_emb/ and text_emb/, or one of them, and parquet files in metadata/, which go
+    together in the order of their names. Writes image.index, text.index and metadata/, and in
+    image.json and text.json what is known of each. The most exact kind of index is taken that the
+    bounds of memory allow; where none is, that is an error. An interrupted build goes on where it
+    was.
+
+    \b
+      clip-assets index build embeddings/ index/ --max-index-memory-usage 16G
     """
     from clip_assets.index import directions
     from clip_assets.index.folder_index import BuildOptions, build
@@ -100,6 +116,11 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
             + (f"; left out: {lost}" if lost else "")
             + (f"; scaled: {told['scaled']:,}" if told["scaled"] else "")
         )
+    for side, name in (("image", image_subfolder), ("text", text_subfolder)):
+        if side not in made.sides:
+            say(f"{side}.index  not made: no npy files in {name}/", err=True)
+    if copy_metadata and not made.plan["metadata"]:
+        say("metadata  not copied: no parquet files in metadata/", err=True)
 
 
 @index.command("list")

@@ -13,7 +13,11 @@ from clip_assets.terminal import say
 @click.command()
 @click.argument("queries", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--column", help="Of the queries. [default: text, query, image, uid, ... as it has]")
+@click.option(
+    "--column",
+    help="Of a table's queries; of another name: texts or embeddings. [default: text, query, "
+    "prompt, caption, image, uid or embedding, the first that it has]",
+)
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -40,11 +44,16 @@ def retrieve(  # noqa: PLR0913  (a command's options are its interface)
     root: str | None,
     settings_file: str | None,
 ) -> None:
-    """What each query of a file finds, to a parquet file OUTPUT.
+    r"""What each query of a file finds, to a parquet file OUTPUT.
 
     QUERIES is a .parquet or .csv table, a .txt with a text in each line, or a .npy of embeddings.
-    A table's queries are its column text, image (paths), uid or embedding. OUTPUT has a row for
-    each result: query, query_row, rank, uid, id, similarity, url, caption.
+    A table's queries are its column text (or query, prompt, caption), image (paths beside QUERIES),
+    uid or embedding. OUTPUT has a row for each result, best first: query, query_row (of QUERIES,
+    from 0), rank (from 0), uid, id, similarity, url, caption.
+
+    \b
+      clip-assets retrieve queries.csv found.parquet -k 100
+      clip-assets retrieve queries.csv close.parquet --threshold 0.3     all above it
     """
     from clip_assets.retrieval import answering, query_file
 

@@ -49,6 +49,9 @@ QUERIES = 1_000
 MOST_ASKED = 1 / 4
 """Of the rows."""
 
+USUAL = {"image": "img_emb", "text": "text_emb"}
+"""Subfolders of the vectors of each side, where nobody names others."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
@@ -65,8 +68,8 @@ class BuildOptions:
     max_index_memory_usage: int = 4 << 30
     current_memory_available: int = 16 << 30
     copy_metadata: bool = True
-    image_subfolder: str = "img_emb"
-    text_subfolder: str = "text_emb"
+    image_subfolder: str = USUAL["image"]
+    text_subfolder: str = USUAL["text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,15 @@ def _inputs(
     folders = {"image": wanted.image_subfolder, "text": wanted.text_subfolder}
     listed = {side: files_of(f"{base}/{name}", ".npy") for side, name in folders.items()}
     files = {side: own for side, own in listed.items() if own}
+    for side, name in folders.items():
+        # Nobody who names a folder wants to go without it.
+        if files and side not in files and name != USUAL[side]:
+            raise SourceMissingError(
+                f"{base}/{name}",
+                "no npy files",
+                f"those of {side}_subfolder",
+                "Correct the name, or leave the option out where there are no such embeddings.",
+            )
     if not files:
         raise SourceMissingError(
             source,

@@ -294,4 +294,5 @@ def _choice(vectors: FolderVectors, count: int, points: int, memory: Memory) -> 
     settings = IndexSettings.model_construct(
         max_memory_bytes=memory.index, flat_limit=flat, train_limit=points
     )
-    return kinds.choose(vectors.rows, vectors.dim, count, settings, headroom=1)
+    bound = "max_index_memory_usage"
+    return kinds.choose(vectors.rows, vectors.dim, count, settings, headroom=1, bound=bound)

@@ -17,6 +17,8 @@ FLAT = "IDMap2,Flat"
 HEADROOM = 2
 """It must have room for this many times the vectors, so that renewals stay rare."""
 
+BOUND = "index.max_memory_bytes"
+
 ID_BYTES = 8
 
 TRAINING_POINTS = 39
@@ -69,7 +71,13 @@ class Choice:
 
 
 def fitting(
-    vectors: int, dim: int, lists: int, settings: IndexSettings, headroom: int = HEADROOM
+    vectors: int,
+    dim: int,
+    lists: int,
+    settings: IndexSettings,
+    headroom: int = HEADROOM,
+    *,
+    bound: str = BOUND,
 ) -> list[Choice]:
     """The kinds that fit into memory, the most exact first; an exact index alone, if it does.
 
@@ -79,6 +87,7 @@ def fitting(
         lists: inverted lists that suit so many vectors.
         settings: exact up to ``flat_limit`` vectors, and at most ``max_memory_bytes``.
         headroom: room for this many times the vectors; 1 where none are added later.
+        bound: what people know ``max_memory_bytes`` by.
 
     Raises:
         ConfigurationError: not even the smallest code fits.
@@ -89,32 +98,41 @@ def fitting(
         why = f"exact: {vectors:,} vectors are at most flat_limit ({settings.flat_limit:,})"
         return [Choice(FLAT, why, flat_bytes, min(settings.flat_limit, room))]
     # Centres of lists, a rotation, and what product codes stand for.
-    room_bytes = settings.max_memory_bytes - 4 * dim * (lists + dim + CODES)
+    beside = 4 * dim * (lists + dim + CODES)
+    room_bytes = settings.max_memory_bytes - beside
     fits: list[Choice] = []
-    for key, size, words in _inverted(dim, lists):
+    every = _inverted(dim, lists)
+    for key, size, words in every:
         holds = room_bytes // size
         if holds >= headroom * vectors:
             room = "leave room to double in" if headroom == HEADROOM else "fit into"
             why = (
                 f"{words} in {lists:,} lists: {vectors:,} vectors at {size:,} bytes each {room} "
-                f"max_memory_bytes ({settings.max_memory_bytes:,})"
+                f"{bound} ({settings.max_memory_bytes:,})"
             )
             fits.append(Choice(key, why, size, holds))
     if fits:
         return fits
     raise ConfigurationError(
-        "index.max_memory_bytes",
+        bound,
         f"{settings.max_memory_bytes:,}",
-        f"room for {headroom * vectors:,} vectors of {dim} dimensions",
+        f"{beside + headroom * vectors * every[-1][1]:,} at least, for {headroom * vectors:,} "
+        f"vectors of {dim} dimensions",
         "Give the index more memory.",
     )
 
 
 def choose(
-    vectors: int, dim: int, lists: int, settings: IndexSettings, headroom: int = HEADROOM
+    vectors: int,
+    dim: int,
+    lists: int,
+    settings: IndexSettings,
+    headroom: int = HEADROOM,
+    *,
+    bound: str = BOUND,
 ) -> Choice:
     """The most exact kind that fits into memory; arguments and errors are those of ``fitting``."""
-    return fitting(vectors, dim, lists, settings, headroom)[0]
+    return fitting(vectors, dim, lists, settings, headroom, bound=bound)[0]
 
 
 def suited_lists(vectors: int) -> int:

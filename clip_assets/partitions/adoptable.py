@@ -6,6 +6,7 @@ with columns of vectors, such as data sets of the hub. How they become partition
 ``partitions.adopting``.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from clip_assets.errors import AlignmentError, ConfigurationError, SchemaError
 from clip_assets.files.identity import File
 from clip_assets.files.opening import opened
 from clip_assets.partitions.plans import AdoptedFile, AdoptedPiece
-from clip_assets.storage.embeddings_folder import files_of
+from clip_assets.storage.embeddings_folder import check_numbers, files_of
+from clip_assets.storage.foreign_vectors import rows_in_npz
 from clip_assets.storage.npy import NpyRows
 
-DATACOMP = {"ViT-B-32": "b32", "ViT-L-14": "l14"}
-"""Arrays of DataComp's npz files begin so, by the name of OpenAI's model."""
+logger = logging.getLogger(__name__)
+
+DATACOMP = {"ViT-B-32/openai": "b32", "ViT-L-14/openai": "l14"}
+"""Arrays of DataComp's npz files begin so, by the model whose vectors they are."""
 
 IMAGE_COLUMNS = ("image_embedding", "img_emb", "image_embeddings", "embedding")
 TEXT_COLUMNS = ("text_embedding", "text_emb", "text_embeddings")
@@ -64,7 +68,7 @@ def embeddings_in(folder: str, model: str, names: FolderNames) -> list[FoundPiec
 
     Args:
         folder: a path or url.
-        model: name of the model whose vectors they are.
+        model: whose vectors they are: its name, and after a slash its weights', if they have one.
         names: where things are.
 
     Raises:
@@ -76,16 +80,14 @@ def embeddings_in(folder: str, model: str, names: FolderNames) -> list[FoundPiec
     images = files_of(f"{base}/{names.image}", ".npy")
     if images:
         return _npy(base, images, names)
-    tables = files_of(base, ".parquet")
-    arrays = {file.uri.removesuffix(".npz"): file for file in files_of(base, ".npz")}
+    tables, arrays = files_of(base, ".parquet"), files_of(base, ".npz")
     if arrays:
-        return [
-            _npz(table, arrays[stem], model, names)
-            for table in tables
-            if (stem := table.uri.removesuffix(".parquet")) in arrays
-        ]
-    pieces = [piece for table in tables if (piece := _columns(table, names)) is not None]
-    if pieces:
+        return [_npz(*both, model, names) for both in _pairs(tables, arrays)]
+    found = [_columns(table, names) for table in tables]
+    if pieces := [piece for piece in found if piece is not None]:
+        if lacking := [table.uri for table, piece in zip(tables, found, strict=True) if not piece]:
+            count = f"{len(lacking):,} of {len(tables):,} parquet files"
+            logger.warning("left out, as without vectors: %s, %s first", count, lacking[0])
         return pieces
     raise ConfigurationError(
         folder,
@@ -105,18 +107,15 @@ def shards_in(folder: str) -> list[FoundPiece]:
     """
     base = folder.rstrip("/")
     tars = files_of(base, ".tar")
-    tables = {table.uri.removesuffix(".parquet"): table for table in files_of(base, ".parquet")}
-    lacking = [tar.uri for tar in tars if tar.uri.removesuffix(".tar") not in tables]
-    if lacking or not tars:
+    if not tars:
         raise ConfigurationError(
-            lacking[0] if lacking else folder,
-            "no parquet file of that name" if lacking else "no tars",
+            folder,
+            "no tars",
             "tars, each with a parquet file beside it that has url, caption and key of each sample",
             "Name the folder that img2dataset wrote with output_format webdataset.",
         )
     pieces: list[FoundPiece] = []
-    for tar in tars:
-        table = tables[tar.uri.removesuffix(".tar")]
+    for table, tar in _pairs(files_of(base, ".parquet"), tars):
         rows, columns = _table(table)
         if "key" not in columns.names:
             raise SchemaError(
@@ -129,14 +128,34 @@ def shards_in(folder: str) -> list[FoundPiece]:
     return pieces
 
 
+def _pairs(tables: Sequence[File], others: Sequence[File]) -> list[tuple[File, File]]:
+    """Parquet files, each with the file of its name.
+
+    Raises:
+        ConfigurationError: one is alone.
+    """
+    by_stem = [{file.uri.rpartition(".")[0]: file for file in files} for files in (tables, others)]
+    ending = others[0].uri.rpartition(".")[2]
+    for own, their, what in ((*by_stem, ending), (*reversed(by_stem), "parquet")):
+        for stem in sorted(own.keys() - their.keys()):
+            raise ConfigurationError(
+                own[stem].uri,
+                f"no {what} file of that name beside it",
+                f"{ending} files, each with a parquet file beside it that has its rows",
+                "Copy the file that is missing, or move this one elsewhere.",
+            )
+    return [(file, by_stem[1][stem]) for stem, file in by_stem[0].items()]
+
+
 def _npy(base: str, images: Sequence[File], names: FolderNames) -> list[FoundPiece]:
     texts, tables = (
         files_of(f"{base}/{names.text}", ".npy"),
         files_of(f"{base}/{names.metadata}", ".parquet"),
     )
+    is_named = names.text != FolderNames().text  # so nobody wants to go without
     for files, name, option in (
         (tables, names.metadata, "--metadata-subfolder"),
-        (texts or images, names.text, "--text-subfolder"),
+        (texts if texts or is_named else images, names.text, "--text-subfolder"),
     ):
         if len(files) != len(images):
             raise ConfigurationError(
@@ -145,39 +164,45 @@ def _npy(base: str, images: Sequence[File], names: FolderNames) -> list[FoundPie
                 f"{len(images):,}, one for each file of {names.image}",
                 f"Name the folder that has them: {option}.",
             )
+        check_numbers([file.uri for file in images], [file.uri for file in files])
     pieces: list[FoundPiece] = []
     for number, (image, table) in enumerate(zip(images, tables, strict=True)):
         text = texts[number] if texts else None
         rows, columns = _table(table)
         for file in (image, *([text] if text else [])):
             with ExitStack() as stack:
-                vectors = NpyRows(file, stack).rows
-            if vectors != rows:
-                raise AlignmentError(
-                    file.uri,
-                    f"{vectors:,} vectors",
-                    f"{rows:,}, one for a row of {table.uri}",
-                    "Leave this file and its rows out, or make both again.",
-                )
+                _check_rows(NpyRows(file, stack).rows, file.uri, rows, table)
         piece = AdoptedPiece(rows, _file(image), _file(text) if text else None)
         pieces.append(FoundPiece(table, columns, piece))
     return pieces
 
 
 def _npz(table: File, arrays: File, model: str, names: FolderNames) -> FoundPiece:
-    short = DATACOMP.get(model.partition("/")[0])
+    short = DATACOMP.get(model)
     image = names.image_column or (f"{short}_img" if short else "")
     text = names.text_column or (f"{short}_txt" if short else "")
     if not image:
         raise ConfigurationError(
             arrays.uri,
-            f"no usual array for model {model}",
+            f"no array of {model} that is known by its name",
             f"one of {', '.join(DATACOMP)}",
             "Name the arrays that it made: --image-column and --text-column.",
         )
     rows, columns = _table(table)
+    for member in (image, *([text] if text else [])):
+        _check_rows(rows_in_npz(arrays, member), f"{arrays.uri} {member}", rows, table)
     piece = AdoptedPiece(rows, _file(arrays, image), _file(arrays, text) if text else None)
     return FoundPiece(table, columns, piece)
+
+
+def _check_rows(vectors: int, where: str, rows: int, table: File) -> None:
+    if vectors != rows:
+        raise AlignmentError(
+            where,
+            f"{vectors:,} vectors",
+            f"{rows:,}, one for a row of {table.uri}",
+            "Leave this file and its rows out, or make both again.",
+        )
 
 
 def _columns(table: File, names: FolderNames) -> FoundPiece | None:
@@ -188,6 +213,13 @@ def _columns(table: File, names: FolderNames) -> FoundPiece | None:
     text = next((n for n in (given[1] and [given[1]]) or TEXT_COLUMNS if n in lists), None)
     if image is None:
         return None
+    if names.text_column and text is None:
+        raise ConfigurationError(
+            table.uri,
+            f"vectors in {', '.join(sorted(lists))}",
+            f"vectors in {names.text_column}",
+            "Correct --text-column, or leave it out: vectors of captions are then made.",
+        )
     kept = pa.schema([field for field in columns if field.name not in (image, text)])
     piece = AdoptedPiece(rows, _file(table, image), _file(table, text) if text else None)
     return FoundPiece(table, kept, piece)

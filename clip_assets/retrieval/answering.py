@@ -16,14 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import schemas
-from clip_assets.errors import ConfigurationError
+from clip_assets.errors import ConfigurationError, ImageError
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.query_file import Asked
 from clip_assets.retrieval.search import Searcher
-from clip_assets.retrieval.served_side import BATCH, Nearest
+from clip_assets.retrieval.served_side import BATCH, Floats, Nearest
 
 FIRST = 100
 """Results that are looked for at first where only a threshold says how many there are."""
+
+NAME_SHOWN = 100
+"""Characters of a query that an error tells."""
 
 MORE = 8
 """So many times as many are looked for next, while the last of them is still above it."""
@@ -64,7 +67,7 @@ def retrieve(
         of_kind = list(group)
         for start in range(0, len(of_kind), BATCH):
             batch = of_kind[start : start + BATCH]
-            vectors = searcher.vectors_of([query for _, query in batch])
+            vectors = _vectors(searcher, batch, done)
             wanted = FIRST if k is None else k
             while True:
                 nearest = searcher.search_many(
@@ -82,7 +85,14 @@ def write(part: Path, tables: Iterator[pa.Table]) -> int:
     """Write tables of ``schemas.RETRIEVED`` to a parquet file; how many rows it has.
 
     A file that was there is replaced when the new one is whole.
+
+    Raises:
+        ConfigurationError: there is no such folder.
     """
+    if not part.parent.is_dir():
+        raise ConfigurationError(
+            str(part), f"no folder {part.parent}", "a name in a folder", "Make the folder first."
+        )
     rows, temporary = 0, part.with_name(f"{part.name}.{os.getpid()}.part")
     try:
         with (
@@ -97,6 +107,21 @@ def write(part: Path, tables: Iterator[pa.Table]) -> int:
         with suppress(FileNotFoundError):
             temporary.unlink()
     return rows
+
+
+def _vectors(searcher: Searcher, batch: Sequence[Asked], done: int) -> Floats:
+    """The vectors of some queries; an error says which one cannot be."""
+    try:
+        return searcher.vectors_of([query for _, query in batch])
+    except (ConfigurationError, ImageError):
+        for row, (name, query) in enumerate(batch, done):
+            try:
+                searcher.vector(query)
+            except (ConfigurationError, ImageError) as error:
+                where = f"query {row} ({name[:NAME_SHOWN]})"
+                advice = "Correct this query, or leave it out."
+                raise ConfigurationError(where, error.found, error.expected, advice) from error
+        raise
 
 
 def _kind(one: Asked) -> str | None:

@@ -37,8 +37,9 @@ def read(file: Path, column: str | None = None) -> list[Asked]:
     Args:
         file: ``.parquet``, ``.csv`` (a header first), ``.txt`` (a text in each line; empty ones
             are passed over) or ``.npy`` of (q, dim) embeddings, on this machine.
-        column: of a table, one of ``COLUMNS``; None: the first that it has. Images are paths,
-            relative to the file; embeddings are lists of numbers.
+        column: of a table; None: the first of ``COLUMNS`` that it has. One of another name has
+            texts or embeddings. Images are paths, relative to the file; embeddings are lists of
+            numbers.
 
     Raises:
         ConfigurationError: the file cannot be read, has no such column, or a query is empty.
@@ -65,34 +66,45 @@ def _read(file: Path, column: str | None) -> Iterator[Asked]:
             lines = file.read_text(encoding="utf-8").splitlines()
             table = pa.table({"text": [line for line in lines if line.strip()]})
         case ".npy":
-            rows = np.load(file, mmap_mode="r", allow_pickle=False)
+            rows = np.atleast_2d(np.load(file, mmap_mode="r", allow_pickle=False))
             for number, row in enumerate(rows):
                 yield str(number), np.asarray(row)
             return
         case _:
             raise ValueError(f"the name {file.name}")
     name = _column(file, table, column)
+    kind = COLUMNS.get(name) or ("embedding" if _is_list(table[name].type) else "text")
     for number, value in enumerate(table[name].to_pylist()):
-        yield _query(file, number, COLUMNS[name], value)
+        yield _query(file, number, kind, value)
 
 
 def _column(file: Path, table: pa.Table, column: str | None) -> str:
     wanted = [column] if column else list(COLUMNS)
-    known = [name for name in wanted if name in table.column_names and name in COLUMNS]
+    known = [name for name in wanted if name in table.column_names]
     if not known:
         raise ConfigurationError(
             str(file),
             f"columns {', '.join(table.column_names)}",
-            f"one of {', '.join(COLUMNS)}" if column is None else f"{column}, one of its columns",
-            "Name the column of the queries as what they are.",
+            column or f"one of {', '.join(COLUMNS)}",
+            "Name the column that has the queries: --column.",
         )
     return known[0]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _query(file: Path, number: int, kind: str, value: Any) -> Asked:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ConfigurationError(
             f"{file}, query {number}", "nothing", f"a query by {kind}", "Leave its row out."
+        )
+    if kind != "embedding" and not isinstance(value, str):
+        raise ConfigurationError(
+            f"{file}, query {number}", repr(value), f"a query by {kind}", "Name another column."
         )
     match kind:
         case "image":

@@ -5,6 +5,7 @@ of all of one side, of the other and of all metadata are of one sample. An index
 in ``index.folder_index``; the embeddings of a pool are the matter of ``index.vectors_in``.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from clip_assets.files.identity import File
 from clip_assets.files.listing import listed
 from clip_assets.files.opening import opened
 from clip_assets.storage.npy import Floats, Ids, NpyRows
+
+_NUMBER = re.compile(r"(?:^|[_\-./])(\d+)\.[^./]+$")
 
 RUN_ROWS = 32
 """Rows of a sample that lie one after the other: a remote file is asked once for all of them."""
@@ -139,11 +142,31 @@ def check_metadata(metadata: Sequence[File], sides: Sequence[FolderVectors]) -> 
     for other in groups[1:]:
         # With as many files they go together by name; else only the sums can be compared.
         if len(other) == len(first):
+            check_numbers([name for name, _ in first], [name for name, _ in other])
             for (own, rows), (their, others) in zip(first, other, strict=True):
                 _check_equal(own, rows, their, others)
         else:
             own, their = sum(rows for _, rows in first), sum(rows for _, rows in other)
             _check_equal(first[0][0], own, f"{other[0][0]} and the others", their)
+
+
+def check_numbers(own: Sequence[str], theirs: Sequence[str]) -> None:
+    """Make sure that files which go together by their order have the same numbers in their names.
+
+    Files of as many rows tell nothing of one that is missing among others.
+
+    Raises:
+        AlignmentError: they have not.
+    """
+    for one, other in zip(own, theirs, strict=True):
+        first, second = _NUMBER.search(one), _NUMBER.search(other)
+        if first and second and int(first[1]) != int(second[1]):
+            raise AlignmentError(
+                one,
+                f"number {first[1]}, beside {other}",
+                "the same number in the names of files that belong together",
+                "Copy the files that are missing, or leave out those of the same number.",
+            )
 
 
 def batches(metadata: Sequence[File]) -> Iterator[tuple[File, pa.Schema, Iterator[pa.RecordBatch]]]:

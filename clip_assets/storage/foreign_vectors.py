@@ -10,13 +10,14 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clip_assets.errors import SchemaError
 from clip_assets.files.faults import translated
 from clip_assets.files.identity import File
 from clip_assets.files.opening import opened
-from clip_assets.storage.npy import Floats, NpyRows
+from clip_assets.storage.npy import Floats, NpyRows, header
 
 
 class VectorRows(Protocol):
@@ -66,6 +67,25 @@ def vector_rows(file: File, member: str, stack: ExitStack) -> VectorRows:
         return LoadedRows(_column(file, member))
 
 
+def rows_in_npz(file: File, member: str) -> int:
+    """Vectors of an array of an npz file, by its head.
+
+    Raises:
+        SchemaError: it has no such vectors, or is damaged.
+        SourceError: it cannot be read.
+    """
+    with translated(file.uri), opened(file.uri) as content:
+        try:
+            with zipfile.ZipFile(content) as arrays:
+                names = [name.removesuffix(".npy") for name in arrays.namelist()]
+                if member not in names:
+                    raise _wrong(file.uri, f"arrays {', '.join(names)}", f"one called {member}")
+                with arrays.open(f"{member}.npy") as array:
+                    return header(array, f"{file.uri} {member}")[0][0]
+        except zipfile.BadZipFile as error:
+            raise _wrong(file.uri, f"no npz file ({error})") from error
+
+
 def _array(file: File, member: str) -> np.ndarray:
     try:
         with opened(file.uri) as content, np.load(content, allow_pickle=False) as arrays:
@@ -82,15 +102,21 @@ def _column(file: File, member: str) -> np.ndarray:
         with opened(file.uri) as content:
             column = pq.read_table(content, columns=[member])[member].combine_chunks()
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if array.null_count:
-            raise _wrong(file.uri, f"{array.null_count:,} rows without a vector in {member}")
-        values = array.flatten().to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
-        return values.reshape(len(array), -1) if len(array) else np.empty((0, 0), np.float32)
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise _wrong(file.uri, f"no vectors of one length in {member} ({error})") from error
+        lengths = pc.list_value_length(array).drop_null().unique().to_pylist()
+        if len(lengths) > 1:
+            raise _wrong(file.uri, f"vectors of {lengths[0]} and of {lengths[1]} numbers")
+        values = array.drop_null().flatten().to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
+        # A row without a vector is left out like one whose vector is not finite.
+        width = lengths[0] if lengths else 0
+        has_one = array.is_valid().to_numpy(zero_copy_only=False)
+        rows = np.full((len(array), width), np.nan, np.float32)
+        rows[has_one] = values.reshape(int(has_one.sum()), width)
+    except (pa.ArrowException, KeyError) as error:
+        raise _wrong(file.uri, f"no vectors in {member} ({error})") from error
+    return rows
 
 
-def _wrong(where: str, found: str) -> SchemaError:
-    return SchemaError(
-        where, found, "vectors of floats, all of one length", "Name what holds them."
-    )
+def _wrong(
+    where: str, found: str, expected: str = "vectors of floats, all of one length"
+) -> SchemaError:
+    return SchemaError(where, found, expected, "Name what holds them.")

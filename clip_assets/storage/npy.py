@@ -50,7 +50,7 @@ class NpyRows:
     def __init__(self, file: File, stack: ExitStack) -> None:
         self.uri = file.uri
         with translated(file.uri), opened(file.uri) as content:
-            shape, is_columns, dtype, self._start = _header(content, file.uri)
+            shape, is_columns, dtype, self._start = header(content, file.uri)
         self.rows, self.dim = shape
         self._type = dtype
         needed = self._start + self.rows * self.dim * dtype.itemsize
@@ -84,8 +84,12 @@ class NpyRows:
         return rows.astype(np.float32)
 
 
-def _header(content: IO[bytes], where: str) -> tuple[tuple[int, int], bool, np.dtype, int]:
-    """Shape, whether it is in Fortran order, type of a number, and where the numbers begin."""
+def header(content: IO[bytes], where: str) -> tuple[tuple[int, int], bool, np.dtype, int]:
+    """Shape, whether it is in Fortran order, type of a number, and where the numbers begin.
+
+    Raises:
+        SchemaError: it is no two-dimensional array of floats.
+    """
     try:
         version = np.lib.format.read_magic(content)
         read = {

@@ -15,8 +15,9 @@ from clip_assets import cli, graph, layout
 from clip_assets.download.damaged_shards import fetch_damaged
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.encoders.identity import read_identity
-from clip_assets.errors import ModelMismatchError, SourceChangedError
+from clip_assets.errors import ConfigurationError, ModelMismatchError, SourceChangedError
 from clip_assets.layout import Key
+from clip_assets.partitions.adoptable import FolderNames, embeddings_in
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval.images import Images
 from clip_assets.retrieval.queries import Uid
@@ -266,6 +267,12 @@ def without_vectors(folder: Path) -> None:
         file.unlink()
 
 
+def without_partners(folder: Path) -> None:
+    """As many files of each, of as many rows."""
+    for name in ("img_emb/img_emb_1.npy", "text_emb/text_emb_1.npy", "metadata/metadata_2.parquet"):
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -273,6 +280,7 @@ def without_vectors(folder: Path) -> None:
         (without_metadata, "--metadata-subfolder"),
         (without_a_text_file, "--text-subfolder"),
         (without_vectors, "--image-subfolder"),
+        (without_partners, "number 1, beside"),
         (with_a_row_too_few, "19, one for a row of"),
     ],
 )
@@ -290,6 +298,97 @@ def test_what_is_lacking_is_asked_for_by_its_option(
     told = run(tmp_path / "theirs")
     assert (told.exit_code, words in told.stderr) == (2, True), told.output
     assert not Store(str(root)).list(layout.PLANS)
+
+
+def test_what_is_named_and_not_there_is_told(
+    run: Callable[..., Result], tmp_path: Path, pictures: Floats, texts: Floats
+) -> None:
+    like_clip_retrieval(tmp_path / "theirs", pictures, texts)
+    told = run(tmp_path / "theirs", "--text-subfolder", "captions")
+    assert (told.exit_code, "captions: found 0 files" in told.stderr) == (2, True)
+    like_fondant(tmp_path / "data", pictures, texts)
+    told = run(tmp_path / "data", "--text-column", "caption")
+    assert (told.exit_code, "Correct --text-column" in told.stderr) == (2, True)
+
+
+def a_vector_too_few(folder: Path) -> None:
+    arrays = dict(np.load(folder / "ab.npz"))
+    np.savez(folder / "ab.npz", **arrays | {"own_txt": arrays["own_txt"][1:]})
+
+
+def without_an_array(folder: Path) -> None:
+    np.savez(folder / "ab.npz", own_img=np.load(folder / "ab.npz")["own_img"])
+
+
+def without_arrays(folder: Path) -> None:
+    pq.write_table(rows(), folder / "cd.parquet")
+
+
+def without_rows(folder: Path) -> None:
+    np.savez(folder / "cd.npz", own_img=np.ones((3, 4)))
+
+
+def cut_off(folder: Path) -> None:
+    (folder / "ab.npz").write_bytes((folder / "ab.npz").read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (a_vector_too_few, "own_txt: found 59 vectors, expected 60"),
+        (without_an_array, "found arrays own_img, expected one called own_txt"),
+        (without_arrays, "cd.parquet: found no npz file of that name"),
+        (without_rows, "cd.npz: found no parquet file of that name"),
+        (cut_off, "no npz file"),
+    ],
+)
+def test_what_is_wrong_with_arrays_is_told(
+    run: Callable[..., Result],
+    tmp_path: Path,
+    root: Path,
+    pictures: Floats,
+    texts: Floats,
+    spoil: Callable[[Path], None],
+    words: str,
+) -> None:
+    like_datacomp(tmp_path / "theirs", pictures, texts)
+    spoil(tmp_path / "theirs")
+    told = run(tmp_path / "theirs", "--image-column", "own_img", "--text-column", "own_txt")
+    assert (told.exit_code, words in told.stderr) == (2, True), told.output
+    assert not Store(str(root)).list(layout.PLANS)
+
+
+def test_the_arrays_of_openais_models_are_known_and_of_no_others(tmp_path: Path) -> None:
+    pq.write_table(rows(), tmp_path / "ab.parquet")
+    made = np.ones((ROWS, 2))
+    np.savez(tmp_path / "ab.npz", b32_img=made, b32_txt=made, l14_img=made, l14_txt=made)
+    for model, name in (("ViT-B-32/openai", "b32"), ("ViT-L-14/openai", "l14")):
+        [one] = embeddings_in(str(tmp_path), model, FolderNames())
+        assert one.piece.image
+        assert one.piece.text
+        assert (one.piece.image.member, one.piece.text.member) == (f"{name}_img", f"{name}_txt")
+    with pytest.raises(ConfigurationError, match="--image-column"):
+        embeddings_in(str(tmp_path), "ViT-B-32/laion400m_e32", FolderNames())
+
+
+def test_rows_of_a_column_without_a_vector_are_left_out_and_files_told(
+    run: Callable[..., Result],
+    root: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    pictures: Floats,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "data").mkdir()
+    column = pa.array([None, *pictures[1:].tolist()], pa.list_(pa.float32()))
+    pq.write_table(rows(embedding=column), tmp_path / "data/0.parquet")
+    pq.write_table(rows(), tmp_path / "data/1.parquet")
+    told = run(tmp_path / "data")
+    assert told.exit_code == 0, told.output
+    assert "1 of 2 parquet files" in caplog.text
+    pool = made(pool_of(root, encoder), *TO_EMBEDDINGS)
+    report = pool.catalog.require(layout.EMBEDDINGS, Key("00000")).report
+    assert (report.rows_out, report.dropped) == (ROWS - 1, {"not finite vector": 1})
 
 
 def test_a_model_has_to_be_named_and_be_that_of_the_pool(
@@ -400,5 +499,9 @@ def test_a_tar_without_rows_or_that_changed_is_named(
         tar.write(b"more")
     with pytest.raises(SourceChangedError, match="00001"):
         made(pool, layout.IMAGE_SHARDS)
-    (tmp_path / "theirs/00001.parquet").unlink()
-    assert "a parquet file beside it" in run_shards(tmp_path / "theirs").stderr
+    (tmp_path / "theirs/00001.parquet").rename(tmp_path / "theirs/00002.parquet")
+    told = run_shards(tmp_path / "theirs").stderr
+    assert "00002.parquet: found no tar file of that name beside it" in told
+    (tmp_path / "theirs/00002.parquet").unlink()
+    told = run_shards(tmp_path / "theirs").stderr
+    assert "00001.tar: found no parquet file of that name beside it" in told

@@ -104,12 +104,18 @@ def test_an_index_is_built_by_the_words_of_peers(run: Cli, made: Numbered, tmp_p
     made.embed(0, 300)
     told = run(
         "index", "build", f"{made.store.base}/embeddings", tmp_path, "--nb-cores", 1,
-        "--max-index-memory-usage", "16G", "--current-memory-available", "1.5GB",
+        "--max-index-memory-usage", "16G", "--current_memory_available", "1.5GB",
         "--no-copy-metadata",
     )  # fmt: skip
     assert told.exit_code == 0
     assert told.stdout.splitlines()[0].startswith("image.index  300 vectors, ")
     assert not (tmp_path / "metadata").exists()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/img_emb").symlink_to(f"{made.store.base}/embeddings/img_emb")
+    told = run("index", "build", tmp_path / "one", tmp_path / "other")
+    assert (told.exit_code, (tmp_path / "other/text.index").exists()) == (0, False)
+    assert "text.index  not made: no npy files in text_emb/" in told.stderr
+    assert "metadata  not copied" in told.stderr
     wrong = run("index", "build", made.store.base, tmp_path, "--max-index-memory-usage", "16X")
     assert wrong.exit_code == 2
     assert "such as 16G" in wrong.stderr

@@ -173,6 +173,12 @@ def nothing(folder: Path) -> None:
         file.unlink()
 
 
+def without_partners(folder: Path) -> None:
+    """As many files of each, of as many rows."""
+    for name in ("img_emb/img_emb_2.npy", "text_emb/text_emb_2.npy", "metadata/metadata_1.parquet"):
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
@@ -186,6 +192,7 @@ def nothing(folder: Path) -> None:
         (no_npy, SchemaError, "no npy file"),
         (no_parquet, SchemaError, "no parquet file"),
         (nothing, SourceMissingError, "no embeddings"),
+        (without_partners, AlignmentError, "number 2, beside .*img_emb_1"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_told(
@@ -208,7 +215,7 @@ def test_what_is_wrong_with_a_folder_is_told(
     ("wanted", "named"),
     [
         (BuildOptions(current_memory_available=10_000), "current_memory_available"),
-        (BuildOptions(max_index_memory_usage=10_000), "max_memory_bytes"),
+        (BuildOptions(max_index_memory_usage=10_000), "max_index_memory_usage"),
     ],
 )
 def test_a_bound_of_memory_that_is_too_small_is_an_error(
@@ -231,6 +238,15 @@ def test_an_output_of_something_else_is_left_alone(folder: Path, tmp_path: Path)
         build(str(folder), str(out))
     with pytest.raises(ConfigurationError, match="the folder of the embeddings"):
         build(str(folder), str(folder))
+
+
+def test_a_side_that_is_named_has_to_be_there(folder: Path, tmp_path: Path) -> None:
+    wanted = BuildOptions(text_subfolder="captions")
+    with pytest.raises(SourceMissingError, match="captions: found no npy files"):
+        build(str(folder), str(tmp_path / "out"), wanted)
+    (folder / "text_emb").rename(folder / "captions")
+    assert [*build(str(folder), str(tmp_path / "out"), wanted).sides] == ["image", "text"]
+    assert [*build(str(folder), str(tmp_path / "one")).sides] == ["image"]
 
 
 SLOW = """

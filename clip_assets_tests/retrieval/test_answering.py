@@ -97,13 +97,48 @@ def test_queries_of_all_kinds_stay_in_their_order(pool: Captions, tmp_path: Path
         ("q.parquet", "no parquet", "parquet, csv, txt or npy"),
         ("q.json", "{}", "q.json"),
         ("q.npy", "", "parquet, csv, txt or npy"),
+        ("q.parquet", pa.table({"text": [7]}), "query 0: found 7"),
     ],
 )
-def test_wrong_files_are_refused(tmp_path: Path, name: str, content: str, refusal: str) -> None:
+def test_wrong_files_are_refused(
+    tmp_path: Path, name: str, content: str | pa.Table, refusal: str
+) -> None:
     file = tmp_path / name
-    file.write_text(content)
+    if isinstance(content, str):
+        file.write_text(content)
+    else:
+        pq.write_table(content, file)
     with pytest.raises(ConfigurationError, match=refusal):
         query_file.read(file)
+
+
+def test_a_column_of_any_name_and_one_vector_alone_can_be_asked_by(
+    pool: Captions, tmp_path: Path
+) -> None:
+    vector = pool.vectors(pool.pool.partitions[0])[4]
+    lists = pa.array([vector.tolist()], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"sentence": ["thing 4"], "v": lists}), tmp_path / "q.parquet")
+    np.save(tmp_path / "q.npy", vector)
+    with Searcher.open(pool.pool) as searcher:
+        for name, column in (("q.parquet", "sentence"), ("q.parquet", "v"), ("q.npy", None)):
+            asked = query_file.read(tmp_path / name, column)
+            [table] = answering.retrieve(searcher, asked, k=1)
+            assert table["caption"].to_pylist() == ["thing 4"]
+    with pytest.raises(ConfigurationError, match="columns sentence, v, expected words"):
+        query_file.read(tmp_path / "q.parquet", "words")
+
+
+def test_an_error_says_which_query_it_is_of(pool: Captions, tmp_path: Path) -> None:
+    asked = [("a", "thing 1"), ("b", tmp_path / "gone.jpg"), ("c", np.full(24, np.nan))]
+    with Searcher.open(pool.pool) as searcher:
+        for some, words in (
+            (asked[:2], r"query 1 \(b\): found .*gone.jpg"),
+            (asked[::2], "query 1"),
+        ):
+            with pytest.raises(ConfigurationError, match=words):
+                [*answering.retrieve(searcher, some, k=1)]
+    with pytest.raises(ConfigurationError, match="Make the folder"):
+        answering.write(tmp_path / "no/out.parquet", iter(()))
 
 
 def test_what_is_half_written_is_not_there(pool: Captions, tmp_path: Path) -> None:
