@@ -37,5 +37,10 @@ def filter_images(
     from clip_assets.retrieval.search import Searcher
 
     with Searcher.open(graph.open_pool(root, settings_file)) as searcher:
-        count = copies.copy_images(searcher, query, output, num_results, threshold)
-    say(f"{count:,} images: {output}")
+        copied = copies.copy_images(searcher, query, output, num_results, threshold)
+    say(f"{copied.images:,} images: {output}")
+    if copied.without:
+        told = (
+            f"{copied.without:,} results have no image in the pool, as their vectors were adopted"
+        )
+        say(f"{told}; their urls are in {copies.RESULTS}", err=True)

@@ -138,6 +138,21 @@ def follow(upstream: str) -> When:
     return (due & ~When.in_progress() & ~JUST_ENDED).with_label(f"with {upstream}")
 
 
+def beside(*, of: str) -> When:
+    """Make what people put beside the graph when an asset of it was made; not again if it failed.
+
+    Args:
+        of: the asset, on which it depends.
+    """
+    others = dg.AssetSelection.all() - dg.AssetSelection.assets(of)
+    moved = When.any_deps_match(When.newly_updated()).ignore(others)
+    due = moved.since(When.newly_requested() | When.newly_updated()) | (
+        When.missing() & ~When.execution_failed()
+    )
+    at_rest = ~When.any_deps_missing() & ~When.in_progress() & ~JUST_ENDED
+    return (due & at_rest).with_label(f"when {of} was made")
+
+
 def condition(record: Asset, pool: PoolResource) -> When:
     """When the automation asks for an asset, by what it is cut by and made from.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from clip_assets import layout
+from clip_assets.orchestration.automation import beside
 from clip_assets.orchestration.resources import PoolResource
 from clip_assets.retrieval import answering, query_file
 from clip_assets.retrieval.search import Searcher
@@ -27,8 +28,9 @@ def retrieved(  # noqa: PLR0913  (each is a question of its own)
 ) -> dg.AssetsDefinition:
     """An asset that answers a file of queries whenever a new index version is served.
 
-    Add it to your definitions beside those of ``clip_assets.definitions``; it takes the same
-    resource ``pool``.
+    Automation asks for it then; turn on the sensor of your own assets in Dagster's UI. Add it to
+    your definitions beside those of ``clip_assets.definitions``; it takes the same resource
+    ``pool``.
 
     Args:
         name: of the asset.
@@ -42,7 +44,13 @@ def retrieved(  # noqa: PLR0913  (each is a question of its own)
         group: in Dagster's UI.
     """
 
-    @dg.asset(name=name, deps=[layout.ID_MAPPING], group_name=group, kinds={"parquet"})
+    @dg.asset(
+        name=name,
+        deps=[layout.ID_MAPPING],
+        group_name=group,
+        kinds={"parquet"},
+        automation_condition=beside(of=layout.ID_MAPPING),
+    )
     def answered(pool: PoolResource) -> dg.MaterializeResult:
         asked = query_file.read(Path(queries), column)
         with Searcher.open(pool.open()) as searcher:

@@ -5,8 +5,11 @@ copied into new tars by ``reshard``.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from clip_assets.errors import ConfigurationError
+from clip_assets.layout import Key
+from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import answering
 from clip_assets.retrieval.images import Images
 from clip_assets.retrieval.queries import Query
@@ -16,9 +19,21 @@ from clip_assets.webdataset.read import IMAGE_EXTENSIONS
 RESULTS = "results.parquet"
 
 
+class Copied(NamedTuple):
+    """What was copied.
+
+    Args:
+        images: how many.
+        without: results that have no image in the pool: their vectors were adopted.
+    """
+
+    images: int
+    without: int
+
+
 def copy_images(
     searcher: Searcher, query: Query, folder: Path, k: int = 100, threshold: float | None = None
-) -> int:
+) -> Copied:
     """Copy the images of what a query finds, as they lie in their shards.
 
     Args:
@@ -28,9 +43,6 @@ def copy_images(
             ``schemas.RETRIEVED``, which is written last.
         k: how many at most.
         threshold: least similarity.
-
-    Returns:
-        How many were copied.
 
     Raises:
         ConfigurationError: the folder is not empty, or the query cannot be.
@@ -43,13 +55,22 @@ def copy_images(
     name = query if isinstance(query, str) else "query"
     tables = list(answering.retrieve(searcher, [(name, query)], k, threshold))
     folder.mkdir(parents=True, exist_ok=True)
-    images, copied = Images(searcher.pool.store), 0
+    images, copied, without = Images(searcher.pool.store), 0, 0
     for table in tables:
         paths = searcher.rows(table["id"].to_numpy(), ["image_path"])["image_path"].to_pylist()
         for uid, path in zip(table["uid"].to_pylist(), paths, strict=True):
+            if _is_elsewhere(searcher.pool, str(path)):
+                without += 1
+                continue
             members = images.sample(str(path))
             extension = next(name for name in IMAGE_EXTENSIONS if name in members)
             (folder / f"{uid}.{extension}").write_bytes(members[extension])
             copied += 1
     answering.write(folder / RESULTS, iter(tables))
-    return copied
+    return Copied(copied, without)
+
+
+def _is_elsewhere(pool: Pool, image_path: str) -> bool:
+    """Whether an image was never here, because the vectors of its partition were adopted."""
+    adopted = pool.plan(Key(image_path.partition("/")[0])).adopted
+    return adopted is not None and adopted.pieces[0].image is not None

@@ -107,7 +107,7 @@ def _column(file: File, member: str) -> np.ndarray:
             raise _wrong(file.uri, f"vectors of {lengths[0]} and of {lengths[1]} numbers")
         values = array.drop_null().flatten().to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
         # A row without a vector is left out like one whose vector is not finite.
-        width = lengths[0] if lengths else 0
+        width = int(lengths[0] or 0) if lengths else 0
         has_one = array.is_valid().to_numpy(zero_copy_only=False)
         rows = np.full((len(array), width), np.nan, np.float32)
         rows[has_one] = values.reshape(int(has_one.sum()), width)

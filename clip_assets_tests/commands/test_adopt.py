@@ -19,6 +19,7 @@ from clip_assets.errors import ConfigurationError, ModelMismatchError, SourceCha
 from clip_assets.layout import Key
 from clip_assets.partitions.adoptable import FolderNames, embeddings_in
 from clip_assets.pool.pool import Pool
+from clip_assets.retrieval.copies import copy_images
 from clip_assets.retrieval.images import Images
 from clip_assets.retrieval.queries import Uid
 from clip_assets.retrieval.search import Searcher
@@ -143,6 +144,8 @@ def test_published_embeddings_are_searched_without_being_made_again(
         assert (hit.caption, hit.url) == (CAPTIONS[7], "http://h/7.jpg")
         assert searcher.search(Uid(hit.uid), k=1)[0].uid == hit.uid
         [row] = searcher.rows(searcher.ids([hit.uid])).to_pylist()
+        assert copy_images(searcher, Uid(hit.uid), tmp_path / "images", 3) == (0, 3)
+    assert pq.read_table(tmp_path / "images/results.parquet")["url"][0].as_py() == hit.url
     assert json.loads(row["further"])["note"] == "kept"
     statuses = tables.read(
         pool.store, layout.pool_rows(Key("00000")), layout.pool_rows.schema, ["status"]
@@ -472,6 +475,9 @@ def test_finished_shards_are_embedded_without_being_fetched_again(
         hits = searcher.search("thing", k=6)
         assert {hit.url for hit in hits} == contents.keys()
         rows = searcher.rows(searcher.ids([hit.uid for hit in hits])).to_pylist()
+        assert copy_images(searcher, "thing", tmp_path / "images", 4) == (4, 0)
+    for hit in hits[:4]:
+        assert (tmp_path / f"images/{hit.uid}.jpg").read_bytes() == contents[str(hit.url)]
     stored = Images(pool.store)
     for row in rows:
         assert stored.read(row["image_path"]) == contents[row["url"]]

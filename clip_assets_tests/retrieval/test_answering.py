@@ -174,3 +174,17 @@ def test_what_lies_beside_the_graph_can_be_an_asset(pool: Captions, tmp_path: Pa
     [event] = made.asset_materializations_for_node("answers")
     assert event.metadata["queries"].value == 3
     assert pq.read_table(output)["caption"].to_pylist()[::2] == THINGS[:3]
+
+
+def test_it_is_asked_for_when_a_version_is_served() -> None:
+    assets = [retrieved("answers", "q", "out.parquet"), dg.AssetSpec("id_mapping")]
+    defs = dg.Definitions(assets, resources={"pool": PoolResource(root="unread")})
+    with dg.DagsterInstance.ephemeral() as instance:
+        asked, cursor = list[int](), None
+        for made in (None, "id_mapping", "answers", None, "id_mapping"):
+            if made:
+                instance.report_runless_asset_event(dg.AssetMaterialization(made))
+            told = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+            asked.append(told.total_requested)
+            cursor = told.cursor
+    assert asked == [0, 1, 0, 0, 1]
