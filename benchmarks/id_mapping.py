@@ -5,7 +5,7 @@ of some 45 for each. Ours are read with the class that searches use, opened for 
 Ordered rows come as an Arrow table whose every text is gone through once, so that nothing is left
 unread. With ``--peer`` the same rows are read by clip-retrieval's own classes, in an environment of
 their own: a python that has clip-retrieval. Their ``get`` reads row by row and is asked for fewer
-rows; of their hdf5 file and Arrow table, all columns are read as one slice too, which no code of
+rows of the hdf5 file; of their hdf5 file and Arrow table, all columns are read as one slice too, which no code of
 theirs does.
 
     python benchmarks/id_mapping.py [--rows 1000000] [--peer /path/to/python]
@@ -59,6 +59,8 @@ for name, make in (("hdf5", lambda: Hdf5MetadataProvider(folder + "/rows.hdf5"))
                    ("arrow", lambda: ArrowMetadataProvider(folder + "/arrow"))):
     told(name, "ordered by get", few, lambda: make().get(range(few), cols))
     told(name, "random by get", few, lambda: make().get(ids, cols))
+arrow = lambda: ArrowMetadataProvider(folder + "/arrow")
+told("arrow", "ordered by get", rows, lambda: arrow().get(range(rows), cols))
 def hdf5_slice():
     ds = Hdf5MetadataProvider(folder + "/rows.hdf5").ds
     return sum(sum(map(len, ds[name][:rows])) for name in cols)
