@@ -5,8 +5,8 @@ of some 45 for each. Ours are read with the class that searches use, opened for 
 Ordered rows come as an Arrow table whose every text is gone through once, so that nothing is left
 unread. With ``--peer`` the same rows are read by clip-retrieval's own classes, in an environment of
 their own: a python that has clip-retrieval. Their ``get`` reads row by row and is asked for fewer
-rows of the hdf5 file; of their hdf5 file and Arrow table, all columns are read as one slice too, which no code of
-theirs does.
+rows of the hdf5 file; of their hdf5 file and Arrow table, all columns are read as one slice too,
+which no code of theirs does.
 
     python benchmarks/id_mapping.py [--rows 1000000] [--peer /path/to/python]
 """

@@ -10,10 +10,18 @@ from clip_assets.errors import SourceError
 from clip_assets.files.faults import refuse_special, translated
 from clip_assets.files.filesystem import WEB, filesystem
 
+HEAD_BYTES = 1 << 16
+"""What is read ahead where only the head of a file, or a little here and there, is wanted; else a
+server may be asked for 50 MB."""
+
 
 @contextmanager
-def opened(uri: str) -> Generator[IO[bytes]]:
+def opened(uri: str, ahead: int | None = None) -> Generator[IO[bytes]]:
     """A file's bytes as they are, for random access.
+
+    Args:
+        uri: of the file.
+        ahead: bytes that are read ahead of a remote one; None: as its kind of server has it.
 
     Raises:
         SourceError: it cannot be read; ``SourceMissingError``: it is not there.
@@ -22,7 +30,8 @@ def opened(uri: str) -> Generator[IO[bytes]]:
         fs, path = filesystem(uri)
         if isinstance(fs, LocalFileSystem):
             refuse_special(path)
-        with fs.open(path, "rb") as file:
+        told = {} if ahead is None or isinstance(fs, LocalFileSystem) else {"block_size": ahead}
+        with fs.open(path, "rb", **told) as file:
             yield cast("IO[bytes]", file)
 
 

@@ -56,6 +56,7 @@ class FolderVectors:
                     f"{self.dim}, as in {self.files[0].uri}",
                     "Embed everything with one model; index each model's folder by itself.",
                 )
+        self._last = self.files[0]
         self._ends = np.cumsum([file.rows for file in self.files])
         self.is_local = all(file.is_mapped for file in self.files)
         self.rows = int(self._ends[-1])
@@ -66,6 +67,10 @@ class FolderVectors:
         for file, end in zip(self.files, self._ends.tolist(), strict=True):
             first = end - file.rows
             if start < end and stop > first:
+                # One file at a time: what is read ahead of a remote one is tens of MB.
+                if self._last is not file:
+                    self._last.release()
+                    self._last = file
                 parts.append(file.read(max(start, first) - first, min(stop, end) - first))
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from clip_assets.errors import SchemaError
 from clip_assets.files.faults import translated
 from clip_assets.files.identity import File
-from clip_assets.files.opening import opened
+from clip_assets.files.opening import HEAD_BYTES, opened
 from clip_assets.storage.npy import Floats, NpyRows, header
 
 
@@ -74,7 +74,7 @@ def rows_in_npz(file: File, member: str) -> int:
         SchemaError: it has no such vectors, or is damaged.
         SourceError: it cannot be read.
     """
-    with translated(file.uri), opened(file.uri) as content:
+    with translated(file.uri), opened(file.uri, HEAD_BYTES) as content:
         try:
             with zipfile.ZipFile(content) as arrays:
                 names = [name.removesuffix(".npy") for name in arrays.namelist()]

@@ -17,7 +17,7 @@ from clip_assets.files.faults import translated
 from clip_assets.files.fetching import fetched
 from clip_assets.files.filesystem import filesystem
 from clip_assets.files.identity import File
-from clip_assets.files.opening import opened
+from clip_assets.files.opening import HEAD_BYTES, opened
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ class NpyRows:
 
     def __init__(self, file: File, stack: ExitStack) -> None:
         self.uri = file.uri
-        with translated(file.uri), opened(file.uri) as content:
+        with translated(file.uri), opened(file.uri, HEAD_BYTES) as content:
             shape, is_columns, dtype, self._start = header(content, file.uri)
         self.rows, self.dim = shape
         self._type = dtype
@@ -59,29 +59,35 @@ class NpyRows:
         is_local = isinstance(filesystem(file.uri)[0], LocalFileSystem)
         self.is_mapped = is_local or is_columns
         self._mapped: npt.NDArray[np.floating] | None = None
+        self._open = stack.enter_context(ExitStack())
         self._content: IO[bytes] | None = None
         if self.is_mapped:
             path = Path(file.uri) if is_local else _copied(file, stack)
             order = "F" if is_columns else "C"
             if self.rows and self.dim:
                 self._mapped = np.memmap(path, dtype, "r", self._start, shape, order)
-        else:
-            self._content = stack.enter_context(opened(file.uri))
 
     def read(self, start: int, stop: int) -> Floats:
         """Rows from one on to before another, (m, dim) float32."""
         if self._mapped is not None:
             return np.ascontiguousarray(self._mapped[start:stop], dtype=np.float32)
-        if self._content is None:
+        if self.is_mapped or not self.rows:
             return np.empty((0, self.dim), np.float32)
         width = self.dim * self._type.itemsize
         with translated(self.uri):
+            if self._content is None:
+                self._content = self._open.enter_context(opened(self.uri))
             self._content.seek(self._start + start * width)
             content = self._content.read((stop - start) * width)
         if len(content) < (stop - start) * width:
             raise _wrong(self.uri, f"an end before row {stop:,}", f"{self.rows:,} rows")
         rows = np.frombuffer(content, self._type).reshape(stop - start, self.dim)
         return rows.astype(np.float32)
+
+    def release(self) -> None:
+        """Give back what was read ahead of a remote file; a later read opens it again."""
+        self._open.close()
+        self._content = None
 
 
 def header(content: IO[bytes], where: str) -> tuple[tuple[int, int], bool, np.dtype, int]:

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from clip_assets.errors import (
 )
 from clip_assets.index import folder_side
 from clip_assets.index.folder_index import BuildOptions, build
+from clip_assets.storage import npy
+from clip_assets.storage.embeddings_folder import FolderVectors, files_of
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Floats, unit, unit_rows
 
@@ -120,6 +123,30 @@ def test_npy_files_of_every_form_give_the_same_index(
     for side in ("image", "text"):
         one, other = (tmp_path / name / f"{side}.index" for name in ("first", "second"))
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_of_files_in_a_bucket_one_is_open_at_a_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = f"memory://{tmp_path.name}"
+    Store(base).fs.put(f"{folder}/", Store(base).base, recursive=True)
+    most, now, opened = 0, 0, npy.opened
+
+    @contextmanager
+    def counted(uri: str, *ahead: int) -> Generator[Any]:
+        nonlocal most, now
+        with opened(uri, *ahead) as content:
+            now += 1
+            most = max(most, now)
+            yield content
+        now -= 1
+
+    monkeypatch.setattr(npy, "opened", counted)
+    with ExitStack() as stack:
+        rows = FolderVectors(files_of(f"{base}/img_emb", ".npy"), stack)
+        assert rows.read(0, ROWS).shape == rows.at(np.arange(ROWS)).shape == (ROWS, DIM)
+        assert (most, now) == (1, 1)
+    assert now == 0
 
 
 def test_an_index_is_built_into_a_bucket(folder: Path, tmp_path: Path) -> None:
