@@ -38,7 +38,7 @@ WORK = "work"
 
 LOCK = "index_build"
 
-VERSION = 1
+VERSION = 2
 """Raised when the same inputs would give another output."""
 
 SEED = 8

@@ -295,4 +295,5 @@ def _choice(vectors: FolderVectors, count: int, points: int, memory: Memory) -> 
         max_memory_bytes=memory.index, flat_limit=flat, train_limit=points
     )
     bound = "max_index_memory_usage"
-    return kinds.choose(vectors.rows, vectors.dim, count, settings, headroom=1, bound=bound)
+    fits = kinds.fitting(vectors.rows, vectors.dim, count, settings, headroom=1, bound=bound)
+    return next(choice for choice in fits if not choice.key.endswith(kinds.SEVERAL_BITS))

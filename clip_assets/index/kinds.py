@@ -33,6 +33,9 @@ CODES = 256
 BITS = (4, 2, 1)
 """Of one dimension in a RaBitQ code, most first."""
 
+SEVERAL_BITS = tuple(f"RaBitQ{bits}" for bits in BITS if bits > 1)
+"""End the keys of kinds that faiss 1.13 reads without an error and finds other vectors by."""
+
 FACTORS_BYTES = {4: 20, 2: 20, 1: 8}
 """What a RaBitQ code of so many bits holds beside them, to tell a similarity from them."""
 
@@ -120,19 +123,6 @@ def fitting(
         f"vectors of {dim} dimensions",
         "Give the index more memory.",
     )
-
-
-def choose(
-    vectors: int,
-    dim: int,
-    lists: int,
-    settings: IndexSettings,
-    headroom: int = HEADROOM,
-    *,
-    bound: str = BOUND,
-) -> Choice:
-    """The most exact kind that fits into memory; arguments and errors are those of ``fitting``."""
-    return fitting(vectors, dim, lists, settings, headroom, bound=bound)[0]
 
 
 def suited_lists(vectors: int) -> int:

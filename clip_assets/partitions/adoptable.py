@@ -83,9 +83,9 @@ def embeddings_in(folder: str, model: str, names: FolderNames) -> list[FoundPiec
     tables, arrays = files_of(base, ".parquet"), files_of(base, ".npz")
     if arrays:
         return [_npz(*both, model, names) for both in _pairs(tables, arrays)]
-    found = [_columns(table, names) for table in tables]
-    if pieces := [piece for piece in found if piece is not None]:
-        if lacking := [table.uri for table, piece in zip(tables, found, strict=True) if not piece]:
+    read = [_columns(table, names) for table in tables]
+    if pieces := [piece for piece in read if piece is not None]:
+        if lacking := [table.uri for table, piece in zip(tables, read, strict=True) if not piece]:
             count = f"{len(lacking):,} of {len(tables):,} parquet files"
             logger.warning("left out, as without vectors: %s, %s first", count, lacking[0])
         return pieces

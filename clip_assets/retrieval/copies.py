@@ -19,7 +19,7 @@ from clip_assets.webdataset.read import IMAGE_EXTENSIONS
 RESULTS = "results.parquet"
 
 
-class Copied(NamedTuple):
+class CopiedImages(NamedTuple):
     """What was copied.
 
     Args:
@@ -33,7 +33,7 @@ class Copied(NamedTuple):
 
 def copy_images(
     searcher: Searcher, query: Query, folder: Path, k: int = 100, threshold: float | None = None
-) -> Copied:
+) -> CopiedImages:
     """Copy the images of what a query finds, as they lie in their shards.
 
     Args:
@@ -67,7 +67,7 @@ def copy_images(
             (folder / f"{uid}.{extension}").write_bytes(members[extension])
             copied += 1
     answering.write(folder / RESULTS, iter(tables))
-    return Copied(copied, without)
+    return CopiedImages(copied, without)
 
 
 def _is_elsewhere(pool: Pool, image_path: str) -> bool:

@@ -283,7 +283,7 @@ def without_partners(folder: Path) -> None:
         (without_metadata, "--metadata-subfolder"),
         (without_a_text_file, "--text-subfolder"),
         (without_vectors, "--image-subfolder"),
-        (without_partners, "number 1, beside"),
+        (without_partners, "found number 2, beside"),
         (with_a_row_too_few, "19, one for a row of"),
     ],
 )

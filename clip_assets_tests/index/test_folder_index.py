@@ -86,8 +86,7 @@ def test_other_tools_find_rows_by_their_place(folder: Path, tmp_path: Path, imag
     ("code", "size", "least"),
     [
         ("SQ8", 280_000, 0.9),
-        ("RaBitQ4", 250_000, 0.9),
-        ("RaBitQ2", 210_000, 0.9),
+        ("RaBitQ", 250_000, 0.6),
         ("RaBitQ", 160_000, 0.6),
         ("PQ8", 140_000, 0.3),
     ],

@@ -32,7 +32,7 @@ GIB = 2**30
     ],
 )
 def test_the_most_exact_kind_that_fits_is_chosen(vectors: int, memory: int, expected: str) -> None:
-    choice = kinds.choose(vectors, 512, 64, IndexSettings(max_memory_bytes=memory))
+    choice = kinds.fitting(vectors, 512, 64, IndexSettings(max_memory_bytes=memory))[0]
     assert choice.key == expected
     assert choice.fits_up_to >= vectors
 
@@ -50,7 +50,7 @@ def test_every_size_of_a_product_code_has_one_of_half_bytes() -> None:
 
 def test_too_little_memory_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_memory_bytes"):
-        kinds.choose(10_000_000, 512, 64, IndexSettings(max_memory_bytes=2**20))
+        kinds.fitting(10_000_000, 512, 64, IndexSettings(max_memory_bytes=2**20))
 
 
 @given(
@@ -65,9 +65,9 @@ def test_what_is_chosen_fits_and_has_room_to_grow(
     settings = IndexSettings(max_memory_bytes=memory, flat_limit=flat_limit)
     lists = kinds.lists_for(vectors, settings.train_limit)
     try:
-        choice = kinds.choose(vectors, dim, lists, settings)
+        choice = kinds.fitting(vectors, dim, lists, settings)[0]
     except ConfigurationError:
-        assert 2 * vectors * (8 + 8) + 4 * dim * (lists + dim) > memory
+        assert 2 * vectors * (8 + 8) + 4 * dim * (lists + dim + kinds.CODES) > memory
         return
     assert vectors <= choice.fits_up_to
     assert choice.fits_up_to * choice.bytes_per_vector <= memory
@@ -81,7 +81,7 @@ def test_bytes_of_a_vector_are_those_of_faiss(dim: int) -> None:
     for memory in 2 ** np.arange(24, 20, -0.1):
         settings = IndexSettings(max_memory_bytes=int(memory), flat_limit=1)
         try:
-            choice = kinds.choose(20_000, dim, 4, settings)
+            choice = kinds.fitting(20_000, dim, 4, settings)[0]
         except ConfigurationError:
             break
         if choice.key in keys:

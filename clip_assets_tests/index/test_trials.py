@@ -92,4 +92,3 @@ def test_what_fits_is_ordered_and_fits(memory: int) -> None:
     sizes = [choice.bytes_per_vector for choice in fitting]
     assert sizes == sorted(sizes, reverse=True)
     assert all(5_000 * size < memory for size in sizes)
-    assert kinds.choose(5_000, 128, 8, settings) == fitting[0]
