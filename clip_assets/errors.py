@@ -24,6 +24,7 @@
   + NotReadyError             an upstream partition has not been tried yet; waiting helps
   + CheckFailedError          a stage's own figures contradict each other
     - UnsoundVectorsError     embeddings are NaN, not of length 1, or all alike
+    - LowRecallError          an index finds too little to be served
 
 A bad row (dead link, undecodable image, malformed line) is data, not an exception:
 it becomes a row with a status and a count in the stage's report. Exceptions are for
@@ -177,3 +178,7 @@ class CheckFailedError(ClipAssetsError):
 
 class UnsoundVectorsError(CheckFailedError):
     """Embeddings that are NaN, of another length than 1, or all alike."""
+
+
+class LowRecallError(CheckFailedError):
+    """An index that finds less than a bound, or much less than the version before."""

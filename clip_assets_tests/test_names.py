@@ -109,6 +109,7 @@ def test_a_name_is_found_where_it_means_the_asset(text: str, names: list[str]) -
 READERS = {
     "orchestration/reports.py",  # a materialization's metadata, for people
     "commands/models.py",  # a line for the user of `clip-assets embed`, whose report is no stage's
+    "index/index_recipe.py",  # pictures that are drawn again: no time is twice the same
 }
 """Modules that show figures to people."""
 

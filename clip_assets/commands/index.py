@@ -203,7 +203,8 @@ def _searched(pool: "Pool", names: tuple[str, str], queries: Path, k: int) -> "S
 def _results(searched: "SideBySide") -> str:
     lines = [f"queries  {searched.queries:,}, {searched.k:,} results of each"]
     for one in searched.measured:
-        recall = "not known" if one.recall is None else f"{one.recall:.3f}"
+        unknown = "not known (vectors are gone, or were embedded or encoded anew)"
+        recall = unknown if one.recall is None else f"{one.recall:.3f}"
         lines.append(
             f"{one.version}  recall {recall}, median {one.median_ms:.2f} ms, "
             f"95 of 100 within {one.slowest_ms:.2f} ms"

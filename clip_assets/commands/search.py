@@ -13,6 +13,7 @@ from clip_assets.commands.searchers import searcher_of
 from clip_assets.terminal import say, shown
 
 if TYPE_CHECKING:
+    from clip_assets.index.reach import Reach
     from clip_assets.retrieval.queries import Query
 
 
@@ -59,6 +60,9 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
     query = query_of(text, image, embedding, uid)
     with searcher_of(root, settings_file) as searcher:
         hits = searcher.search(query, k=k, threshold=threshold, side=side, recall_target=recall)
+        kind = None if embedding else "image" if text is None else "text"
+        reach = searcher.reach(k, side, kind=kind, recall_target=recall)
+        is_afar = not searcher.pool.store.is_local
     if json_output:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=1))
         return
@@ -67,6 +71,19 @@ def search(  # noqa: PLR0913  (a command's options are its interface)
         click.echo(shown(f"{hit.similarity:.4f}  {hit.uid}  {hit.caption!r}  {hit.url}"))
     if not hits:
         say("no results", err=True)
+    if reach and reach.scanned < 1:
+        _say_estimate(reach, is_afar=is_afar)
+
+
+def _say_estimate(reach: "Reach", *, is_afar: bool) -> None:
+    """What was measured of searches that go so far, if that is known."""
+    recall = reach.recall_afar if is_afar else reach.recall
+    if recall is not None:
+        say(
+            f"of the {reach.k:,} nearest {recall:.3f} ± {reach.uncertainty:.3f} are found, "
+            "as measured when the index was made",
+            err=True,
+        )
 
 
 def query_of(

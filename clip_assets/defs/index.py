@@ -9,6 +9,7 @@ from clip_assets.index.id_mapping import ID_MAPPING
 from clip_assets.index.index_recipe import INDEX_RECIPE
 from clip_assets.index.index_segments import INDEX_SEGMENTS
 from clip_assets.orchestration.bodies import Event, made
+from clip_assets.orchestration.checks import recall_check
 from clip_assets.orchestration.declare import declared
 from clip_assets.orchestration.executors import INDEX_POOL, needs
 from clip_assets.orchestration.resources import PoolResource
@@ -49,6 +50,7 @@ def index_segments(context: dg.AssetExecutionContext, pool: PoolResource) -> Ite
     kinds={"faiss"},
     needs=needs(cpus=2, memory_gib=16),
     concurrency_pool=INDEX_POOL,
+    checks=[recall_check(FAISS_INDEX)],
 )
 def faiss_index(context: dg.AssetExecutionContext, pool: PoolResource) -> Iterator[Event]:
     """A new index version of all finished segments, with the partitions used and missing.

@@ -6,21 +6,21 @@ its vectors have is said by ``index.slots``.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from clip_assets import layout
 from clip_assets.errors import (
-    CheckFailedError,
     DamagedError,
+    LowRecallError,
     MissingArtifactError,
     NotReadyError,
 )
 from clip_assets.index import recipe_file, slots, vectors_in, versions
 from clip_assets.index.kinds import FLAT
-from clip_assets.index.reach import DEFAULT, DEFAULT_RANK, RANKS, Reaches, for_target
+from clip_assets.index.reach import DEFAULT_RANK, RANKS, Reach, Reaches, for_target
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
@@ -56,6 +56,7 @@ def faiss_index(pool: Pool, key: Key) -> Outcome:
         DamagedError: a segment or the recipe is gone or damaged.
         SchemaError: a segment is encoded otherwise than the recipe says.
         CheckFailedError: the merged index does not hold what it should.
+        LowRecallError: it finds too little, see ``index.least_recall``.
     """
     return materialize(pool, FAISS_INDEX, key, _work)
 
@@ -203,7 +204,8 @@ def _make(run: StageRun, version: Version) -> Report:
             "ids": slots.ids(version.slots),
             "unused_ids": version.unused_ids,
             "ids_given_out_anew": version.is_renumbered,
-            **_told(version.reach),
+            "recall_target": run.pool.settings.index.recall_target,
+            **_told(version.reach, run.pool.settings.index.recall_target),
             "drift": {side: asdict(known) for side, known in version.drift.items()},
         },
         pictures=_pictures(run, version),
@@ -230,15 +232,16 @@ def _pictures(run: StageRun, version: Version) -> dict[str, str]:
 def _check_recall(pool: Pool, version: Version) -> None:
     """Refuse an index that finds too little, by captions among images."""
     settings = pool.settings.index
-    own = for_target(version.reach["image"]["text"], DEFAULT)
+    asked = settings.recall_target
+    own = for_target(version.reach["image"]["text"], asked)
     before = versions.read(pool.store, version.previous).reach if version.previous else {}
-    known = for_target(before["image"]["text"], DEFAULT).recall if before else own.recall
+    known = for_target(before["image"]["text"], asked).recall if before else own.recall
     # More than is aimed at, as an exact index finds, is nobody's due.
-    old = min(known, DEFAULT)
+    old = min(known, asked)
     least = max(settings.least_recall, old - settings.most_recall_lost)
     # What chance may have taken is granted.
     if own.recall + own.uncertainty < least:
-        raise CheckFailedError(
+        raise LowRecallError(
             f"{layout.FAISS_INDEX} version {version.name}",
             f"recall {own.recall:.3f} ± {own.uncertainty:.3f} of a caption's ten nearest images",
             f"{least:.3f} at least (index.least_recall {settings.least_recall:g}, and "
@@ -249,17 +252,21 @@ def _check_recall(pool: Pool, version: Version) -> None:
         )
 
 
-def _told(reach: Reaches) -> dict[str, dict[str, dict[str, float]]]:
-    """Recall of so many nearest and share of vectors looked at, for the recall of a default."""
+def _told(reach: Reaches, target: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Recall of so many nearest for a target, and of ten its interval and what is looked at."""
     told: dict[str, dict[str, dict[str, float]]] = {}
+
+    def tell(figure: str, side: str, field: str, known: Mapping[str, Reach]) -> None:
+        values = {kind: getattr(one, field) for kind, one in known.items()}
+        told.setdefault(figure, {})[side] = values
+
     for k in RANKS:
         for side, kinds in reach.items():
-            known = {kind: for_target(reaches, DEFAULT, k) for kind, reaches in kinds.items()}
-            recalls = {kind: one.recall for kind, one in known.items()}
-            told.setdefault(f"recall_at_{k}", {})[side] = recalls
+            known = {kind: for_target(reaches, target, k) for kind, reaches in kinds.items()}
+            tell(f"recall_at_{k}", side, "recall", known)
             if k == DEFAULT_RANK:
-                scanned = {kind: one.scanned for kind, one in known.items()}
-                told.setdefault("scanned", {})[side] = scanned
+                tell("uncertainty", side, "uncertainty", known)
+                tell("scanned", side, "scanned", known)
     return told
 
 

@@ -104,7 +104,8 @@ def _make(run: StageRun, verdict: Ruling) -> Report:
     asked = _places(total, min(QUERIES, int(MOST_ASKED * total)), SEED + 1)
     limit = min(settings.train_limit, total - len(asked))
     lists = kinds.lists_for(total, limit)
-    choice, table = _best(run, vectors, asked, kinds.fitting(total, dim, lists, settings))
+    fitting = kinds.fitting(total, dim, lists, settings)
+    choice, table = _chosen(run, fitting) or _best(run, vectors, asked, fitting)
     points = 0 if choice.key == kinds.FLAT else POINTS_PER_LIST * max(lists, CODES)
     places = _besides(asked, total, min(limit, points))
     queries = {kind: vectors_in.rows_at(run.store, vectors, kind, asked) for kind in layout.SIDES}
@@ -138,9 +139,19 @@ def _make(run: StageRun, verdict: Ruling) -> Report:
     figures = asdict(recipe) | decision | {"candidates": table}
     pictures: dict[str, str] = {}
     if table:
-        drawn = trials.picture(table)
-        pictures["Recall and speed"] = run.publish_picture("trials.png", drawn)
+        by_time, by_bytes = trials.by_time(table), trials.by_bytes(table)
+        pictures["Recall and time"] = run.publish_picture("times.png", by_time)
+        pictures["Recall and bytes"] = run.publish_picture("trials.png", by_bytes)
     return Report(total, total, figures=figures, pictures=pictures)
+
+
+def _chosen(run: StageRun, fitting: list[Choice]) -> tuple[Choice, list[dict[str, Any]]] | None:
+    """What the run chose that made a recipe which is mended: times are not the same twice."""
+    if not run.to_mend:
+        return None
+    figures = run.pool.catalog.require(run.asset.name, run.key).report.figures
+    same = [choice for choice in fitting if choice.key == figures["key"]]
+    return (same[0], figures["candidates"]) if same else None
 
 
 def _best(
@@ -154,7 +165,11 @@ def _best(
     places = _besides(asked, vectors.vectors, trials.TRAINED + trials.HELD)
     sample = vectors_in.rows_at(run.store, vectors, "image", places)
     queries = {kind: vectors_in.rows_at(run.store, vectors, kind, asked) for kind in layout.SIDES}
-    results = trials.tried(fitting, sample, queries, vectors.vectors)
+
+    def progress(done: int) -> None:
+        run.progress(done, len(fitting), "kinds of codes tried")
+
+    results = trials.tried(fitting, sample, queries, vectors.vectors, progress)
     choice = trials.best(fitting, results)
     return choice, trials.as_figures(results, choice.key)
 

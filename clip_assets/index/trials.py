@@ -10,7 +10,7 @@ more candidates in the same time.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from clip_assets.index.ann import Floats, Ids
 from clip_assets.index.fast_lists import fast_form, has_fast_form
 from clip_assets.index.kinds import HALF_BYTE, Choice
 from clip_assets.index.reach import CANDIDATES
+from clip_assets.index.recall import ALIKE as SIMILAR
 from clip_assets.storage.scatter import scatter
 
 HELD = 30_000
@@ -70,7 +71,11 @@ class Tried:
 
 
 def tried(
-    choices: Sequence[Choice], sample: Floats, queries: Mapping[str, Floats], vectors: int
+    choices: Sequence[Choice],
+    sample: Floats,
+    queries: Mapping[str, Floats],
+    vectors: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Tried]:
     """Try every kind.
 
@@ -79,12 +84,17 @@ def tried(
         sample: (m, dim) vectors of images, of which none belongs to a query.
         queries: by kind, (q, dim).
         vectors: of the pool.
+        progress: is told how many kinds were tried.
     """
     trained, held = sample[:TRAINED], sample[-HELD:]
     some = {kind: rows[:: max(1, len(rows) // ASKED)][:ASKED] for kind, rows in queries.items()}
-    truth = {kind: _best(rows @ held.T, RANKS[-1]) for kind, rows in some.items()}
+    truth = {kind: _most_similar(rows @ held.T) for kind, rows in some.items()}
     second = max(RANKS[1], CANDIDATES * len(held) // max(1, vectors))
-    return [_tried(choice, trained, held, some, truth, second) for choice in choices]
+    results: list[Tried] = []
+    for choice in choices:
+        results.append(_tried(choice, trained, held, some, truth, second))
+        progress(len(results))
+    return results
 
 
 def best(choices: Sequence[Choice], results: Sequence[Tried]) -> Choice:
@@ -108,7 +118,7 @@ def _tried(
     trained: Floats,
     held: Floats,
     queries: Mapping[str, Floats],
-    truth: Mapping[str, Ids],
+    truth: Mapping[str, Floats],
     second: int,
 ) -> Tried:
     key = re.sub(r"IVF\d+", f"IVF{max(1, min(LISTS, len(trained) // 39))}", choice.key)
@@ -126,33 +136,38 @@ def _tried(
         began = time.process_time()
         _, ids = ann.search(searched, rows, min(len(held), max(second, RANKS[-1])))
         seconds = time.process_time() - began if kind == "text" else seconds
+        similar = _similar(rows, held, ids)
         recall[kind] = {
-            str(rank): _share(_second(rows, held, ids[:, : max(second, rank)]), truth[kind], rank)
+            str(rank): _share(_in_order(similar[:, : max(second, rank)]), truth[kind], rank)
             for rank in RANKS
         }
-        alone[kind] = _share(ids, truth[kind], 10)
+        alone[kind] = _share(similar, truth[kind], 10)
     speed = round(len(queries["text"]) / max(seconds, 1e-6), 1)
     return Tried(choice.key, choice.bytes_per_vector, recall, alone, speed, round(build_s, 2))
 
 
-def _second(queries: Floats, held: Floats, ids: Ids) -> Ids:
-    """The same ids in the order of the whole vectors."""
+def _similar(queries: Floats, held: Floats, ids: Ids) -> Floats:
+    """Similarities of the whole vectors of what was found, in its order."""
     similar = np.stack([held[own] @ query for own, query in zip(ids, queries, strict=True)])
     similar[ids < 0] = -np.inf
-    return np.take_along_axis(ids, np.argsort(-similar, axis=1, kind="stable"), axis=1)
+    return similar
 
 
-def _best(similar: Floats, count: int) -> Ids:
-    return np.argsort(-similar, axis=1, kind="stable")[:, :count]
+def _in_order(similar: Floats) -> Floats:
+    return -np.sort(-similar, axis=1)
 
 
-def _share(ids: Ids, truth: Ids, rank: int) -> float:
-    """Share of the ``rank`` nearest that are among as many found."""
+def _most_similar(similar: Floats) -> Floats:
+    """Of each query the similarities of the nearest, best first."""
+    most = min(RANKS[-1], similar.shape[1])
+    return _in_order(-np.partition(-similar, most - 1, axis=1)[:, :most])
+
+
+def _share(similar: Floats, truth: Floats, rank: int) -> float:
+    """Share of the first ``rank`` found that are as near as as many nearest; copies count alike."""
     wanted = min(rank, truth.shape[1])
-    hits = [
-        np.isin(own[:wanted], right[:wanted]).sum() for own, right in zip(ids, truth, strict=True)
-    ]
-    return round(float(np.sum(hits)) / max(1, wanted * len(truth)), 4)
+    right = similar[:, :wanted] >= truth[:, wanted - 1 : wanted] - SIMILAR
+    return round(float(right.sum()) / max(1, wanted * len(truth)), 4)
 
 
 def as_figures(results: Sequence[Tried], chosen: str) -> list[dict[str, Any]]:
@@ -175,14 +190,28 @@ def as_figures(results: Sequence[Tried], chosen: str) -> list[dict[str, Any]]:
     ]
 
 
-def picture(table: Sequence[Mapping[str, Any]]) -> bytes:
-    """Recall against bytes of each kind, as a PNG: times would be others when it is mended."""
+def by_bytes(table: Sequence[Mapping[str, Any]]) -> bytes:
+    """Recall of each kind against its bytes, as a PNG."""
+    sizes = [row["bytes_per_vector"] for row in table]
+    return _drawn("What each code finds", table, sizes, "bytes of a vector")
+
+
+def by_time(table: Sequence[Mapping[str, Any]]) -> bytes:
+    """Recall of each kind against the time of a query, as a PNG."""
+    times = [1000 / max(row["queries_per_s"], 1e-3) for row in table]
+    right = "milliseconds of a query that looks at the whole sample"
+    return _drawn("What each code finds, and in which time", table, times, right)
+
+
+def _drawn(
+    title: str, table: Sequence[Mapping[str, Any]], places: Sequence[float], right: str
+) -> bytes:
     points = [
         (
             row["key"].rpartition("IVF")[0].partition(",")[0] + row["key"].rpartition(",")[2],
-            row["bytes_per_vector"],
+            place,
             row["recall_at_10_text"],
         )
-        for row in table
+        for row, place in zip(table, places, strict=True)
     ]
-    return scatter("What each code finds", points, "bytes of a vector", "recall of a caption's ten")
+    return scatter(title, points, right, "recall of a caption's ten")

@@ -13,7 +13,13 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as Target,
 )
 
-from clip_assets.errors import BusyError, CheckFailedError, NotReadyError, UnsoundVectorsError
+from clip_assets.errors import (
+    BusyError,
+    CheckFailedError,
+    LowRecallError,
+    NotReadyError,
+    UnsoundVectorsError,
+)
 from clip_assets.layout import WHOLE, Key
 from clip_assets.masking import masked
 from clip_assets.orchestration.fill import fills_missing
@@ -30,6 +36,12 @@ VECTORS = "vectors_are_sound"
 
 IMAGES = "images_came"
 """Check of image shards: where there were urls, at least one gave an image."""
+
+RECALL = "recall_holds"
+"""Check of a merged index: captions find enough of what an exact search finds."""
+
+OWN: dict[type[Exception], str] = {UnsoundVectorsError: VECTORS, LowRecallError: RECALL}
+"""Checks that judge an error of their own; every other one is judged by that of counts."""
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
@@ -68,6 +80,12 @@ def vectors_check(record: Asset) -> dg.AssetCheckSpec:
     """The blocking check of embeddings, which keeps unsound ones out of every index."""
     text = "Vectors have the length 1, none is NaN, and the model tells rows apart."
     return _check(record, VECTORS, text)
+
+
+def recall_check(record: Asset) -> dg.AssetCheckSpec:
+    """The blocking check of a merged index, which keeps one that finds too little unserved."""
+    text = "Captions find as many of their ten nearest images as index.least_recall and "
+    return _check(record, RECALL, f"{text}index.most_recall_lost ask for.")
 
 
 def images_check(record: Asset) -> dg.AssetCheckSpec:
@@ -134,7 +152,7 @@ def verdicts(
 
 def _of_done(check: str, manifest: Manifest) -> Verdict:
     report = manifest.report
-    if not (report.rows_out if check == VECTORS else report.rows_in):
+    if not (report.rows_out if check in OWN.values() else report.rows_in):
         return Verdict("There were no rows to look at.", WARN)
     if check != IMAGES or report.rows_out:
         return PASSED
@@ -145,7 +163,7 @@ def _of_done(check: str, manifest: Manifest) -> Verdict:
 
 
 def _of_failed(check: str, error: Exception) -> Verdict:
-    judge = VECTORS if isinstance(error, UnsoundVectorsError) else COUNTS
+    judge = OWN.get(type(error), COUNTS)
     if isinstance(error, CheckFailedError) and check == judge:
         return Verdict(masked(str(error)))
     return Verdict(masked(f"It was not made, so there was nothing to look at. {error}"))

@@ -55,7 +55,7 @@ class IndexSettings(Section):
         default=0.8,
         ge=0,
         le=1,
-        description="A new index that finds less by captions at recall 0.95 is not served",
+        description="A new index that finds less by captions at recall_target is not served",
     )
     most_recall_lost: float = Field(
         default=0.05,

@@ -1,6 +1,7 @@
 """What a full disk looks like in each library, and the same in our own words."""
 
 import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Generator, Sequence
@@ -13,6 +14,9 @@ _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 
 _WORDS = ("no space left on device", "disk quota exceeded", "database or disk is full")
 # DuckDB and faiss raise errors of their own that end with the kernel's words, sqlite has its own.
+
+_CUT_OFF = re.compile(r"\d+ requested and \d+ written")
+# numpy's, without a number; a disk that fails otherwise is told so too, with the room it has.
 
 
 def is_full(error: BaseException) -> bool:
@@ -29,7 +33,7 @@ def is_full(error: BaseException) -> bool:
             return True
         if isinstance(one, BaseExceptionGroup):
             waiting += one.exceptions
-        elif any(words in str(one).lower() for words in _WORDS):
+        elif any(words in str(one).lower() for words in _WORDS) or _CUT_OFF.fullmatch(str(one)):
             return True
         waiting += [one.__cause__, one.__context__]
     return False

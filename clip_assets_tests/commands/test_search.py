@@ -1,6 +1,7 @@
 """What the search command takes for a query, and which side it searches."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -70,3 +71,15 @@ def test_another_side_is_refused(run: Cli, made: Numbered) -> None:
     refused = run("search", "x", "--side", "sound")
     assert refused.exit_code == 2
     assert "'sound' is not one of 'image', 'text'" in refused.stderr
+
+
+def test_the_recall_of_a_search_is_told(run: Cli, made: Numbered, tmp_path: Path) -> None:
+    made.set(index={"flat_limit": 50})
+    made.embed(0, 300)
+    made.index()
+    file = tmp_path / "v.npy"
+    np.save(file, made.vectors(Key("00000"), "image")[7])
+    told = run("search", "--embedding", file, "-k", 3, "--recall", 0.9)
+    assert len(told.stdout.splitlines()) == 3
+    assert re.fullmatch(r"of the 10 nearest 0\.\d{3} ± 0\.\d{3} are found, .*\n", told.stderr)
+    assert run("search", "--embedding", file, "--json").stderr == ""

@@ -1,5 +1,6 @@
 """Lists of faiss' own files are joined as faiss would join them, and damage is noticed."""
 
+import tracemalloc
 from pathlib import Path
 
 import faiss
@@ -84,6 +85,22 @@ def test_blocks_do_not_change_what_is_written(
     monkeypatch.setattr(lists, "BLOCK_BYTES", 100)
     joined(tmp_path, "IVF8,SQ8", parts)
     assert (tmp_path / "joined").read_bytes() == whole
+
+
+def test_joining_holds_a_block_and_never_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = unit_rows(1, 20_000, DIM)
+    parts = [(written(tmp_path, "IVF8,Flat", rows, name), len(rows) * int(name)) for name in "012"]
+    head = ann.head(EMPTY["IVF8,Flat"], 3 * len(rows))
+    monkeypatch.setattr(lists, "BLOCK_BYTES", longest := 3 * 72 * int(parts[0][0].sizes.max()))
+    tracemalloc.start()
+    lists.join(tmp_path / "joined", head, parts)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "joined").stat().st_size > 3 * longest
+    # A block, and the ids of one list of one file.
+    assert most < 1.5 * longest
 
 
 def test_other_training_is_refused(tmp_path: Path) -> None:

@@ -71,13 +71,22 @@ def test_the_table_is_kept_and_its_picture_mended(made: RandomVectors) -> None:
     table = report.figures["candidates"]
     assert [row["key"] for row in table if row["chosen"]] == [report.figures["key"]]
     assert {"recall_at_1_text", "recall_at_100_image", "bytes_per_vector"} < table[0].keys()
-    [picture] = report.pictures.values()
-    content = made.store.read_bytes(picture)
+    assert {"build_s", "queries_per_s"} < table[0].keys()
+    assert report.pictures.keys() == {"Recall and time", "Recall and bytes"}
+    contents = {path: made.store.read_bytes(path) for path in report.pictures.values()}
     before = made.pool.catalog.require(layout.INDEX_RECIPE, WHOLE)
-    made.store.delete(picture)
+    for path in contents:
+        made.store.delete(path)
     asset = made.pool.assets[layout.INDEX_RECIPE]
-    asset.make(made.pool.mending(before, [picture]), WHOLE)
-    assert made.store.read_bytes(picture) == content
+    asset.make(made.pool.mending(before, [*contents]), WHOLE)
+    assert {path: made.store.read_bytes(path) for path in contents} == contents
+
+
+def test_what_finds_a_copy_has_found() -> None:
+    rows = np.repeat(unit_rows(1, 100, 16), 4, axis=0)
+    queries = {kind: unit_rows(seed, 40, 16) for seed, kind in enumerate(layout.SIDES, 5)}
+    [whole] = trials.tried([Choice("IVF4,Flat", "", 72, 999)], rows, queries, len(rows))
+    assert whole.recall["text"] == dict.fromkeys(("1", "10", "100"), 1.0)
 
 
 def test_a_pool_of_few_vectors_is_not_measured(made: RandomVectors) -> None:

@@ -6,7 +6,6 @@ The same is every byte, but for what tells when an image was fetched.
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from clip_assets import graph, layout
 from clip_assets.errors import StorageFullError
 from clip_assets.index import versions
 from clip_assets.layout import Key
+from clip_assets_tests.disks import leave, make_room, small_disk
 from clip_assets_tests.verification.conftest import Whole
 
 DISK_BYTES = 24 * 2**20
@@ -27,16 +27,8 @@ ROOMS = (0, 4_096, 16_384, 65_536, 262_144)
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = f"size={DISK_BYTES}"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.fail(f"tests of a full disk must be able to mount a tmpfs: {mounted.stderr!r}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -56,14 +48,6 @@ def digests(root: Path) -> dict[str, str]:
 def tells_times(path: str) -> bool:
     """Whether a file says when something was fetched, or how long that took."""
     return layout.shard_rows.holds(path) or layout.shard_stats.holds(path)
-
-
-def leave(disk: Path, room: int) -> None:
-    """Fill the disk up to some bytes."""
-    filler = disk / "filler"
-    filler.unlink(missing_ok=True)
-    free = shutil.disk_usage(disk).free
-    filler.write_bytes(bytes(max(0, free - room)))
 
 
 def make(root: Path, asset: str, key: Key) -> None:
@@ -106,7 +90,7 @@ def test_every_stage_ends_in_words_and_makes_the_same_when_there_is_room(
                 refused.add(name)
                 assert f"bytes free in {planned}" in told
                 assert not graph.open_pool(str(planned)).store.list(layout.TEMPORARY)
-            (disk / "filler").unlink()
+            make_room(disk)
             make(planned, name, key)
     assert refused == graph.ASSETS.keys()
     assert digests(planned) == digests(made_once.root)
@@ -129,7 +113,7 @@ def test_a_full_disk_at_the_end_of_a_merge_leaves_no_second_version(
         leave(disk, room)
         if not tried(root, layout.FAISS_INDEX, layout.WHOLE):
             break
-    (disk / "filler").unlink()
+    make_room(disk)
     make(root, layout.FAISS_INDEX, layout.WHOLE)
     make(root, layout.ID_MAPPING, layout.WHOLE)
     known = versions.merged(graph.open_pool(str(root)).store)
