@@ -199,7 +199,7 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
     owners, lists = owners_of(made, index), ann.inverted(index)
     served = fast_form(index) or index
     told = {"index": "ours", "kind": key, "bytes": lists.code_size + 8}
-    told |= {"index_bytes": made.index_bytes(key)}
+    told |= {"index_bytes": made.index_bytes(key), "build_cpu_s": made.cpu_s(key)}
     whole: Any = Whole(made.images)
     for k in ks:
 
@@ -207,7 +207,9 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
             reaches = reached(made, index, owners, "text", [k])[k]
             return {str(target): asdict(reach) for target, reach in reaches.items()}
 
-        for target, found in made.chosen(f"{key}_{k}", choose).items():
+        reaches = made.chosen(f"{key}_{k}", choose)
+        told["calibrate_cpu_s"] = made.cpu_s(f"{key}_{k}")
+        for target, found in reaches.items():
             if float(target) not in TARGETS:
                 continue
             reach = Reach(**found)
@@ -373,16 +375,15 @@ def autofaiss(made: Made, python: str) -> None:
     """The peer, in its own environment; ten nearest."""
     script = Path(__file__).with_name("index_autofaiss.py")
     some, some_tenth = made.least_of_some(neighbours.NEIGHBOURS)
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "images").mkdir()
-        np.save(folder / "images" / "images.npy", made.images.astype(np.float32))
-        np.save(folder / "some.npy", some)
-        np.save(folder / "some_tenth.npy", some_tenth)
-        np.save(folder / "unseen.npy", made.unseen())
-        np.save(folder / "unseen_tenth.npy", made.least(neighbours.NEIGHBOURS))
-        size = str(made.dim // 8 + 8 + 8)
-        subprocess.run([python, str(script), name, size], check=True, stdout=sys.stdout)
+    folder = made.folder / "autofaiss"
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images" / "images.npy", made.images.astype(np.float32))
+    np.save(folder / "some.npy", some)
+    np.save(folder / "some_tenth.npy", some_tenth)
+    np.save(folder / "unseen.npy", made.unseen())
+    np.save(folder / "unseen_tenth.npy", made.least(neighbours.NEIGHBOURS))
+    size = str(made.dim // 8 + 8 + 8)
+    subprocess.run([python, str(script), str(folder), size], check=True, stdout=sys.stdout)
 
 
 def contestants(made: Made, options: argparse.Namespace) -> Iterator[Contestant]:
@@ -433,7 +434,7 @@ def main() -> None:
     parser.add_argument("--links", type=int, default=32, help="Of a graph.")
     parser.add_argument("--width", type=int, default=64, help="efConstruction of a graph.")
     names = ["ours", "fastscan", "hnsw", "hnsw_sq8", "tax"]
-    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
     if options.data:

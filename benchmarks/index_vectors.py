@@ -117,13 +117,9 @@ class Made:
         """(lists, dim), for every index whose vectors are whole or turned."""
 
         def train() -> Arrays:
-            began = time.process_time()
-            found = centres(self.trained_on, self.lists, ann.SEED)
-            return {"centres": found, "cpu_s": np.array(time.process_time() - began)}
+            return {"centres": centres(self.trained_on, self.lists, ann.SEED)}
 
-        kept = self._kept(f"centres_{self.lists}.npz", train)
-        self.centres_cpu_s = float(kept["cpu_s"].astype(np.float64))
-        return kept["centres"].astype(np.float32)
+        return self._kept(f"centres_{self.lists}.npz", train)["centres"].astype(np.float32)
 
     @property
     def owners(self) -> Ids:
@@ -144,23 +140,35 @@ class Made:
 
     def index(self, name: str, build: Callable[[], Any]) -> Any:
         """An index of faiss, which is built once."""
-        file = self.folder / f"{name.replace(',', '_')}.index"
-        if not file.exists():
+        file = self._file(name, "index")
+
+        def write() -> Chosen:
             part = file.with_suffix(".part")
             faiss.write_index(build(), str(part))
             part.rename(file)
+            return {}
+
+        if not file.exists():
+            self._file(name, "json").unlink(missing_ok=True)
+            self.chosen(name, write)
         return faiss.read_index(str(file))
 
     def index_bytes(self, name: str) -> int:
         """Of the file of an index, which are those of its memory."""
-        return (self.folder / f"{name.replace(',', '_')}.index").stat().st_size
+        return self._file(name, "index").stat().st_size
 
     def chosen(self, name: str, choose: Callable[[], Chosen]) -> Chosen:
         """How far an index is searched, which is chosen once."""
-        file = self.folder / f"{name.replace(',', '_')}.json"
+        file = self._file(name, "json")
         if not file.exists():
-            file.write_text(json.dumps(choose()))
-        return json.loads(file.read_text())
+            began, chosen = time.process_time(), choose()
+            told = {"chosen": chosen, "cpu_s": round(time.process_time() - began, 1)}
+            file.write_text(json.dumps(told))
+        return json.loads(file.read_text())["chosen"]
+
+    def cpu_s(self, name: str) -> float:
+        """Seconds of CPU, of all threads, in which an index was built or a reach was chosen."""
+        return json.loads(self._file(name, "json").read_text())["cpu_s"]
 
     def least_of_some(self, k: int) -> tuple[Floats, Floats]:
         """Some captions of the pool, and how similar the k-th nearest image of each is."""
@@ -224,6 +232,9 @@ class Made:
 
         kept = self._kept(name, search)
         return Truth(kept["near"], kept["deep"])
+
+    def _file(self, name: str, kind: str) -> Path:
+        return self.folder / f"{name.replace(',', '_')}.{kind}"
 
     def _kept(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """What a file has; it is made, if it is not there."""
