@@ -21,11 +21,13 @@ import numpy as np
 from autofaiss import build_index
 
 TARGETS = (0.9, 0.95)
-TIMES = (5, 10, 20, 40, 80)
+TIMES = (10, 20, 40, 80, 160, 320)
 """As many candidates as results."""
 ALONE = 1
 STEP = 1.15
 """From one number of lists to the next that is tried."""
+MORE = 16
+"""Numbers of lists that are tried beyond those that more candidates need."""
 K = 10
 BATCH = 64
 ROUNDS = 3
@@ -99,15 +101,33 @@ class Asked:
         return float((similar >= tenth[:, None] - ALIKE).mean())
 
 
-def fewest_lists(asked, queries, tenth, times, target):
-    """So few find the target; all, where none does; and CPU seconds."""
-    probes, found, cpu = 1, 0.0, 0.0
-    while found < target and probes < asked.lists.nlist:
-        probes = min(asked.lists.nlist, max(probes + 1, int(probes * STEP)))
-        asked.look_into(probes, times)
-        ids, cpu, _ = asked.search(queries, times)
-        found = asked.recall(queries, tenth, ids)
-    return probes, found >= target, cpu
+def ascending(most):
+    """Numbers of lists, each a little more than the one before."""
+    numbers = [1]
+    while numbers[-1] < most:
+        numbers.append(min(most, max(numbers[-1] + 1, int(numbers[-1] * STEP))))
+    return numbers
+
+
+def fastest(asked, queries, tenth, target):
+    """Lists and times candidates by which a target is found in the least time.
+
+    With fewer candidates it takes more lists; so many more that it cannot pay are not tried.
+    """
+    numbers, best = ascending(asked.lists.nlist), None
+    for times in reversed(TIMES):
+        for probes in numbers[: MORE if best else None]:
+            asked.look_into(probes, times)
+            ids, cpu, _ = asked.search(queries, times)
+            if asked.recall(queries, tenth, ids) >= target:
+                break
+        else:
+            break
+        cpu = min(cpu, asked.search(queries, times)[1])
+        if best is None or cpu < best[0]:
+            best = cpu, probes, times
+        numbers = numbers[numbers.index(probes) :]
+    return best[1:] if best else (asked.lists.nlist, TIMES[-1])
 
 
 def main() -> None:
@@ -124,10 +144,7 @@ def main() -> None:
     alone = asked.recall(some, some_tenth, asked.search(some, ALONE)[0])
     print(json.dumps({"index": "autofaiss", "all_lists_alone": round(alone, 4)}), flush=True)
     for target in TARGETS:
-        tried = {times: fewest_lists(asked, some, some_tenth, times, target) for times in TIMES}
-        can = [times for times in TIMES if tried[times][1]] or TIMES[-1:]
-        times = min(can, key=lambda times: tried[times][2])
-        probes = tried[times][0]
+        probes, times = fastest(asked, some, some_tenth, target)
         asked.look_into(probes, times)
         told = {"index": "autofaiss", "target": target, "candidates": K * times}
         told |= {"lists_looked_into": probes, "of_lists": asked.lists.nlist}
