@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.far_search import NAME, serve
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets.files.kept import Kept
-from clip_assets.index import ann
-from clip_assets.index.far_lists import FarLists
-from clip_assets.index.far_look import MOST
-from clip_assets.index.far_vectors import Ids, Lying, VectorsElsewhere
-from clip_assets.index.reach import Effort
+from clip_assets.index.effort.reach import Effort
+from clip_assets.index.engine import ann
+from clip_assets.index.far.far_lists import FarLists
+from clip_assets.index.far.far_look import MOST
+from clip_assets.index.far.far_vectors import Ids, Lying, VectorsElsewhere
 from clip_assets.retrieval import far_side
 
 CHUNK = 100_000

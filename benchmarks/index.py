@@ -41,12 +41,13 @@ import numpy.typing as npt
 from benchmarks.index_vectors import PIECE, Chosen, Made, Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER
 from clip_assets import layout
-from clip_assets.index import ann, calibration, held, neighbours, recall
-from clip_assets.index.code_ranks import Scanned
-from clip_assets.index.fast_lists import fast_form
-from clip_assets.index.kinds import PROJECTED
-from clip_assets.index.neighbours import Neighbours
-from clip_assets.index.reach import Reach
+from clip_assets.index.effort import calibration, neighbours, recall
+from clip_assets.index.effort.code_ranks import Scanned
+from clip_assets.index.effort.neighbours import Neighbours
+from clip_assets.index.effort.reach import Reach
+from clip_assets.index.engine import ann, held
+from clip_assets.index.engine.fast_lists import fast_form
+from clip_assets.index.engine.kinds import PROJECTED
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

@@ -2,10 +2,9 @@
 
 Scenes of the demo's kind are drawn and embedded with its model; most images are the pool, 500 pairs
 beside them ask. For each seed other scenes are drawn and all codes are trained anew. Every list is
-looked into: which are is decided by recall (``index.recall``). *Alone* is the recall of a caption's
-ten nearest images by the codes, *second* after a second look at 200 of them by the whole vectors,
-after one at 20 too: 20 of these
-are what 200 are of a pool ten times as large. Intervals
+looked into: which are is decided by recall (``index.effort.recall``). *Alone* is the recall of a
+caption's ten nearest images by the codes, *second* after a second look at 200 of them by the whole
+vectors, after one at 20 too: 20 of these are what 200 are of a pool ten times as large. Intervals
 are those of 2,000 draws of the queries of all seeds together, with replacement.
 
     python benchmarks/index_codes.py [--images 8000] [--seeds 3]
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.demo_vectors import DemoSource
-from clip_assets.index import ann
+from clip_assets.index.engine import ann
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

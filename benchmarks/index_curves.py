@@ -21,10 +21,11 @@ import numpy as np
 from benchmarks.index import Search, batches, cpu, filled, halves
 from benchmarks.index_vectors import Made, Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER
-from clip_assets.index import ann, recall
-from clip_assets.index.fast_lists import fast_form
-from clip_assets.index.kinds import PROJECTED
-from clip_assets.index.reach import Effort
+from clip_assets.index.effort import recall
+from clip_assets.index.effort.reach import Effort
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.fast_lists import fast_form
+from clip_assets.index.engine.kinds import PROJECTED
 
 K = 10
 CANDIDATES = (0, 100, 200)

@@ -36,16 +36,9 @@ import numpy.typing as npt
 
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
-from clip_assets.index import (
-    ann,
-    calibration,
-    kinds,
-    lists,
-    more_lists,
-    neighbours,
-    own_lists,
-    recall,
-)
+from clip_assets.index import own_lists
+from clip_assets.index.effort import calibration, neighbours, recall
+from clip_assets.index.engine import ann, kinds, lists, more_lists
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

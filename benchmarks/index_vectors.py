@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.made_up_vectors import Source
-from clip_assets.index import ann, kinds, neighbours
-from clip_assets.index.centres import centres
-from clip_assets.index.half_products import products
-from clip_assets.index.halves import whole
-from clip_assets.index.neighbours import Neighbours, Truth
+from clip_assets.index.effort import neighbours
+from clip_assets.index.effort.neighbours import Neighbours, Truth
+from clip_assets.index.engine import ann, kinds
+from clip_assets.index.engine.centres import centres
+from clip_assets.index.engine.half_products import products
+from clip_assets.index.engine.halves import whole
 
 if TYPE_CHECKING:
     from benchmarks.demo_vectors import DemoSource

@@ -33,10 +33,12 @@ import numpy.typing as npt
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets import layout
 from clip_assets.encoders.encoder import ModelIdentity
-from clip_assets.index import ann, recall, trials, versions
-from clip_assets.index.code_ranks import Scanned
+from clip_assets.index import trials, versions
+from clip_assets.index.effort import recall
+from clip_assets.index.effort.code_ranks import Scanned
+from clip_assets.index.effort.reach import TARGETS, for_target
+from clip_assets.index.engine import ann
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.reach import TARGETS, for_target
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import Indexed
 

@@ -35,6 +35,11 @@ LAYERS = [
     {"definitions", "components", "doctor", "demo", "cli", "commands", "client"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+INDEX = {  # its sub-packages, and what each may import of the others and of the pool
+    "engine": {"engine"},
+    "effort": {"engine", "effort"},
+    "folder": {"engine", "effort", "folder"},
+}
 HEAVY = ["torch", "open_clip", "faiss", "autofaiss", "img2dataset", "matplotlib", "pandas"]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -69,6 +74,18 @@ def test_imports_go_downwards() -> None:
     ]
     assert [one for one in used if LEVEL[one[2]] > LEVEL[one[1]]] == []
     assert [one for one in used if one[1] != one[2] and {*one[1:]} <= STAGES] == []
+
+
+def test_an_index_is_searched_and_calibrated_without_a_pool() -> None:
+    inside = [(path, path.parent.name) for path in MODULES if path.parent.name in INDEX]
+    used = [
+        (path, room, module.split(".")[1:3])
+        for path, room in inside
+        for module in imports(path)
+        if module.startswith(("clip_assets.index.", "clip_assets.pool"))
+    ]
+    assert {room for _, room, _ in used} == {*INDEX}
+    assert [one for one in used if one[2][0] == "pool" or one[2][1] not in INDEX[one[1]]] == []
 
 
 def test_only_the_dagster_layer_imports_dagster() -> None:

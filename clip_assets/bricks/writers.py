@@ -174,8 +174,8 @@ class ToSegment(Brick):
             SchemaError: the recipe is no index.
             KeyError: a datum has no vector.
         """
-        from clip_assets.index import ann
-        from clip_assets.index.kinds import FLAT
+        from clip_assets.index.engine import ann
+        from clip_assets.index.engine.kinds import FLAT
 
         index = None
         if self._recipe is not None:

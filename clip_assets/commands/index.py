@@ -94,8 +94,8 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     \b
       clip-assets index build embeddings/ index/ --max-index-memory-usage 16G
     """
-    from clip_assets.index import directions
-    from clip_assets.index.folder_index import BuildOptions, build
+    from clip_assets.index.engine import directions
+    from clip_assets.index.folder.folder_index import BuildOptions, build
 
     wanted = BuildOptions(
         max_index_memory_usage,

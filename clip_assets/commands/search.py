@@ -13,7 +13,7 @@ from clip_assets.commands.searchers import searcher_of
 from clip_assets.terminal import say, shown
 
 if TYPE_CHECKING:
-    from clip_assets.index.reach import Reach
+    from clip_assets.index.effort.reach import Reach
     from clip_assets.retrieval.queries import Query
 
 

@@ -21,7 +21,7 @@ from clip_assets.storage.control import parsed
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Floats, Index
+    from clip_assets.index.engine.ann import Floats, Index
 
 FAR = 0.05
 """Of the vectors that lists were not trained on, when they were trained."""
@@ -91,7 +91,7 @@ def baseline(index: "Index", trained_on: "Floats", left_out: "Floats") -> Baseli
         trained_on: (m, dim).
         left_out: (q, dim).
     """
-    from clip_assets.index import ann
+    from clip_assets.index.engine import ann
 
     lists = ann.inverted(index)
     if lists is None or len(left_out) < LEAST_VECTORS:

@@ -5,15 +5,14 @@ long as a partition was not embedded anew since its segment was made, which its 
 """
 
 from contextlib import ExitStack
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.index import vectors_in
-from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.halves import whole
+from clip_assets.index.engine.ann import Floats, Ids
+from clip_assets.index.engine.halves import whole
 from clip_assets.index.slots import Slot
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import vectors
@@ -21,14 +20,6 @@ from clip_assets.storage.vectors import Vectors
 
 AT_ONCE = 8
 """Queries whose candidates are in memory together."""
-
-
-class Similar(Protocol):
-    """Vectors by id, wherever they lie."""
-
-    def similarities(self, queries: Floats, ids: Ids) -> Floats:
-        """See ``ExactVectors.similarities``."""
-        ...
 
 
 class ExactVectors:
@@ -54,7 +45,7 @@ class ExactVectors:
             queries: (q, dim).
             ids: (q, k).
         """
-        from clip_assets.index.half_products import products
+        from clip_assets.index.engine.half_products import products
 
         similar = np.empty(ids.shape, np.float32)
         # A few queries at a time: what is read of their rows stays near the processor.

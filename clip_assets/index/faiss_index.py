@@ -19,8 +19,8 @@ from clip_assets.errors import (
     NotReadyError,
 )
 from clip_assets.index import recipe_file, slots, vectors_in, versions
-from clip_assets.index.kinds import FLAT
-from clip_assets.index.reach import DEFAULT_RANK, RANKS, Reach, Reaches, for_target
+from clip_assets.index.effort.reach import DEFAULT_RANK, RANKS, Reach, Reaches, for_target
+from clip_assets.index.engine.kinds import FLAT
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, Key, PartitionKey
@@ -46,7 +46,7 @@ def faiss_index(pool: Pool, key: Key) -> Outcome:
     or refused with ``missing_partitions="refuse"``. The version is not served yet.
 
     How far a search looks is measured on the recipe's queries and stands in the version, see
-    ``index.recall``; for tools that know no such thing, each index says how many lists.
+    ``effort.recall``; for tools that know no such thing, each index says how many lists.
 
     Memory: ``lists.BLOCK_BYTES``, and what ``recall.Meter`` holds; of an exact index all of it.
 

@@ -1,7 +1,7 @@
 """The trained, empty index that every partition is encoded with.
 
 It is an input of all segments, so it stays as it is while it fits the pool: new partitions do
-not make old segments stale. Which kind fits is said by ``index.kinds``, when it is trained anew by
+not make old segments stale. Which kind fits is said by ``engine.kinds``, when it is trained anew by
 ``index.retraining``; its files are read by ``index.recipe_file``.
 """
 
@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from clip_assets import layout, schemas
 from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError
-from clip_assets.index import drift, kinds, own_lists, recipe_file, retraining, vectors_in
+from clip_assets.index import drift, own_lists, recipe_file, retraining, vectors_in
 from clip_assets.index.drift import Baseline
-from clip_assets.index.kinds import CODES, POINTS_PER_LIST, Choice
+from clip_assets.index.engine import kinds
+from clip_assets.index.engine.kinds import CODES, POINTS_PER_LIST, Choice
 from clip_assets.index.recipe_file import Recipe
 from clip_assets.index.retraining import Ruling
 from clip_assets.index.vectors_in import Embedded, embedded, only_model
@@ -31,7 +32,7 @@ from clip_assets.storage import vectors as stored_vectors
 from clip_assets.storage.manifests import Report
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Index
+    from clip_assets.index.engine.ann import Index
 
 VERSION = "5"
 
@@ -94,7 +95,8 @@ INDEX_RECIPE = Asset(
 
 
 def _make(run: StageRun, verdict: Ruling) -> Report:
-    from clip_assets.index import ann, trials
+    from clip_assets.index import trials
+    from clip_assets.index.engine import ann
 
     if run.to_mend and _restored(run):
         return Report(0, 0)
@@ -207,7 +209,7 @@ def _digest(vectors: Embedded) -> str:
 
 def _restored(run: StageRun) -> bool:
     """Publish what segments still have of the recipe; whether that was all."""
-    from clip_assets.index import ann
+    from clip_assets.index.engine import ann
 
     for side in layout.SIDES:
         index = _of_a_segment(run, side)
@@ -219,7 +221,7 @@ def _restored(run: StageRun) -> bool:
 
 def _of_a_segment(run: StageRun, side: str) -> "Index | None":
     """The trained index that some segment was encoded with: what training gave, exactly."""
-    from clip_assets.index import ann
+    from clip_assets.index.engine import ann
 
     catalog = run.pool.catalog
     recipe = catalog.digest(layout.INDEX_RECIPE, WHOLE, layout.recipe, layout.recipe_queries)

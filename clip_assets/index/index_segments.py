@@ -13,7 +13,7 @@ import numpy.typing as npt
 from clip_assets import layout
 from clip_assets.errors import AlignmentError, CheckFailedError, ModelMismatchError, SchemaError
 from clip_assets.index import drift, own_lists, recipe_file, vectors_in
-from clip_assets.index.kinds import FLAT
+from clip_assets.index.engine.kinds import FLAT
 from clip_assets.index.recipe_file import Recipe
 from clip_assets.layout import WHOLE, Key
 from clip_assets.pool.asset import Asset, Inputs, Outcome
@@ -24,7 +24,7 @@ from clip_assets.storage.manifests import Manifest, Report
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Floats, Index, Placed
+    from clip_assets.index.engine.ann import Floats, Index, Placed
     from clip_assets.index.on_device import ByCores, OnDevice
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ def _encode_side(run: StageRun, side: str, rows: int, wanted: Recipe) -> int:
     Returns:
         How many are far; 0 where it is not known which are.
     """
-    from clip_assets.index import ann, more_lists, neighbours, on_device
+    from clip_assets.index import on_device
+    from clip_assets.index.effort import neighbours
+    from clip_assets.index.engine import ann, more_lists
 
     name = vectors_in.path(side, run.partition)
     catalog = run.pool.catalog
@@ -172,7 +174,7 @@ def _placed(
     run: StageRun, comparing: "ByCores | OnDevice", array: vectors.Vectors, path: str
 ) -> "Placed":
     """Where vectors lie in the recipe's lists."""
-    from clip_assets.index import ann
+    from clip_assets.index.engine import ann
 
     chunks: list[Placed] = []
     for start, chunk in _chunks(array, run.store.uri(path)):
@@ -191,7 +193,7 @@ def _own_centres(
     wanted: Recipe,
 ) -> "Floats | None":
     """Centres of the lists that the partition brings, published; None where it needs none."""
-    from clip_assets.index import more_lists
+    from clip_assets.index.engine import more_lists
 
     path, known = own_lists.segment_centres(side, run.partition), wanted.baselines.get(side)
     if known is None:

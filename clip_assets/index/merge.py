@@ -13,26 +13,18 @@ import numpy as np
 
 from clip_assets import layout
 from clip_assets.errors import DamagedError, MissingArtifactError, SchemaError
-from clip_assets.index import (
-    ann,
-    drift,
-    lists,
-    more_lists,
-    neighbours,
-    own_lists,
-    recipe_file,
-    verify,
-    versions,
-)
-from clip_assets.index.ann import Index
-from clip_assets.index.calibration import Meter
+from clip_assets.index import drift, own_lists, recipe_file, verify, versions
 from clip_assets.index.drift import Drift
+from clip_assets.index.effort import neighbours
+from clip_assets.index.effort.calibration import Meter
+from clip_assets.index.effort.neighbours import Truth
+from clip_assets.index.effort.reach import DEFAULT_RANK, EXACT, RANKS, Reach
+from clip_assets.index.effort.recall import Question
+from clip_assets.index.engine import ann, lists, more_lists
+from clip_assets.index.engine.ann import Index
+from clip_assets.index.engine.lists import Lists, Numbers
 from clip_assets.index.exact import ExactVectors
-from clip_assets.index.lists import Lists, Numbers
-from clip_assets.index.neighbours import Truth
 from clip_assets.index.own_lists import Numbering
-from clip_assets.index.reach import DEFAULT_RANK, EXACT, RANKS, Reach
-from clip_assets.index.recall import Question
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
 from clip_assets.layout import WHOLE, PartitionKey

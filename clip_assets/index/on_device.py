@@ -2,10 +2,10 @@
 
 Both are products of matrices, and nearly all that a partition costs an index. Where an
 accelerator multiplies, faiss decides again what rounding leaves open, so vectors lie in the lists
-that faiss alone puts them into; of many lists cores look at those nearby (``index.placing``). Codes
-are made by cores in any case (``index.ann``); what an exact search finds is kept by
-``index.neighbours``. Which device, and whether, is said by ``index.index_segments``. Imported as
-lazily as ``index.ann``.
+that faiss alone puts them into; of many lists cores look at those nearby (``engine.placing``).
+Codes are made by cores in any case (``engine.ann``); what an exact search finds is kept by
+``effort.neighbours``. Which device, and whether, is said by ``index.index_segments``. Imported as
+lazily as ``engine.ann``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clip_assets.index import ann, neighbours
-from clip_assets.index.ann import Floats, Ids, Index, Placed
-from clip_assets.index.neighbours import Neighbours, Truth
+from clip_assets.index.effort import neighbours
+from clip_assets.index.effort.neighbours import Neighbours, Truth
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids, Index, Placed
 
 if TYPE_CHECKING:
     from torch import Tensor

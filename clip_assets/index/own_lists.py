@@ -4,7 +4,7 @@ A partition of new contents would crowd into few old lists, far from their centr
 centres on its own far vectors instead, and each of its vectors lies in the nearest of the recipe's
 lists and these. So nothing that was encoded before is touched: a version has the recipe's lists,
 then those of one partition after the other. What is far is said by ``index.drift``; how an index
-gets more lists by ``index.more_lists``; how far it goes so by ``index.retraining``.
+gets more lists by ``engine.more_lists``; how far it goes so by ``index.retraining``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.errors import SchemaError
-from clip_assets.index.kinds import POINTS_PER_LIST
+from clip_assets.index.engine.kinds import POINTS_PER_LIST
 from clip_assets.layout import PartitionKey
 from clip_assets.pool.pool import Pool
 
 if TYPE_CHECKING:
-    from clip_assets.index.lists import Lists
-    from clip_assets.index.neighbours import Truth
+    from clip_assets.index.effort.neighbours import Truth
+    from clip_assets.index.engine.lists import Lists
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from clip_assets import layout
 from clip_assets.errors import StoreError
 from clip_assets.index import recipe_file, versions
 from clip_assets.index.drift import Drift
-from clip_assets.index.kinds import FLAT
+from clip_assets.index.engine.kinds import FLAT
 from clip_assets.index.recipe_file import Recipe
 from clip_assets.index.vectors_in import embedded
 from clip_assets.layout import WHOLE

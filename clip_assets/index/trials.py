@@ -2,7 +2,7 @@
 
 Each is trained on some vectors of images, holds others, and is asked with captions and images that
 are in neither. What an exact search of the same vectors finds is the truth. Lists play no part: all
-of them are looked into, since which are is decided by recall later (``index.recall``). Candidates
+of them are looked into, since which are is decided by recall later (``effort.recall``). Candidates
 are put right by the whole vectors, as in a search; of a sample fewer of them, as many fewer as the
 pool is larger. So a sample tells what the code loses in the pool. Codes that are compared fast get
 more candidates in the same time.
@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from clip_assets.index import ann
-from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.fast_lists import fast_form, has_fast_form
-from clip_assets.index.kinds import HALF_BYTE, Choice
-from clip_assets.index.reach import CANDIDATES
-from clip_assets.index.recall import ALIKE as SIMILAR
+from clip_assets.index.effort.reach import CANDIDATES
+from clip_assets.index.effort.recall import ALIKE as SIMILAR
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids
+from clip_assets.index.engine.fast_lists import fast_form, has_fast_form
+from clip_assets.index.engine.kinds import HALF_BYTE, Choice
 from clip_assets.storage.scatter import scatter
 
 HELD = 30_000

@@ -1,14 +1,14 @@
 """What an exact index must pass before it becomes a version.
 
 Nothing here is a matter of degree: every id is there, and means the vector that it meant in
-its segment. The like for indices with lists is checked as they are joined, see ``index.lists``.
+its segment. The like for indices with lists is checked as they are joined, see ``engine.lists``.
 """
 
 import numpy as np
 
 from clip_assets.errors import CheckFailedError
-from clip_assets.index import ann, held
-from clip_assets.index.ann import Index
+from clip_assets.index.engine import ann, held
+from clip_assets.index.engine.ann import Index
 from clip_assets.index.slots import Slot
 
 ADVICE = "This is a defect of merging; please report it with the version's manifest."

@@ -18,7 +18,7 @@ from clip_assets.errors import (
     StoreError,
 )
 from clip_assets.index.drift import Drift
-from clip_assets.index.reach import Reaches
+from clip_assets.index.effort.reach import Reaches
 from clip_assets.index.slots import Slot
 from clip_assets.layout import PartitionKey
 from clip_assets.storage.control import parsed

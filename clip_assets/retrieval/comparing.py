@@ -11,7 +11,7 @@ import numpy as np
 
 from clip_assets.errors import NotReadyError
 from clip_assets.index import versions
-from clip_assets.index.ann import Floats
+from clip_assets.index.engine.ann import Floats
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries
 from clip_assets.retrieval.query_file import Asked

@@ -1,6 +1,7 @@
 """The index of one side that lies elsewhere: opened, and searched for what is nearest.
 
-Its lists are the matter of ``index.far_lists``, whole vectors that of ``index.far_vectors``.
+Its lists are the matter of ``index.far.far_lists``, whole vectors that of
+``index.far.far_vectors``.
 """
 
 from typing import TYPE_CHECKING
@@ -9,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.files.kept import Kept
-from clip_assets.index.exact import Similar
-from clip_assets.index.reach import Effort
+from clip_assets.index.effort.reach import Effort
+from clip_assets.index.engine.similar import Similar
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Selection
-    from clip_assets.index.far_lists import FarLists
+    from clip_assets.index.engine.ann import Selection
+    from clip_assets.index.far.far_lists import FarLists
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -26,7 +27,7 @@ def lists(uri: str, kept: Kept) -> "FarLists":
     Raises:
         SourceError: it cannot be read, or not in parts.
     """
-    from clip_assets.index.far_lists import FarLists
+    from clip_assets.index.far.far_lists import FarLists
 
     key = "index", uri
     far: FarLists | None = kept.get(key)
@@ -54,8 +55,8 @@ def nearest(
         vectors: put the candidates of codes right; None leaves them as codes have them.
         selected: ids that may be found; None: all.
     """
-    from clip_assets.index import recall
-    from clip_assets.index.far_look import MOST, FarLook
+    from clip_assets.index.effort import recall
+    from clip_assets.index.far.far_look import MOST, FarLook
 
     if vectors is None:
         return far.search(queries, k, effort.gap, selected)

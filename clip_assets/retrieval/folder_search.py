@@ -1,6 +1,6 @@
 """Searching an index folder of clip-retrieval: indices and metadata, read where they lie.
 
-The folder does not say which model its vectors are of. Indices are ``index.foreign``, rows
+The folder does not say which model its vectors are of. Indices are ``index.folder.foreign``, rows
 ``folder_rows``.
 """
 
@@ -35,7 +35,7 @@ from clip_assets.retrieval.served_side import Floats, Nearest
 from clip_assets.retrieval.unfound import TakenDownIds
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Index
+    from clip_assets.index.engine.ann import Index
 
 
 class FolderSearcher(Searcher):
@@ -55,7 +55,7 @@ class FolderSearcher(Searcher):
     """
 
     def __init__(self, pool: Pool, form: str = "") -> None:
-        from clip_assets.index import foreign
+        from clip_assets.index.folder import foreign
 
         folder = Path(pool.store.base)
         paths = {side: folder / f"{side}.index" for side in layout.SIDES}
@@ -102,7 +102,7 @@ class FolderSearcher(Searcher):
         allowed: Ids | None = None,
     ) -> Nearest:
         """See ``Searcher``; how far it looks is said by the index, whatever recall is asked for."""
-        from clip_assets.index import foreign
+        from clip_assets.index.folder import foreign
 
         del kind, recall_target
         index, gone = self._index(side), self.taken_down
@@ -118,7 +118,7 @@ class FolderSearcher(Searcher):
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
         """See ``Searcher``; of an index of codes, what these stand for."""
-        from clip_assets.index import foreign
+        from clip_assets.index.folder import foreign
 
         with self._mapping:
             return foreign.vectors(self._index(side), ids)

@@ -17,7 +17,7 @@ from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError, SourceMissingError
 from clip_assets.files.identity import looked_at
 from clip_assets.files.opening import content
-from clip_assets.index.far_vectors import Ids, Lying
+from clip_assets.index.far.far_vectors import Ids, Lying
 from clip_assets.index.slots import Slot
 from clip_assets.publishing.vector_places import GROUP_IDS, hub_places
 from clip_assets.publishing.version_file import as_published

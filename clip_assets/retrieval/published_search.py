@@ -1,6 +1,6 @@
 """Searching what a pool published, where it lies: a folder, a bucket, a web server, a hub.
 
-Lists of the index and rows are read by byte ranges, see ``index.far_lists`` and
+Lists of the index and rows are read by byte ranges, see ``index.far.far_lists`` and
 ``published_rows``. Images are not published: results have urls. What the data set's own folder has
 of settings is not read, since it is of strangers; a model that it names is taken where the name is
 one that everybody has.
@@ -21,7 +21,7 @@ from clip_assets.errors import (
 from clip_assets.files.hub_files import HUB, web_address
 from clip_assets.files.kept import Kept
 from clip_assets.files.opening import content, need_ranges
-from clip_assets.index.far_vectors import VectorsElsewhere
+from clip_assets.index.far.far_vectors import VectorsElsewhere
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.publishing.version_file import as_published, hub_version

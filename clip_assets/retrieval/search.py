@@ -22,7 +22,7 @@ from clip_assets.errors import (
 )
 from clip_assets.files.kept import Kept
 from clip_assets.index import versions
-from clip_assets.index.reach import Reach, of_search
+from clip_assets.index.effort.reach import Reach, of_search
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import queries

@@ -1,7 +1,7 @@
 """One side of an index version, opened: the ids nearest to vectors, among all or some of them.
 
 What a query means is said by ``retrieval.queries``; how far a search for a recall goes by
-``index.reach``. Rows of what is found are the matter of ``retrieval.rows``.
+``index.effort.reach``. Rows of what is found are the matter of ``retrieval.rows``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,19 +17,20 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.files.kept import Kept
 from clip_assets.index import slots
-from clip_assets.index.exact import ExactVectors, Similar
-from clip_assets.index.far_embeddings import FarEmbeddings
-from clip_assets.index.far_vectors import VectorsElsewhere
-from clip_assets.index.kinds import FLAT
-from clip_assets.index.reach import EVERYTHING, Effort, Reach
+from clip_assets.index.effort.reach import EVERYTHING, Effort, Reach
+from clip_assets.index.engine.kinds import FLAT
+from clip_assets.index.engine.similar import Similar
+from clip_assets.index.exact import ExactVectors
+from clip_assets.index.far.far_embeddings import FarEmbeddings
+from clip_assets.index.far.far_vectors import VectorsElsewhere
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import far_side
 from clip_assets.storage import full_disk
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Index, Selection
-    from clip_assets.index.far_lists import FarLists
+    from clip_assets.index.engine.ann import Index, Selection
+    from clip_assets.index.far.far_lists import FarLists
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -128,7 +129,7 @@ class ServedSide:
         self, queries: Floats, k: int, effort: Effort, selected: "Selection | None", gone: Ids
     ) -> Nearest:
         """By the lists, further and further until every query has k."""
-        from clip_assets.index import recall
+        from clip_assets.index.effort import recall
 
         far = self._far()
         index = far.index if far else self.index
@@ -160,7 +161,7 @@ class ServedSide:
 
     def _whole_of(self, index: "Index") -> "Similar | None":
         """What puts candidates of its codes right."""
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         is_whole = ann.inverted(index) is None or ann.holds_whole(index)
         return None if is_whole else self.whole
@@ -217,7 +218,7 @@ class ServedSide:
     @property
     def index(self) -> "Index":
         """Faiss' index, opened when first asked for; but for an exact one left where it lies."""
-        from clip_assets.index import ann, fast_lists
+        from clip_assets.index.engine import ann, fast_lists
 
         if (far := self._far()) is not None:
             return far.index
@@ -275,7 +276,7 @@ class ServedSide:
         return None if np.isnan(vectors[:, 0]).any() else vectors
 
     def _selection(self, ids: Ids) -> "Selection":
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         return ann.selection(ids, self._total)
 

@@ -7,7 +7,7 @@ from importlib.metadata import version as installed
 from typing import Any
 
 from clip_assets import layout, schemas
-from clip_assets.index.reach import Reaches
+from clip_assets.index.effort.reach import Reaches
 from clip_assets.meanings import meaning
 from clip_assets.pool.pool import Pool
 from clip_assets.service.hosted import HostedIndex, Hosting

@@ -202,7 +202,7 @@ class Searching:
 
 
 def _alone() -> None:
-    from clip_assets.index import one_core
+    from clip_assets.index.engine import one_core
 
     one_core.take_one()
 

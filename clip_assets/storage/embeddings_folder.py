@@ -2,7 +2,7 @@
 
 ``img_emb/``, ``text_emb/`` and ``metadata/`` hold files whose order is that of their names; row i
 of all of one side, of the other and of all metadata are of one sample. An index of them is made
-in ``index.folder_index``; the embeddings of a pool are the matter of ``index.vectors_in``.
+in ``index.folder.folder_index``; the embeddings of a pool are the matter of ``index.vectors_in``.
 """
 
 import re

@@ -62,7 +62,7 @@ def _rows(store: Store, kind: Artifact[...], path: str) -> int | None:
         with vectors.opened(store, path) as array:
             return len(array)
     if kind in (layout.segment, layout.recipe):
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         with store.local(path) as file:
             return int(ann.read(file, store.uri(path), mapped=True).ntotal)

@@ -86,7 +86,8 @@ def _named(store: Store) -> str:
 
 def _contents(store: Store, version: Version) -> Iterator[Damage]:
     """Whether the indices load, and their ids are those that rows are kept for."""
-    from clip_assets.index import ann, verify
+    from clip_assets.index import verify
+    from clip_assets.index.engine import ann
 
     for side in layout.SIDES:
         path = layout.index(version.name, side)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clip_assets.index import ann, list_choice
+from clip_assets.index.engine import ann, list_choice
 from clip_assets_tests.vectors import unit_rows
 
 GAP = 0.2

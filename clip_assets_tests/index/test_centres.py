@@ -3,7 +3,7 @@
 import faiss
 import numpy as np
 
-from clip_assets.index import ann, centres
+from clip_assets.index.engine import ann, centres
 from clip_assets_tests.vectors import unit_rows
 
 LISTS, DIM = centres.LEAST_LISTS, 8

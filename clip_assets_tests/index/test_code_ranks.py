@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.index_vectors import Whole
-from clip_assets.index import ann
-from clip_assets.index.code_ranks import CodeRanks, Scanned
-from clip_assets.index.fast_lists import fast_form, has_fast_form
+from clip_assets.index.effort.code_ranks import CodeRanks, Scanned
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.fast_lists import fast_form, has_fast_form
 from clip_assets_tests.vectors import unit_rows
 
 DIM, LISTS, ROWS = 32, 30, 3_000

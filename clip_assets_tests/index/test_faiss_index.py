@@ -220,7 +220,7 @@ def test_folders_of_a_merge_that_was_cut_off_are_removed(made: RandomVectors) ->
 KILLED = """
 import os, signal, sys
 from clip_assets import graph
-from clip_assets.index import ann
+from clip_assets.index.engine import ann
 from clip_assets.index import faiss_index
 from clip_assets.layout import WHOLE
 

@@ -7,10 +7,11 @@ import faiss
 import numpy as np
 import pytest
 
-from clip_assets.index import ann, versions
-from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.fast_lists import fast_form, has_fast_form, make
-from clip_assets.index.reach import EVERYTHING, Reach
+from clip_assets.index import versions
+from clip_assets.index.effort.reach import EVERYTHING, Reach
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids
+from clip_assets.index.engine.fast_lists import fast_form, has_fast_form, make
 from clip_assets.retrieval.served_side import ServedSide
 from clip_assets_tests.index.conftest import RandomVectors
 from clip_assets_tests.vectors import unit_rows

@@ -24,8 +24,8 @@ from clip_assets.errors import (
     SchemaError,
     SourceMissingError,
 )
-from clip_assets.index import folder_side
-from clip_assets.index.folder_index import BuildOptions, build
+from clip_assets.index.folder import folder_side
+from clip_assets.index.folder.folder_index import BuildOptions, build
 from clip_assets.storage import npy
 from clip_assets.storage.embeddings_folder import FolderVectors, files_of
 from clip_assets.storage.store import Store
@@ -277,8 +277,8 @@ def test_a_side_that_is_named_has_to_be_there(folder: Path, tmp_path: Path) -> N
 
 SLOW = """
 import sys, time
-from clip_assets.index import folder_side
-from clip_assets.index.folder_index import BuildOptions, build
+from clip_assets.index.folder import folder_side
+from clip_assets.index.folder.folder_index import BuildOptions, build
 folder_side.SEGMENT_ROWS = folder_side.CHUNK_ROWS = 500
 build(*sys.argv[1:3], BuildOptions(280_000))
 """

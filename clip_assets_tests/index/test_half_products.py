@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from clip_assets.index.half_products import products
+from clip_assets.index.engine.half_products import products
 
 
 def test_products_are_those_of_the_numbers() -> None:

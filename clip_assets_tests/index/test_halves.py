@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clip_assets.index.halves import whole
+from clip_assets.index.engine.halves import whole
 
 EVERY = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(256, 256)
 

@@ -35,7 +35,9 @@ ATTEMPTS = """
 import os, signal, sys
 from clip_assets import graph
 from clip_assets.errors import BusyError
-from clip_assets.index import ann, calibration, id_mapping, merge, more_lists, on_device
+from clip_assets.index import id_mapping, merge, on_device
+from clip_assets.index.effort import calibration
+from clip_assets.index.engine import ann, more_lists
 from matplotlib.backends import backend_agg
 from matplotlib import figure
 

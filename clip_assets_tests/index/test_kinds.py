@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_assets.errors import ConfigurationError
-from clip_assets.index import ann, kinds
+from clip_assets.index.engine import ann, kinds
 from clip_assets.settings import IndexSettings
 from clip_assets_tests.vectors import unit_rows
 

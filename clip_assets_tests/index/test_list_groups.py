@@ -9,9 +9,10 @@ import pytest
 
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import Source
-from clip_assets.index import ann, calibration, fast_lists, list_groups, neighbours, recall
-from clip_assets.index.ann import Index
-from clip_assets.index.reach import Reach
+from clip_assets.index.effort import calibration, neighbours, recall
+from clip_assets.index.effort.reach import Reach
+from clip_assets.index.engine import ann, fast_lists, list_groups
+from clip_assets.index.engine.ann import Index
 
 DIM, LISTS, ROWS, QUERIES, BYTES = 64, 24, 8_000, 200, 16 + 8
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_assets.errors import CheckFailedError, SchemaError
-from clip_assets.index import ann, lists
-from clip_assets.index.lists import Lists
+from clip_assets.index.engine import ann, lists
+from clip_assets.index.engine.lists import Lists
 from clip_assets_tests.vectors import Floats, unit_rows
 
 DIM = 16

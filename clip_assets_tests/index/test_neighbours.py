@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_assets.errors import SchemaError
-from clip_assets.index import neighbours
+from clip_assets.index.effort import neighbours
 from clip_assets.storage.store import Store
 from clip_assets_tests.vectors import unit_rows
 

@@ -12,7 +12,9 @@ from clip_assets import devices, layout
 from clip_assets.definitions import build_defs
 from clip_assets.defs.embeddings import embeddings
 from clip_assets.defs.index import index_segments as by_cores
-from clip_assets.index import ann, neighbours, on_device
+from clip_assets.index import on_device
+from clip_assets.index.effort import neighbours
+from clip_assets.index.engine import ann
 from clip_assets.index.index_segments import index_segments
 from clip_assets.index.on_device import ByCores, OnDevice
 from clip_assets.orchestration.resources import PoolResource

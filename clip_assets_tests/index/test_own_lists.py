@@ -9,11 +9,12 @@ import pytest
 from benchmarks.made_up_vectors import Source
 from clip_assets import layout
 from clip_assets.errors import DamagedError
-from clip_assets.index import ann, more_lists, own_lists, recipe_file, versions
-from clip_assets.index.ann import Floats
+from clip_assets.index import own_lists, recipe_file, versions
 from clip_assets.index.drift import FAR
+from clip_assets.index.effort.reach import for_target
+from clip_assets.index.engine import ann, more_lists
+from clip_assets.index.engine.ann import Floats
 from clip_assets.index.own_lists import Numbering, segment_centres
-from clip_assets.index.reach import for_target
 from clip_assets.layout import WHOLE, Key
 from clip_assets.storage.store import Store
 from clip_assets_tests.index.conftest import OWN, RandomVectors

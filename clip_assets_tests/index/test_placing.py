@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clip_assets.index import ann, centres, placing
+from clip_assets.index.engine import ann, centres, placing
 from clip_assets_tests.vectors import unit_rows
 
 DIM, LISTS = 8, placing.LEAST

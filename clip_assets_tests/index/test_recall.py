@@ -10,10 +10,12 @@ import pytest
 from benchmarks.made_up_vectors import Source
 from clip_assets import layout
 from clip_assets.errors import CheckFailedError, ConfigurationError
-from clip_assets.index import ann, neighbours, trials, versions
-from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.reach import DEFAULT, RANKS, TARGETS, Reach, for_target
-from clip_assets.index.recall import WANTED, Question
+from clip_assets.index import trials, versions
+from clip_assets.index.effort import neighbours
+from clip_assets.index.effort.reach import DEFAULT, RANKS, TARGETS, Reach, for_target
+from clip_assets.index.effort.recall import WANTED, Question
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids
 from clip_assets.index.versions import Version
 from clip_assets.retrieval.search import Searcher
 from clip_assets.storage import vectors

@@ -8,9 +8,8 @@ import pytest
 
 from benchmarks.index_vectors import Whole
 from benchmarks.made_up_vectors import Source
-from clip_assets.index import ann, calibration, neighbours, recall
-from clip_assets.index.far_look import candidates
-from clip_assets.index.reach import (
+from clip_assets.index.effort import calibration, neighbours, recall
+from clip_assets.index.effort.reach import (
     CANDIDATES,
     MOST_CANDIDATES,
     Effort,
@@ -18,7 +17,9 @@ from clip_assets.index.reach import (
     for_target,
     of_search,
 )
-from clip_assets.index.second_look import Look, cheapest
+from clip_assets.index.effort.second_look import Look, cheapest
+from clip_assets.index.engine import ann
+from clip_assets.index.far.far_look import candidates
 
 K, DIM, LISTS, QUERIES, TARGET = 100, 64, 24, 200, 0.9
 

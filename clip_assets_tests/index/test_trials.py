@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from clip_assets import layout
-from clip_assets.index import kinds, trials
-from clip_assets.index.kinds import Choice
+from clip_assets.index import trials
+from clip_assets.index.engine import kinds
+from clip_assets.index.engine.kinds import Choice
 from clip_assets.index.trials import Tried
 from clip_assets.layout import WHOLE
 from clip_assets.settings import IndexSettings

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from clip_assets.errors import CheckFailedError
-from clip_assets.index import ann, verify
-from clip_assets.index.kinds import FLAT
+from clip_assets.index import verify
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.kinds import FLAT
 from clip_assets.index.slots import Slot
 from clip_assets_tests.vectors import Floats, unit_rows
 

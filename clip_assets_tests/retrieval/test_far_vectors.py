@@ -13,8 +13,9 @@ from huggingface_hub import constants
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError, SourceChangedError, SourceError
 from clip_assets.files import kept
-from clip_assets.index import far_vectors, index_recipe, trials
-from clip_assets.index.far_look import RANGES, FarLook, candidates
+from clip_assets.index import index_recipe, trials
+from clip_assets.index.far import far_vectors
+from clip_assets.index.far.far_look import RANGES, FarLook, candidates
 from clip_assets.layout import WHOLE
 from clip_assets.pool.pool import Pool
 from clip_assets.publishing.hub_dataset import hub_dataset

@@ -19,7 +19,7 @@ from clip_assets.errors import (
     SchemaError,
     SourceMissingError,
 )
-from clip_assets.index import foreign
+from clip_assets.index.folder import foreign
 from clip_assets.retrieval import folder_columns, folder_hdf5
 from clip_assets.service import hosted_folders
 from clip_assets.service.hosted import Hosting

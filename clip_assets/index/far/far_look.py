@@ -1,15 +1,15 @@
 """How many candidates of a search from afar are put right by their whole vectors.
 
 Each costs a range, and so do lists and rows of the results. What reads vectors is
-``far_vectors``; on a disk the number is calibrated, see ``second_look``.
+``far_vectors``; on a disk the number is calibrated, see ``effort.second_look``.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from clip_assets.index.ann import Floats, Ids
-from clip_assets.index.exact import Similar
+from clip_assets.index.engine.ann import Floats, Ids
+from clip_assets.index.engine.similar import Similar
 
 RANGES = 150
 """That a query of few results may ask for in all: lists, vectors, rows."""

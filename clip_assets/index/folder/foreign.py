@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SchemaError
-from clip_assets.index import ann, held
+from clip_assets.index.engine import ann, held
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

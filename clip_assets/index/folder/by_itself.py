@@ -1,18 +1,18 @@
 """What an index finds for tools that know nothing but the index: no gap, and no second look.
 
-How far they look is written into it. What ours finds with both is the matter of ``index.recall``.
+How far they look is written into it. What ours finds with both is the matter of ``effort.recall``.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clip_assets.index import neighbours
+from clip_assets.index.effort import neighbours
 from clip_assets.storage.embeddings_folder import FolderVectors, usable
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Floats, Ids, Index
-    from clip_assets.index.recall import Question
+    from clip_assets.index.effort.recall import Question
+    from clip_assets.index.engine.ann import Floats, Ids, Index
 
 SEARCHED = 256
 """Queries that are searched for."""
@@ -23,8 +23,8 @@ def recall_of(index: "Index", question: "Question", vectors: FolderVectors) -> f
 
     None where single rows of the vectors cost a request each.
     """
-    from clip_assets.index import ann
-    from clip_assets.index.recall import ALIKE
+    from clip_assets.index.effort.recall import ALIKE
+    from clip_assets.index.engine import ann
 
     if not vectors.is_local:
         return None

@@ -1,6 +1,6 @@
 """In which place codes put the neighbours of some queries, for every search there could be.
 
-``index.calibration`` asks what searches of many gaps and many numbers of candidates find. Codes of
+``effort.calibration`` asks what searches of many gaps and many numbers of candidates find. Codes of
 fewer lists stand in the same order, so one search of the widest gap with the most candidates
 answers for all: its candidates in the lists of a narrower gap are that one's, as far as they go.
 Where that is not as many as are asked for, some are missing at the end, and too little is told to
@@ -10,10 +10,10 @@ be found.
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index import ann, held, list_groups
-from clip_assets.index.ann import Floats, Ids, Index
-from clip_assets.index.exact import Similar
-from clip_assets.index.fast_lists import PLACE, PLACE_BITS
+from clip_assets.index.engine import ann, held, list_groups
+from clip_assets.index.engine.ann import Floats, Ids, Index
+from clip_assets.index.engine.fast_lists import PLACE, PLACE_BITS
+from clip_assets.index.engine.similar import Similar
 
 WIDER = 1.1
 """Times the gap that is asked for, where it was not searched: the next one is often as much."""

@@ -1,6 +1,6 @@
 """How far searches of an index version go, as its manifest tells it.
 
-Calibrated and measured in ``index.calibration``.
+Calibrated and measured in ``effort.calibration``.
 """
 
 import math

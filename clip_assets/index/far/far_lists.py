@@ -2,8 +2,8 @@
 
 The head with the centres of the lists and the table of their sizes are read once; of a query then
 the lists that it looks into, neighbours in one range, all at once. What was read is kept as long
-as there is room. Only files of faiss' own form with lists are searched so, see ``index.lists``;
-which lists a query looks into is decided by ``index.ann``.
+as there is room. Only files of faiss' own form with lists are searched so, see ``engine.lists``;
+which lists a query looks into is decided by ``engine.ann``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -24,9 +24,9 @@ from clip_assets.files.far_ranges import FarStretch
 from clip_assets.files.identity import looked_at
 from clip_assets.files.kept import Kept
 from clip_assets.files.opening import need_ranges
-from clip_assets.index import ann
-from clip_assets.index.ann import Floats, Ids, Index, Selection
-from clip_assets.index.lists import Bytes, no_lists, sizes_at
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids, Index, Selection
+from clip_assets.index.engine.lists import Bytes, no_lists, sizes_at
 
 BLOCK_BYTES = 4 << 20
 """Of the head that are read at once."""

@@ -2,7 +2,7 @@
 
 faiss calls that form FastScan. It can be neither joined nor mapped, so files have the plain one,
 and this is made of it in memory where it is searched. Which codes there are is said by
-``index.kinds``.
+``engine.kinds``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -18,8 +18,8 @@ import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import psutil
 
-from clip_assets.index import ann
-from clip_assets.index.ann import Ids, Index
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Ids, Index
 
 logger = logging.getLogger(__name__)
 

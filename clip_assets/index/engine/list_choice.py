@@ -1,6 +1,6 @@
 """Which lists a query looks into: those whose centre is nearly as similar to it as the nearest one.
 
-How much that is, is the matter of ``index.reach``; ``index.ann`` searches the lists.
+How much that is, is the matter of ``effort.reach``; ``engine.ann`` searches the lists.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.

@@ -1,8 +1,8 @@
-"""faiss behind plain functions; ``one_core``, ``directions``, ``held`` and ``far_lists`` import it.
+"""faiss behind plain functions, which all that needs faiss in an index imports.
 
 Itself imported only inside functions, because loading faiss takes seconds. Similarity is
-always the inner product. Which kind of index to build is said by ``index.kinds``, what a merged
-version holds by ``index.faiss_index``, how the lists of files are joined by ``index.lists``.
+always the inner product. Which kind of index to build is said by ``engine.kinds``, what a merged
+version holds by ``index.faiss_index``, how the lists of files are joined by ``engine.lists``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets.errors import SchemaError
-from clip_assets.index import centres, list_choice
-from clip_assets.index.kinds import PROJECTED
-from clip_assets.index.lists import no_lists
-from clip_assets.index.placing import LEAST, Neighbourhoods, Placed
+from clip_assets.index.engine import centres, list_choice
+from clip_assets.index.engine.kinds import PROJECTED
+from clip_assets.index.engine.lists import no_lists
+from clip_assets.index.engine.placing import LEAST, Neighbourhoods, Placed
 
 Index = faiss.Index
 Selection = faiss.IDSelectorBitmap
@@ -34,12 +34,12 @@ def trained(key: str, dim: int, sample: Floats) -> Index:
     """An empty index of a kind, trained.
 
     Args:
-        key: of ``index.kinds``.
+        key: of ``engine.kinds``.
         dim: of the vectors.
         sample: (m, dim) float32; may be empty for a kind without training.
     """
     if key.startswith(PROJECTED):
-        from clip_assets.index.directions import trained_on_directions
+        from clip_assets.index.engine.directions import trained_on_directions
 
         return trained_on_directions(key, sample)
     index = faiss.index_factory(dim, key, faiss.METRIC_INNER_PRODUCT)

@@ -1,6 +1,6 @@
 """Indices of the directions in which vectors vary most: more bits for fewer numbers.
 
-Imported only inside functions, like ``index.ann``, which trains every other kind.
+Imported only inside functions, like ``engine.ann``, which trains every other kind.
 """
 
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
@@ -8,8 +8,8 @@ Imported only inside functions, like ``index.ann``, which trains every other kin
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 
-from clip_assets.index.ann import Floats, Index, trained
-from clip_assets.index.kinds import PROJECTED
+from clip_assets.index.engine.ann import Floats, Index, trained
+from clip_assets.index.engine.kinds import PROJECTED
 
 
 def trained_on_directions(key: str, sample: Floats) -> Index:

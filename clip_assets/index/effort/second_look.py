@@ -2,7 +2,7 @@
 
 Codes lose a neighbour that is not among the candidates. For a recall there are more candidates, or
 more lists, so that those they hold are more than is wanted. Which of both costs less is told by
-what is lost with each number of candidates (measured by ``index.calibration``) and by what both
+what is lost with each number of candidates (measured by ``effort.calibration``) and by what both
 cost.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clip_assets.index import ann
-from clip_assets.index.ann import Floats, Ids, Index
-from clip_assets.index.fast_lists import has_fast_form
-from clip_assets.index.reach import CANDIDATES, MOST_CANDIDATES
+from clip_assets.index.effort.reach import CANDIDATES, MOST_CANDIDATES
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids, Index
+from clip_assets.index.engine.fast_lists import has_fast_form
 
 FEWEST = CANDIDATES // 8
 """At least so many are looked at again, and twice as many as are asked for."""

@@ -1,8 +1,8 @@
 """How far searches go for each recall, and what codes lose on the way.
 
-A gap and a number of candidates are chosen together (``index.second_look``) for the pool's own
-queries, of which ``index.recall`` knows the true neighbours and their lists, and
-``index.code_ranks`` where codes put them.
+A gap and a number of candidates are chosen together (``effort.second_look``) for the pool's own
+queries, of which ``effort.recall`` knows the true neighbours and their lists, and
+``effort.code_ranks`` where codes put them.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index.ann import Floats, Index
-from clip_assets.index.code_ranks import CodeRanks, Scanned
-from clip_assets.index.exact import Similar
-from clip_assets.index.neighbours import SAME
-from clip_assets.index.reach import TARGETS, Reach, exact
-from clip_assets.index.recall import ALIKE, Question
-from clip_assets.index.second_look import Look, cheapest, costs_of_row, counts
+from clip_assets.index.effort.code_ranks import CodeRanks, Scanned
+from clip_assets.index.effort.neighbours import SAME
+from clip_assets.index.effort.reach import TARGETS, Reach, exact
+from clip_assets.index.effort.recall import ALIKE, Question
+from clip_assets.index.effort.second_look import Look, cheapest, costs_of_row, counts
+from clip_assets.index.engine.ann import Floats, Index
+from clip_assets.index.engine.similar import Similar
 
 ROUNDS = 3
 """Gaps tried for a recall with a number of candidates: codes lose some of what lists hold, and

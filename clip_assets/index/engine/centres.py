@@ -2,7 +2,7 @@
 
 Comparing every vector with every centre is what training costs, and k-means does it ten times.
 Groups cost their square root; two rounds among all centres then move those that lie badly at the
-borders of groups. Few lists are trained by faiss alone, see ``index.ann``.
+borders of groups. Few lists are trained by faiss alone, see ``engine.ann``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -14,7 +14,7 @@ import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index import placing
+from clip_assets.index.engine import placing
 
 Floats = npt.NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 Only kinds that can be merged and removed from are considered: exact (Flat), and inverted files
 (IVF) whose vectors are whole, one byte a dimension (SQ8), some bits a dimension (RaBitQ) or a
 product code (PQ). HNSW graphs can do neither. Why these is said in docs/decisions/0033; building
-them is the matter of ``index.ann``.
+them is the matter of ``engine.ann``.
 """
 
 import math
@@ -46,7 +46,7 @@ PROJECTED = "P"
 """Begins the key of a kind that keeps so many directions of the vectors; not faiss' word."""
 
 HALF_BYTE = "x4"
-"""Ends the key of product codes of four bits each, which ``index.fast_lists`` compares fast."""
+"""Ends the key of product codes of four bits each, which ``engine.fast_lists`` compares fast."""
 
 DIMS_A_BYTE = (4, 2)
 """Directions that are kept for each byte of a product code, see docs/decisions/0054."""

@@ -1,7 +1,7 @@
 """One side of an index that is built of a folder: trained, encoded in segments, joined, measured.
 
-The folder and what becomes of the output are the matter of ``index.folder_index``. Everything that
-costs time is published into the work folder, so a killed build goes on after it.
+The folder and what becomes of the output are the matter of ``folder_index``. Everything that costs
+time is published into the work folder, so a killed build goes on after it.
 """
 
 import json
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clip_assets.errors import CheckFailedError, ConfigurationError, MissingArtifactError
-from clip_assets.index import by_itself, kinds, lists, neighbours
-from clip_assets.index.kinds import CODES, FLAT, POINTS_PER_LIST, TRAINING_POINTS, Choice
+from clip_assets.index.effort import neighbours
+from clip_assets.index.engine import kinds, lists
+from clip_assets.index.engine.kinds import CODES, FLAT, POINTS_PER_LIST, TRAINING_POINTS, Choice
+from clip_assets.index.folder import by_itself
 from clip_assets.settings import IndexSettings
 from clip_assets.storage.embeddings_folder import RUN_ROWS, FolderVectors, draw, usable
 from clip_assets.storage.npy import Floats, Ids
 from clip_assets.storage.store import Store
 
 if TYPE_CHECKING:
-    from clip_assets.index.ann import Index
-    from clip_assets.index.recall import Question
+    from clip_assets.index.effort.recall import Question
+    from clip_assets.index.engine.ann import Index
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ class SideBuild:
         Returns:
             What is known of it, by the names of clip-retrieval where it has one.
         """
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         with ExitStack() as stack:
             empty = self._read(stack, self._path("trained"))
@@ -159,9 +161,7 @@ class SideBuild:
                     kind: by_itself.recall_of(index, one, self._vectors)
                     for kind, one in questions.items()
                 }
-        return self._told(
-            part, probes, {kind: share for kind, share in recalls.items() if share is not None}
-        )
+        return self._told(part, probes, recalls)
 
     @property
     def held(self) -> int:
@@ -176,7 +176,7 @@ class SideBuild:
         return f"{self._folder}/{self.side}/{name}"
 
     def _train(self) -> None:
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         if self._store.exists(self._path("trained")):
             return
@@ -190,7 +190,7 @@ class SideBuild:
             ann.write(ann.trained(self.choice.key, self._vectors.dim, sample), part)
 
     def _encode(self, number: int, start: int, stop: int) -> _Segment:
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         asked, scaled, left_out = self._asked.queries, 0, Counter[str]()
         truths = {kind: neighbours.nothing(len(rows)) for kind, rows in asked.items()}
@@ -222,12 +222,12 @@ class SideBuild:
             return None
 
     def _read(self, stack: ExitStack, path: str) -> "Index":
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         return ann.read(stack.enter_context(self._store.local(path)), self._store.uri(path))
 
     def _questions(self, empty: "Index") -> dict[str, "Question"]:
-        from clip_assets.index.recall import Question
+        from clip_assets.index.effort.recall import Question
 
         asked, own = self._asked.queries, self._asked.queries[self.side]
         if len(own) < LEAST_QUERIES:
@@ -245,7 +245,7 @@ class SideBuild:
         return neighbours.joined(parts, queries)
 
     def _join(self, stack: ExitStack, empty: "Index", probes: int, part: Path) -> None:
-        from clip_assets.index import ann
+        from clip_assets.index.engine import ann
 
         segments: list[tuple[lists.Lists, int]] = []
         for number, segment in enumerate(self._segments):
@@ -261,7 +261,7 @@ class SideBuild:
     def _counted(self) -> Counter[str]:
         return sum((Counter(segment.left_out) for segment in self._segments), Counter[str]())
 
-    def _told(self, part: Path, probes: int, recalls: Mapping[str, float]) -> dict[str, Any]:
+    def _told(self, part: Path, probes: int, recalls: Mapping[str, float | None]) -> dict[str, Any]:
         return {
             "index_key": self.choice.key,
             "index_param": "" if self.is_exact else f"nprobe={probes}",
@@ -269,7 +269,7 @@ class SideBuild:
             "nb vectors": self.held,
             "vectors dimension": self._vectors.dim,
             "why": self.choice.why,
-            "recall_at_10": dict(recalls),
+            "recall_at_10": {kind: told for kind, told in recalls.items() if told is not None},
             "left_out": {reason: n for reason, n in self._counted().items() if n},
             "scaled": sum(segment.scaled for segment in self._segments),
         }

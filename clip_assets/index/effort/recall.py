@@ -7,8 +7,8 @@ pool's own queries, for captions and for images, because captions lie elsewhere 
 none of them may find its own pair. What is then found is measured on queries that the gap was not
 chosen by. Candidates are put right by the vectors themselves.
 
-What an exact search finds is the matter of ``index.neighbours``, how far a recall needs to search
-that of ``index.calibration``.
+What an exact search finds is the matter of ``effort.neighbours``, how far a recall needs to search
+that of ``effort.calibration``.
 """
 
 from copy import copy
@@ -17,12 +17,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from clip_assets.index import ann, neighbours
-from clip_assets.index.ann import Floats, Ids, Index, Selection
-from clip_assets.index.exact import Similar
-from clip_assets.index.neighbours import Neighbours
-from clip_assets.index.reach import DEFAULT_RANK, Effort
-from clip_assets.index.second_look import best
+from clip_assets.index.effort import neighbours
+from clip_assets.index.effort.neighbours import Neighbours
+from clip_assets.index.effort.reach import DEFAULT_RANK, Effort
+from clip_assets.index.effort.second_look import best
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids, Index, Selection
+from clip_assets.index.engine.similar import Similar
 
 WANTED = 0.95
 """Recall for which the number of lists is written into an index, for tools that know no gap."""

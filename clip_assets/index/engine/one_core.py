@@ -1,6 +1,6 @@
 """How many cores faiss computes with, for those who search from several threads.
 
-Searching itself is in ``index.ann``.
+Searching itself is in ``engine.ann``.
 """
 
 

@@ -3,7 +3,7 @@
 Comparing every vector with every centre is most of what encoding a partition costs. Here centres
 are put into groups, and a vector is compared with those of the groups that it is nearest to. So
 some vectors come to lie in a list that is nearly as near as the nearest one, see
-docs/decisions/0076. Arithmetic only, on vectors as an index has them inside; ``index.ann`` says
+docs/decisions/0076. Arithmetic only, on vectors as an index has them inside; ``engine.ann`` says
 which centres.
 """
 

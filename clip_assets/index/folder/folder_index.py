@@ -2,7 +2,7 @@
 
 What ``clip-assets index build EMBEDDINGS OUTPUT`` does. What is finished lies in ``work/``, so a
 killed build goes on after it; the indices appear together, and ``build.json`` is written last: by
-it the output is whole. How one side is built is said by ``index.folder_side``.
+it the output is whole. How one side is built is said by ``folder.folder_side``.
 """
 
 import json
@@ -19,7 +19,7 @@ from clip_assets import layout
 from clip_assets.errors import ConfigurationError, MissingArtifactError, SourceMissingError
 from clip_assets.files.identity import File
 from clip_assets.files.opening import opened
-from clip_assets.index.folder_side import Asked, Memory, SideBuild
+from clip_assets.index.folder.folder_side import Asked, Memory, SideBuild
 from clip_assets.storage import locks
 from clip_assets.storage.embeddings_folder import (
     RUN_ROWS,

@@ -3,7 +3,7 @@
 Comparing queries with every vector of a pool costs what the pool does. So each partition is
 compared once, when it is encoded, and a version joins what its partitions have: that costs the
 same for each of them. Which queries there are is fixed with the recipe; what is made of the truth
-is the matter of ``index.recall``. Of all queries a few neighbours are kept, of some of them many:
+is the matter of ``effort.recall``. Of all queries a few neighbours are kept, of some of them many:
 recall of many neighbours is known as well by fewer queries.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from clip_assets import layout
 from clip_assets.errors import SchemaError
-from clip_assets.index.ann import Floats
+from clip_assets.index.engine.ann import Floats
 from clip_assets.storage.store import Store
 
 NEIGHBOURS = 10

@@ -1,6 +1,6 @@
 """Centres of more lists than an index was trained with, for ``index.own_lists``.
 
-Imported as lazily as ``index.ann``, whose words these are.
+Imported as lazily as ``engine.ann``, whose words these are.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -9,8 +9,8 @@ Imported as lazily as ``index.ann``, whose words these are.
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 
-from clip_assets.index import ann, placing
-from clip_assets.index.ann import Floats, Index, Placed
+from clip_assets.index.engine import ann, placing
+from clip_assets.index.engine.ann import Floats, Index, Placed
 
 ROUNDS = 20
 """Of k-means."""

@@ -1,6 +1,6 @@
 """What an index holds: the ids of its vectors, and of an exact one the vectors too.
 
-Imported as lazily as ``index.ann``, whose words these are.
+Imported as lazily as ``engine.ann``, whose words these are.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -11,8 +11,8 @@ from typing import cast
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 
-from clip_assets.index import ann
-from clip_assets.index.ann import Floats, Ids, Index
+from clip_assets.index.engine import ann
+from clip_assets.index.engine.ann import Floats, Ids, Index
 
 
 def exact_ids(index: Index) -> Ids:

@@ -10,7 +10,7 @@ import numpy as np
 from clip_assets import layout, schemas
 from clip_assets.index import vectors_in
 from clip_assets.index.exact import is_unchanged
-from clip_assets.index.far_vectors import AT_ONCE, Ids, Lying
+from clip_assets.index.far.far_vectors import AT_ONCE, Ids, Lying
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 

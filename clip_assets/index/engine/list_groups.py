@@ -1,8 +1,8 @@
 """The nearest of some queries by codes, and where they lie, found in one group of lists at a time.
 
-Codes that have a fast form (``index.fast_lists``) are put into it group by group and let go, so
+Codes that have a fast form (``engine.fast_lists``) are put into it group by group and let go, so
 memory does not grow with the index. Others are searched where they lie, as one group. What is made
-of them is the matter of ``index.code_ranks``.
+of them is the matter of ``effort.code_ranks``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
 
-from clip_assets.index import ann, list_choice
-from clip_assets.index.ann import Floats, Ids, Index
-from clip_assets.index.fast_lists import EMPTY, ID_BYTES, form_of_some, has_fast_form
-from clip_assets.index.lists import blocks
+from clip_assets.index.engine import ann, list_choice
+from clip_assets.index.engine.ann import Floats, Ids, Index
+from clip_assets.index.engine.fast_lists import EMPTY, ID_BYTES, form_of_some, has_fast_form
+from clip_assets.index.engine.lists import blocks
 
 GROUP_BYTES = 2**27
 """Of codes and ids in a group, twice while it is made; or one list, if it is longer."""

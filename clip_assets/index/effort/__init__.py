@@ -1,0 +1,1 @@
+"""How much a search does for a recall, measured on a pool's own queries."""

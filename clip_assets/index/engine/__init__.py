@@ -1,0 +1,1 @@
+"""faiss behind plain functions, and what it lacks: vectors, lists and codes, and no pool."""

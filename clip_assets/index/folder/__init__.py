@@ -1,0 +1,1 @@
+"""Indices of folders of embeddings, as the tools of the field make and read them."""
