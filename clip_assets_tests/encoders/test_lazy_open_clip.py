@@ -30,6 +30,28 @@ def test_the_compiler_is_imported_only_when_somebody_needs_it() -> None:
     assert found.stdout.split() == ["1.0", "-1.0"]
 
 
+AT_ONCE = """
+import sys
+from threading import Thread
+from clip_assets.encoders.openclip import lazy_open_clip
+other = Thread(target=lazy_open_clip.load)
+other.start()
+while "open_clip" not in sys.modules:
+    other.join(0.001)
+lazy_open_clip.load()
+print(hasattr(sys.modules["open_clip"], "create_model"))
+other.join()
+"""
+
+
+def test_who_loads_beside_another_thread_waits_for_it() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == ["True"]
+
+
 NEEDED = """
 from clip_assets.encoders.openclip import lazy_open_clip
 with lazy_open_clip.without_compiler():

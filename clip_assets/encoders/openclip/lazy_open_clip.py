@@ -12,6 +12,7 @@ img2dataset, for a summary that nothing here writes: another 0.3, and a hook int
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from types import ModuleType
@@ -23,18 +24,23 @@ VARIABLE = "CLIP_ASSETS_LAZY_COMPILER"
 COMPILER = "torch._dynamo"
 UTILS = f"{COMPILER}.utils"
 
+_LOADING = threading.Lock()
+# A module is there before it is whole: a thread that met it so would import its parts in another
+# order, and Python gives up one of two such threads.
+
 
 def load() -> None:
     """Import open_clip, and the compiler only if something else needs it.
 
-    What is lost is its being told to leave those methods of timm alone.
+    What is lost is its being told to leave those methods of timm alone. For threads, too.
     """
-    if "open_clip" in sys.modules or COMPILER in sys.modules:
-        return
-    # Of the process and not of a pool: a module is imported once, whatever is loaded then.
-    is_lazy = os.environ.get(VARIABLE) != "0"  # noqa: TID251
-    with without_compiler() if is_lazy else nullcontext(), _without("wandb"):
-        importlib.import_module("open_clip")
+    with _LOADING:
+        if "open_clip" in sys.modules or COMPILER in sys.modules:
+            return
+        # Of the process and not of a pool: a module is imported once, whatever is loaded then.
+        is_lazy = os.environ.get(VARIABLE) != "0"  # noqa: TID251
+        with without_compiler() if is_lazy else nullcontext(), _without("wandb"):
+            importlib.import_module("open_clip")
 
 
 @contextmanager
