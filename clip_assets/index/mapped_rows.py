@@ -2,13 +2,14 @@
 
 Beside the parquet files that other tools read: the same rows uncompressed, so that a row lies where
 it is read, and the range's uids in order. Both are memory-mapped; opening them reads nothing. When
-they are written is said by ``index.id_mapping``, what is made of them by ``retrieval.rows``.
+they are written is said by ``index.id_mapping``, what is made of them by ``retrieval.rows``, how
+uids are read that cannot be mapped by ``index.far_uids``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ Places = npt.NDArray[np.int64]
 
 BATCH_ROWS = 2_048
 """Rows that lie together; all batches but the last are full."""
+
+HEAD_BYTES = 128
+"""Before the numbers of a file of uids."""
 
 
 def write(part: Path, batches: Iterable[pa.RecordBatch]) -> list[pa.Array]:
@@ -68,6 +72,49 @@ def runs(numbers: Places) -> Iterator[tuple[int, slice]]:
         yield int(numbers[start]), slice(start, stop)
 
 
+class UidsInOrder(NamedTuple):
+    """Uids of a range in their order, of one that is there twice the first row first.
+
+    Args:
+        high: (n,) uint64 first halves.
+        low: (n,) uint64 second halves.
+        rows: (n,) uint64, of the range.
+    """
+
+    high: npt.NDArray[np.uint64]
+    low: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.uint64]
+
+    def find(self, wanted: uids.UidPairs) -> Places:
+        """The first row of each uid, -1 for one that is not there."""
+        high, low, rows = self
+        at = np.searchsorted(high, wanted["f0"])
+        places = np.full(len(wanted), -1, np.int64)
+        # Two uids with one first half are rare, so this is one step for nearly all of them.
+        waiting = np.arange(len(wanted))
+        while len(waiting):
+            here = at[waiting]
+            waiting, here = waiting[here < len(high)], here[here < len(high)]
+            is_alike = high[here] == wanted["f0"][waiting]
+            waiting, here = waiting[is_alike], here[is_alike]
+            is_same = low[here] == wanted["f1"][waiting]
+            places[waiting[is_same]] = rows[here[is_same]]
+            waiting = waiting[~is_same]
+            at[waiting] += 1
+        return places
+
+    def every(self, wanted: uids.UidPairs) -> Places:
+        """All rows of some uids, ascending."""
+        high, low, rows = self
+        starts = np.searchsorted(high, wanted["f0"])
+        counts = np.searchsorted(high, wanted["f0"], side="right") - starts
+        # Keys whose first half is that of a uid, and which uid.
+        own = np.repeat(np.arange(len(wanted)), counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        keys = np.repeat(starts, counts) + np.arange(len(own)) - before
+        return np.unique(rows[keys[low[keys] == wanted["f1"][own]]]).astype(np.int64)
+
+
 class MappedRows:
     """The rows of one range of ids, as they were written.
 
@@ -80,7 +127,8 @@ class MappedRows:
     def __init__(self, rows: Path, keys: Path, stack: ExitStack) -> None:
         file = stack.enter_context(pa.memory_map(str(rows)))
         self._reader = stack.enter_context(pa.ipc.open_file(file))
-        self._keys = np.load(keys, mmap_mode="r", allow_pickle=False)
+        high, low, numbers = np.load(keys, mmap_mode="r", allow_pickle=False)
+        self._keys = UidsInOrder(high, low, numbers)
         self._batches: dict[int, pa.RecordBatch] = {}
         self._cells: dict[str, dict[int, Cell]] = {}
 
@@ -111,32 +159,11 @@ class MappedRows:
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
-        high, low, rows = self._keys
-        at = np.searchsorted(high, wanted["f0"])
-        places = np.full(len(wanted), -1, np.int64)
-        # Two uids with one first half are rare, so this is one step for nearly all of them.
-        waiting = np.arange(len(wanted))
-        while len(waiting):
-            here = at[waiting]
-            waiting, here = waiting[here < len(high)], here[here < len(high)]
-            is_alike = high[here] == wanted["f0"][waiting]
-            waiting, here = waiting[is_alike], here[is_alike]
-            is_same = low[here] == wanted["f1"][waiting]
-            places[waiting[is_same]] = rows[here[is_same]]
-            waiting = waiting[~is_same]
-            at[waiting] += 1
-        return places
+        return self._keys.find(wanted)
 
     def every(self, wanted: uids.UidPairs) -> Places:
         """All rows of some uids, ascending."""
-        high, low, rows = self._keys
-        starts = np.searchsorted(high, wanted["f0"])
-        counts = np.searchsorted(high, wanted["f0"], side="right") - starts
-        # Keys whose first half is that of a uid, and which uid.
-        own = np.repeat(np.arange(len(wanted)), counts)
-        before = np.repeat(np.cumsum(counts) - counts, counts)
-        keys = np.repeat(starts, counts) + np.arange(len(own)) - before
-        return np.unique(rows[keys[low[keys] == wanted["f1"][own]]]).astype(np.int64)
+        return self._keys.every(wanted)
 
     def _between(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Rows that lie one after the other; nothing is copied."""

@@ -50,6 +50,9 @@ class PublishedRows(Rows):
         places = np.arange(self._version.slots[number].count)
         return self._range(number).take(places, [name])[name].cast(kind)
 
+    def _open_uids(self) -> None:
+        """Published are parquet files alone."""
+
     def _open(self, number: int) -> "PublishedRange":
         path = as_published(layout.hub_rows(number))
         start, where = self._version.slots[number].start, self._store.uri(path)

@@ -1,12 +1,13 @@
 """Rows of an index version by vector id and by uid, read from where they lie.
 
 What the rows are is said by ``index.id_mapping``, which writes them. On a disk they are mapped. Of
-an object store, and of versions that earlier releases made, the parquet files are read: of those
-only the row groups that hold a wanted id, and for a uid the uids of the whole version.
+an object store rows are read from the parquet files, only the row groups that hold a wanted id, and
+uids are found as ``index.far_uids`` says. Of versions that earlier releases made there is parquet
+alone, and for a uid the uids of the whole version are read.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import accumulate
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.errors import SchemaError
+from clip_assets.errors import SchemaError, SourceMissingError
 from clip_assets.files.kept import Kept
+from clip_assets.index import far_uids
+from clip_assets.index.far_uids import FarUids
 from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey
@@ -33,17 +36,16 @@ Ids = npt.NDArray[np.int64]
 AT_ONCE = 32
 """Files of a server that are read side by side."""
 
+UID_BYTES = 32 << 20
+"""Of uids elsewhere that are read at once, or those of one range."""
+
 FEW = 256
 """Up to so many rows are read value by value: results lie all over a version, and taking one or two
 rows out of each of many batches costs several times as much."""
 
 
-class RangeRows(Protocol):
-    """The rows of one range of ids, counted from 0."""
-
-    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
-        """Some columns of some rows, in the order of ``places``."""
-        ...
+class RowsByUid(Protocol):
+    """The rows of one range by uid, counted from 0."""
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
@@ -51,6 +53,14 @@ class RangeRows(Protocol):
 
     def every(self, wanted: uids.UidPairs) -> Places:
         """All rows of some uids, ascending."""
+        ...
+
+
+class RangeRows(RowsByUid, Protocol):
+    """The same, and by their places."""
+
+    def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
+        """Some columns of some rows, in the order of ``places``."""
         ...
 
 
@@ -81,6 +91,7 @@ class Rows:
         self._stack = stack
         self._starts = np.array([slot.start for slot in version.slots], np.int64)
         self._opened: dict[int, RangeRows] = {}
+        self._far_uids = None if store.is_local else self._open_uids()
 
     def partition(self, vector_id: int) -> PartitionKey | None:
         """Whose vector an id is, None for an id that is not in use."""
@@ -151,22 +162,53 @@ class Rows:
         """
         pairs = uids.pairs(pa.chunked_array([wanted], pa.string()))
         ids = np.full(len(pairs), -1, np.int64)
-        for number, slot in enumerate(self._version.slots):
+        for start, own in self._by_uid(pairs):
             missing = np.flatnonzero(ids < 0)
             if not len(missing):
                 break
-            if slot.content is not None and slot.count:
-                places = self._range(number).find(pairs[missing])
-                ids[missing] = np.where(places < 0, -1, places + slot.start)
+            places = own.find(pairs[missing])
+            ids[missing] = np.where(places < 0, -1, places + start)
         return ids
 
     def every(self, wanted: uids.UidPairs) -> Ids:
         """All vector ids of some uids, ascending."""
-        parts = [np.empty(0, np.int64)]
-        for number, slot in enumerate(self._version.slots):
-            if slot.content is not None and slot.count and len(wanted):
-                parts.append(self._range(number).every(wanted) + slot.start)
-        return np.concatenate(parts)
+        own = [rows.every(wanted) + start for start, rows in self._by_uid(wanted)]
+        return np.concatenate([np.empty(0, np.int64), *own])
+
+    def _by_uid(self, wanted: uids.UidPairs) -> Iterator[tuple[int, RowsByUid]]:
+        """The first id of each range, and its rows by those uids; in the order of the ranges."""
+        slots = [n for n, slot in enumerate(self._version.slots) if slot.content and slot.count]
+        if not len(wanted):
+            return
+        for numbers in self._together(slots, len(wanted)):
+            for number, rows in zip(numbers, self._with_uids(numbers, wanted), strict=True):
+                yield self._version.slots[number].start, rows
+
+    def _together(self, slots: Sequence[int], wanted: int) -> Iterator[list[int]]:
+        """Ranges whose uids are asked for at once: what is read of all is in memory."""
+        numbers, size_bytes = list[int](), 0
+        for number in slots:
+            size_bytes += far_uids.most_bytes(self._version.slots[number].count, wanted)
+            if numbers and (self._store.is_local or size_bytes > UID_BYTES):
+                yield numbers
+                numbers, size_bytes = [], 0
+            numbers.append(number)
+        if numbers:
+            yield numbers
+
+    def _with_uids(self, numbers: Sequence[int], wanted: uids.UidPairs) -> Iterable[RowsByUid]:
+        if self._far_uids is not None:
+            try:
+                return self._far_uids.among(numbers, wanted)
+            except SourceMissingError:
+                # An earlier release wrote the version, all of it.
+                self._far_uids = None
+        return map(self._range, numbers)
+
+    def _open_uids(self) -> FarUids | None:
+        """The uids of ranges elsewhere, where these have them in order."""
+        name = self._version.name
+        return FarUids(lambda number: self._store.uri(layout.mapped_uids(name, number)), self._kept)
 
     def _range(self, number: int) -> RangeRows:
         if self._store.is_local:
