@@ -3,7 +3,7 @@
 Beside the parquet files that other tools read: the same rows uncompressed, so that a row lies where
 it is read, and the range's uids in order. Both are memory-mapped; opening them reads nothing. When
 they are written is said by ``index.id_mapping``, what is made of them by ``retrieval.rows``, how
-uids are read that cannot be mapped by ``index.far_uids``.
+uids are read that cannot be mapped by ``index.far.far_uids``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

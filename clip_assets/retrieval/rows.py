@@ -2,7 +2,7 @@
 
 What the rows are is said by ``index.id_mapping``, which writes them. On a disk they are mapped. Of
 an object store rows are read from the parquet files, only the row groups that hold a wanted id, and
-uids are found as ``index.far_uids`` says. Of versions that earlier releases made there is parquet
+uids are found as ``index.far.far_uids`` says. Of versions that earlier releases made there is parquet
 alone, and for a uid the uids of the whole version are read.
 """
 
@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError, SourceMissingError
 from clip_assets.files.kept import Kept
-from clip_assets.index import far_uids
-from clip_assets.index.far_uids import FarUids
+from clip_assets.index.far import far_uids
+from clip_assets.index.far.far_uids import FarUids
 from clip_assets.index.mapped_rows import MappedRows, Places, runs
 from clip_assets.index.versions import Version
 from clip_assets.layout import PartitionKey

@@ -12,7 +12,7 @@ from clip_assets.errors import SchemaError, SourceChangedError, SourceMissingErr
 from clip_assets.files.hub_files import web_address
 from clip_assets.files.kept import Kept
 from clip_assets.index import mapped_rows
-from clip_assets.index.far_uids import FarUids
+from clip_assets.index.far.far_uids import FarUids
 from clip_assets.index.mapped_rows import UidsInOrder
 from clip_assets.storage import uids
 from clip_assets.storage.uids import UidPairs
