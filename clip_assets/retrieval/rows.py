@@ -2,8 +2,8 @@
 
 What the rows are is said by ``index.id_mapping``, which writes them. On a disk they are mapped. Of
 an object store rows are read from the parquet files, only the row groups that hold a wanted id, and
-uids are found as ``index.far.far_uids`` says. Of versions that earlier releases made there is parquet
-alone, and for a uid the uids of the whole version are read.
+uids are found as ``index.far.far_uids`` says. Of versions that earlier releases made there is
+parquet alone, and for a uid the uids of the whole version are read.
 """
 
 from bisect import bisect_right
