@@ -7,7 +7,8 @@ are put in order by the whole vectors. The others get, for each number of candid
 number of lists that finds the target for some of the same captions, and of these pairs the fastest.
 All are measured on captions that none has seen, in batches of 64, one after the other in each of
 several rounds; figures are medians. Those *per CPU second* tell of work, those *per second* of the
-clock, which other work moves.
+clock, which other work moves. Batches are searched by as many threads as ``--threads`` says, each
+with one core, as a service does; ``OPENBLAS_NUM_THREADS=1`` keeps numpy to one, too.
 
 * ``ours``: RaBitQ of one bit, or the kinds of ``--kinds``; ``{dim}`` and ``{lists}`` are filled in.
 * ``fastscan``: faiss' IVF-PQ-FastScan with codes of ``--codes`` bytes, as many as ours has and
@@ -27,7 +28,9 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -45,7 +48,7 @@ from clip_assets.index.effort import calibration, neighbours, recall
 from clip_assets.index.effort.code_ranks import Scanned
 from clip_assets.index.effort.neighbours import Neighbours
 from clip_assets.index.effort.reach import Reach
-from clip_assets.index.engine import ann, held
+from clip_assets.index.engine import ann, held, one_core
 from clip_assets.index.engine.fast_lists import fast_form
 from clip_assets.index.engine.kinds import PROJECTED
 
@@ -53,6 +56,7 @@ Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Search = Callable[[Floats], Floats]
 """Similarities of what is found for some queries, (q, k)."""
+Each = Callable[[Search, Sequence[Floats]], Iterator[Floats]]
 
 TARGETS = (0.9, 0.95)
 BATCH = 64
@@ -92,26 +96,30 @@ def share(search: Search, queries: Floats, least: Floats) -> float:
     return float((found >= least[:, None] - recall.ALIKE).mean())
 
 
-def cpu(search: Search, queries: Floats) -> tuple[float, float]:
-    """Seconds of CPU, and of the clock, of all of them."""
+def cpu(search: Search, queries: Floats, each: Each = map) -> tuple[float, float]:
+    """Seconds of CPU, and of the clock, of all of them.
+
+    Args:
+        search: for each batch.
+        queries: in all.
+        each: calls it, one batch after the other or some at once.
+    """
     began, clock = time.process_time(), time.perf_counter()
-    for own in batches(queries):
-        search(own)
+    deque(each(search, batches(queries)), maxlen=0)
     return time.process_time() - began, time.perf_counter() - clock
 
 
 def measure(made: Made, contestants: Sequence[Contestant], rounds: int, threads: int) -> None:
-    """Print recall and speed of each for captions never seen."""
+    """Print recall and speed of each for captions never seen, by threads with a core each."""
     queries = made.unseen()
-    faiss.omp_set_num_threads(threads)
-    taken = [[cpu(one.search, queries) for one in contestants] for _ in range(rounds)]
+    with ThreadPoolExecutor(threads, initializer=one_core.take_one) as pool:
+        taken = [[cpu(one.search, queries, pool.map) for one in contestants] for _ in range(rounds)]
     for number, one in enumerate(contestants):
         cpus, clocks = zip(*(own[number] for own in taken), strict=True)
         told = one.told | {"recall": round(share(one.search, queries, made.least(one.k)), 4)}
         told |= {"queries_per_cpu_s": round(len(queries) / median(cpus))}
         told |= {"queries_per_s": round(len(queries) / median(clocks)), "threads": threads}
         print(json.dumps(told), flush=True)
-    faiss.omp_set_num_threads(1)
 
 
 def least_that(finds: Callable[[int], bool], numbers: Sequence[int]) -> int:
