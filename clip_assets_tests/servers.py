@@ -154,6 +154,7 @@ class Hub:
         lasts_s: so long the addresses hold that it sends on to.
         clock_s: how fast its clock is.
         refused: requests for addresses that had ended.
+        too_much: bytes that it sends behind each part of a file.
     """
 
     files: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
@@ -167,6 +168,7 @@ class Hub:
     lasts_s: float = 3_600
     clock_s: float = 0
     refused: int = 0
+    too_much: int = 0
     authorizations: set[str] = field(default_factory=set[str])
 
     def has_ended(self, query: dict[str, list[str]]) -> bool:
@@ -246,6 +248,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         elif (asked := self.headers.get("Range")) and self.hub.knows_ranges:
             first, part = part_of(content, asked)
             place = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+            part += bytes(self.hub.too_much)
             self.send(part, 206, **{"Content-Range": place, "ETag": _etag(content)})
         else:
             can = {"Accept-Ranges": "bytes"} if self.hub.knows_ranges else {}

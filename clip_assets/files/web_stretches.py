@@ -116,7 +116,7 @@ class WebStretches:
             async with await self._get(address, stretch) as answer:
                 told = answer.headers.get("Location")
                 if answer.status not in _REDIRECTS or told is None:
-                    return address, await _told(answer, url)
+                    return address, await _told(answer, url, stretch)
             is_public = await self._is_public(address)
             address = further(address, told, url, is_public=is_public)
         raise SourceError(
@@ -134,7 +134,7 @@ class WebStretches:
     async def _asked(self, address: Address, url: str, stretch: str) -> WebStretch:
         async with await self._get(address, stretch) as answer:
             if answer.status not in _REDIRECTS:
-                return await _told(answer, url)
+                return await _told(answer, url, stretch)
         # Since a moment ago.
         self._kept.forget(url)
         return (await self._followed(url, stretch))[1]
@@ -146,7 +146,7 @@ class WebStretches:
         return session.get(address.url, headers={"Range": stretch}, allow_redirects=False)
 
 
-async def _told(answer: aiohttp.ClientResponse, url: str) -> WebStretch:
+async def _told(answer: aiohttp.ClientResponse, url: str, stretch: str) -> WebStretch:
     if answer.status == 404:
         raise FileNotFoundError(url)
     if answer.status == 416:  # the file ends before
@@ -154,12 +154,27 @@ async def _told(answer: aiohttp.ClientResponse, url: str) -> WebStretch:
     answer.raise_for_status()
     if answer.status != 206 or answer.headers.get("Content-Encoding", "identity") != "identity":
         # Not read: it may be all of a large file.
-        raise SourceError(
-            url,
-            f"status {answer.status} where a stretch was asked for",
-            "a server that knows ranges",
-            "Copy the files here, or serve them by one that does.",
-        )
+        raise _without_ranges(url, f"status {answer.status} where a stretch was asked for")
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     etag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    return WebStretch(await answer.read(), int(total) if total.isdecimal() else 0, etag)
+    content, most = bytearray(), _length(stretch)
+    async for piece in answer.content.iter_any():
+        content += piece
+        if len(content) > most:  # however much the server would send
+            raise _without_ranges(url, f"more than the {most:,} bytes that were asked for")
+    return WebStretch(bytes(content), int(total) if total.isdecimal() else 0, etag)
+
+
+def _length(stretch: str) -> int:
+    """Bytes of a stretch, as the header ``Range`` says it."""
+    first, _, last = stretch.removeprefix("bytes=").partition("-")
+    return int(last) - int(first) + 1 if first else int(last)
+
+
+def _without_ranges(url: str, found: str) -> SourceError:
+    return SourceError(
+        url,
+        found,
+        "a server that knows ranges",
+        "Copy the files here, or serve them by one that does.",
+    )

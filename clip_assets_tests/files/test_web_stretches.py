@@ -131,6 +131,14 @@ def test_a_server_without_ranges_is_an_error_and_its_file_is_not_read(uri: str, 
         read(uri)
 
 
+def test_a_server_that_sends_more_than_was_asked_for_is_an_error(uri: str, store: Hub) -> None:
+    store.too_much = 8 << 20
+    with pytest.raises(SourceError, match="more than the 10 bytes that were asked for"):
+        read(uri)
+    with pytest.raises(SourceError, match="more than the 100 bytes"):
+        far_ranges.read(uri, [(0, 100)])
+
+
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/a", "file:///etc/passwd", "http://["])
 def test_a_redirect_out_of_the_web_is_refused(uri: str, hub: Hub, place: str) -> None:
     hub.store_url = place
