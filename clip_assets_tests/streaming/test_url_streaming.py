@@ -211,8 +211,9 @@ def test_a_list_that_ends_is_an_error_or_what_is_said(site: Web) -> None:
     assert [len(batch) for batch in fewer] == [10, 10, 8]
     assert fewer[2].flaws[-2:] == [Flaw("blue", "list ended")] * 2
     repeat = list(dataset(UrlStream(lists, when_short="repeat", **told)))
-    assert of("blue", repeat) == [*alive("blue", 7), *alive("blue", 2)]
-    assert of("red", repeat) == of("red", fewer) == alive("red", 21)
+    # Few are under way, and one that all others wait for is passed.
+    assert Counter(of("blue", repeat)) == Counter([*alive("blue", 7), *alive("blue", 2)])
+    assert sorted(of("red", repeat)) == sorted(of("red", fewer)) == sorted(alive("red", 21))
     dead = UrlStream([listed(site, "red", [0, 3, 6])], length=2, batch_size=2, when_short="repeat")
     with pytest.raises(ConfigurationError, match="of 3 urls 0 gave a sample"):
         next(iter(dataset(dead)))
@@ -383,7 +384,8 @@ def test_a_list_of_a_table_has_its_columns(site: Web, tmp_path: Path) -> None:
     listed = UrlList.of("shop", bricks.from_table(str(tmp_path / "pairs.parquet")))
     stream = UrlStream([listed], length=6, batch_size=3)
     batches = list(dataset(stream, scores=["aesthetic"]))
-    assert captions(batches) == alive("red", 6)
-    assert [batch.scores["aesthetic"].tolist() for batch in batches] == [[1, 2, 4], [5, 7, 8]]
+    assert sorted(captions(batches)) == alive("red", 6)  # one that is late is passed
+    scores = [score for batch in batches for score in batch.scores["aesthetic"].tolist()]
+    assert [f"red {score:.0f}" for score in scores] == captions(batches)
     with pytest.raises(ConfigurationError, match="'aesthetics', which no sample says"):
         dataset(stream, scores=["size_bytes", "aesthetics"])
