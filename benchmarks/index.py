@@ -190,9 +190,8 @@ def reached(
     return reaches
 
 
-def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
-    """An index of ours."""
-    key = key.format(dim=made.dim, lists=made.lists)
+def our_index(made: Made, key: str) -> Any:
+    """An index of a kind of ours, which is built once."""
 
     def build() -> Any:
         index: Any
@@ -204,7 +203,14 @@ def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
         filled(made, index)
         return index
 
-    index = made.index(key, build)
+    return made.index(key, build)
+
+
+def ours(made: Made, key: str, ks: Sequence[int]) -> Iterator[Contestant]:
+    """An index of ours."""
+    key = key.format(dim=made.dim, lists=made.lists)
+
+    index = our_index(made, key)
     owners, lists = owners_of(made, index), ann.inverted(index)
     served = fast_form(index) or index
     told = {"index": "ours", "kind": key, "bytes": lists.code_size + 8}

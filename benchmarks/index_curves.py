@@ -18,14 +18,13 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.index import Search, batches, cpu, filled, halves
+from benchmarks.index import Search, batches, cpu, filled, halves, our_index
 from benchmarks.index_vectors import Made, Whole
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER
 from clip_assets.index.effort import recall
 from clip_assets.index.effort.reach import Effort
 from clip_assets.index.engine import ann
 from clip_assets.index.engine.fast_lists import fast_form
-from clip_assets.index.engine.kinds import PROJECTED
 
 K = 10
 CANDIDATES = (0, 100, 200)
@@ -41,18 +40,7 @@ def ours(
     made: Made, key: str, candidates: list[int], gaps: list[float]
 ) -> Iterator[tuple[Told, Search]]:
     """Searches of a kind of ours."""
-
-    def build() -> Any:
-        index: Any
-        if key.startswith(PROJECTED):
-            index = ann.trained(key, made.dim, made.trained_on)
-        else:
-            index = faiss.index_factory(made.dim, key, faiss.METRIC_INNER_PRODUCT)
-            index.chain.at(0).train(made.trained_on)
-        filled(made, index)
-        return index
-
-    index = made.index(key, build)
+    index = our_index(made, key)
     served, whole = fast_form(index) or index, Whole(made.images)
     lists: Any = ann.inverted(index)
     for most in candidates:
