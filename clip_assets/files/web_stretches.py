@@ -90,7 +90,7 @@ class WebStretches:
         """
         asking = self._asking.get(url)
         if asking is not None:
-            return await asking, None
+            return await asyncio.shield(asking), None  # others wait for it, too
         known = self._kept.get(url)
         if known is not None and known != ended:
             return known, None
