@@ -32,10 +32,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+CONNECTIONS_WAITING = 256
+"""A server takes so many that it has not looked at yet. Of more than the 5 of Python's library the
+kernel drops some, which are tried again after 1, 3 and 7 seconds: too late for a client that waits
+five for its connection."""
+
+
+class WebServer(ThreadingHTTPServer):
+    """Answers many at once, on a free port of loopback."""
+
+    request_queue_size = CONNECTIONS_WAITING
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
 class Relay(socketserver.ThreadingTCPServer):
     """Passes connections on to a server and counts the bytes that it sends."""
 
     daemon_threads = True
+    request_queue_size = CONNECTIONS_WAITING
 
     def __init__(self, target_port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Passing)
@@ -180,16 +200,10 @@ class Hub:
 def hub() -> Generator[Hub]:
     """A hub of data sets; listings come in pages of ``PAGE_ENTRIES``, files from elsewhere."""
     found = Hub()
-    server = _HubServer(("127.0.0.1", 0), type("Handler", (_HubHandler,), {"hub": found}))
-    server.daemon_threads = True
-    found.url = f"http://127.0.0.1:{server.server_port}"
+    server = WebServer(type("Handler", (_HubHandler,), {"hub": found}))
+    found.url = server.url
     with serving(server):
         yield found
-
-
-class _HubServer(ThreadingHTTPServer):
-    request_queue_size = 256
-    # With the 5 of the library, of ten connections at once some wait a second to be tried again.
 
 
 class _HubHandler(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image
 from clip_assets.client import AsyncClient, Client, QueryTerm, ServiceError
 from clip_assets.errors import ConfigurationError
 from clip_assets_tests.retrieval.conftest import WordEncoder
-from clip_assets_tests.servers import free_port, serving
+from clip_assets_tests.servers import WebServer, free_port, serving
 from clip_assets_tests.service.conftest import Served, animals, one_thread, uid_of
 
 __all__ = ["animals", "one_thread"]
@@ -116,8 +116,8 @@ class _Busy(BaseHTTPRequestHandler):
 
 
 def test_a_service_that_is_busy_is_asked_again() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Busy)
-    with serving(server), Client(f"http://127.0.0.1:{server.server_port}") as client:
+    server = WebServer(_Busy)
+    with serving(server), Client(server.url) as client:
         assert client.indices() == []
         assert _Busy.left == -1
         assert threading.active_count() > 1

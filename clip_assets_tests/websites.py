@@ -5,10 +5,10 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from clip_assets_tests.servers import part_of, serving
+from clip_assets_tests.servers import WebServer, part_of, serving
 
 
 @dataclass
@@ -102,8 +102,8 @@ def website() -> Generator[Site]:
     """A server without files, for the time of the block."""
     found = Site()
     handler = type("SiteHandler", (_Handler,), {"site": found})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    found.url = f"http://127.0.0.1:{server.server_port}"
+    server = WebServer(handler)
+    found.url = server.url
     with serving(server):
         yield found
         found.stop.set()

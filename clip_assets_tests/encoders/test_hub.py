@@ -1,13 +1,13 @@
 """A hub that does not answer costs one look."""
 
-import http.server
 import socket
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from huggingface_hub import constants
 
 from clip_assets.encoders.openclip import hub
-from clip_assets_tests.servers import serving
+from clip_assets_tests.servers import WebServer, serving
 
 
 def test_without_an_answer_models_come_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_without_an_answer_models_come_from_the_cache(monkeypatch: pytest.Monkey
 
 
 def test_any_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    server = WebServer(BaseHTTPRequestHandler)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
     with serving(server), hub.asked_once():
         assert not constants.is_offline_mode()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha1, sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from clip_assets.publishing import patience
 from clip_assets.publishing.push import push
 from clip_assets.storage.store import Store
 from clip_assets_tests.publishing.conftest import Published
-from clip_assets_tests.servers import serving
+from clip_assets_tests.servers import WebServer, serving
 
 SMALL = 2_000
 """Bytes up to which a file is sent within its commit."""
@@ -163,9 +163,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     found = Receiver()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"receiver": found}))
-    server.daemon_threads = True
-    found.url = f"http://127.0.0.1:{server.server_port}"
+    server = WebServer(type("Own", (Handler,), {"receiver": found}))
+    found.url = server.url
     monkeypatch.setattr(constants, "ENDPOINT", found.url)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)

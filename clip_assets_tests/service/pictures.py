@@ -13,6 +13,7 @@ from clip_assets.demo.captions import rich_caption, with_article
 from clip_assets.demo.drawing import draw
 from clip_assets.demo.pictures import as_jpeg
 from clip_assets.demo.scenes import ALL_PAIRS, EASY, USUAL, Pair, Scene, scene_of
+from clip_assets.download.image_shards import IMAGE_SHARDS
 from clip_assets.partitions.ledger import add_sources
 from clip_assets_tests.pools import write_settings
 from clip_assets_tests.websites import Site
@@ -87,4 +88,6 @@ def make(folder: Path, site: Site) -> Pictures:
         pool = graph.open_pool(str(root))
         for key in pool.keys(asset.axis):
             asset.make(pool, key)
+    for key in pool.keys(IMAGE_SHARDS.axis):
+        assert pool.catalog.require(IMAGE_SHARDS.name, key).report.dropped == {}
     return Pictures(root, shown, files)

@@ -7,15 +7,15 @@ tried by ``test_clipback``.
 import json
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from clip_assets_tests.retrieval.conftest import WordEncoder
+from clip_assets_tests.servers import WebServer, serving
 from clip_assets_tests.service.browsing import PATIENCE_MS, chromium
 from clip_assets_tests.service.conftest import ANIMALS, Served
 from clip_assets_tests.service.released import module_of, released
@@ -58,17 +58,15 @@ def front() -> Iterator[str]:
     """The front on a server of its own, as it is put beside a service."""
 
     class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *told: Any) -> None:
+            super().__init__(*told, directory=str(released("front/build")))
+
         def log_message(self, *_told: object) -> None:
             """Not in the tests' output."""
 
-    handler = partial(Quiet, directory=str(released("front/build")))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = WebServer(Quiet)
+    with serving(server):
+        yield server.url
 
 
 @pytest.fixture(scope="module")
