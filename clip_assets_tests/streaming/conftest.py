@@ -112,7 +112,7 @@ def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Generator[Pool]:
     with server.serving(folder / "world") as url:
         world.build_world(folder / "world", url, 250)
         settings = {
-            "download": {"allow_hosts": ["127.0.0.1"], "retries": 0, "deadline_s": 2},
+            "download": {"allow_hosts": ["127.0.0.1"], "retries": 0, "deadline_s": 6},
             "inference": {"model": "demo", "pretrained": None},
         }
         write_settings(root, settings)
