@@ -1,7 +1,7 @@
-"""What was read of files elsewhere and is kept in memory, up to a number of bytes in all.
+"""What was read of files and is kept in memory, up to a number of bytes in all.
 
-Everything that a search of an index elsewhere keeps is in one such, so that one bound holds for
-all: see ``index.far.far_lists``, ``index.far.far_vectors`` and ``retrieval.rows``.
+Everything that searches of an index keep is in one such, so that one bound holds for all: see
+``index.far.far_lists``, ``index.far.far_vectors``, ``retrieval.rows`` and ``index.mapped_rows``.
 """
 
 from collections import OrderedDict

@@ -16,6 +16,7 @@ from clip_assets.index.engine.halves import whole
 from clip_assets.index.slots import Slot
 from clip_assets.pool.pool import Pool
 from clip_assets.storage import vectors
+from clip_assets.storage.manifests import UNFINISHED
 from clip_assets.storage.vectors import Vectors
 
 AT_ONCE = 8
@@ -106,20 +107,25 @@ class ExactVectors:
         return self._opened[number]
 
     def _open(self, slot: Slot) -> Vectors | None:
-        if not slot.count or slot.content is None or not is_unchanged(self._pool, slot):
+        if not slot.count or slot.content is None or not is_unchanged(self._pool.renewed(), slot):
             return None
         name = vectors_in.path(self._side, slot.content.partition)
         stored = self._stack.enter_context(vectors.opened(self._pool.store, name))
-        return stored if len(stored) == slot.count else None
+        # Who embeds anew says so before a file is replaced: what was opened is what was meant.
+        is_same = len(stored) == slot.count and is_unchanged(self._pool.renewed(), slot)
+        return stored if is_same else None
 
 
 def is_unchanged(pool: Pool, slot: Slot) -> bool:
-    """Whether a partition's embeddings are those that the segment of a range was made of."""
+    """Whether a partition's embeddings are those that the segment of a range was made of.
+
+    Those that are being made anew, or whose making was cut off, are not: some files may be new.
+    """
     if slot.content is None:
         return False
     segment = pool.catalog.get(layout.INDEX_SEGMENTS, slot.content.partition)
     embeddings = pool.catalog.get(layout.EMBEDDINGS, slot.content.partition)
-    if segment is None or embeddings is None:
+    if segment is None or embeddings is None or embeddings.code_version == UNFINISHED:
         return False
     made_of = segment.inputs[layout.EMBEDDINGS]
     is_own = vectors_in.content_digest(segment, embeddings) == slot.content.digest

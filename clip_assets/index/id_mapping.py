@@ -5,13 +5,14 @@ The vectors are merged in ``index.faiss_index``, which also says which partition
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clip_assets import layout, schemas
-from clip_assets.errors import AlignmentError, SchemaError
+from clip_assets.errors import AlignmentError, SchemaError, StoreError
 from clip_assets.index import faiss_index, mapped_rows, versions
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
@@ -111,11 +112,9 @@ def _check_unchanged(pool: Pool, content: Content) -> None:
 
 def _unchanged(run: StageRun, version: Version) -> set[int]:
     """Numbers of the ranges that the version of the last run has in the same place."""
-    last = run.pool.catalog.get(run.asset.name, run.key)
-    named = {output.path.split("/")[1] for output in last.outputs} if last else set[str]()
-    if version.previous not in named or version.previous not in versions.versions(run.store):
+    before = _before(run, version)
+    if before is None:
         return set()
-    before = versions.read(run.store, version.previous)
     there = set(run.store.list(layout.version_folder(before.name)))
     pairs = enumerate(zip(before.slots, version.slots, strict=False))
     # Earlier releases wrote no mapped rows.
@@ -125,11 +124,23 @@ def _unchanged(run: StageRun, version: Version) -> set[int]:
         if old == new and layout.mapped_uids(before.name, number) in there
     }
     # A folder has tables of one kind: those of an earlier release are written anew, once.
-    return same if _has_all_columns(run.store, version.previous, same) else set()
+    return same if _has_all_columns(run.store, before.name, same) else set()
 
 
-def _has_all_columns(store: Store, name: str | None, numbers: set[int]) -> bool:
-    if name is None or not numbers:
+def _before(run: StageRun, version: Version) -> Version | None:
+    """The version of the last run, if this one goes on from it and it is whole."""
+    last = run.pool.catalog.get(run.asset.name, run.key)
+    named = {output.path.split("/")[1] for output in last.outputs} if last else set[str]()
+    if version.previous is None or version.previous not in named:
+        return None
+    with suppress(StoreError):  # it is damaged, and nothing of it is taken over
+        if versions.versions(run.store, [version.previous]):
+            return versions.read(run.store, version.previous)
+    return None
+
+
+def _has_all_columns(store: Store, name: str, numbers: set[int]) -> bool:
+    if not numbers:
         return False
     with store.local(layout.index_rows(name, min(numbers))) as file:
         return pq.read_schema(file).names == schemas.INDEX_ROWS.names

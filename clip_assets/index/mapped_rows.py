@@ -6,8 +6,9 @@ they are written is said by ``index.id_mapping``, what is made of them by ``retr
 uids are read that cannot be mapped by ``index.far.far_uids``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from clip_assets import schemas
+from clip_assets.files.kept import Kept
 from clip_assets.storage import cells, uids
 from clip_assets.storage.cells import Cell
 
@@ -24,6 +26,9 @@ Places = npt.NDArray[np.int64]
 
 BATCH_ROWS = 2_048
 """Rows that lie together; all batches but the last are full."""
+
+BATCH_BYTES = 13 << 10
+"""What is known of mapped rows that lie together takes in memory, single values of each column."""
 
 HEAD_BYTES = 128
 """Before the numbers of a file of uids."""
@@ -115,6 +120,20 @@ class UidsInOrder(NamedTuple):
         return np.unique(rows[keys[low[keys] == wanted["f1"][own]]]).astype(np.int64)
 
 
+class _Batch:
+    """Rows that lie together, and what reads single values of them."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self.rows = rows
+        self._cells: dict[str, Cell] = {}
+
+    def value(self, inside: int, column: str) -> Any:
+        cell = self._cells.get(column)
+        if cell is None:
+            cell = self._cells[column] = cells.reader(self.rows.column(column))
+        return cell(inside)
+
+
 class MappedRows:
     """The rows of one range of ids, as they were written.
 
@@ -122,15 +141,15 @@ class MappedRows:
         rows: file of the rows.
         keys: file of the uids.
         stack: what closes them.
+        kept: has what is known of batches for as long as it has room.
     """
 
-    def __init__(self, rows: Path, keys: Path, stack: ExitStack) -> None:
+    def __init__(self, rows: Path, keys: Path, stack: ExitStack, kept: Kept) -> None:
         file = stack.enter_context(pa.memory_map(str(rows)))
         self._reader = stack.enter_context(pa.ipc.open_file(file))
         high, low, numbers = np.load(keys, mmap_mode="r", allow_pickle=False)
         self._keys = UidsInOrder(high, low, numbers)
-        self._batches: dict[int, pa.RecordBatch] = {}
-        self._cells: dict[str, dict[int, Cell]] = {}
+        self._name, self._kept = str(rows), kept
 
     def take(self, places: Places, columns: Sequence[str]) -> pa.Table:
         """Some columns of some rows, in the order of ``places``."""
@@ -139,7 +158,7 @@ class MappedRows:
         order = np.argsort(places, kind="stable")
         inside = places[order] % BATCH_ROWS
         taken = [
-            self._batch(number, columns).take(pa.array(inside[run], pa.int64()))
+            self._columns(number, columns).take(pa.array(inside[run], pa.int64()))
             for number, run in runs(places[order] // BATCH_ROWS)
         ]
         schema = pa.schema([schemas.INDEX_ROWS.field(name) for name in columns])
@@ -149,13 +168,10 @@ class MappedRows:
             pa.Table.from_batches(taken, schema).combine_chunks().take(pa.array(back, pa.int64()))
         )
 
-    def value(self, place: int, column: str) -> Any:
-        """One value of one row; None where it is null."""
+    def row(self, place: int) -> Callable[[str], Any]:
+        """What gives the value of a column in one row; None where it is null."""
         number, inside = divmod(place, BATCH_ROWS)
-        known = self._cells.setdefault(column, {})
-        if number not in known:
-            known[number] = cells.reader(self._whole(number).column(column))
-        return known[number](inside)
+        return partial(self._batch(number).value, inside)
 
     def find(self, wanted: uids.UidPairs) -> Places:
         """The first row of each uid, -1 for one that is not there."""
@@ -168,13 +184,16 @@ class MappedRows:
     def _between(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
         """Rows that lie one after the other; nothing is copied."""
         numbers = range(start // BATCH_ROWS, (stop - 1) // BATCH_ROWS + 1)
-        table = pa.Table.from_batches([self._batch(number, columns) for number in numbers])
+        table = pa.Table.from_batches([self._columns(number, columns) for number in numbers])
         return table.slice(start - numbers.start * BATCH_ROWS, stop - start)
 
-    def _batch(self, number: int, columns: Sequence[str]) -> pa.RecordBatch:
-        return self._whole(number).select(list(columns))
+    def _columns(self, number: int, columns: Sequence[str]) -> pa.RecordBatch:
+        return self._batch(number).rows.select(list(columns))
 
-    def _whole(self, number: int) -> pa.RecordBatch:
-        if number not in self._batches:
-            self._batches[number] = self._reader.get_batch(number)
-        return self._batches[number]
+    def _batch(self, number: int) -> _Batch:
+        key = "rows", self._name, number
+        known: _Batch | None = self._kept.get(key)
+        if known is None:
+            known = _Batch(self._reader.get_batch(number))
+            self._kept.put(key, known, BATCH_BYTES)
+        return known

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clip_assets.errors import NotReadyError
+from clip_assets.errors import ConfigurationError, NotReadyError
 from clip_assets.index import versions
 from clip_assets.index.engine.ann import Floats
 from clip_assets.pool.pool import Pool
@@ -27,7 +27,8 @@ class Measured:
 
     Args:
         version: its name.
-        recall: share of the k nearest that is found; None where its vectors are not there.
+        recall: share of the k nearest that is found; None where there are none, or its vectors are
+            not there.
         median_ms: of a search by one vector, without encoding the query and reading rows.
         slowest_ms: which 95 of 100 searches are faster than.
     """
@@ -68,9 +69,11 @@ def side_by_side(
     What an exact search finds costs a pass over the vectors of each version.
 
     Raises:
-        ConfigurationError: a query cannot be.
+        ConfigurationError: there is no query, or one cannot be.
         ModelMismatchError: the versions are of different models.
     """
+    if not asked:
+        raise ConfigurationError("queries", "none", "one or more", "Name a file that has some.")
     kinds = {None if isinstance(q, np.ndarray) else queries.kind(q) for _, q in asked}
     [kind] = kinds if len(kinds) == 1 else [None]
     measured: list[Measured] = []
@@ -100,6 +103,8 @@ def side_by_side(
 
 
 def _recall(searcher: Searcher, vectors: Floats, similarities: Floats, side: str) -> float | None:
+    if not similarities.size:
+        return None
     try:
         exact = searcher.exactly(vectors, similarities.shape[1], side)
     except NotReadyError:

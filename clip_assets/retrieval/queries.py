@@ -48,8 +48,10 @@ def unit(embedding: npt.NDArray[np.floating], dim: int) -> Vector:
         dim: of the index.
 
     Raises:
-        ConfigurationError: it has another shape, is zero, or is not finite.
+        ConfigurationError: it has another shape, is zero, not finite, or of no real numbers.
     """
+    if embedding.dtype.kind not in "fiub":
+        raise _wrong(f"numbers of type {embedding.dtype}", "real ones")
     if embedding.shape not in ((dim,), (1, dim)):
         raise _wrong(f"shape {embedding.shape}", f"({dim},), as the index")
     vector = embedding.reshape(dim).astype(np.float64)

@@ -47,7 +47,7 @@ def read(file: Path, column: str | None = None) -> list[Asked]:
     refuse_special(str(file))
     try:
         return list(_read(file, column))
-    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+    except (OSError, EOFError, TypeError, ValueError, pa.ArrowException) as error:
         raise ConfigurationError(
             str(file), str(error)[:200], "a parquet, csv, txt or npy file", "Correct the file."
         ) from error

@@ -80,7 +80,7 @@ class Rows:
         store: the pool's files.
         version: which rows.
         stack: what closes opened files.
-        kept: has what is known of files elsewhere, for as long as it has room.
+        kept: has what is known of files, for as long as it has room.
     """
 
     def __init__(
@@ -146,13 +146,13 @@ class Rows:
         """Values of some rows, each by itself; None where not all rows are mapped."""
         slots = np.searchsorted(self._starts, ids, side="right") - 1
         places = (ids - self._starts[slots]).tolist()
-        where: list[tuple[MappedRows, int]] = []
+        rows: list[Callable[[str], Any]] = []
         for number, place in zip(slots.tolist(), places, strict=True):
             own = self._range(number)
             if not isinstance(own, MappedRows):
                 return None
-            where.append((own, place))
-        return [[rows.value(place, name) for rows, place in where] for name in columns]
+            rows.append(own.row(place))
+        return [[row(name) for row in rows] for name in columns]
 
     def find(self, wanted: Sequence[str]) -> Ids:
         """The lowest vector id of each uid, -1 for one that the version has not.
@@ -229,7 +229,7 @@ class Rows:
                 self._stack.enter_context(self._store.local(path)) for path in (mapped, keys)
             )
             try:
-                return MappedRows(rows_file, keys_file, self._stack)
+                return MappedRows(rows_file, keys_file, self._stack, self._kept)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise SchemaError(
                     self._store.uri(mapped),

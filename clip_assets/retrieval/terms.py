@@ -38,8 +38,8 @@ class Mix:
     Args:
         vector: (dim,) float32, of length 1.
         units: (terms, dim) float32, the vector of each, of length 1.
-        weights: (terms,) float32, of each.
-        length: of the weighted sum before it was brought to 1.
+        weights: (terms,) float32, of each; the largest is 1 or -1.
+        length: of the sum that these weigh before it was brought to 1.
         kind: ``text`` or ``image``, if it lies where such queries do; None: elsewhere.
     """
 
@@ -77,11 +77,13 @@ def mix(terms: Sequence[Term], vector: Callable[[Query], Vector]) -> Mix:
     for term in terms:
         if not np.isfinite(term.weight) or term.weight == 0:
             raise _wrong(f"a weight of {term.weight}", "a finite one that is not 0")
-    weights = np.array([term.weight for term in terms], np.float32)
+    # Only how they stand to each other counts; as they are, float32 may not hold them.
+    largest = max(abs(term.weight) for term in terms)
+    weights = np.array([term.weight / largest for term in terms], np.float32)
     units = np.stack([vector(term.query) for term in terms])
     total = weights @ units
     length = float(np.linalg.norm(total))
-    if length < LEAST_LENGTH * float(np.abs(weights).max()):
+    if length < LEAST_LENGTH:
         raise _wrong("queries that cancel each other out", "a sum with a direction")
     kinds = {_kind(term) for term in terms}
     [kind] = kinds if len(kinds) == 1 else [None]

@@ -215,6 +215,17 @@ def test_ranges_that_stay_are_taken_over_and_hold_the_same(made: RandomVectors) 
     assert len(rows_of(made, second)) == 60
 
 
+def test_an_old_version_that_is_damaged_keeps_no_new_one_from_being_served(
+    made: RandomVectors,
+) -> None:
+    made.set(index={"keep_versions": 3})
+    oldest, *_ = [made.index() for number in range(2) if made.embed(number, 10)]
+    made.store.write_bytes(layout.index_manifest(oldest), b"{")
+    made.embed(2, 10)
+    assert made.index() == versions.current(made.store)
+    assert made.map().manifest.report.figures["ranges_taken_over"] == 2
+
+
 def test_mapping_again_changes_no_byte(made: RandomVectors) -> None:
     made.embed(0, 50)
     made.index()

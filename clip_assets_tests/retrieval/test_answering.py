@@ -98,6 +98,7 @@ def test_queries_of_all_kinds_stay_in_their_order(pool: Captions, tmp_path: Path
         ("q.json", "{}", "q.json"),
         ("q.npy", "", "parquet, csv, txt or npy"),
         ("q.parquet", pa.table({"text": [7]}), "query 0: found 7"),
+        ("q.parquet", pa.table({"embedding": [[{"a": 1}]]}), "parquet, csv, txt or npy"),
     ],
 )
 def test_wrong_files_are_refused(
@@ -161,6 +162,15 @@ def test_versions_are_compared_by_what_queries_find(pool: Captions) -> None:
     assert kept == ["00000"] * 40
     assert 0.3 < both.overlap < 0.95  # a third of the pool is new
     assert side_by_side(pool.pool, (new, new), asked, k=5).overlap == 1
+    with pytest.raises(ConfigurationError, match="queries: found none"):
+        side_by_side(pool.pool, (old, new), [])
+
+
+def test_versions_without_vectors_find_nothing_and_no_recall_is_told(made: Captions) -> None:
+    made.add(0, [])
+    empty = made.index()
+    both = side_by_side(made.pool, (empty, empty), [("a", "a")])
+    assert (both.overlap, both.measured[0].recall) == (0, None)
 
 
 def test_what_lies_beside_the_graph_can_be_an_asset(pool: Captions, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows by id and by uid are those of the partitions, in any order, mapped or not."""
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError
+from clip_assets.files.kept import Kept
 from clip_assets.index import mapped_rows, versions
 from clip_assets.retrieval import rows as rows_of
 from clip_assets.retrieval.rows import Rows
@@ -117,8 +119,31 @@ def test_of_uids_that_are_there_twice_the_first_row_is_found(tmp_path: Path) -> 
     mapped_rows.write_uids(tmp_path / "uids", keys)
     wanted = uids.pairs(pa.chunked_array([[*names, "0" * 31 + "1"]], pa.string()))
     with ExitStack() as stack:
-        mapped = mapped_rows.MappedRows(tmp_path / "rows", tmp_path / "uids", stack)
+        mapped = mapped_rows.MappedRows(tmp_path / "rows", tmp_path / "uids", stack, Kept())
         assert mapped.find(wanted).tolist() == [0, 1, 2, 1, 0, -1]
+
+
+def test_what_is_kept_of_mapped_rows_stays_within_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped_rows, "BATCH_ROWS", 2)
+    names = [f"{number:032x}" for number in range(1_000)]
+    texts = {field.name: names for field in schemas.INDEX_ROWS if field.type == pa.string()}
+    every = dict.fromkeys(schemas.INDEX_ROWS.names, [7] * len(names)) | texts
+    table = pa.Table.from_pydict(every, schemas.INDEX_ROWS)
+    keys = mapped_rows.write(tmp_path / "rows", table.to_batches(max_chunksize=2))
+    mapped_rows.write_uids(tmp_path / "uids", keys)
+    most_bytes = 20 * mapped_rows.BATCH_BYTES
+    with ExitStack() as stack:
+        files = tmp_path / "rows", tmp_path / "uids"
+        mapped = mapped_rows.MappedRows(*files, stack, kept := Kept(most_bytes))
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        for place, name in [*enumerate(names), (3, names[3])]:
+            row = mapped.row(place)
+            assert {column: row(column) for column in texts} == dict.fromkeys(texts, name)
+        assert 0 < kept.size_bytes <= most_bytes
+        assert tracemalloc.get_traced_memory()[0] < most_bytes
 
 
 @pytest.mark.parametrize("files", ["mapped/uids", "metadata"])

@@ -42,6 +42,14 @@ def test_one_term_is_its_query(animals: Searcher) -> None:
     assert mixed.kind == "text"
 
 
+@pytest.mark.parametrize("times", [1e300, 1e38, 1e-30, 5e-324])
+def test_only_how_weights_stand_to_each_other_counts(animals: Searcher, times: float) -> None:
+    plain = animals.mix([Term("cat"), Term("dog", -1)])
+    mixed = animals.mix([Term("cat", times), Term("dog", -times)])
+    assert mixed.vector == pytest.approx(plain.vector)
+    assert mixed.contributions(plain.units) == pytest.approx(plain.contributions(plain.units))
+
+
 @pytest.mark.parametrize(
     ("terms", "kind"),
     [
