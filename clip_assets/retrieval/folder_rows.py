@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from clip_assets import schemas
 from clip_assets.errors import SchemaError
+from clip_assets.layout import Key, PartitionKey
 from clip_assets.pairs.columns import NAMES
 from clip_assets.retrieval.folder_columns import FolderColumns
 from clip_assets.retrieval.rows import Ids
@@ -27,6 +28,9 @@ ALSO = {
     "original_height": NAMES["height"],
 }
 """Names of columns of the pool's metadata that sources call otherwise."""
+
+ONLY = Key("00000")
+"""The partition that a folder is."""
 
 OWN = frozenset({"width", "height", "shard", "status", "further"})
 """What a source of that name would not mean, or has not."""
@@ -68,6 +72,15 @@ class FolderRows:
         """The same, value by value: for each column those of the ids."""
         return [column.to_pylist() for column in self.table(ids, columns).columns]
 
+    def read(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows by column, one for each id, in the order of the ids."""
+        return self.table(np.array(ids, np.int64)).to_pylist()
+
+    def partition(self, vector_id: int) -> PartitionKey:
+        """Whose vector an id is: a folder is one partition."""
+        del vector_id
+        return ONLY
+
     def column(self, field: pa.Field) -> pa.ChunkedArray:
         """A column of ``schemas.POOL_ROWS``, whole; null where there is no such column."""
         return self._taken(field, None)
@@ -90,6 +103,8 @@ class FolderRows:
         if order is None:
             numbers = [int(uid, 16) for uid in wanted]
             return np.array([n if n < len(self) else -1 for n in numbers], np.int64)
+        if not len(own):
+            return np.full(len(keys), -1, np.int64)
         places = np.minimum(np.searchsorted(own, keys), len(own) - 1)
         return np.where(own[places] == keys, order[places], -1)
 

@@ -5,6 +5,7 @@ The folder does not say which model its vectors are of. Indices are ``index.fold
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -24,11 +25,10 @@ from clip_assets.errors import (
 )
 from clip_assets.index.slots import Content, Slot
 from clip_assets.index.versions import Version
-from clip_assets.layout import Key
 from clip_assets.pool.pool import Pool
-from clip_assets.retrieval import folder_columns
-from clip_assets.retrieval.folder_rows import FolderRows
-from clip_assets.retrieval.queries import Uid, Vector, unit
+from clip_assets.retrieval import folder_columns, queries
+from clip_assets.retrieval.folder_rows import ONLY, FolderRows
+from clip_assets.retrieval.queries import Uid, Vector
 from clip_assets.retrieval.rows import Ids, Rows
 from clip_assets.retrieval.search import Searcher
 from clip_assets.retrieval.served_side import Floats, Nearest
@@ -69,22 +69,23 @@ class FolderSearcher(Searcher):
         index = next(iter(self._indices.values()))
         columns = folder_columns.opened(folder, form, partial(foreign.places_in_lists, index))
         self.metadata = FolderRows(columns, str(folder))
-        counts = {side: one.ntotal for side, one in self._indices.items()}
-        if {*counts.values()} != {len(self.metadata)}:
+        rows = len(self.metadata)
+        counts = {side: one.ntotal + _left_out(folder, side) for side, one in self._indices.items()}
+        if {*counts.values()} != {rows}:
             raise AlignmentError(
                 str(folder),
-                f"vectors {counts}, {len(self.metadata):,} rows of metadata",
+                f"vectors {counts}, {rows:,} rows of metadata",
                 "one row for each vector",
                 "Make the index again from all embeddings and their metadata.",
             )
         digest = state(folder)
-        content = Content(Key("00000"), digest, index.ntotal)
-        super().__init__(pool, _version(digest, index.d, Slot(0, index.ntotal, content)))
+        slot = Slot(0, rows, Content(ONLY, digest, rows))
+        super().__init__(pool, _version(digest, index, slot))
         self._stack = ExitStack()
         self._mapping = Lock()
         # They answer as the rows of a version do.
-        self._rows = rows = cast("Rows", self.metadata)
-        self._taken_down = TakenDownIds(pool.store, self.version, rows)
+        self._rows = cast("Rows", self.metadata)
+        self._taken_down = TakenDownIds(pool.store, self.version, self._rows)
 
     @property
     def sides(self) -> Sequence[str]:
@@ -105,9 +106,12 @@ class FolderSearcher(Searcher):
         from clip_assets.index.folder import foreign
 
         del kind, recall_target
-        index, gone = self._index(side), self.taken_down
+        queries.check_asked(k, side)
+        queries.check_width(vectors, self.version.dim)
+        index, gone, rows = self._index(side), self.taken_down, len(self.metadata)
+        allowed = None if allowed is None else queries.checked_ids(allowed, rows)
         if len(gone):
-            every = np.arange(index.ntotal) if allowed is None else allowed
+            every = np.arange(rows) if allowed is None else allowed
             allowed = np.setdiff1d(every, gone, assume_unique=True)
         size = min(k, index.ntotal if allowed is None else len(allowed))
         if not size or not len(vectors):
@@ -117,7 +121,7 @@ class FolderSearcher(Searcher):
         return Nearest(ids, np.where(ids < 0, np.float32(-np.inf), similarities))
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:
-        """See ``Searcher``; of an index of codes, what these stand for."""
+        """See ``Searcher``; of an index of codes, what these stand for; NaN of what it has not."""
         from clip_assets.index.folder import foreign
 
         with self._mapping:
@@ -141,7 +145,12 @@ class FolderSearcher(Searcher):
             raise ConfigurationError(
                 "query", f"uid {pair.value!r}", "a pair of the index", "Take one of a result."
             )
-        return unit(self.vectors(np.array([vector_id]), self.sides[0])[0], self.version.dim)
+        vector = self.vectors(np.array([vector_id]), self.sides[0])[0]
+        if np.isnan(vector).any():
+            raise ConfigurationError(
+                "query", f"uid {pair.value!r}, which has no vector", "one of the index", "Another."
+            )
+        return queries.unit(vector, self.version.dim)
 
     def _index(self, side: str) -> "Index":
         if side not in self._indices:
@@ -157,17 +166,26 @@ def state(folder: Path) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
-def _version(digest: str, dim: int, slot: Slot) -> Version:
+def _left_out(folder: Path, side: str) -> int:
+    """Rows that ``index build`` left out of the index, which keep their ids; others leave none."""
+    try:
+        told = json.loads((folder / f"{side}.json").read_bytes())
+        return sum(told["left_out"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return 0
+
+
+def _version(digest: str, index: "Index", slot: Slot) -> Version:
     return Version(
         name=f"folder-{digest[:8]}",
         previous=None,
         is_renumbered=False,
         model="",
         model_name="",
-        dim=dim,
+        dim=index.d,
         key="",
         recipe="",
-        vectors=slot.count,
+        vectors=index.ntotal,
         slots=[slot],
         partitions_used=[],
         partitions_missing=[],

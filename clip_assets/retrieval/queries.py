@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets import layout
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.errors import ConfigurationError, ImageError
 from clip_assets.files.faults import refuse_special
@@ -19,6 +20,7 @@ from clip_assets.files.faults import refuse_special
 Vector = npt.NDArray[np.float32]
 """(dim,) float32, of length 1."""
 
+Ids = npt.NDArray[np.int64]
 
 _LONGEST_BYTES = 2**20
 # Of a file with one vector: more numbers than any model's vectors have.
@@ -33,6 +35,51 @@ class Uid:
 
 Query = str | Path | bytes | npt.NDArray[np.floating] | Uid
 """A text, an image file, its content, an embedding (dim,) of any length, or a pair."""
+
+
+def check_asked(k: int, side: str) -> None:
+    """Whether so many results of a side can be asked for.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if k < 1:
+        raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
+    if side not in layout.SIDES:
+        raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
+
+
+def check_width(vectors: npt.NDArray[np.floating], dim: int) -> None:
+    """Whether an index can be asked for vectors.
+
+    Raises:
+        ConfigurationError: they are no rows, or of another width.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise ConfigurationError(
+            "vectors",
+            f"shape {vectors.shape}",
+            f"(queries, {dim}), as the index",
+            "Embed the queries with the model of the index.",
+        )
+
+
+def checked_ids(allowed: Ids, total: int) -> Ids:
+    """Ids that may be found, of a version that has so many.
+
+    Raises:
+        ConfigurationError: it has not all of them, or they are in no order.
+    """
+    ids = np.asarray(allowed, np.int64)
+    is_wrong = ids.ndim != 1 or (np.diff(ids) <= 0).any()
+    if is_wrong or (len(ids) and not 0 <= ids[0] <= ids[-1] < total):
+        raise ConfigurationError(
+            "allowed",
+            f"{ids.size:,} ids in no order, twice or outside the version",
+            f"ids of 0 to {total - 1:,}, ascending, each once",
+            "Take them from this version, and numpy.unique of them.",
+        )
+    return ids
 
 
 def kind(query: str | Path | bytes | Uid) -> str:

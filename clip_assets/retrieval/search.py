@@ -105,7 +105,7 @@ class Searcher:
             ModelLoadError: the query needs the pool's model, which cannot be loaded.
             ModelMismatchError: the settings name another model than that of the index.
         """
-        _check(k, side)
+        queries.check_asked(k, side)
         answer = self.search_many(
             self.vector(query)[None],
             k,
@@ -152,14 +152,8 @@ class Searcher:
         Raises:
             ConfigurationError: one of these cannot be.
         """
-        _check(k, side)
-        if vectors.ndim != 2 or vectors.shape[1] != self.version.dim:
-            raise ConfigurationError(
-                "vectors",
-                f"shape {vectors.shape}",
-                f"(queries, {self.version.dim}), as the index",
-                "Embed the queries with the model of the index.",
-            )
+        queries.check_asked(k, side)
+        queries.check_width(vectors, self.version.dim)
         reach = self.reach(k, side, kind=kind, recall_target=recall_target)
         return self._sides[side].nearest(
             vectors.astype(np.float32), k, reach, allowed, self.taken_down
@@ -291,10 +285,3 @@ class Searcher:
                 f"Run: clip-assets run --select '*{layout.ID_MAPPING}', which refreshes the index.",
             )
         return vector
-
-
-def _check(k: int, side: str) -> None:
-    if k < 1:
-        raise ConfigurationError("k", str(k), "1 or more", "Ask for at least one result.")
-    if side not in layout.SIDES:
-        raise ConfigurationError("side", repr(side), "image or text", "Choose one.")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_assets import layout
-from clip_assets.errors import ConfigurationError, NotReadyError
+from clip_assets.errors import NotReadyError
 from clip_assets.files.kept import Kept
 from clip_assets.index import slots
 from clip_assets.index.effort.reach import EVERYTHING, Effort, Reach
@@ -26,6 +26,7 @@ from clip_assets.index.far.far_vectors import VectorsElsewhere
 from clip_assets.index.versions import Version
 from clip_assets.pool.pool import Pool
 from clip_assets.retrieval import far_side
+from clip_assets.retrieval.queries import checked_ids
 from clip_assets.storage import full_disk
 
 if TYPE_CHECKING:
@@ -256,15 +257,7 @@ class ServedSide:
 
     def _checked(self, allowed: Ids, gone: Ids) -> Ids:
         """Those of some ids that are in use and not gone."""
-        ids = np.asarray(allowed, np.int64)
-        is_wrong = ids.ndim != 1 or (np.diff(ids) <= 0).any()
-        if is_wrong or (len(ids) and not 0 <= ids[0] <= ids[-1] < self._total):
-            raise ConfigurationError(
-                "allowed",
-                f"{ids.size:,} ids in no order, twice or outside the version",
-                f"ids of 0 to {self._total - 1:,}, ascending, each once",
-                "Take them from this version, and numpy.unique of them.",
-            )
+        ids = checked_ids(allowed, self._total)
         return ids[self._in_use(ids, gone)]
 
     def _all_of(self, ids: Ids) -> Floats | None:

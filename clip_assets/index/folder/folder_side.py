@@ -149,7 +149,8 @@ class SideBuild:
         with ExitStack() as stack:
             empty = self._read(stack, self._path("trained"))
             if self.is_exact:
-                ann.write(self._read(stack, self._path("00000")), part)
+                whole = "00000" if self._segments else "trained"  # of no row
+                ann.write(self._read(stack, self._path(whole)), part)
                 recalls = dict.fromkeys(self._asked.queries, 1.0)
                 probes = 0
             else:

@@ -7,6 +7,7 @@ far a search goes is said by the index itself; what recall it has is not known. 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,14 @@ def search(index: ann.Index, queries: Floats, k: int, allowed: Ids | None) -> tu
     Args:
         index: any.
         queries: (q, dim).
-        k: at most ``index.ntotal``.
+        k: at least 1.
         allowed: ascending ids that may be found; None: all.
 
     Returns:
         Similarities and ids, (q, k) each; id -1 where the index finds no more.
+
+    Raises:
+        SchemaError: it is of a kind that cannot leave ids out.
     """
     asked = np.ascontiguousarray(queries, np.float32)
     if isinstance(index, faiss.IndexPreTransform):
@@ -69,26 +73,35 @@ def search(index: ann.Index, queries: Floats, k: int, allowed: Ids | None) -> tu
         return search(faiss.downcast_index(index.index), asked, k, allowed)
     if isinstance(index, faiss.IndexHNSW) and allowed is not None and len(allowed) <= FEW:
         return _compared(index, asked, k, allowed)
-    selected = None if allowed is None else ann.selection(allowed, index.ntotal)
+    # Ids may go beyond the number of vectors.
+    selected = None if allowed is None else ann.selection(allowed, int(allowed.max(initial=-1)) + 1)
     wanted = min(k, index.ntotal if allowed is None else len(allowed))
-    far, farthest = _reach(index, k)
+    within = _within(index)
+    far, farthest = _reach(within, k)
     while True:
-        similarities, ids = index.search(asked, k, params=_parameters(index, far, selected))
+        similarities, ids = _found(index, asked, k, _parameters(within, far, selected))
         if far >= farthest or ((ids >= 0).sum(axis=1) >= wanted).all():
             return similarities, ids
         far = min(far * FARTHER, farthest)
 
 
 def vectors(index: ann.Index, ids: Ids) -> Floats:
-    """(n, dim) what the index has for some ids: of codes, what they stand for.
+    """(n, dim) what the index has for some ids: of codes, what they stand for; NaN of no vector.
 
-    The first call for an inverted file makes a table of 8 bytes for each vector.
+    The first call for an inverted file makes a table: 8 bytes for each vector, and several times
+    as many where ids were left out.
     """
     lists = ann.inverted(index)
     if lists is not None and lists.direct_map.no():
-        lists.make_direct_map()
-    rows = [index.reconstruct(int(one)) for one in ids]
-    return np.array(rows, np.float32).reshape(len(ids), index.d)
+        try:
+            lists.make_direct_map()
+        except RuntimeError:  # ids beyond the number of vectors
+            lists.set_direct_map_type(faiss.DirectMap.Hashtable)
+    rows = np.full((len(ids), index.d), np.nan, np.float32)
+    for row, one in zip(rows, ids.tolist(), strict=True):
+        with suppress(RuntimeError):
+            row[:] = index.reconstruct(one)
+    return rows
 
 
 def places_in_lists(index: ann.Index) -> Ids:
@@ -119,6 +132,25 @@ def _compared(index: ann.Index, asked: Floats, k: int, allowed: Ids) -> tuple[Fl
     return np.take_along_axis(similar, order, axis=1), allowed[order]
 
 
+def _within(index: ann.Index) -> ann.Index:
+    """What gives other ids to the vectors of another index is searched as that one."""
+    while isinstance(index, faiss.IndexIDMap):
+        index = faiss.downcast_index(index.index)
+    return index
+
+
+def _found(index: ann.Index, asked: Floats, k: int, parameters: Any) -> tuple[Floats, Ids]:
+    try:
+        return index.search(asked, k, params=parameters)
+    except RuntimeError as error:
+        raise SchemaError(
+            "the index",
+            f"a {type(index).__name__} that cannot leave ids out",
+            "lists, a graph of whole vectors, or whole vectors alone",
+            "Make an index of another kind, or search without a condition.",
+        ) from error
+
+
 def _reach(index: ann.Index, k: int) -> tuple[int, int]:
     """How far a search goes at first, in lists or vectors, and at most."""
     if isinstance(index, faiss.IndexIVF):
@@ -135,4 +167,4 @@ def _parameters(index: ann.Index, far: int, selected: Any) -> Any:
         return faiss.SearchParametersIVF(nprobe=far, sel=selected)
     if isinstance(index, faiss.IndexHNSW):
         return faiss.SearchParametersHNSW(efSearch=far, sel=selected)
-    return faiss.SearchParameters(sel=selected)
+    return None if selected is None else faiss.SearchParameters(sel=selected)
