@@ -120,7 +120,7 @@ class UidsInOrder(NamedTuple):
         return np.unique(rows[keys[low[keys] == wanted["f1"][own]]]).astype(np.int64)
 
 
-class _Batch:
+class _MappedBatch:
     """Rows that lie together, and what reads single values of them."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
@@ -190,10 +190,10 @@ class MappedRows:
     def _columns(self, number: int, columns: Sequence[str]) -> pa.RecordBatch:
         return self._batch(number).rows.select(list(columns))
 
-    def _batch(self, number: int) -> _Batch:
+    def _batch(self, number: int) -> _MappedBatch:
         key = "rows", self._name, number
-        known: _Batch | None = self._kept.get(key)
+        known: _MappedBatch | None = self._kept.get(key)
         if known is None:
-            known = _Batch(self._reader.get_batch(number))
+            known = _MappedBatch(self._reader.get_batch(number))
             self._kept.put(key, known, BATCH_BYTES)
         return known

@@ -29,6 +29,9 @@ MOST_BYTES = 64 << 20
 KEPT_BYTES = 10 << 20
 """Of what stays of it in memory; beside the centres of an index there is no room for more."""
 
+GROUPS_AT_ONCE = 1_024
+"""Of ids whose bits are in memory as bytes."""
+
 
 class PublishedPlaces:
     """The published vectors of each side.
@@ -48,12 +51,9 @@ class PublishedPlaces:
         self._before = np.cumsum(groups) - groups
         self._sizes = arrays["sizes"]
         self._begins = {side: arrays[side] for side in layout.SIDES}
-        self._held: npt.NDArray[np.uint8] | None = arrays["held"]
-        self._holes = _holes(arrays["held"], [slot.count for slot in slots])
-        if self._holes.nbytes < arrays["held"].nbytes:
-            self._held = None
-        else:
-            self._holes = np.empty(0, np.uint32)
+        holes = _holes(arrays["held"], [slot.count for slot in slots])
+        self._held: npt.NDArray[np.uint8] | None = arrays["held"] if holes is None else None
+        self._holes = np.empty(0, np.uint32) if holes is None else holes
 
     @property
     def size_bytes(self) -> int:
@@ -156,21 +156,27 @@ class PublishedSidePlaces:
         return False
 
 
-def _holes(held: npt.NDArray[np.uint8], counts: Sequence[int]) -> npt.NDArray[np.uint32]:
+def _holes(held: npt.NDArray[np.uint8], counts: Sequence[int]) -> npt.NDArray[np.uint32] | None:
     """Ids that are not published, counted as if each group were full; ascending.
+
+    None where that is more memory than ``held``: a stranger may publish next to nothing.
 
     Args:
         held: (groups, ids / 8) which of a group's ids are.
         counts: of ids in each range, whose groups follow each other.
     """
     holes = [np.empty(0, np.uint32)]
-    start = 0
+    start, most = 0, held.nbytes // holes[0].itemsize
     for count in counts:
-        groups = -(-count // GROUP_IDS)
-        own = np.unpackbits(held[start : start + groups].reshape(-1), bitorder="little")
-        here = np.flatnonzero(own[:count] == 0) + start * GROUP_IDS
-        holes.append(here.astype(np.uint32))
-        start += groups
+        stop = start + -(-count // GROUP_IDS)
+        for first in range(start, stop, GROUPS_AT_ONCE):
+            some = held[first : min(first + GROUPS_AT_ONCE, stop)].reshape(-1)
+            own = np.unpackbits(some, bitorder="little")[: count - (first - start) * GROUP_IDS]
+            holes.append((np.flatnonzero(own == 0) + first * GROUP_IDS).astype(np.uint32))
+            most -= len(holes[-1])
+            if most <= 0:
+                return None
+        start = stop
     return np.concatenate(holes)
 
 

@@ -85,12 +85,15 @@ class PublishedRange:
         except pa.ArrowInvalid as error:
             raise self._wrong(str(error)) from error
         told = self._file.metadata
-        self._names = told.schema.to_arrow_schema().names
+        schema = told.schema.to_arrow_schema()
+        self._names = schema.names
+        if self._names[:1] != ["i"] or "uid" not in self._names or schema.types[0] != pa.int64():
+            raise self._wrong(f"columns {', '.join(self._names)}")
         # Of a partition that was taken down whole there is a file without rows.
         groups = [n for n in range(told.num_row_groups) if told.row_group(n).num_rows]
         ids: list[Any] = [told.row_group(n).column(0) for n in groups]
-        if self._names[0] != "i" or not all(one.is_stats_set for one in ids):
-            raise self._wrong(f"columns {', '.join(self._names)}")
+        if not all(one.is_stats_set and one.statistics.has_min_max for one in ids):
+            raise self._wrong("groups of rows that do not tell their lowest id")
         self._groups = np.array(groups, np.int64)
         self._lowest = np.array([one.statistics.min for one in ids], np.int64)
         names_bytes = sum(len(name) + _NAME_BYTES for name in self._names)
@@ -123,7 +126,13 @@ class PublishedRange:
         read = np.full((len(places), dim), np.nan, np.float32)
         own = np.asarray(rows.is_valid(), np.bool_)
         stored: Any = table[name].take(rows.drop_null()).combine_chunks()
-        read[own] = stored.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        try:
+            vectors = stored.cast(pa.list_(pa.float32(), dim))
+        except pa.ArrowException as error:
+            raise self._wrong(f"vectors that are not of {dim} numbers ({error})") from error
+        if stored.null_count:
+            raise self._wrong("rows without a vector")
+        read[own] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
         return read
 
     def find(self, wanted: uids.UidPairs) -> Places:
@@ -143,7 +152,8 @@ class PublishedRange:
         return ids[np.isin(keys, uids.keys(wanted))] - self._start
 
     def _uids(self) -> tuple[Ids, uids.Keys]:
-        stored = self._file.read_row_groups(self._groups.tolist(), columns=["i", "uid"])
+        with translated(self._where):
+            stored = self._file.read_row_groups(self._groups.tolist(), columns=["i", "uid"])
         return stored["i"].to_numpy(), uids.keys(uids.pairs(stored["uid"]))
 
     def _read(self, ids: Ids, columns: Sequence[str]) -> tuple[pa.Table, pa.Array]:

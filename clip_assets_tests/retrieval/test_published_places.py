@@ -1,5 +1,6 @@
 """Where published vectors lie is found in whichever form takes less memory."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,20 @@ from clip_assets.retrieval.published_places import PublishedPlaces
 from clip_assets.storage.store import Store
 
 COUNTS = (2_500, 1_024, 1)
+
+
+def test_of_a_data_set_that_publishes_next_to_nothing_no_more_is_held_than_its_file() -> None:
+    groups = 20_000
+    held = np.zeros((groups, GROUP_IDS // 8), np.uint8)
+    slots = [Slot(0, groups * GROUP_IDS, None)]
+    arrays = {"sizes": np.zeros(1, np.int64), "held": held}
+    begins = np.zeros(groups, np.int64)
+    tracemalloc.start()
+    try:
+        PublishedPlaces(Store("memory://"), slots, arrays | {"image": begins, "text": begins})
+        assert tracemalloc.get_traced_memory()[1] < 8 * held.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 1])
