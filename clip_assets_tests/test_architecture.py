@@ -40,6 +40,14 @@ INDEX = {  # its sub-packages, and what each may import of the others and of the
     "effort": {"engine", "effort"},
     "folder": {"engine", "effort", "folder"},
 }
+SERVICE = {  # its sub-packages, and what of the service each may import
+    "measures": {"measures"},
+    "limits": {"measures", "limits"},
+    "hosting": {"limits", "hosting"},
+    "search": {"measures", "limits", "hosting", "search"},
+    "v1": {"measures", "limits", "hosting", "search", "v1"},
+    "clip_retrieval": {"measures", "limits", "hosting", "search", "clip_retrieval"},
+}
 HEAVY = ["torch", "open_clip", "faiss", "autofaiss", "img2dataset", "matplotlib", "pandas"]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -86,6 +94,20 @@ def test_an_index_is_searched_and_calibrated_without_a_pool() -> None:
     ]
     assert {room for _, room, _ in used} == {*INDEX}
     assert [one for one in used if one[2][0] == "pool" or one[2][1] not in INDEX[one[1]]] == []
+
+
+def test_what_a_service_is_made_of_knows_nothing_of_what_is_made_of_it() -> None:
+    service = PACKAGE / "service"
+    rooms = {path.parent.name for path in service.glob("*/*.py")}
+    used = [
+        (path, path.parent.name, [*module.split("."), "itself"][2])
+        for path in MODULES
+        if path.parent.parent == service
+        for module in imports(path)
+        if module.startswith("clip_assets.service")
+    ]
+    assert rooms == {*SERVICE} == {room for _, room, _ in used}
+    assert [one for one in used if one[2] not in SERVICE[one[1]]] == []
 
 
 def test_only_the_dagster_layer_imports_dagster() -> None:

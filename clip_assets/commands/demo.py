@@ -60,8 +60,8 @@ def goes_on(stdin: TextIO | None, *, no_serve: bool) -> bool:
 def go_on_serving(root: str) -> None:
     """Serve a pool until Ctrl-C, which is its orderly end; another signal interrupts it."""
     from clip_assets.service import serving
-    from clip_assets.service.hosted import Hosting
-    from clip_assets.service.offer import Offer
+    from clip_assets.service.hosting.hosted import Hosting
+    from clip_assets.service.limits.offer import Offer
 
     say("5. its page, until Ctrl-C")
     try:

@@ -17,8 +17,8 @@ from clip_assets.terminal import say
 if TYPE_CHECKING:
     import socket
 
-    from clip_assets.service.hosted import Hosting
-    from clip_assets.service.offer import Offer
+    from clip_assets.service.hosting.hosted import Hosting
+    from clip_assets.service.limits.offer import Offer
 
 MOST_TOKEN_BYTES = 4096
 """Of a token; servers before this one take no longer headers."""
@@ -94,9 +94,10 @@ def serve(  # noqa: PLR0913  (a command's options are its interface)
     work on. An index folder of clip-retrieval is served likewise, by the model of --clip-model.
     hf://datasets/ORGANISATION/NAME, or such a folder, is searched where it lies.
     """
-    from clip_assets.service import access, serving
+    from clip_assets.service import serving
     from clip_assets.service import workers as with_workers
-    from clip_assets.service.offer import MIB, Offer
+    from clip_assets.service.limits.offer import MIB, Offer
+    from clip_assets.service.measures import access
 
     if len(pools) > 1 and settings_file:
         raise click.UsageError("--pool is of one pool: each has its settings in pool.yaml")
@@ -139,8 +140,8 @@ def hosting_of(
     clip_model: str | None,
 ) -> "Hosting":
     """Pools and index folders, opened, in the order in which they are named."""
-    from clip_assets.service import hosted_folders
-    from clip_assets.service.hosted import HostedIndex, Hosting
+    from clip_assets.service.hosting import hosted_folders
+    from clip_assets.service.hosting.hosted import HostedIndex, Hosting
 
     places: list[str | HostedIndex] = [
         hosted_folders.hosted_at(place, clip_model) or place for place in pools
@@ -168,7 +169,8 @@ class _Worker:
     def __call__(self, reserved: "socket.socket", folder: Path) -> None:
         """Serve until a signal comes, or the process that started this one ends."""
         from clip_assets import cli
-        from clip_assets.service import access, serving
+        from clip_assets.service import serving
+        from clip_assets.service.measures import access
 
         processes.follow_parent()
         cli.show_progress(logging.INFO)

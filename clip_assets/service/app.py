@@ -1,6 +1,6 @@
 """The service as one ASGI application: endpoints, the page's files, faults as answers.
 
-It is run by ``service.serving``; what searches is in ``searching``.
+It is run by ``service.serving``; what searches is in ``search.searching``.
 """
 
 from collections.abc import AsyncGenerator
@@ -20,23 +20,27 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from clip_assets.errors import ClipAssetsError
-from clip_assets.service import api_page, clipback, described, refusals, sign_in, v1, v1_files
-from clip_assets.service.access import AccessLog
-from clip_assets.service.fellows import Fellows
-from clip_assets.service.guard import Guard
-from clip_assets.service.hosted import Hosting
-from clip_assets.service.measuring import Measures, Reading
-from clip_assets.service.offer import Offer
-from clip_assets.service.refusals import RefusalError
-from clip_assets.service.searching import Searching
-from clip_assets.service.short_way import ShortWay
-from clip_assets.service.v1 import JsonAnswer
-from clip_assets.service.wire import (
+from clip_assets.service import api_page
+from clip_assets.service.clip_retrieval import knn_endpoints
+from clip_assets.service.hosting import described
+from clip_assets.service.hosting.hosted import Hosting
+from clip_assets.service.limits import refusals, sign_in
+from clip_assets.service.limits.guard import Guard
+from clip_assets.service.limits.offer import Offer
+from clip_assets.service.limits.refusals import RefusalError
+from clip_assets.service.limits.wire import (
     BatchRequest,
     EmbeddingsRequest,
     SearchRequest,
     SubsetRequest,
 )
+from clip_assets.service.measures.access import AccessLog
+from clip_assets.service.measures.measuring import Measures, Reading
+from clip_assets.service.measures.shared_measures import SharedMeasures
+from clip_assets.service.search.searching import Searching
+from clip_assets.service.short_way import ShortWay
+from clip_assets.service.v1 import file_endpoints, search_endpoints
+from clip_assets.service.v1.json_and_forms import JsonAnswer
 
 PAGE = Path(__file__).parent / "page"
 
@@ -64,12 +68,12 @@ def build(hosting: Hosting, offer: Offer, folder: Path | None = None) -> FastAPI
     """
     searching = Searching(hosting, offer)
     measures = Measures(readings(searching))
-    fellows = None if folder is None else Fellows(measures, folder)
+    shared = None if folder is None else SharedMeasures(measures, folder)
     access = AccessLog()
     routers = [
-        v1.routes(searching, measures),
-        v1_files.routes(searching),
-        clipback.routes(searching, measures, fellows or measures),
+        search_endpoints.routes(searching, measures),
+        file_endpoints.routes(searching),
+        knn_endpoints.routes(searching, measures, shared or measures),
         sign_in.routes(offer.token),
     ]
 
@@ -77,14 +81,14 @@ def build(hosting: Hosting, offer: Offer, folder: Path | None = None) -> FastAPI
     async def running(app: FastAPI) -> AsyncGenerator[None]:
         del app
         hosting.start()
-        if fellows is not None:
-            fellows.start()
+        if shared is not None:
+            shared.start()
         yield
         searching.close()
         hosting.close()
         access.flush()
-        if fellows is not None:
-            fellows.close()
+        if shared is not None:
+            shared.close()
 
     app = FastAPI(
         title="clip-assets",
@@ -181,7 +185,7 @@ async def _answered(request: Request, error: Exception) -> JsonAnswer:
         )
     refusal = refusals.of(error)
     content = refusals.body(refusal, request.state.request_id)
-    if request.url.path in clipback.PATHS:
+    if request.url.path in knn_endpoints.PATHS:
         # As clip-retrieval's client reads it.
         content["message"] = str(refusal)
     return JsonAnswer(content, refusal.status, refusal.headers)

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 
 from clip_assets.errors import ConfigurationError
 from clip_assets.service import app
-from clip_assets.service.hosted import Hosting
-from clip_assets.service.offer import Offer
-from clip_assets.service.slow_clients import TimedProtocol, allow_many_files
+from clip_assets.service.hosting.hosted import Hosting
+from clip_assets.service.limits.offer import Offer
+from clip_assets.service.limits.slow_clients import TimedProtocol, allow_many_files
 
 GRACE_S = 3
 """Seconds that running requests have when the service is asked to end."""

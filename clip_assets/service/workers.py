@@ -1,7 +1,8 @@
 """Several processes that serve together: started, started again when one dies, and ended.
 
 They listen at one address, each by a socket of its own, and map the same files. What each of them
-does is handed in; what they tell of themselves together is the matter of ``service.fellows``.
+does is handed in; what they tell of themselves together is the matter of
+``measures.shared_measures``.
 """
 
 import logging
@@ -15,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from clip_assets.errors import NotReadyError
-from clip_assets.service import fellows
+from clip_assets.service.measures import shared_measures
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Workers:
         Raises:
             NotReadyError: one ended before.
         """
-        while not all(fellows.ready(self._folder, one.pid or 0) for one in self._began_s):
+        while not all(shared_measures.ready(self._folder, one.pid or 0) for one in self._began_s):
             for one in self._began_s:
                 if one.exitcode is not None:
                     raise NotReadyError(

@@ -25,11 +25,11 @@ from clip_assets.retrieval.hits import Hit
 from clip_assets.retrieval.published_search import PublishedSearcher
 from clip_assets.retrieval.search import Searcher
 from clip_assets.retrieval.served_side import Nearest
-from clip_assets.service.described import indices
-from clip_assets.service.hosted import Hosting
-from clip_assets.service.hosted_published import HostedPublished
-from clip_assets.service.offer import Offer
-from clip_assets.service.visible import Visible
+from clip_assets.service.hosting.described import indices
+from clip_assets.service.hosting.hosted import Hosting
+from clip_assets.service.hosting.hosted_published import HostedPublished
+from clip_assets.service.limits.offer import Offer
+from clip_assets.service.limits.visible import Visible
 from clip_assets.stats.metadata_stats import metadata_stats
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store

@@ -25,7 +25,7 @@ from clip_assets.retrieval.published_rows import PublishedRange
 from clip_assets.retrieval.published_search import PublishedSearcher
 from clip_assets.retrieval.queries import Uid
 from clip_assets.retrieval.search import Searcher
-from clip_assets.service.hosted import Hosting
+from clip_assets.service.hosting.hosted import Hosting
 from clip_assets.storage.store import Store
 from clip_assets.storage.uids import pairs
 from clip_assets_tests.publishing.conftest import Published, full_disk_folder

@@ -22,8 +22,8 @@ from clip_assets import layout, schemas
 from clip_assets.encoders.encoder import Encoder
 from clip_assets.layout import Key
 from clip_assets.service import app
-from clip_assets.service.hosted import HostedIndex, Hosting
-from clip_assets.service.offer import Offer
+from clip_assets.service.hosting.hosted import HostedIndex, Hosting
+from clip_assets.service.limits.offer import Offer
 from clip_assets.service.serving import configured
 from clip_assets.storage import tables
 from clip_assets.storage.store import Store

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from clip_assets.encoders.encoder import Encoder
-from clip_assets.service import slow_clients
-from clip_assets.service.hosted import HostedIndex, Hosting
-from clip_assets.service.offer import Offer
-from clip_assets.service.rates import Rates
-from clip_assets.service.slow_clients import TimedProtocol
+from clip_assets.service.hosting.hosted import HostedIndex, Hosting
+from clip_assets.service.limits import slow_clients
+from clip_assets.service.limits.offer import Offer
+from clip_assets.service.limits.rates import Rates
+from clip_assets.service.limits.slow_clients import TimedProtocol
 from clip_assets_tests.service.conftest import (
     Served,
     error,

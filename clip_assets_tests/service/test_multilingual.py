@@ -12,7 +12,7 @@ from clip_assets.encoders.openclip.loading import CONFIG
 from clip_assets.encoders.openclip.pulled import WEIGHTS
 from clip_assets.inference.embeddings import embeddings
 from clip_assets.layout import Key
-from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets.service.hosting.hosted import HostedIndex, Hosting
 from clip_assets.storage.store import Store
 from clip_assets_tests.inference.shards import P, Pair, image_shards
 from clip_assets_tests.service.conftest import Served, captions, search, serving

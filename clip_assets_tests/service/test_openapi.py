@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.core.transport import Response
 
-from clip_assets.service.wire import (
+from clip_assets.service.limits.wire import (
     BatchRequest,
     EmbeddingsRequest,
     SearchRequest,

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from clip_assets.service.hosted import Hosting
-from clip_assets.service.offer import Offer
+from clip_assets.service.hosting.hosted import Hosting
+from clip_assets.service.limits.offer import Offer
 from clip_assets_tests.pools import CHECKOUT
 from clip_assets_tests.retrieval.conftest import one_thread
 from clip_assets_tests.service import accessibility, page_pictures, pictures

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from clip_assets.pool import takedowns
-from clip_assets.service.hosted import HostedIndex, Hosting
+from clip_assets.service.hosting.hosted import HostedIndex, Hosting
 from clip_assets.storage import uids
 from clip_assets_tests.service.conftest import (
     ANIMALS,

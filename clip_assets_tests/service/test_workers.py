@@ -19,7 +19,7 @@ import pytest
 from clip_assets.errors import ConfigurationError
 from clip_assets.index import versions
 from clip_assets.service import serving
-from clip_assets.service.fellows import added_up, spent_in
+from clip_assets.service.measures.shared_measures import added_up, spent_in
 from clip_assets_tests.retrieval.conftest import Captions
 from clip_assets_tests.service.conftest import pool_of_animals
 

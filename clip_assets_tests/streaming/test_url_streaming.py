@@ -35,7 +35,7 @@ from clip_assets.streaming.url_streaming import UrlStreamingDataset
 from clip_assets_tests.download.web import Web, serving
 from clip_assets_tests.models import draw, encoded
 from clip_assets_tests.retrieval.conftest import Captions, WordEncoder
-from clip_assets_tests.service.test_hosted_folders import write_folder
+from clip_assets_tests.service.hosting.test_hosted_folders import write_folder
 from clip_assets_tests.threads import left_over
 
 SETTINGS = DownloadSettings(

@@ -1,0 +1,1 @@
+"""What requests took: the access log, metrics of one process and of several, and steps."""
