@@ -68,7 +68,7 @@ class Hdf5Columns:
                 starts = range(0, self._count, ROWS_AT_ONCE)
                 parts = [self._read(name, slice(at, at + ROWS_AT_ONCE)) for at in starts]
                 column = pa.chunked_array(parts or [self._read(name, slice(0, 0))])
-                self._kept[name] = column if self._places is None else column.take(self._places)
+                self._kept[name] = column if self._places is None else self._placed(column)
             return self._kept[name]
 
     def taken(self, name: str, ids: Ids) -> pa.ChunkedArray:
@@ -78,6 +78,12 @@ class Hdf5Columns:
         places = ids if self._places is None else self._places[ids]
         wanted, back = np.unique(places, return_inverse=True)
         return pa.chunked_array([self._read(name, wanted).take(pa.array(back, pa.int64()))])
+
+    def _placed(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        try:
+            return column.take(self._places)
+        except pa.ArrowIndexError as error:
+            raise _damaged(Path(self._where).with_name(PLACES), str(error)[:200]) from error
 
     def _read(self, name: str, rows: slice | Ids) -> pa.Array:
         """Rows of a column as they are stored; the library lets one thread read at a time."""

@@ -303,6 +303,10 @@ def test_a_killed_build_goes_on_where_it_was(
     with caplog.at_level(logging.INFO):
         build(str(folder), str(out), BuildOptions(280_000))
     assert "image: training" not in caplog.text
+    # As a kill at the very end leaves it.
+    Store(str(out)).write_bytes("work/plan.json", b"{}")
+    build(str(folder), str(out), BuildOptions(280_000))
+    assert not (out / "work").exists()
     build(str(folder), str(tmp_path / "whole"), BuildOptions(280_000))
     for side in ("image", "text"):
         assert (out / f"{side}.index").read_bytes() == (

@@ -103,6 +103,25 @@ def test_joining_holds_a_block_and_never_an_index(
     assert most < 1.5 * longest
 
 
+def test_joining_many_files_holds_no_more_than_the_lengths_of_their_lists(tmp_path: Path) -> None:
+    count, nothing = 20_000, np.zeros((2, 20_000), np.int64)
+    segments = [(Lists("empty", 8, *nothing, np.empty(0, np.uint8)), 0)] * 50
+    tracemalloc.start()
+    lists.join(tmp_path / "joined", b"", segments)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 8 * count
+
+
+def test_lists_that_are_none_of_the_index_are_refused(tmp_path: Path) -> None:
+    file, head = tmp_path / "segment", ann.head(EMPTY["IVF8,Flat"], 1)
+    beyond = np.array([2, 99, 1], np.int64).tobytes()  # two numbers: of list 99 there is one vector
+    for content in (b"", head + lists.no_lists(8, 64)[:-8] + beyond):
+        file.write_bytes(content)
+        with pytest.raises(SchemaError, match="cut off or damaged"):
+            lists.read(file, head, "segment")
+
+
 def test_other_training_is_refused(tmp_path: Path) -> None:
     other = ann.trained("IVF8,Flat", DIM, SAMPLE[::-1])
     written(tmp_path, "IVF8,Flat", unit_rows(1, 9, DIM))

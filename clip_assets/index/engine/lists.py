@@ -107,7 +107,10 @@ def read(file: Path, head: bytes, where: str) -> Lists:
         SchemaError: it is encoded otherwise, cut off, or holds another number of vectors.
     """
     # As a plain array: a memmap takes longer to cut a list from than the list to copy.
-    content = np.asarray(np.memmap(file, np.uint8, "r"))
+    try:
+        content = np.asarray(np.memmap(file, np.uint8, "r"))
+    except ValueError as error:  # it is empty
+        raise _cut(where) from error
     if content[: len(head)].tobytes() != head:
         raise SchemaError(
             where,
@@ -117,7 +120,7 @@ def read(file: Path, head: bytes, where: str) -> Lists:
         )
     try:
         code_size, sizes, start = sizes_at(content, len(head))
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, IndexError) as error:
         raise _cut(where) from error
     lengths = sizes * (code_size + _ID_BYTES)
     ends = np.cumsum(lengths)
@@ -134,7 +137,7 @@ def sizes_at(content: Bytes, start: int) -> tuple[int, Numbers, int]:
         start: where its head ends.
 
     Raises:
-        ValueError: it does not; ``struct.error``: the content ends before.
+        ValueError, IndexError: it does not; ``struct.error``: the content ends before.
     """
     fixed = len(_MAGIC) + _COUNTS.size + len(_ALL) + _LENGTH.size
     told = content[start : start + fixed].tobytes()
@@ -168,7 +171,9 @@ def join(part: Path, head: bytes, segments: Sequence[tuple[Lists, int]]) -> None
         segments: lists of files with equal heads, each with the first of its new ids.
     """
     first, _ = segments[0]
-    sizes = np.sum([lists.sizes for lists, _ in segments], axis=0, dtype=np.int64)
+    sizes = np.zeros_like(first.sizes)
+    for own, _ in segments:
+        sizes += own.sizes
     with part.open("wb") as file:
         file.write(head + _MAGIC + _COUNTS.pack(len(sizes), first.code_size))
         file.write(_ALL + _LENGTH.pack(len(sizes)) + sizes.tobytes())

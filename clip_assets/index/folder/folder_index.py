@@ -110,8 +110,11 @@ def build(source: str, output: str, wanted: BuildOptions | None = None) -> Built
     files, metadata = _inputs(source, store, wanted)
     plan = _plan(files, metadata, wanted)
     if built := _finished(store, plan):
+        store.delete(WORK)  # of a build that was killed at its very end
         return built
     with locks.exclusive(store, LOCK):
+        if built := _finished(store, plan):  # by another process, since this one looked
+            return built
         if _begun(store) != plan:
             store.delete(WORK)
             store.write_bytes(f"{WORK}/plan.json", json.dumps(plan).encode())

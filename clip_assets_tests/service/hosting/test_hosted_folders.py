@@ -224,6 +224,10 @@ def test_of_reordered_rows_the_places_are_told_by_the_index_where_no_file_does(
     np.testing.assert_array_equal(foreign.places_in_lists(index), written)
     with pytest.raises(SchemaError, match=r"ivf_old_to_new_mapping\.npy"):
         foreign.places_in_lists(foreign.read(write_folder(tmp_path / "g") / "image.index"))
+    np.where(written == 7, 60, written).tofile(folder / folder_hdf5.PLACES)
+    columns = folder_columns.opened(folder, REORDERED, lambda: written)
+    with pytest.raises(SchemaError, match="Index 60 out of bounds"):
+        columns.whole("caption")
     written[:-1].tofile(folder / folder_hdf5.PLACES)
     with pytest.raises(SchemaError, match="places of 59 ids for 60 rows"):
         HostedFolder(IndexFolder("a", folder))
