@@ -12,7 +12,7 @@ from clip_assets.commands.options import as_json, pool_options
 from clip_assets.terminal import say
 
 if TYPE_CHECKING:
-    from clip_assets.index.versions import Difference
+    from clip_assets.index.version_differences import Difference
     from clip_assets.pool.pool import Pool
     from clip_assets.retrieval.comparing import SideBySide
 
@@ -179,10 +179,10 @@ def compare(  # noqa: PLR0913  (a command's options are its interface)
     how many of the first's results the second has too.
     """
     from clip_assets import graph
-    from clip_assets.index import versions
+    from clip_assets.index import version_differences
 
     pool = graph.open_pool(root, settings_file)
-    change = versions.compare(pool.store, first, second)
+    change = version_differences.compare(pool.store, first, second)
     searched = _searched(pool, (first, second), queries, k) if queries else None
     if json_output:
         told = asdict(change) | ({"searched": asdict(searched)} if searched else {})

@@ -153,7 +153,7 @@ def _version(run: StageRun, segments: Upstream, known: Sequence[str] | None = No
     number = int(known[-1].partition("-")[0]) + 1 if known else 1
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return Version(
-        name=f"{number:05d}-{digest[:8]}",
+        name=versions.name_of(number, digest),
         previous=previous.name if previous else None,
         is_renumbered=is_renumbered,
         model=wanted.model,

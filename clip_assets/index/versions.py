@@ -5,7 +5,8 @@ versions is the matter of ``index.faiss_index`` and ``index.id_mapping``.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -29,6 +30,19 @@ _REPAIR = f"Run: {REPAIR}"
 
 _LONGEST = 80
 # Characters of a version's name that an error has.
+
+
+_NAME = re.compile(r"\d{5,}-[0-9a-f]{8}", re.ASCII)
+
+
+def name_of(number: int, digest: str) -> str:
+    """The name of a version, so that they stand in the order in which they were made.
+
+    Args:
+        number: of it, counted from 1.
+        digest: of what it is made from, in hex digits.
+    """
+    return f"{number:05d}-{digest[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +193,7 @@ def use(store: Store, name: str) -> None:
     if not is_merged or not _is_whole(store, name, files):
         known = ", ".join(versions(store)) or "none yet"
         named = f"{name!r}, which is not complete" if is_merged else repr(name)
-        raise _no_version(named, f"a complete version ({known})")
+        raise no_version(named, f"a complete version ({known})")
     store.write_bytes(layout.CURRENT, f"{name}\n".encode())
 
 
@@ -214,8 +228,7 @@ def remove_unfinished(store: Store, recorded: str | None) -> None:
             own manifest, but no rows, was cut off at its very end.
     """
     files = set(store.list(layout.VERSIONS))
-    names = {path.split("/")[1] for path in files if path.count("/") > 1}
-    for name in names:
+    for name in _named(files):
         is_newer = recorded is None or name > recorded
         is_merged = layout.index_manifest(name) in files
         if not is_merged or (is_newer and _is_of_no_use(store, name, files)):
@@ -231,62 +244,19 @@ def _is_of_no_use(store: Store, name: str, files: set[str]) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What changed from one version to another.
-
-    Args:
-        added: partitions that only the second has.
-        removed: partitions that only the first has.
-        changed: partitions with other vectors or rows.
-        moved: partitions with the same vectors under other ids.
-        vectors: of the first and of the second.
-        keys: of the first and of the second.
-        models: of the first and of the second, in words.
-    """
-
-    added: list[PartitionKey]
-    removed: list[PartitionKey]
-    changed: list[PartitionKey]
-    moved: list[PartitionKey]
-    vectors: tuple[int, int]
-    keys: tuple[str, str]
-    models: tuple[str, str]
-
-
-def compare(store: Store, first: str, second: str) -> Difference:
-    """Compare two versions by what they hold; no index is read.
-
-    Raises:
-        ConfigurationError: there is no such version.
-    """
-    known = merged(store)
-    for name in (first, second):
-        if name not in known:
-            raise _no_version(repr(name), f"a version ({', '.join(known) or 'none yet'})")
-    old, new = read(store, first), read(store, second)
-    before = {partition: slot for slot, partition in old.used}
-    after = {partition: slot for slot, partition in new.used}
-    both = [partition for partition in before if partition in after]
-    same = [p for p in both if before[p].content == after[p].content]
-    return Difference(
-        added=sorted(after.keys() - before.keys()),
-        removed=sorted(before.keys() - after.keys()),
-        changed=sorted(set(both) - set(same)),
-        moved=sorted(p for p in same if before[p].start != after[p].start),
-        vectors=(old.vectors, new.vectors),
-        keys=(old.key, new.key),
-        models=(old.model_name, new.model_name),
-    )
-
-
-def _no_version(found: str, expected: str) -> ConfigurationError:
+def no_version(found: str, expected: str) -> ConfigurationError:
+    """What to raise for a name that no version has."""
     return ConfigurationError("index version", found, expected, "See: clip-assets index list")
 
 
 def _merged(files: Sequence[str] | set[str]) -> list[str]:
+    return [name for name in _named(files) if layout.index_manifest(name) in files]
+
+
+def _named(files: Iterable[str]) -> list[str]:
+    """Folders that are called as versions are, whole or not; all others are somebody's own."""
     names = {path.split("/")[1] for path in files if path.count("/") > 1}
-    return sorted(name for name in names if layout.index_manifest(name) in files)
+    return sorted(filter(_NAME.fullmatch, names))
 
 
 def _files(version: Version) -> list[str]:

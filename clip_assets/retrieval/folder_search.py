@@ -107,7 +107,7 @@ class FolderSearcher(Searcher):
 
         del kind, recall_target
         queries.check_asked(k, side)
-        queries.check_width(vectors, self.version.dim)
+        queries.check_vectors(vectors, self.version.dim)
         index, gone, rows = self._index(side), self.taken_down, len(self.metadata)
         allowed = None if allowed is None else queries.checked_ids(allowed, rows)
         if len(gone):

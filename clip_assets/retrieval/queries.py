@@ -49,11 +49,11 @@ def check_asked(k: int, side: str) -> None:
         raise ConfigurationError("side", repr(side), "image or text", "Choose one.")
 
 
-def check_width(vectors: npt.NDArray[np.floating], dim: int) -> None:
+def check_vectors(vectors: npt.NDArray[np.floating], dim: int) -> None:
     """Whether an index can be asked for vectors.
 
     Raises:
-        ConfigurationError: they are no rows, or of another width.
+        ConfigurationError: they are no rows, of another width, or not finite.
     """
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise ConfigurationError(
@@ -61,6 +61,10 @@ def check_width(vectors: npt.NDArray[np.floating], dim: int) -> None:
             f"shape {vectors.shape}",
             f"(queries, {dim}), as the index",
             "Embed the queries with the model of the index.",
+        )
+    if not np.isfinite(vectors).all():  # nothing is near, so everything would be looked at
+        raise ConfigurationError(
+            "vectors", "numbers that are not finite", "finite ones", "Leave these queries out."
         )
 
 

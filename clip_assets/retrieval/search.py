@@ -153,7 +153,7 @@ class Searcher:
             ConfigurationError: one of these cannot be.
         """
         queries.check_asked(k, side)
-        queries.check_width(vectors, self.version.dim)
+        queries.check_vectors(vectors, self.version.dim)
         reach = self.reach(k, side, kind=kind, recall_target=recall_target)
         return self._sides[side].nearest(
             vectors.astype(np.float32), k, reach, allowed, self.taken_down

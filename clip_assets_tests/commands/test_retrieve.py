@@ -40,6 +40,7 @@ def test_a_folder_with_files_is_not_filled(run: Cli, made: Numbered, tmp_path: P
     made.embed(0, 30)
     made.index()
     (tmp_path / "own.txt").write_text("mine")
-    refused = run("filter", "--query", "a cat", tmp_path)
-    assert refused.exit_code == 2
-    assert "an empty folder" in refused.stderr
+    for taken in (tmp_path, tmp_path / "own.txt"):
+        refused = run("filter", "--query", "a cat", taken)
+        assert refused.exit_code == 2
+        assert "an empty folder" in refused.stderr

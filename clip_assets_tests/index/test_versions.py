@@ -1,10 +1,13 @@
 """Versions can be listed, served, gone back to, and removed when old."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from clip_assets import layout, status
 from clip_assets.errors import ConfigurationError, MissingArtifactError
-from clip_assets.index import versions
+from clip_assets.index import version_differences, versions
 from clip_assets.layout import Key
 from clip_assets_tests.index.conftest import RandomVectors
 
@@ -68,6 +71,21 @@ def test_a_pinned_version_outlives_newer_ones(made: RandomVectors) -> None:
     assert versions.versions(made.store) == [names[0], names[3]]
 
 
+def test_folders_that_are_no_versions_are_left_alone(made: RandomVectors) -> None:
+    made.embed(0, 10)
+    first = made.index()
+    folder = Path(made.store.base, layout.version_folder(first))
+    shutil.copytree(folder, folder.with_name(f"{first} as it was"))
+    made.store.write_bytes(f"{layout.VERSIONS}/notes/mine/today.txt", b"mine")
+    made.store.write_bytes(layout.index("00002-0123abcd", "image"), b"of a merge that was killed")
+    before = {*made.store.list(layout.VERSIONS)}
+    made.embed(1, 10)
+    second = made.index()
+    after = {*made.store.list(layout.VERSIONS)}
+    assert before - after == {layout.index("00002-0123abcd", "image")}
+    assert versions.versions(made.store) == [first, second]
+
+
 def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     for number, rows in enumerate((50, 5, 5)):
         made.embed(number, rows)
@@ -75,7 +93,7 @@ def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     made.embed(1, 6, content="new")
     made.embed(3, 7)
     second = made.index()
-    change = versions.compare(made.store, first, second)
+    change = version_differences.compare(made.store, first, second)
     assert (change.added, change.removed, change.changed, change.moved) == (
         ["00003"],
         [],
@@ -85,7 +103,7 @@ def test_versions_are_compared_by_what_they_hold(made: RandomVectors) -> None:
     assert (change.vectors, change.keys) == ((60, 68), ("IDMap2,Flat", "IDMap2,Flat"))
     made.forget(Key("00000"))
     third = made.index()
-    change = versions.compare(made.store, second, third)
+    change = version_differences.compare(made.store, second, third)
     assert (change.removed, change.moved) == (["00000"], ["00001", "00002", "00003"])
 
 

@@ -107,6 +107,7 @@ def test_what_cannot_be_asked_is_told(built: FolderSearcher) -> None:
     for refusal, asked in (
         ("1 or more", lambda: built.search_many(vectors, -1)),
         (r"\(queries, 16\)", lambda: built.search_many(vectors[:, :-1])),
+        ("not finite", lambda: built.search_many(vectors * np.inf)),
         ("no other index|image or text", lambda: built.search_many(vectors, side="sound")),
         ("ids of 0 to 49", lambda: built.search_many(vectors, allowed=np.array([50]))),
     ):

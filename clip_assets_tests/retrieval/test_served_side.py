@@ -142,6 +142,11 @@ def test_vectors_of_another_width_are_refused(searcher: Searcher) -> None:
         searcher.search_many(np.ones((2, 23), np.float32))
 
 
+def test_vectors_that_are_not_finite_are_refused(searcher: Searcher) -> None:
+    with pytest.raises(ConfigurationError, match="not finite"):
+        searcher.search_many(np.full((2, DIM), np.nan, np.float32))
+
+
 def test_where_vectors_are_others_by_now_allowed_ids_are_found_by_their_codes(
     made: Captions,
 ) -> None:
