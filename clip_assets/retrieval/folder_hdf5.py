@@ -68,7 +68,7 @@ class Hdf5Columns:
                 starts = range(0, self._count, ROWS_AT_ONCE)
                 parts = [self._read(name, slice(at, at + ROWS_AT_ONCE)) for at in starts]
                 column = pa.chunked_array(parts or [self._read(name, slice(0, 0))])
-                self._kept[name] = column if self._places is None else self._placed(column)
+                self._kept[name] = self._in_order(column)
             return self._kept[name]
 
     def taken(self, name: str, ids: Ids) -> pa.ChunkedArray:
@@ -79,9 +79,12 @@ class Hdf5Columns:
         wanted, back = np.unique(places, return_inverse=True)
         return pa.chunked_array([self._read(name, wanted).take(pa.array(back, pa.int64()))])
 
-    def _placed(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    def _in_order(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """By ids."""
+        if self._places is None:
+            return column
         try:
-            return column.take(self._places)
+            return column.take(pa.array(self._places, pa.int64()))
         except pa.ArrowIndexError as error:
             raise _damaged(Path(self._where).with_name(PLACES), str(error)[:200]) from error
 
