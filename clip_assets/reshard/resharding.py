@@ -114,25 +114,14 @@ def reshard(
         StorageFullError: the disk is full.
     """
     start = time.monotonic()
-    wanted = read_subset(subset)
-    if not wanted.was_sorted:
-        logger.warning("%s is not sorted; its uids are taken in order", subset)
-    is_gone = taken_down(inputs, wanted.chosen(np.arange(len(wanted))))
-    if is_gone.all():
-        raise ConfigurationError(
-            subset, "nothing but uids that were taken down", "others", "See: clip-assets takedown"
-        )
-    wanted = wanted.without(is_gone)
+    wanted, gone = _wanted(subset, inputs)
     tars = tars_in(inputs, output)
     folder = Store(output)
     logger.info("looking for %s uids in %s tars", f"{len(wanted):,}", f"{len(tars):,}")
     with ThreadPoolExecutor(options.workers) as executor:
         plan = plan_of(tars, wanted, executor, options.seed)
     _check_missing(plan, wanted, subset, folder, options)
-    changes = None
-    if options.columns or options.blur_faces:
-        files = metadata_files(options.metadata)
-        changes = changes_of(wanted, files, options.columns, blur=options.blur_faces)
+    changes = _changes(wanted, options)
     _begin(folder, plan, options, changes)
     _write_ids(folder, SAMPLE_IDS, wanted.pairs())
     if plan.is_missing.any():
@@ -147,18 +136,43 @@ def reshard(
         int(plan.is_missing.sum()),
         plan.repeated,
         plan.without_uid,
-        int(is_gone.sum()),
+        gone,
         plan.content_bytes,
         round(time.monotonic() - start, 3),
     )
-    meta = {"subset": masked(subset), "inputs": [*map(masked, inputs)], "output": masked(output)}
-    counts = {name: value for name, value in asdict(done).items() if name != "kept"}
-    how: dict[str, Any] = {"shard_size": options.shard_size, "seed": options.seed}
+    meta: dict[str, Any] = {
+        "subset": masked(subset),
+        "inputs": [*map(masked, inputs)],
+        "output": masked(output),
+    }
+    meta |= {"shard_size": options.shard_size, "seed": options.seed}
     if changes:
-        how |= {"columns": options.columns, "blur_faces": options.blur_faces}
-    folder.write_bytes(META, json.dumps(meta | how | counts, indent=1).encode())
+        meta |= {"columns": options.columns, "blur_faces": options.blur_faces}
+    counts = {name: value for name, value in asdict(done).items() if name != "kept"}
+    folder.write_bytes(META, json.dumps(meta | counts, indent=1).encode())
     folder.delete(layout.TEMPORARY)
     return done
+
+
+def _wanted(subset: str, inputs: Sequence[str]) -> tuple[WantedUids, int]:
+    """Uids of a subset without those that were taken down, and how many these are."""
+    wanted = read_subset(subset)
+    if not wanted.was_sorted:
+        logger.warning("%s is not sorted; its uids are taken in order", subset)
+    is_gone = taken_down(inputs, wanted.chosen(np.arange(len(wanted))))
+    if is_gone.all():
+        raise ConfigurationError(
+            subset, "nothing but uids that were taken down", "others", "See: clip-assets takedown"
+        )
+    return wanted.without(is_gone), int(is_gone.sum())
+
+
+def _changes(wanted: WantedUids, options: Options) -> Changes | None:
+    """What of the samples is changed, if anything is."""
+    if not (options.columns or options.blur_faces):
+        return None
+    files = metadata_files(options.metadata)
+    return changes_of(wanted, files, options.columns, blur=options.blur_faces)
 
 
 class _Folder:

@@ -28,7 +28,7 @@ from clip_assets.subsets.candidates import Candidates
 from clip_assets.subsets.cut_captions import CutCaptions
 from clip_assets.subsets.judgement import Judgement, Mask
 from clip_assets.subsets.methods import METHODS
-from clip_assets.subsets.selection import UID, Selection
+from clip_assets.subsets.selection import UID, Judge, Selection
 from clip_assets.subsets.sorting import Records, Sorter
 
 if TYPE_CHECKING:
@@ -108,23 +108,9 @@ def choose(  # noqa: PLR0913  (what it reads, writes and tells)
 
         selection = Selection(rows, named, METHODS, Path(folder), database, progress)
         sorter = Sorter(Path(folder), schemas.UID_PAIR)
-        count, kept, dropped = 0, 0, Counter[str]()
         judge = selection.judge(chosen)
         cut = CutCaptions(selection)
-        lister = stack.enter_context(ThreadPoolExecutor(1, "clip-assets-listing"))
-        listing: Future[None] | None = None
-        for piece, table in selection.tables({UID} | judge.columns | cut.columns):
-            verdict = judge.decide(piece, table)
-            cut.add(table, verdict.kept)
-            count += len(table)
-            dropped.update({why: int(mask.sum()) for why, mask in verdict.dropped.items()})
-            kept += int(np.count_nonzero(verdict.kept))
-            if listing is not None:
-                # Of what was listed before, while the next piece is judged.
-                listing.result()
-            listing = lister.submit(_list, sorter, piece, table[UID], verdict)
-        if listing is not None:
-            listing.result()
+        count, kept, dropped = _judged(selection, judge, cut, sorter)
         distinct, added, removed = _write(sorter, target, last)
         told = [tell() for tell in selection.told]
         if groups is not None and told and told[-1].groups:
@@ -142,6 +128,32 @@ def choose(  # noqa: PLR0913  (what it reads, writes and tells)
         added=added,
         removed=removed,
     )
+
+
+def _judged(
+    selection: Selection, judge: Judge, cut: CutCaptions, sorter: Sorter
+) -> tuple[int, int, Counter[str]]:
+    """Judge all rows, and list those that are kept.
+
+    Returns:
+        How many there are, how many are kept, and how many are dropped by reason.
+    """
+    count, kept, dropped = 0, 0, Counter[str]()
+    with ThreadPoolExecutor(1, "clip-assets-listing") as lister:
+        listing: Future[None] | None = None
+        for piece, table in selection.tables({UID} | judge.columns | cut.columns):
+            verdict = judge.decide(piece, table)
+            cut.add(table, verdict.kept)
+            count += len(table)
+            dropped.update({why: int(mask.sum()) for why, mask in verdict.dropped.items()})
+            kept += int(np.count_nonzero(verdict.kept))
+            if listing is not None:
+                # Of what was listed before, while the next piece is judged.
+                listing.result()
+            listing = lister.submit(_list, sorter, piece, table[UID], verdict)
+        if listing is not None:
+            listing.result()
+    return count, kept, dropped
 
 
 def _apart(told: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
