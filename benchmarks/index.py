@@ -48,7 +48,7 @@ from clip_assets.index.effort import calibration, neighbours, recall
 from clip_assets.index.effort.code_ranks import Scanned
 from clip_assets.index.effort.neighbours import Neighbours
 from clip_assets.index.effort.reach import Reach
-from clip_assets.index.engine import ann, held, one_core
+from clip_assets.index.engine import ann, cores, held
 from clip_assets.index.engine.fast_lists import fast_form
 from clip_assets.index.engine.kinds import PROJECTED
 
@@ -112,7 +112,7 @@ def cpu(search: Search, queries: Floats, each: Each = map) -> tuple[float, float
 def measure(made: Made, contestants: Sequence[Contestant], rounds: int, threads: int) -> None:
     """Print recall and speed of each for captions never seen, by threads with a core each."""
     queries = made.unseen()
-    with ThreadPoolExecutor(threads, initializer=one_core.take_one) as pool:
+    with ThreadPoolExecutor(threads, initializer=cores.use, initargs=(1,)) as pool:
         taken = [[cpu(one.search, queries, pool.map) for one in contestants] for _ in range(rounds)]
     for number, one in enumerate(contestants):
         cpus, clocks = zip(*(own[number] for own in taken), strict=True)

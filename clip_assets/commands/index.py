@@ -94,7 +94,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     \b
       clip-assets index build embeddings/ index/ --max-index-memory-usage 16G
     """
-    from clip_assets.index.engine import directions
+    from clip_assets.index.engine import cores
     from clip_assets.index.folder.folder_index import BuildOptions, build
 
     wanted = BuildOptions(
@@ -105,7 +105,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
         text_subfolder,
     )
     if nb_cores:
-        directions.set_threads(nb_cores)
+        cores.use(nb_cores)
     made = build(source, output, wanted)
     for side, told in made.sides.items():
         recall = ", ".join(f"{kind} {share:.3f}" for kind, share in told["recall_at_10"].items())

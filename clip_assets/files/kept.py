@@ -61,10 +61,13 @@ class Kept:
             is_dear: it stays where others would have to make room for one that is not.
         """
         entries = self._dear if is_dear else self._others
+        entry = _Entry(value, size_bytes + ENTRY_BYTES)
         with self._lock:
             self._forget(entries, key)
-            entries[key] = _Entry(value, size_bytes + ENTRY_BYTES)
-            self._bytes += size_bytes + ENTRY_BYTES
+            if entry.size_bytes > self._most_bytes:
+                return  # for what there is no room for, nothing else makes any
+            entries[key] = entry
+            self._bytes += entry.size_bytes
             for room in (self._others, self._dear):
                 while room and self._bytes > self._most_bytes:
                     self._forget(room, next(iter(room)))

@@ -26,6 +26,16 @@ def test_whatever_is_put_the_bytes_are_those_of_what_is_kept_and_within_the_boun
     assert kept.size_bytes == 0
 
 
+def test_nothing_makes_room_for_what_is_larger_than_all_room() -> None:
+    kept = Kept(10_000)
+    kept.put("centres", 1, 6_000, is_dear=True)
+    kept.put("list", 2, 1_000)
+    kept.put("large", 3, 10_000)
+    assert [kept.get(name) for name in ("centres", "list", "large")] == [1, 2, None]
+    kept.put("list", 4, 10_000)
+    assert kept.get("list") is None, "it is another one by now"
+
+
 def test_what_is_dear_stays_for_all_that_is_not() -> None:
     kept = Kept(10_000)
     kept.put("centres", 1, 6_000, is_dear=True)

@@ -26,8 +26,3 @@ def trained_on_directions(key: str, sample: Floats) -> Index:
     index.prepend_transform(projection)
     projection.this.disown()
     return index
-
-
-def set_threads(count: int) -> None:
-    """How many threads faiss uses in this process."""
-    faiss.omp_set_num_threads(count)

@@ -203,9 +203,9 @@ class Searching:
 
 
 def _alone() -> None:
-    from clip_assets.index.engine import one_core
+    from clip_assets.index.engine import cores
 
-    one_core.take_one()
+    cores.use(1)
 
 
 def find_uid(index: HostedIndex, opened: OpenVersion, uid: str) -> int:
