@@ -48,7 +48,7 @@ def copy_images(
         ConfigurationError: the folder is not empty, or the query cannot be.
         MissingArtifactError: an image is not in its shard any more.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(
             str(folder), "files", "an empty folder, or none", "Name another folder."
         )
