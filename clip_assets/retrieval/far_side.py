@@ -45,7 +45,7 @@ def nearest(
     vectors: Similar | None,
     selected: "Selection | None" = None,
 ) -> tuple[Floats, Ids]:
-    """The k nearest of each query, as ``index.recall.nearest`` has them.
+    """The k nearest of each query, as ``effort.recall.nearest`` has them.
 
     Args:
         far: the index.
@@ -55,11 +55,11 @@ def nearest(
         vectors: put the candidates of codes right; None leaves them as codes have them.
         selected: ids that may be found; None: all.
     """
-    from clip_assets.index.effort import recall
+    from clip_assets.index.effort import recall, second_look
     from clip_assets.index.far.far_look import MOST, FarLook
 
     if vectors is None:
-        return far.search(queries, k, effort.gap, selected)
+        return second_look.best(*far.search(queries, k, effort.gap, selected), k)
     candidates = max(min(effort.candidates, MOST), 2 * k)
     similarities, ids = far.search(queries, candidates, effort.gap, selected)
     ranges = [far.ranges(query, effort.gap) for query in queries]

@@ -103,6 +103,7 @@ class FolderSearcher(Searcher):
         allowed: Ids | None = None,
     ) -> Nearest:
         """See ``Searcher``; how far it looks is said by the index, whatever recall is asked for."""
+        from clip_assets.index.effort.second_look import best
         from clip_assets.index.folder import foreign
 
         del kind, recall_target
@@ -117,7 +118,7 @@ class FolderSearcher(Searcher):
         if not size or not len(vectors):
             shape = (len(vectors), size)
             return Nearest(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32))
-        similarities, ids = foreign.search(index, vectors, size, allowed)
+        similarities, ids = best(*foreign.search(index, vectors, size, allowed), size)
         return Nearest(ids, np.where(ids < 0, np.float32(-np.inf), similarities))
 
     def vectors(self, ids: Ids, side: str = "image") -> Floats:

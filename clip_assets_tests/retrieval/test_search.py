@@ -109,6 +109,19 @@ def test_every_vector_can_be_reached_through_lists_that_are_probed_in_part(
         assert len(searcher.search("thing 1", k=400)) == 400
 
 
+@pytest.mark.parametrize("flat_limit", [1, 1_000])
+def test_of_copies_the_lower_id_is_first_however_many_are_asked_for(
+    made: Captions, flat_limit: int
+) -> None:
+    made.set(index={"flat_limit": flat_limit})
+    made.add(0, [*(f"thing {n}" for n in range(250)), *["copy"] * 30])
+    made.index()
+    with Searcher.open(made.pool) as searcher:
+        vector = searcher.vector("copy")[None]
+        for k in (3, 5, 10, 30):
+            assert searcher.search_many(vector, k).ids[0].tolist() == [*range(250, 250 + k)]
+
+
 @pytest.mark.parametrize("flat_limit", [50_000, 1])
 def test_gone_pairs_are_never_found_and_others_fill_the_list(
     made: Captions, flat_limit: int

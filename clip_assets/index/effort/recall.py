@@ -49,7 +49,7 @@ def nearest(
     exact: Similar | None,
     selected: Selection | None = None,
 ) -> tuple[Floats, Ids]:
-    """The k nearest vectors of each query, best first.
+    """The k nearest vectors of each query, best first, of equal ones the lower id.
 
     Args:
         index: any.
@@ -64,7 +64,7 @@ def nearest(
         itself is not known.
     """
     if exact is None or ann.inverted(index) is None or ann.holds_whole(index):
-        return ann.search(index, queries, k, effort.gap, selected)
+        return best(*ann.search(index, queries, k, effort.gap, selected), k)
     candidates = max(effort.candidates, 2 * k)
     similarities, ids = ann.search(index, queries, candidates, effort.gap, selected)
     return put_right(similarities, ids, queries, k, exact)

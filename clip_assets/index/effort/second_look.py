@@ -70,14 +70,23 @@ def costs_of_row(index: Index) -> int:
 
 
 def best(similarities: Floats, ids: Ids, k: int) -> tuple[Floats, Ids]:
-    """The k most similar of each row, best first; (q, n) each."""
+    """The k most similar of each row, best first, of equal ones the lower id; (q, n) each.
+
+    So what is found with more results begins with what is found with fewer, as pages of results do.
+    """
     if k < similarities.shape[1]:
         # Sorting all candidates takes as long as choosing lists does.
         some = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
         similarities = np.take_along_axis(similarities, some, 1)
         ids = np.take_along_axis(ids, some, 1)
     order = np.argsort(-similarities, axis=1, kind="stable")
-    return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+    similarities = np.take_along_axis(similarities, order, 1)
+    ids = np.take_along_axis(ids, order, 1)
+    alike = np.flatnonzero((similarities[:, 1:] == similarities[:, :-1]).any(axis=1))
+    if len(alike):  # copies of an image
+        order = np.lexsort((ids[alike], -similarities[alike]), axis=1)
+        ids[alike] = np.take_along_axis(ids[alike], order, 1)
+    return similarities, ids
 
 
 def cheapest(
