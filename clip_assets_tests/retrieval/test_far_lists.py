@@ -108,3 +108,11 @@ def test_a_server_without_ranges_is_an_error(far: Pool, site: Site) -> None:
     site.knows_ranges = False
     with Searcher.open(far) as there, pytest.raises(SourceError, match="one that knows ranges"):
         there.search_many(QUERIES, 10)
+
+
+def test_a_file_whose_head_is_damaged_is_an_error(far: Pool, site: Site) -> None:
+    with Searcher.open(far) as there:
+        path = f"/pool/{layout.index(there.version.name, 'image')}"
+        site.files[path] = b"none" + site.files[path][4:]
+        with pytest.raises(SourceError, match="no readable index"):
+            there.search_many(QUERIES, 10)

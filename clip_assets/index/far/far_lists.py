@@ -133,8 +133,7 @@ class FarLists:
                 told = self._told(content, place)
                 if told is not None:
                     code_size, sizes, start = told
-                    empty = content[:place] + no_lists(len(sizes), code_size)
-                    index = faiss.deserialize_index(np.frombuffer(empty, np.uint8))
+                    index = self._without_lists(content[:place], len(sizes), code_size)
                     lengths = sizes * (code_size + _ID_BYTES)
                     return index, sizes, start + np.cumsum(lengths) - lengths, code_size
                 place = content.find(_MAGIC, place + 1)
@@ -144,6 +143,14 @@ class FarLists:
             "an index with lists, whole",
             "Copy it here: an exact index, or one with more centres, is not searched from afar.",
         )
+
+    def _without_lists(self, head: bytes, lists: int, code_size: int) -> Index:
+        empty = head + no_lists(lists, code_size)
+        try:
+            return faiss.deserialize_index(np.frombuffer(empty, np.uint8))
+        except RuntimeError as error:
+            told = f"no readable index ({str(error)[:200]})"
+            raise SourceError(self._file.uri, told, "a faiss index", "Copy it again.") from error
 
     def _told(self, content: bytes, place: int) -> tuple[int, npt.NDArray[np.int64], int] | None:
         """The table of sizes, if it begins there and fits the file."""
