@@ -192,9 +192,10 @@ def recall_of_codes(made: RandomVectors, version: Version) -> float:
     return sum(shared) / exact.size
 
 
-def test_pools_too_small_to_calibrate_are_searched_whole(made: RandomVectors) -> None:
+@pytest.mark.parametrize("rows", [2, 10])
+def test_pools_too_small_to_calibrate_are_searched_whole(made: RandomVectors, rows: int) -> None:
     made.set(index={"flat_limit": 1})
-    made.embed(0, 10)
+    made.embed(0, rows)
     made.index()
     reach = newest(made).reach["text"]["image"][0]
     assert reach == Reach(TARGETS[0], 2.0, 1.0, 0.0, 1.0, RANKS[0], lost_afar=0.0)

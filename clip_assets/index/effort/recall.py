@@ -131,7 +131,7 @@ class Question:
     @property
     def sample(self) -> slice:
         """At most ``SEARCHED`` of the queries, evenly taken."""
-        return slice(None, None, -(-len(self.queries) // SEARCHED))
+        return slice(None, None, max(1, -(-len(self.queries) // SEARCHED)))
 
     def gap(self, share: float) -> float:
         """The least gap whose lists hold such a share of the true neighbours."""
