@@ -22,10 +22,10 @@ import numpy as np
 from benchmarks.far_search import NAME, serve
 from benchmarks.made_up_vectors import VECTORS_PER_CLUSTER, Source
 from clip_assets.files.kept import Kept
+from clip_assets.index.effort import afar
 from clip_assets.index.effort.reach import Effort
 from clip_assets.index.engine import ann
 from clip_assets.index.far.far_lists import FarLists
-from clip_assets.index.far.far_look import MOST
 from clip_assets.index.far.far_vectors import Ids, Lying, VectorsElsewhere
 from clip_assets.retrieval import far_side
 
@@ -152,13 +152,14 @@ def _asked(
     count()
     began = time.monotonic()
     vectors = VectorsElsewhere(lie, lists._kept, "image")
-    right = far_side.nearest(lists, query, 10, Effort(gap, MOST), vectors)[1][0]
+    search = far_side.FarSearch(lists, vectors, lambda ids: ids >= 0, None)
+    right = search.nearest(query, 10, Effort(gap, afar.RANGES))[1][0]
     seconds = time.monotonic() - began
     asked = count()
-    looked = len(lists._looked_into(query[0], gap))
-    ids = lists.search(query, AMONG[-1], gap)[1][0]
+    looked = lists.looked_into(query[0], gap)
+    ids = lists.search(query, [looked], AMONG[-1], gap)[1][0]
     sets = [ids[:10], *(ids[:many] for many in AMONG), right]
-    return [looked, seconds, *asked, *(np.isin(nearest, each).mean() for each in sets)]
+    return [len(looked), seconds, *asked, *(np.isin(nearest, each).mean() for each in sets)]
 
 
 if __name__ == "__main__":

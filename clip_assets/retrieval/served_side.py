@@ -17,9 +17,8 @@ from clip_assets import layout
 from clip_assets.errors import NotReadyError
 from clip_assets.files.kept import Kept
 from clip_assets.index import slots
-from clip_assets.index.effort.reach import EVERYTHING, Effort, Reach
+from clip_assets.index.effort.reach import EVERYTHING, WIDER, Effort, Reach
 from clip_assets.index.engine.kinds import FLAT
-from clip_assets.index.engine.similar import Similar
 from clip_assets.index.exact import ExactVectors
 from clip_assets.index.far.far_embeddings import FarEmbeddings
 from clip_assets.index.far.far_vectors import VectorsElsewhere
@@ -35,12 +34,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
-
-WIDER = 4
-"""Each further look asks for so many times the ids, and goes so many times as far."""
-
-NEAR = 0.01
-"""The least that a further look goes."""
 
 FEW = 20_000
 """Up to so many allowed ids are compared one by one; more are sought in the lists."""
@@ -132,22 +125,21 @@ class ServedSide:
         """By the lists, further and further until every query has k."""
         from clip_assets.index.effort import recall
 
-        far = self._far()
-        index = far.index if far else self.index
+        if (far := self._far()) is not None:
+            is_used = partial(self._in_use, gone=gone)
+            vectors = self._whole_of(far.index)
+            assert not isinstance(vectors, ExactVectors)  # these lie where the index does
+            search = far_side.FarSearch(far, vectors, is_used, selected)
+            similarities, ids = search.nearest(queries, k, effort)
+            return Nearest(ids, similarities)
+        index, whole = self.index, self._whole_of(self.index)
         answer, wanted = _nothing(len(queries), k), k
         open_ones = np.arange(len(queries))
         while len(open_ones):
             size = min(wanted, index.ntotal)
             asked = queries[open_ones]
-            if far is not None:
-                whole = self._whole_of(index)
-                similarities, ids = far_side.nearest(far, asked, size, effort, whole, selected)
-            else:
-                similarities, ids = recall.nearest(
-                    index, asked, size, effort, self._whole_of(index), selected
-                )
-            gap = effort.gap or 0
-            is_all = size == index.ntotal and gap >= EVERYTHING
+            similarities, ids = recall.nearest(index, asked, size, effort, whole, selected)
+            is_all = size == index.ntotal and (effort.gap or 0) >= EVERYTHING
             used = self._in_use(ids, gone)
             done = (used.sum(axis=1) >= k) | is_all
             for row in np.flatnonzero(done).tolist():
@@ -157,10 +149,10 @@ class ServedSide:
             open_ones = open_ones[~done]
             # Unused ids, or lists with too few vectors: look further.
             wanted *= WIDER
-            effort = effort._replace(gap=min(max(NEAR, gap) * WIDER, EVERYTHING))
+            effort = effort.further
         return answer
 
-    def _whole_of(self, index: "Index") -> "Similar | None":
+    def _whole_of(self, index: "Index") -> "ExactVectors | VectorsElsewhere | None":
         """What puts candidates of its codes right."""
         from clip_assets.index.engine import ann
 

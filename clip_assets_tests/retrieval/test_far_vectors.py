@@ -12,10 +12,11 @@ from huggingface_hub import constants
 
 from clip_assets import layout, schemas
 from clip_assets.errors import SchemaError, SourceChangedError, SourceError
-from clip_assets.files import kept
+from clip_assets.files import far_ranges, kept
 from clip_assets.index import index_recipe, trials
+from clip_assets.index.effort import afar
+from clip_assets.index.effort.afar import RANGES
 from clip_assets.index.far import far_vectors
-from clip_assets.index.far.far_look import RANGES, FarLook, candidates
 from clip_assets.layout import WHOLE
 from clip_assets.pool.pool import Pool
 from clip_assets.publishing.hub_dataset import hub_dataset
@@ -283,10 +284,71 @@ def test_a_partition_that_was_embedded_anew_is_ranked_by_codes(
 
 
 def test_lists_vectors_and_rows_of_a_query_stay_within_what_it_may_ask_for() -> None:
-    for ranges in range(100):
-        assert ranges + candidates(10, ranges) + 10 <= RANGES
-    assert candidates(10, 20) == 100
-    assert candidates(100, 20) == 200
+    for ranges in range(afar.MOST_LISTS + 1):
+        for k in (1, 10, 40, 100, 1_000):
+            assert ranges + afar.vectors(k, ranges) <= RANGES
+        assert ranges + afar.vectors(10, ranges) + 10 <= RANGES
+    assert afar.vectors(10, 20) == 120
+    assert afar.vectors(50, 20) == 100  # two for each result, which rows make room for
+    assert afar.vectors(100, 20) == 130
+
+
+@pytest.mark.parametrize("k", [1, 40, 70, 100, 200, 1_000])
+def test_a_search_for_any_number_of_results_stays_within_its_ranges(
+    far: Pool, site: Site, images: Floats, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a large pool, where hardly a vector lies beside another one.
+    monkeypatch.setattr(far_ranges, "NEIGHBOUR_BYTES", 0)
+    site.answers_slowly = False
+    with Searcher.open(far) as there:
+        there.search_many(QUERIES[:1], 1)
+        for query in QUERIES[1:]:
+            site.requests.clear()
+            answer = there.search_many(query[None], k, recall_target=0.99)
+            lists, of_vectors = (asked(site, name) for name in ("image.index", ".npy"))
+            assert lists + of_vectors <= RANGES
+            assert (answer.ids >= 0).all()
+            assert (np.diff(answer.similarities) <= 0).all()
+            is_true = np.isclose(images[answer.ids[0]] @ query, answer.similarities[0], atol=1e-6)
+            # Of few results all were looked at; of many those that are best by their codes.
+            assert is_true.all() if k <= 70 else is_true.any()
+            assert k < 200 or not is_true.all()
+
+
+def asked(site: Site, name: str) -> int:
+    """Ranges of files of such a name."""
+    return sum(name in told and "bytes=" in told for told in site.requests)
+
+
+def test_a_search_stays_within_its_bytes(
+    far: Pool, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_ranges, "NEIGHBOUR_BYTES", 0)
+    monkeypatch.setattr(afar, "LISTS_BYTES", 10_000)
+    monkeypatch.setattr(afar, "BYTES", 20_000)
+    site.answers_slowly = False
+    with Searcher.open(far) as there:
+        there.search_many(QUERIES[:1], 10)
+        for query in QUERIES[1:]:
+            site.requests.clear()
+            before = site.sent_bytes
+            there.search_many(query[None], 100, recall_target=0.99)
+            assert site.sent_bytes - before <= afar.BYTES
+            assert asked(site, ".npy")
+
+
+def test_a_search_among_ids_in_few_of_its_lists_ends(
+    far: Pool, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(afar, "MOST_LISTS", 3)
+    allowed = np.arange(0, PARTITIONS * ROWS, 20)
+    with Searcher.open(far) as there:
+        answer = there.search_many(QUERIES, 100, allowed=allowed)
+        is_there = answer.ids >= 0
+        assert (is_there.sum(axis=1) > 0).all()
+        assert (is_there.sum(axis=1) < 100).all()  # and there are no more in those lists
+        assert np.isin(answer.ids[is_there], allowed).all()
+        assert asked(site, "image.index") < 30
 
 
 def test_what_is_told_of_recall_is_that_of_a_search_from_afar(
@@ -302,12 +364,3 @@ def test_what_is_told_of_recall_is_that_of_a_search_from_afar(
     [index] = indices(hosting, Offer(), Visible())
     hosting.close()
     assert [each["recall"] for each in index["recall"]["image"]["text"][:2]] == [0.8, None]
-
-
-def test_what_is_not_put_right_is_no_result(near: RandomVectors) -> None:
-    with Searcher.open(near.pool) as here:
-        exact = here._sides["image"].exact
-        look = FarLook(exact, 10, [20, 100])
-        ids = np.tile(np.arange(120), (2, 1))
-        is_there = np.isfinite(look.similarities(QUERIES[:2], ids))
-        assert is_there.sum(axis=1).tolist() == [candidates(10, 20), candidates(10, 100)]

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from clip_assets.index.effort.afar import ListsAfar
 from clip_assets.index.effort.code_ranks import CodeRanks, Scanned
+from clip_assets.index.effort.found_afar import FoundAfar
 from clip_assets.index.effort.neighbours import SAME
 from clip_assets.index.effort.reach import TARGETS, Reach, exact
 from clip_assets.index.effort.recall import ALIKE, Question
 from clip_assets.index.effort.second_look import Look, cheapest, costs_of_row, counts
+from clip_assets.index.engine import ann
 from clip_assets.index.engine.ann import Floats, Index
 from clip_assets.index.engine.similar import Similar
 
@@ -75,10 +78,13 @@ class Meter:
         return told
 
     def _sample(self, asked: Floats, questions: Sequence[Question]) -> "SearchedQueries":
-        share = (1 + max(TARGETS)) / 2
+        share, lists = (1 + max(TARGETS)) / 2, ann.inverted(self._index)
+        assert lists is not None
+        ranks = CodeRanks(self._index, self._exact, asked)
         return SearchedQueries(
             Scanned(self._index, self._sizes, asked),
-            CodeRanks(self._index, self._exact, asked),
+            ranks,
+            FoundAfar(ranks, ListsAfar(self._sizes, lists.code_size)),
             self._index,
             max(question.gap(share) for question in questions),
             counts(max(question.k for question in questions), self._index)[:SOME][-1],
@@ -104,6 +110,7 @@ class SearchedQueries:
     Args:
         scanned: what they look at.
         ranks: where codes put their neighbours; nothing is searched until it is asked for.
+        afar: what searches from afar find.
         index: that is searched.
         widest: gap that is likely to be asked for.
         most: candidates likewise.
@@ -111,6 +118,7 @@ class SearchedQueries:
 
     scanned: Scanned
     ranks: CodeRanks
+    afar: FoundAfar
     index: Index
     widest: float
     most: int
@@ -125,10 +133,9 @@ class SearchedQueries:
             chosen = self._searched(question, target)
             loss, candidates = round(chosen.loss, 6), chosen.candidates
             of_loss = round(float(chosen.lost.var()) / len(chosen.lost), 9)
-            fewest = counts(question.k, self.index)[:1]
-            if candidates not in fewest:
-                [chosen] = self._looks(question, min(1.0, target + loss), fewest)
-            lost_afar = round(chosen.loss, 6)
+            own = question.gap(min(1.0, target + loss))
+            there = self.afar.recalls(question, own, candidates)
+            lost_afar = round(float((question.within(own)[question.sample] - there).mean()), 6)
         share = min(1.0, target + loss) if abs(loss) >= SAME_SHARE else target
         gap, held = question.gap(share), question.within_gap_of_others(share)
         variance = held.var() / len(held) + of_loss

@@ -57,7 +57,7 @@ class Scanned:
 class CodeRanks:
     """The nearest of some queries by codes, best first.
 
-    Memory: 4 bytes for each query and list, 50 for each query and candidate, and what
+    Memory: 4 bytes for each query and list, 54 for each query and candidate, and what
     ``list_groups`` holds.
 
     Args:
@@ -66,16 +66,18 @@ class CodeRanks:
         queries: (q, dim).
 
     Attributes:
-        similar: (q, m) of candidates to the query, by the vectors; NaN where one is not known.
+        scores: (q, lists) similarity of each query to each centre.
+        by_codes: (q, m) similarity of candidates to the query, by codes.
+        similar: (q, m) the same by the vectors; NaN where one is not known.
     """
 
     def __init__(self, index: Index, exact: Similar, queries: Floats) -> None:
         self._index, self._exact, self._queries = index, exact, queries
         starts = range(0, len(queries), _BATCH)
         batches = (queries[start : start + _BATCH] for start in starts)
-        self._scores = np.concatenate([ann.centroid_scores(index, own) for own in batches])
+        self.scores = np.concatenate([ann.centroid_scores(index, own) for own in batches])
         self._gap, self._most = -1.0, 0
-        self.similar = self._gaps = np.zeros((len(queries), 0), np.float32)
+        self.similar = self.by_codes = self._gaps = np.zeros((len(queries), 0), np.float32)
 
     def cover(self, gap: float, most: int) -> None:
         """Search so that this gap, and so many candidates of narrower ones, are known."""
@@ -83,18 +85,26 @@ class CodeRanks:
         if gap <= self._gap and most <= self._most:
             return
         self._gap, self._most = max(gap, self._gap), max(most, self._most)
-        pairs = list_groups.nearest(self._index, self._queries, self._scores, self._gap, self._most)
+        self.by_codes, pairs = list_groups.nearest(
+            self._index, self._queries, self.scores, self._gap, self._most
+        )
         is_there = pairs >= 0
         owners = np.where(is_there, pairs >> PLACE_BITS, 0)
-        scores = np.take_along_axis(self._scores, owners, axis=1)
-        self._gaps = np.where(is_there, self._scores.max(axis=1, keepdims=True) - scores, np.inf)
+        scores = np.take_along_axis(self.scores, owners, axis=1)
+        self._gaps = np.where(is_there, self.scores.max(axis=1, keepdims=True) - scores, np.inf)
         self.similar = self._exact.similarities(self._queries, _ids(self._index, pairs))
 
-    def places(self, gap: float, most: int) -> npt.NDArray[np.int32]:
-        """(q, m) each candidate's place, from 1 on, in a search of a gap; 0 if it is beyond."""
+    def places(self, gap: float, most: int, within: Floats | None = None) -> npt.NDArray[np.int32]:
+        """(q, m) each candidate's place, from 1 on, in a search of a gap; 0 if it is beyond.
+
+        Args:
+            gap: of all queries.
+            most: candidates whose places are wanted.
+            within: (q, 1) gap of each query, if it is less.
+        """
         if gap > self._gap or min(AHEAD * most, self._index.ntotal) > self._most:
             self.cover(gap * WIDER, most)
-        is_within = self._gaps <= gap
+        is_within = self._gaps <= (gap if within is None else within)
         return np.where(is_within, np.cumsum(is_within, axis=1, dtype=np.int32), np.int32(0))
 
 

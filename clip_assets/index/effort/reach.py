@@ -34,6 +34,13 @@ MOST_CANDIDATES = 6_400
 """At most so many are looked at again; twice as many as are asked for, if that is more."""
 
 
+WIDER = 4
+"""A further look asks for so many times the ids, and goes so many times as far,"""
+
+NEAR = 0.01
+"""or, from nowhere, as far as from here."""
+
+
 class Effort(NamedTuple):
     """What a search takes upon itself.
 
@@ -45,6 +52,11 @@ class Effort(NamedTuple):
 
     gap: float | None = None
     candidates: int = CANDIDATES
+
+    @property
+    def further(self) -> "Effort":
+        """Of the next look, where this one gave too few."""
+        return self._replace(gap=min(max(NEAR, self.gap or 0) * WIDER, EVERYTHING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,8 @@ class Reach:
         lost: share of the neighbours in the lists that codes lose all the same.
         lost_variance: of that, as a mean of some queries.
         candidates: nearest by their codes, which whole vectors put in order.
-        lost_afar: the same as ``lost`` with as many candidates as a search from afar has; None: it
-            is not known.
+        lost_afar: the same as ``lost`` of a search from afar, which has fewer lists and candidates,
+            see ``effort.afar``; None: it is not known.
     """
 
     target: float

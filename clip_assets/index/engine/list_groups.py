@@ -28,7 +28,9 @@ BATCH = 64
 """Queries that are searched at once."""
 
 
-def nearest(index: Index, queries: Floats, scores: Floats, gap: float, most: int) -> Ids:
+def nearest(
+    index: Index, queries: Floats, scores: Floats, gap: float, most: int
+) -> tuple[Floats, Ids]:
     """The nearest by codes in the lists within a gap, best first; equal ones in a fixed order.
 
     Args:
@@ -39,8 +41,8 @@ def nearest(index: Index, queries: Floats, scores: Floats, gap: float, most: int
         most: of each query.
 
     Returns:
-        (q, most): above ``fast_lists.PLACE_BITS`` the number of a list, below them the place in
-        it; -1 where there are fewer.
+        Similarities by codes, and where they lie, (q, most) each: above ``fast_lists.PLACE_BITS``
+        the number of a list, below them the place in it; -inf and -1 where there are fewer.
     """
     lists = ann.inverted(index)
     assert lists is not None
@@ -58,7 +60,8 @@ def nearest(index: Index, queries: Floats, scores: Floats, gap: float, most: int
                 more = _joined(best[batch], places[batch], *more)
             best[batch, : more[0].shape[1]], places[batch, : more[1].shape[1]] = more
         del group  # before the next one is made
-    return np.take_along_axis(places, _order(best, places), axis=1)
+    order = _order(best, places)
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
 
 
 def groups(lists: faiss.IndexIVF, wanted: Ids) -> Iterator[Ids]:

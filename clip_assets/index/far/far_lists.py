@@ -3,16 +3,17 @@
 The head with the centres of the lists and the table of their sizes are read once; of a query then
 the lists that it looks into, neighbours in one range, all at once. What was read is kept as long
 as there is room. Only files of faiss' own form with lists are searched so, see ``engine.lists``;
-which lists a query looks into is decided by ``engine.ann``.
+which lists a query looks into is decided by ``effort.afar``.
 """
 
 # faiss replaces the methods that SWIG declares, which are all that a type checker sees.
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import NamedTuple
 
 import faiss  # noqa: TID253  (the module is itself imported lazily)
 import numpy as np
@@ -24,6 +25,8 @@ from clip_assets.files.far_ranges import FarStretch
 from clip_assets.files.identity import looked_at
 from clip_assets.files.kept import Kept
 from clip_assets.files.opening import need_ranges
+from clip_assets.index.effort.afar import ID_BYTES, ListsAfar
+from clip_assets.index.effort.reach import EVERYTHING
 from clip_assets.index.engine import ann
 from clip_assets.index.engine.ann import Floats, Ids, Index, Selection
 from clip_assets.index.engine.lists import Bytes, no_lists, sizes_at
@@ -37,11 +40,19 @@ HEAD_BYTES = 52 << 20
 SEARCHED_BYTES = 32 << 20
 """Of lists that are searched at once for several queries; one alone may need more."""
 
-MOST_LISTS = 100
-"""That one query looks into; of more the nearest."""
-
 _MAGIC = b"ilar"
-_ID_BYTES = 8
+
+
+class Cost(NamedTuple):
+    """Of what is read for a query.
+
+    Args:
+        ranges: in which it lies.
+        size_bytes: of them.
+    """
+
+    ranges: int
+    size_bytes: int
 
 
 class FarLists:
@@ -65,19 +76,31 @@ class FarLists:
         self._kept = kept
         self._searching = Lock()
         self._first = FarStretch(b"")
-        self.index, self._sizes, self._starts, self._code_size = self._head()
-        self.size_bytes = int(self._starts[0]) + self._sizes.nbytes + self._starts.nbytes
+        self.index, self._sizes, self._start, self._code_size = self._head()
+        self._lying = ListsAfar(self._sizes, self._code_size)
+        self.size_bytes = self._start + self._sizes.nbytes + self._lying.nbytes
 
     def search(
-        self, queries: Floats, k: int, gap: float | None, selected: Selection | None = None
+        self,
+        queries: Floats,
+        wanted: Sequence[Sequence[int]],
+        k: int,
+        gap: float | None,
+        selected: Selection | None = None,
     ) -> tuple[Floats, Ids]:
         """The nearest vectors of each query as far as codes tell; see ``ann.search``.
+
+        Args:
+            queries: (q, dim).
+            wanted: lists of each that are read, see ``looked_into``.
+            k: how many.
+            gap: of those lists.
+            selected: ids that may be found; None: all.
 
         Raises:
             SourceChangedError: the file is another one by now.
             SourceError: it cannot be read.
         """
-        wanted = [self._looked_into(query, gap) for query in queries]
         answers: list[tuple[Floats, Ids]] = []
         for rows in self._together(wanted):
             held = self._lists(sorted({n for numbers in wanted[rows] for n in numbers}))
@@ -92,34 +115,36 @@ class FarLists:
                     lists.invlists = None
         return np.concatenate([own for own, _ in answers]), np.concatenate([i for _, i in answers])
 
-    def ranges(self, query: Floats, gap: float | None) -> int:
-        """In how many ranges the lists lie that a query, (dim,), looks into."""
-        return len(self._groups(sorted(self._looked_into(query, gap))))
-
-    def _looked_into(self, query: Floats, gap: float | None) -> list[int]:
-        """Lists that are not empty, the nearest first."""
+    def looked_into(self, query: Floats, gap: float | None) -> list[int]:
+        """Numbers of the lists that a query, (dim,), looks into, the nearest first."""
         scores = ann.centroid_scores(self.index, query[None])[0]
-        nearest = np.argsort(-scores, kind="stable")[:MOST_LISTS]
+        if gap is not None:
+            return self._lying.nearest(scores, gap).tolist()
         lists = ann.inverted(self.index)
         assert lists is not None
-        if gap is None:
-            nearest = nearest[: lists.nprobe]
-        else:
-            nearest = nearest[scores[nearest] >= scores[nearest[0]] - np.float32(gap)]
-        return [number for number in nearest.tolist() if self._sizes[number]]
+        return self._lying.nearest(scores, EVERYTHING, lists.nprobe).tolist()
+
+    def cost(self, numbers: Sequence[int], *, at_once: bool) -> Cost:
+        """Of reading some lists, at once or some of them before: then at most."""
+        if not at_once:
+            between = len(numbers) * far_ranges.NEIGHBOUR_BYTES
+            return Cost(len(numbers), self._length(numbers) + between)
+        ranges = [self._lying.range(group) for group in self._groups(numbers)]
+        return Cost(len(ranges), sum(stop - start for start, stop in ranges))
 
     def _together(self, wanted: Sequence[Sequence[int]]) -> Iterator[slice]:
         """Queries whose lists are in memory at once."""
         start, known = 0, set[int]()
         for place, numbers in enumerate(wanted):
             both = known | set(numbers)
-            if place > start and sum(map(self._length, both)) > SEARCHED_BYTES:
+            if place > start and self._length(both) > SEARCHED_BYTES:
                 yield slice(start, place)
                 start, both = place, set(numbers)
             known = both
         yield slice(start, len(wanted))
 
-    def _head(self) -> tuple[Index, npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    def _head(self) -> tuple[Index, npt.NDArray[np.int64], int, int]:
+        """Without lists; their sizes, where they begin, bytes of a code."""
         content = b""
         while len(content) < min(HEAD_BYTES, self._file.size_bytes):
             stop = min(len(content) + BLOCK_BYTES, HEAD_BYTES, self._file.size_bytes)
@@ -134,8 +159,7 @@ class FarLists:
                 if told is not None:
                     code_size, sizes, start = told
                     index = self._without_lists(content[:place], len(sizes), code_size)
-                    lengths = sizes * (code_size + _ID_BYTES)
-                    return index, sizes, start + np.cumsum(lengths) - lengths, code_size
+                    return index, sizes, start, code_size
                 place = content.find(_MAGIC, place + 1)
         raise SourceError(
             self._file.uri,
@@ -158,46 +182,45 @@ class FarLists:
             code_size, sizes, start = sizes_at(np.frombuffer(content, np.uint8), place)
         except (struct.error, ValueError, IndexError):
             return None
-        whole = start + int(sizes.sum()) * (code_size + _ID_BYTES)
+        whole = start + int(sizes.sum()) * (code_size + ID_BYTES)
         return (code_size, sizes, start) if whole == self._file.size_bytes else None
 
-    def _groups(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Lists that are read in one range."""
-        groups: list[list[int]] = []
-        end = -far_ranges.NEIGHBOUR_BYTES - 1
-        for number in numbers:
-            if int(self._starts[number]) - end > far_ranges.NEIGHBOUR_BYTES:
-                groups.append([])
-            groups[-1].append(number)
-            end = self._end(number)
-        return groups
+    def _length(self, numbers: Iterable[int]) -> int:
+        return sum(int(self._lying.lengths[number]) for number in numbers)
 
-    def _end(self, number: int) -> int:
-        return int(self._starts[number]) + self._length(number)
-
-    def _length(self, number: int) -> int:
-        return int(self._sizes[number]) * (self._code_size + _ID_BYTES)
+    def _groups(self, numbers: Sequence[int]) -> list[Ids]:
+        return self._lying.groups(np.array(numbers, np.int64))
 
     def _lists(self, numbers: Sequence[int]) -> dict[int, Bytes]:
         """Codes and then ids of some lists."""
         held = {number: self._kept.get(self._key(number)) for number in numbers}
-        groups = self._groups([number for number in numbers if held[number] is None])
+        # Of all, those that are kept too: without them neighbours might lie in more ranges.
+        groups = self._groups(numbers)
+        missing = [[n for n in group.tolist() if held[n] is None] for group in groups]
+        groups = [
+            group[(group >= new[0]) & (group <= new[-1])]
+            for group, new in zip(groups, missing, strict=True)
+            if new
+        ]
         for group, stretch in zip(groups, self._read(groups), strict=True):
-            first = int(self._starts[group[0]])
-            for number in group:
-                start, stop = int(self._starts[number]) - first, self._end(number) - first
+            first = self._lying.starts[group[0]]
+            begins = (self._lying.starts[group] - first).tolist()
+            lengths = self._lying.lengths[group].tolist()
+            for number, start, length in zip(group.tolist(), begins, lengths, strict=True):
                 # Without the bytes around it.
-                held[number] = np.frombuffer(stretch.content[start:stop], np.uint8)
-                self._kept.put(self._key(number), held[number], stop - start)
+                content = np.frombuffer(stretch.content[start : start + length], np.uint8)
+                held[number] = content
+                self._kept.put(self._key(number), content, length)
         return held
 
     def _key(self, number: int) -> tuple[str, str, int]:
         return "list", self._file.uri, number
 
-    def _read(self, groups: Sequence[Sequence[int]]) -> list[FarStretch]:
+    def _read(self, groups: Sequence[Ids]) -> list[FarStretch]:
         if not groups:
             return []
-        ranges = [(int(self._starts[group[0]]), self._end(group[-1])) for group in groups]
+        lying = [self._lying.range(group) for group in groups]
+        ranges = [(self._start + first, self._start + stop) for first, stop in lying]
         with ThreadPoolExecutor(1) as thread:
             reading = thread.submit(far_ranges.read, self._file.uri, ranges)
             if not self._first.is_told and (now := looked_at(self._file.uri)) != self._file:

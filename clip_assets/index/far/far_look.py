@@ -1,57 +1,48 @@
-"""How many candidates of a search from afar are put right by their whole vectors.
+"""Whole vectors put right what codes found from afar, as far as ranges and bytes last.
 
-Each costs a range, and so do lists and rows of the results. What reads vectors is
-``far_vectors``; on a disk the number is calibrated, see ``effort.second_look``.
+How many are left for vectors is said by ``effort.afar``; what reads them is ``far_vectors``. On a
+disk the number is calibrated, see ``effort.second_look``.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from clip_assets.index.effort import afar
 from clip_assets.index.engine.ann import Floats, Ids
-from clip_assets.index.engine.similar import Similar
-
-RANGES = 150
-"""That a query of few results may ask for in all: lists, vectors, rows."""
-
-MOST = 100
-"""Candidates of a query of few results."""
-
-FEWEST = 2
-"""Times the results, however many ranges lists and rows take."""
-
-
-def candidates(k: int, ranges: int) -> int:
-    """How many of a query's candidates are put right.
-
-    Args:
-        k: results that are asked for; the row of each may lie in a range of its own.
-        ranges: in which the lists of the query lie.
-    """
-    return max(FEWEST * k, min(MOST, RANGES - ranges - k))
+from clip_assets.index.far.far_lists import Cost
+from clip_assets.index.far.far_vectors import VectorsElsewhere
 
 
 class FarLook:
-    """Puts right what codes found; what is beyond the number of a query's candidates is dropped.
+    """Puts right what codes found, the best of it; the rest is as codes have it.
+
+    Where ``afar.FEWEST`` were looked at for each result, the rest is no result.
 
     Args:
         vectors: of the side.
         k: results that are asked for.
-        ranges: of each query, in which its lists lie.
+        spent: of each query, on its lists.
     """
 
-    def __init__(self, vectors: Similar, k: int, ranges: Sequence[int]) -> None:
-        self._vectors = vectors
-        self._candidates = np.array([candidates(k, own) for own in ranges], np.int64)
+    def __init__(self, vectors: VectorsElsewhere, k: int, spent: Sequence[Cost]) -> None:
+        self._vectors, self._k, self._spent = vectors, k, spent
 
     def similarities(self, queries: Floats, ids: Ids) -> Floats:
-        """See ``ExactVectors.similarities``; -inf of what is dropped.
+        """See ``ExactVectors.similarities``; NaN of what was not looked at, -inf of no result.
 
         Args:
             queries: (q, dim).
             ids: (q, k), the best by their codes first.
         """
-        is_dropped = np.arange(ids.shape[1]) >= self._candidates[:, None]
-        similar = self._vectors.similarities(queries, np.where(is_dropped, -1, ids))
-        similar[is_dropped] = -np.inf
+        some, looked = self._k * afar.FEWEST, np.full(ids.shape, -1, np.int64)
+        counts: list[int] = []
+        for own, looked_at, spent in zip(ids, looked, self._spent, strict=True):
+            there = own[own >= 0]
+            ranges, size_bytes = afar.vectors(self._k, spent.ranges), afar.BYTES - spent.size_bytes
+            count = self._vectors.within(there, queries.shape[1], ranges, size_bytes)
+            looked_at[:count] = there[:count]
+            counts.append(max(count, some))
+        similar = self._vectors.similarities(queries, looked)
+        similar[np.arange(ids.shape[1]) >= np.array(counts)[:, None]] = -np.inf
         return similar

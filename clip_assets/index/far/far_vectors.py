@@ -101,8 +101,9 @@ class VectorsElsewhere:
         known: dict[int, Halves | None] = {
             number: self._kept.get(("vector", self._side, number)) for number in ids.tolist()
         }
-        wanted = [number for number, vector in known.items() if number >= 0 and vector is None]
-        for number, vector in self._read(np.array(wanted, np.int64), dim):
+        wanted = [number for number in known if number >= 0]
+        missing = np.array([known[number] is None for number in wanted], np.bool_)
+        for number, vector in self._read(np.array(wanted, np.int64), missing, dim):
             known[number] = vector
             self._kept.put(("vector", self._side, number), vector, vector.nbytes)
         rows = np.full((len(ids), dim), np.nan, np.float32)
@@ -112,14 +113,36 @@ class VectorsElsewhere:
                 rows[row] = vector
         return rows
 
-    def _read(self, ids: Ids, dim: int) -> Iterator[tuple[int, Halves]]:
-        """Those of some ids that there are."""
+    def within(self, ids: Ids, dim: int, ranges: int, size_bytes: int) -> int:
+        """How many of some vectors, from the first on, lie in so many ranges and bytes.
+
+        Whether they are kept already is not asked: the same search has the same answer.
+        """
         lying, width = self._whereabouts.find(ids), dim * schemas.EMBEDDING.itemsize
-        order = np.lexsort((lying.starts, lying.files))
-        order = order[lying.files[order] >= 0]
-        groups = list(_groups(lying, order.tolist(), width))
+        few, many = 0, len(ids)
+        while few < many:
+            middle = (few + many + 1) // 2
+            first = Lying(*(part[:middle] for part in lying))
+            groups = _groups(first, width)
+            read = sum(_length(first, group, width) for group in groups)
+            if len(groups) <= ranges and read <= size_bytes:
+                few = middle
+            else:
+                many = middle - 1
+        return few
+
+    def _read(
+        self, ids: Ids, missing: npt.NDArray[np.bool_], dim: int
+    ) -> Iterator[tuple[int, Halves]]:
+        """Those of some ids that are missing here, and there; some others as well."""
+        if not missing.any():
+            return
+        lying, width = self._whereabouts.find(ids), dim * schemas.EMBEDDING.itemsize
+        # Of all, those that are kept too: without them neighbours might lie in more ranges.
+        groups = [_trimmed(group, missing) for group in _groups(lying, width)]
+        groups = [group for group in groups if len(group)]
         ranges = [self._range(lying, group, width) for group in groups]
-        numbers = np.unique(lying.files[order]).tolist()
+        numbers = sorted({int(lying.files[group[0]]) for group in groups})
         try:
             owners = [int(lying.files[group[0]]) for group in groups]
             contents = self._looked_and_read(numbers, ranges, owners)
@@ -127,20 +150,20 @@ class VectorsElsewhere:
             replaced = [number for number in numbers if self._whereabouts.is_replaced(number)]
             if not replaced:
                 raise
-            yield from self._read(ids, dim)
+            yield from self._read(ids, missing, dim)
             return
         for group, asked, content in zip(groups, ranges, contents, strict=True):
-            for place in group:
+            for place in group.tolist():
                 at = int(lying.starts[place]) - asked.start
                 vector = np.frombuffer(content, schemas.EMBEDDING, dim, at)
                 _check_length(vector, asked.uri, asked.start + at)
                 # Without the bytes around it.
                 yield int(ids[place]), vector.copy()
 
-    def _range(self, lying: Lying, group: Sequence[int], width: int) -> FarRange:
-        first, last = group[0], group[-1]
-        uri, _ = self._whereabouts.file(int(lying.files[first]))
-        return FarRange(uri, int(lying.starts[first]), int(lying.starts[last]) + width)
+    def _range(self, lying: Lying, group: Ids, width: int) -> FarRange:
+        uri, _ = self._whereabouts.file(int(lying.files[group[0]]))
+        start = int(lying.starts[group[0]])
+        return FarRange(uri, start, start + _length(lying, group, width))
 
     def _looked_and_read(
         self, numbers: Sequence[int], ranges: Sequence[FarRange], owners: Sequence[int]
@@ -203,19 +226,26 @@ def _changed(uri: str, found: tuple[int, str], before: tuple[int, str]) -> Sourc
     )
 
 
-def _groups(lying: Lying, order: Sequence[int], width: int) -> Iterator[list[int]]:
-    """Places, in order, that are read in one range."""
-    group: list[int] = []
-    for place in order:
-        if group:
-            is_same = lying.files[group[-1]] == lying.files[place]
-            between = int(lying.starts[place]) - int(lying.starts[group[-1]]) - width
-            if not is_same or between > far_ranges.NEIGHBOUR_BYTES:
-                yield group
-                group = []
-        group.append(place)
-    if group:
-        yield group
+def _groups(lying: Lying, width: int) -> list[Ids]:
+    """Places of vectors that are there, those together that are read in one range."""
+    order = np.lexsort((lying.starts, lying.files))
+    order = order[lying.files[order] >= 0]
+    if not len(order):
+        return []
+    between = np.diff(lying.starts[order]) - width
+    is_apart = (np.diff(lying.files[order]) != 0) | (between > far_ranges.NEIGHBOUR_BYTES)
+    return np.split(order, np.flatnonzero(is_apart) + 1)
+
+
+def _trimmed(group: Ids, missing: npt.NDArray[np.bool_]) -> Ids:
+    """From the first to the last of a group that are missing."""
+    [at] = np.nonzero(missing[group])
+    return group[at[0] : at[-1] + 1] if len(at) else group[:0]
+
+
+def _length(lying: Lying, group: Ids, width: int) -> int:
+    """Bytes of a range."""
+    return int(lying.starts[group[-1]] - lying.starts[group[0]]) + width
 
 
 def _check_length(vector: Halves, uri: str, start: int) -> None:
