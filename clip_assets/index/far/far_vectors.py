@@ -122,7 +122,7 @@ class VectorsElsewhere:
         few, many = 0, len(ids)
         while few < many:
             middle = (few + many + 1) // 2
-            first = Lying(*(part[:middle] for part in lying))
+            first = Lying(lying.files[:middle], lying.starts[:middle])
             groups = _groups(first, width)
             read = sum(_length(first, group, width) for group in groups)
             if len(groups) <= ranges and read <= size_bytes:
