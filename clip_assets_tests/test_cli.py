@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -136,6 +137,18 @@ def test_every_command_explains_itself(run: Cli, name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0
     assert (cli.main.commands[name].help or "").strip().split("\n")[0].split()[0] in result.stdout
+
+
+def commands_of(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands_of(command)
+
+
+@pytest.mark.parametrize("command", commands_of(cli.main), ids=lambda command: command.name)
+def test_examples_of_a_help_are_lines_of_their_own(command: click.Command) -> None:
+    assert "\\b" not in (command.help or "")
 
 
 def test_every_command_is_in_the_changelog_or_readme() -> None:

@@ -24,14 +24,14 @@ def filter_images(
     root: str | None,
     settings_file: str | None,
 ) -> None:
-    r"""Copy the images that a text finds to OUTPUT, an empty folder or none, named by their uids.
+    """Copy the images that a text finds to OUTPUT, an empty folder or none, named by their uids.
 
     Images come out of the pool's shards as they lie there; nothing is downloaded. What else is
     known of them stands in OUTPUT/results.parquet, as retrieve writes it, which is written last.
 
     \b
       clip-assets filter --query "a cat" --num-results 100 --threshold 0.25 cats/
-    """
+    """  # noqa: D301  (click's mark for "do not wrap")
     from clip_assets import graph
     from clip_assets.retrieval import copies
     from clip_assets.retrieval.search import Searcher

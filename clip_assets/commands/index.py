@@ -82,7 +82,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
     *,
     copy_metadata: bool,
 ) -> None:
-    r"""Make an index of a folder of EMBEDDINGS in OUTPUT, without a pool.
+    """Make an index of a folder of EMBEDDINGS in OUTPUT, without a pool.
 
     EMBEDDINGS and OUTPUT are paths or urls. Takes what clip-retrieval index takes, by its options:
     npy files in img_emb/ and text_emb/, or one of them, and parquet files in metadata/, which go
@@ -93,7 +93,7 @@ def build(  # noqa: PLR0913  (a command's options are its interface)
 
     \b
       clip-assets index build embeddings/ index/ --max-index-memory-usage 16G
-    """
+    """  # noqa: D301  (click's mark for "do not wrap")
     from clip_assets.index.engine import cores
     from clip_assets.index.folder.folder_index import BuildOptions, build
 

@@ -44,17 +44,17 @@ def retrieve(  # noqa: PLR0913  (a command's options are its interface)
     root: str | None,
     settings_file: str | None,
 ) -> None:
-    r"""What each query of a file finds, to a parquet file OUTPUT.
+    """What each query of a file finds, to a parquet file OUTPUT.
 
     QUERIES is a .parquet or .csv table, a .txt with a text in each line, or a .npy of embeddings.
     A table's queries are its column text (or query, prompt, caption), image (paths beside QUERIES),
     uid or embedding. OUTPUT has a row for each result, best first: query, query_row (of QUERIES,
-    from 0), rank (from 0), uid, id, similarity, url, caption.
+    from 0; empty lines do not count), rank (from 0), uid, id, similarity, url, caption.
 
     \b
       clip-assets retrieve queries.csv found.parquet -k 100
       clip-assets retrieve queries.csv close.parquet --threshold 0.3     all above it
-    """
+    """  # noqa: D301  (click's mark for "do not wrap")
     from clip_assets.retrieval import answering, query_file
 
     if output.suffix != ".parquet":

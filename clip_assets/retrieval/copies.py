@@ -40,7 +40,8 @@ def copy_images(
         searcher: of the pool.
         query: see ``retrieval.queries.Query``.
         folder: empty, or made; gets ``<uid>.<extension>`` and ``results.parquet``, of
-            ``schemas.RETRIEVED``, which is written last.
+            ``schemas.RETRIEVED``, which is written last. One that an interrupted copy of the same
+            images left is filled.
         k: how many at most.
         threshold: least similarity.
 
@@ -48,13 +49,10 @@ def copy_images(
         ConfigurationError: the folder is not empty, or the query cannot be.
         MissingArtifactError: an image is not in its shard any more.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigurationError(
-            str(folder), "files", "an empty folder, or none", "Name another folder."
-        )
     name = query if isinstance(query, str) else "query"
     tables = list(answering.retrieve(searcher, [(name, query)], k, threshold))
     folder.mkdir(parents=True, exist_ok=True)
+    _refuse_others(folder, {str(uid) for table in tables for uid in table["uid"].to_pylist()})
     images, copied, without = Images(searcher.pool.store), 0, 0
     for table in tables:
         paths = searcher.rows(table["id"].to_numpy(), ["image_path"])["image_path"].to_pylist()
@@ -68,6 +66,15 @@ def copy_images(
             copied += 1
     answering.write(folder / RESULTS, iter(tables))
     return CopiedImages(copied, without)
+
+
+def _refuse_others(folder: Path, uids: set[str]) -> None:
+    """Only what this copy would write, and did not end, may lie there."""
+    for path in folder.iterdir():
+        if path.stem not in uids and not path.name.startswith(f"{RESULTS}."):
+            raise ConfigurationError(
+                str(folder), path.name, "an empty folder, or none", "Name another folder."
+            )
 
 
 def _is_elsewhere(pool: Pool, image_path: str) -> bool:

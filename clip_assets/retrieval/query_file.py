@@ -63,7 +63,7 @@ def _read(file: Path, column: str | None) -> Iterator[Asked]:
             types = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
             table = pa_csv.read_csv(file, convert_options=types)
         case ".txt":
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
             table = pa.table({"text": [line for line in lines if line.strip()]})
         case ".npy":
             rows = np.atleast_2d(np.load(file, mmap_mode="r", allow_pickle=False))

@@ -48,14 +48,7 @@ class FolderVectors:
     def __init__(self, files: Sequence[File], stack: ExitStack) -> None:
         self.files = [NpyRows(file, stack) for file in files]
         self.dim = self.files[0].dim
-        for file in self.files:
-            if file.dim != self.dim:
-                raise SchemaError(
-                    file.uri,
-                    f"vectors of {file.dim} dimensions",
-                    f"{self.dim}, as in {self.files[0].uri}",
-                    "Embed everything with one model; index each model's folder by itself.",
-                )
+        check_dims(self.files)
         self._last = self.files[0]
         self._ends = np.cumsum([file.rows for file in self.files])
         self.is_local = all(file.is_mapped for file in self.files)
@@ -131,6 +124,23 @@ def files_of(folder: str, ending: str) -> list[File]:
     except SourceMissingError:
         return []
     return sorted((file for file in files if not file.is_gone), key=lambda file: file.uri)
+
+
+def check_dims(files: Sequence[NpyRows]) -> None:
+    """Make sure that vectors are as long in every file: of one side, or of both.
+
+    Raises:
+        SchemaError: they are not.
+    """
+    first = files[0]
+    for file in files:
+        if file.dim != first.dim:
+            raise SchemaError(
+                file.uri,
+                f"vectors of {file.dim} dimensions",
+                f"{first.dim}, as in {first.uri}",
+                "Embed everything with one model; index each model's folder by itself.",
+            )
 
 
 def check_metadata(metadata: Sequence[File], sides: Sequence[FolderVectors]) -> None:

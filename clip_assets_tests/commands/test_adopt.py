@@ -475,7 +475,16 @@ def test_finished_shards_are_embedded_without_being_fetched_again(
         hits = searcher.search("thing", k=6)
         assert {hit.url for hit in hits} == contents.keys()
         rows = searcher.rows(searcher.ids([hit.uid for hit in hits])).to_pylist()
-        assert copy_images(searcher, "thing", tmp_path / "images", 4) == (4, 0)
+        copied = tmp_path / "images"
+        assert copy_images(searcher, "thing", copied, 4) == (4, 0)
+        with pytest.raises(ConfigurationError, match=r"results\.parquet, expected an empty folder"):
+            copy_images(searcher, "thing", copied, 4)
+        (copied / "results.parquet").rename(
+            copied / "results.parquet.7.part"
+        )  # as a kill leaves it
+        (copied / f"{hits[0].uid}.jpg").write_bytes(b"half")
+        (copied / f"{hits[1].uid}.jpg").unlink()
+        assert copy_images(searcher, "thing", copied, 4) == (4, 0)
     for hit in hits[:4]:
         assert (tmp_path / f"images/{hit.uid}.jpg").read_bytes() == contents[str(hit.url)]
     stored = Images(pool.store)

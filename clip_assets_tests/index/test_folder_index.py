@@ -181,6 +181,18 @@ def replaced(rows: Any, name: str = "img_emb/img_emb_1.npy") -> Callable[[Path],
     return lambda folder: np.save(folder / name, rows)
 
 
+def no_row(folder: Path) -> None:
+    for file in folder.glob("*/*.npy"):
+        replaced(np.empty((0, DIM)), f"{file.parent.name}/{file.name}")(folder)
+    for file in folder.glob("metadata/*"):
+        pq.write_table(pq.read_table(file).slice(0, 0), file)
+
+
+def captions_of_another_model(folder: Path) -> None:
+    for file in folder.glob("text_emb/*.npy"):
+        np.save(file, np.load(file)[:, :-1])
+
+
 def a_row_too_few(folder: Path) -> None:
     file = folder / "metadata/metadata_2.parquet"
     pq.write_table(pq.read_table(file).slice(1), file)
@@ -214,6 +226,8 @@ def without_partners(folder: Path) -> None:
         (replaced(np.ones((800, DIM + 1))), SchemaError, f"vectors of {DIM + 1} dimensions"),
         (replaced(np.ones((799, DIM))), AlignmentError, "800 rows, expected 799"),
         (replaced(np.full((800, DIM), np.nan)), CheckFailedError, "no vector"),
+        (no_row, CheckFailedError, "no row"),
+        (captions_of_another_model, SchemaError, f"{DIM - 1} dimensions, expected {DIM}, as in"),
         (a_row_too_few, AlignmentError, "799 rows"),
         (no_npy, SchemaError, "no npy file"),
         (no_parquet, SchemaError, "no parquet file"),
@@ -229,7 +243,7 @@ def test_what_is_wrong_with_a_folder_is_told(
     words: str,
 ) -> None:
     spoil(folder)
-    if error is CheckFailedError:  # nothing is left of a side
+    if words == "no vector":  # nothing is left of a side
         for number in (0, 2):
             replaced(np.full((800, DIM), np.nan), f"img_emb/img_emb_{number}.npy")(folder)
     with pytest.raises(error, match=words):
@@ -260,10 +274,23 @@ def test_an_output_of_something_else_is_left_alone(folder: Path, tmp_path: Path)
     with pytest.raises(ConfigurationError, match="an index of other files"):
         build(str(folder), str(out), BuildOptions(280_000))
     (out / "build.json").unlink()
-    with pytest.raises(ConfigurationError, match="somebody else"):
+    with pytest.raises(ConfigurationError, match="which no build of an index began"):
         build(str(folder), str(out))
     with pytest.raises(ConfigurationError, match="the folder of the embeddings"):
         build(str(folder), str(folder))
+
+
+@pytest.mark.parametrize("name", ["metadata/metadata_0.parquet", "work/thesis.txt"])
+def test_a_build_replaces_and_removes_nothing_that_was_there(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(ConfigurationError, match=f"{name}.*expected an empty folder"):
+        build(str(folder), str(tmp_path / "out"))
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_bytes() == b"mine"
 
 
 def test_a_side_that_is_named_has_to_be_there(folder: Path, tmp_path: Path) -> None:

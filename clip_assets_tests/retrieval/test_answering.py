@@ -47,7 +47,7 @@ def test_queries_of_a_file_find_what_each_finds_alone(
         case ".csv":
             file.write_text("n,query\n" + "".join(f"{n},{text}\n" for n, text in enumerate(asked)))
         case _:
-            file.write_text("\n\n".join(asked))
+            file.write_text("\n\n".join(asked), encoding="utf-8-sig")  # as Windows writes it
     output = tmp_path / "out.parquet"
     with Searcher.open(pool.pool) as searcher:
         tables = answering.retrieve(searcher, query_file.read(file), k=4)

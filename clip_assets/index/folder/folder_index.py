@@ -24,6 +24,7 @@ from clip_assets.storage import locks
 from clip_assets.storage.embeddings_folder import (
     RUN_ROWS,
     FolderVectors,
+    check_dims,
     check_metadata,
     draw,
     files_of,
@@ -120,6 +121,7 @@ def build(source: str, output: str, wanted: BuildOptions | None = None) -> Built
             store.write_bytes(f"{WORK}/plan.json", json.dumps(plan).encode())
         with ExitStack() as stack:
             vectors = {side: FolderVectors(own, stack) for side, own in files.items()}
+            check_dims([side.files[0] for side in vectors.values()])
             check_metadata(metadata, list(vectors.values()))
             built = Built(
                 plan,
@@ -185,9 +187,9 @@ def _finished(store: Store, plan: dict[str, Any]) -> Built | None:
     try:
         built = Built(**json.loads(store.read_bytes(MARK)))
     except MissingArtifactError:
-        is_strange = any(store.exists(f"{side}.index") for side in layout.SIDES)
-        if is_strange and _begun(store) is None:
-            raise _taken(store, "an index that somebody else made") from None
+        if _begun(store) is None and (strange := _strange(store)):
+            told = f"{strange}, which no build of an index began"
+            raise _taken(store, told, "Name another output.") from None
         return None
     except (ValueError, TypeError):
         raise _taken(store, f"a damaged {MARK}") from None
@@ -196,8 +198,15 @@ def _finished(store: Store, plan: dict[str, Any]) -> Built | None:
     return built
 
 
-def _taken(store: Store, found: str) -> ConfigurationError:
-    advice = "Name another output, or remove this one."
+def _strange(store: Store) -> str | None:
+    """A file that is in the way: a build replaces ``metadata/`` and removes ``work/``."""
+    own = (f"{layout.TEMPORARY}/", layout.lock(LOCK))  # what a build has before its plan
+    return next((path for path in store.list("") if not path.startswith(own)), None)
+
+
+def _taken(
+    store: Store, found: str, advice: str = "Name another output, or remove this one."
+) -> ConfigurationError:
     return ConfigurationError(store.uri(), found, "an empty folder, or the same build", advice)
 
 

@@ -132,11 +132,10 @@ class SideBuild:
             self._segments.append(self._known(number) or self._encode(number, start, stop))
             total = f"{self._vectors.rows:,}"
             logger.info("%s: %s of %s vectors encoded", self.side, f"{stop:,}", total)
-        if self._vectors.rows and not self.held:
-            reasons = dict(self._counted())
-            raise CheckFailedError(
-                f"{self.side} embeddings", f"no vector ({reasons})", "vectors", "Embed again."
-            )
+        if not self.held:
+            reasons = [f"{n:,} {why}" for why, n in self._counted().items() if n]
+            told = f"no vector ({', '.join(reasons) or 'no row'})"
+            raise CheckFailedError(f"{self.side} embeddings", told, "vectors", "Embed again.")
 
     def write(self, part: Path) -> dict[str, Any]:
         """Write the index to an unpublished file.
