@@ -35,8 +35,11 @@ from clip_assets.storage.scatter import curves
 if TYPE_CHECKING:
     from clip_assets.index.merge import Written
 
-MOST_UNSEARCHED = 0.2
-"""Of all vectors; until then what codes lose is told by how many more there are."""
+MOST_UNSEARCHED = 1 / 3
+"""Of all vectors; until then what codes lose is told by how many more there are,"""
+
+MOST_UNSURE = 0.008
+"""or until that adds so much of the neighbours, which may be as much too little."""
 
 
 def faiss_index(pool: Pool, key: Key) -> Outcome:
@@ -176,7 +179,12 @@ def _since_searched(previous: Version | None, recipe: str, ranges: Sequence[Slot
     if previous is None or previous.recipe != recipe or previous.since_searched is None:
         return 0
     changed = previous.since_searched + slots.changed(previous.slots, ranges)
-    return changed if changed <= MOST_UNSEARCHED * slots.ids(ranges) else 0
+    reaches = (
+        one for kinds in previous.reach.values() for known in kinds.values() for one in known
+    )
+    lost = max((reach.lost for reach in reaches), default=0)
+    share = changed / max(1, slots.ids(ranges))
+    return changed if share <= MOST_UNSEARCHED and share * lost <= MOST_UNSURE else 0
 
 
 def _make(run: StageRun, version: Version) -> Report:

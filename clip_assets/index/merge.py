@@ -79,17 +79,21 @@ def write(run: StageRun, version: Version, side: str, part: Path) -> Written:
         return Written(reach, _drift(run, version, side, sizes))
 
 
-def _known(run: StageRun, version: Version, side: str) -> tuple[dict[str, list[Reach]], float]:
-    """What the version before says of a side, where what codes lose need not be searched anew.
+def _known(
+    run: StageRun, version: Version, side: str
+) -> tuple[dict[str, list[Reach]], float | None]:
+    """What the version before says of a side by the same recipe.
 
     Returns:
-        It, and how many times the vectors this one has.
+        It, and how many times the vectors this one has; None if what codes lose is searched anew.
     """
-    if version.previous and version.since_searched:
+    if version.previous:
         with suppress(MissingArtifactError):  # an old one may have gone
             before = versions.read(run.store, version.previous)
-            return before.reach.get(side, {}), version.vectors / max(1, before.vectors)
-    return {}, 1.0
+            if before.recipe == version.recipe:
+                grown = version.vectors / max(1, before.vectors)
+                return before.reach.get(side, {}), grown if version.since_searched else None
+    return {}, None
 
 
 class _Joined:

@@ -17,6 +17,9 @@ SHADES = (BARS, "#d06f2f", "#2f9f6f", "#9f4fb0")
 
 DASHES = ("-", "--", ":", "-.")
 
+MARGINS = {"left": 0.095, "right": 0.985, "bottom": 0.13, "top": 0.89}
+"""Where the axes end, in shares of the picture."""
+
 
 def scatter(title: str, points: Sequence[Point], right: str, up: str) -> bytes:
     """Points with their names, as a PNG; the same points give the same bytes.
@@ -60,9 +63,10 @@ def _empty(title: str, right: str, up: str) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.8), dpi=100, layout="constrained")
+    # Margins are told: to seek those that fit took two thirds of the time of drawing.
+    figure = Figure(figsize=(7, 3.8), dpi=100)
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    axes = figure.subplots(gridspec_kw=MARGINS)
     axes.set_xscale("log")
     axes.set_title(title, loc="left", fontsize=11, color=INK, pad=12, parse_math=False)
     axes.set_xlabel(right, color=INK)

@@ -1,6 +1,8 @@
 """Searching lists group by group tells what searching all of them at once does."""
 
 import weakref
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import faiss
@@ -27,13 +29,13 @@ class Filled:
         self.sizes = np.bincount(self.owners, minlength=LISTS)
         self.truth = neighbours.of(self.texts[:QUERIES], self.images, self.owners)
 
-    def reaches(self, index: Index) -> list[Reach]:
+    def reaches(self, index: Index, known: Sequence[Reach] = ()) -> list[Reach]:
         halves: Any = self.images.astype(np.float16)
         whole: Any = Whole(halves)
         texts, own = self.texts[:QUERIES], self.images[:QUERIES]
         near = recall.Question(index, texts, self.truth.near, own)
         deep = recall.Question(index, texts, self.truth.deep, own)
-        return calibration.Meter(index, self.sizes, whole).reach([near, deep])
+        return calibration.Meter(index, self.sizes, whole).reach([near, deep], known)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,30 @@ def test_reaches_are_the_same_however_many_lists_are_searched_at_once(
     assert filled.reaches(filled.index) == expected
     assert len(made) > 6 * at_once
     assert max(reach.lost for reach in expected) > 0.01  # codes lose something
+
+
+def test_a_search_that_knows_what_was_enough_begins_with_as_much(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    nearest = list_groups.nearest
+
+    def watched(index: Index, *asked: Any) -> ann.Ids:
+        searched.append(asked[-1])
+        return nearest(index, *asked)
+
+    def numbers(known: Sequence[Reach]) -> list[int]:
+        searched.clear()
+        return [reach.candidates for reach in filled.reaches(filled.index, known)]
+
+    monkeypatch.setattr(list_groups, "nearest", watched)
+    expected = filled.reaches(filled.index)
+    enough, at_first = [reach.candidates for reach in expected], list(searched)
+    assert numbers(expected) == enough
+    assert searched[0] == max(at_first) > at_first[0]  # none that is too narrow
+    # Where that was far too little, more are compared until enough are.
+    assert numbers([replace(reach, candidates=25) for reach in expected]) == enough
+    assert searched[0] < at_first[0]
 
 
 def test_groups_are_as_large_as_they_may_be(

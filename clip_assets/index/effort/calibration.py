@@ -5,6 +5,7 @@ queries, of which ``effort.recall`` knows the true neighbours and their lists, a
 ``effort.code_ranks`` where codes put them.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,8 @@ SAME_SHARE = 1e-3
 """Shares of neighbours this close are reached by the same gap."""
 
 SOME = 6
-"""Numbers of candidates that are compared at first, and five more while the last is the best."""
+"""Numbers of candidates that are compared at first, and five more while the last is the best;
+where one is known, those up to the next larger one."""
 
 MIN_QUERIES = 20
 """With fewer queries there is nothing to calibrate by, and every list is looked into."""
@@ -51,18 +53,18 @@ class Meter:
         self._index, self._sizes, self._exact = index, sizes, exact
 
     def reach(
-        self, questions: Sequence[Question], known: Sequence[Reach] = (), grown: float = 1.0
+        self, questions: Sequence[Question], known: Sequence[Reach] = (), grown: float | None = None
     ) -> list[Reach]:
         """For each question and each of ``TARGETS`` how far to search, and what is then found.
 
         Args:
             questions: of one kind, for some numbers of nearest.
-            known: what was told of nearly the same index. What codes lose is taken from it, which
-                spares the search; what lists hold is not.
+            known: what was told of nearly the same index, of which the search has to find out
+                less: as many candidates as were enough then are likely to be.
             grown: times the vectors that were there then. As many times as many stand before a
-                neighbour in the order of codes, and so many times as much is lost.
+                neighbour in the order of codes, and so many times as much is lost: that spares
+                the search, if not None. What lists hold is not taken from then.
         """
-        known = [_grown(reach, grown) for reach in known]
         told: list[Reach] = []
         asked, sample = np.empty((0, 0), np.float32), None
         for question in questions:
@@ -71,24 +73,35 @@ class Meter:
                 continue
             if not np.array_equal(asked, question.queries[question.sample]):
                 asked = question.queries[question.sample]
-                sample = self._sample(asked, questions)
+                sample = self._sample(asked, questions, known)
             assert sample is not None
             before = {reach.target: reach for reach in known if reach.k == question.k}
-            told += [sample.reach(question, target, before.get(target)) for target in TARGETS]
+            told += [
+                sample.reach(question, target, before.get(target), grown) for target in TARGETS
+            ]
         return told
 
-    def _sample(self, asked: Floats, questions: Sequence[Question]) -> "SearchedQueries":
+    def _sample(
+        self, asked: Floats, questions: Sequence[Question], known: Sequence[Reach]
+    ) -> "SearchedQueries":
         share, lists = (1 + max(TARGETS)) / 2, ann.inverted(self._index)
         assert lists is not None
         ranks = CodeRanks(self._index, self._exact, asked)
+        numbers = counts(max(question.k for question in questions), self._index)
+        most = max(known, key=lambda reach: reach.candidates, default=None)
         return SearchedQueries(
             Scanned(self._index, self._sizes, asked),
             ranks,
             FoundAfar(ranks, ListsAfar(self._sizes, lists.code_size)),
             self._index,
             max(question.gap(share) for question in questions),
-            counts(max(question.k for question in questions), self._index)[:SOME][-1],
+            _first(numbers, most)[-1],
         )
+
+
+def _first(numbers: Sequence[int], known: Reach | None) -> Sequence[int]:
+    """Of numbers of candidates those that are compared at first."""
+    return numbers[: SOME if known is None else bisect(numbers, known.candidates) + 1]
 
 
 def _grown(reach: Reach, grown: float) -> Reach:
@@ -123,14 +136,17 @@ class SearchedQueries:
     widest: float
     most: int
 
-    def reach(self, question: Question, target: float, known: Reach | None) -> Reach:
-        """How far to search for a recall, and what is then found."""
-        if known is not None:
+    def reach(
+        self, question: Question, target: float, known: Reach | None, grown: float | None
+    ) -> Reach:
+        """How far to search for a recall, and what is then found; see ``Meter.reach``."""
+        if known is not None and grown is not None:
+            known = _grown(known, grown)
             loss, of_loss, candidates = known.lost, known.lost_variance, known.candidates
             lost_afar = known.lost_afar
         else:
             self.ranks.cover(self.widest, self.most)
-            chosen = self._searched(question, target)
+            chosen = self._searched(question, target, known)
             loss, candidates = round(chosen.loss, 6), chosen.candidates
             of_loss = round(float(chosen.lost.var()) / len(chosen.lost), 9)
             own = question.gap(min(1.0, target + loss))
@@ -152,10 +168,10 @@ class SearchedQueries:
             lost_afar=lost_afar,
         )
 
-    def _searched(self, question: Question, target: float) -> Look:
+    def _searched(self, question: Question, target: float, known: Reach | None) -> Look:
         """The second look by which a recall costs least, at the gap that goes with it."""
         tried = counts(question.k, self.index)
-        share, top = target, SOME
+        share, top = target, len(_first(tried, known))
         chosen = self._cheapest(question, target, share, tried[:top])
         while chosen.candidates == tried[:top][-1] and top < len(tried):
             top += SOME - 1

@@ -7,6 +7,8 @@ Where that is not as many as are asked for, some are missing at the end, and too
 be found.
 """
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
@@ -73,9 +75,6 @@ class CodeRanks:
 
     def __init__(self, index: Index, exact: Similar, queries: Floats) -> None:
         self._index, self._exact, self._queries = index, exact, queries
-        starts = range(0, len(queries), _BATCH)
-        batches = (queries[start : start + _BATCH] for start in starts)
-        self.scores = np.concatenate([ann.centroid_scores(index, own) for own in batches])
         self._gap, self._most = -1.0, 0
         self.similar = self.by_codes = self._gaps = np.zeros((len(queries), 0), np.float32)
 
@@ -93,6 +92,13 @@ class CodeRanks:
         scores = np.take_along_axis(self.scores, owners, axis=1)
         self._gaps = np.where(is_there, self.scores.max(axis=1, keepdims=True) - scores, np.inf)
         self.similar = self._exact.similarities(self._queries, _ids(self._index, pairs))
+
+    @cached_property
+    def scores(self) -> Floats:
+        """(q, lists) of centres; most refreshes search for nothing."""
+        starts = range(0, len(self._queries), _BATCH)
+        batches = (self._queries[start : start + _BATCH] for start in starts)
+        return np.concatenate([ann.centroid_scores(self._index, own) for own in batches])
 
     def places(self, gap: float, most: int, within: Floats | None = None) -> npt.NDArray[np.int32]:
         """(q, m) each candidate's place, from 1 on, in a search of a gap; 0 if it is beyond.
