@@ -143,6 +143,8 @@ def _found(index: ann.Index, asked: Floats, k: int, parameters: Any) -> tuple[Fl
     try:
         return index.search(asked, k, params=parameters)
     except RuntimeError as error:
+        if parameters is None or parameters.sel is None:
+            raise
         raise SchemaError(
             "the index",
             f"a {type(index).__name__} that cannot leave ids out",
