@@ -181,13 +181,6 @@ def replaced(rows: Any, name: str = "img_emb/img_emb_1.npy") -> Callable[[Path],
     return lambda folder: np.save(folder / name, rows)
 
 
-def no_row(folder: Path) -> None:
-    for file in folder.glob("*/*.npy"):
-        replaced(np.empty((0, DIM)), f"{file.parent.name}/{file.name}")(folder)
-    for file in folder.glob("metadata/*"):
-        pq.write_table(pq.read_table(file).slice(0, 0), file)
-
-
 def captions_of_another_model(folder: Path) -> None:
     for file in folder.glob("text_emb/*.npy"):
         np.save(file, np.load(file)[:, :-1])
@@ -226,7 +219,6 @@ def without_partners(folder: Path) -> None:
         (replaced(np.ones((800, DIM + 1))), SchemaError, f"vectors of {DIM + 1} dimensions"),
         (replaced(np.ones((799, DIM))), AlignmentError, "800 rows, expected 799"),
         (replaced(np.full((800, DIM), np.nan)), CheckFailedError, "no vector"),
-        (no_row, CheckFailedError, "no row"),
         (captions_of_another_model, SchemaError, f"{DIM - 1} dimensions, expected {DIM}, as in"),
         (a_row_too_few, AlignmentError, "799 rows"),
         (no_npy, SchemaError, "no npy file"),

@@ -132,9 +132,9 @@ class SideBuild:
             self._segments.append(self._known(number) or self._encode(number, start, stop))
             total = f"{self._vectors.rows:,}"
             logger.info("%s: %s of %s vectors encoded", self.side, f"{stop:,}", total)
-        if not self.held:
+        if self._vectors.rows and not self.held:
             reasons = [f"{n:,} {why}" for why, n in self._counted().items() if n]
-            told = f"no vector ({', '.join(reasons) or 'no row'})"
+            told = f"no vector ({', '.join(reasons)})"
             raise CheckFailedError(f"{self.side} embeddings", told, "vectors", "Embed again.")
 
     def write(self, part: Path) -> dict[str, Any]:
