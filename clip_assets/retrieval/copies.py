@@ -4,6 +4,8 @@ Reading one image is ``retrieval.images``, finding them ``retrieval.search``; wh
 copied into new tars by ``reshard``.
 """
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ from clip_assets.retrieval.search import Searcher
 from clip_assets.webdataset.read import IMAGE_EXTENSIONS
 
 RESULTS = "results.parquet"
+
+_UID = re.compile(r"[0-9a-f]{32}")
 
 
 class CopiedImages(NamedTuple):
@@ -50,9 +54,12 @@ def copy_images(
         MissingArtifactError: an image is not in its shard any more.
     """
     name = query if isinstance(query, str) else "query"
+    # What no copy wrote is told before a model is loaded for the query.
+    _refuse_others(folder, lambda stem: _UID.fullmatch(stem) is not None)
     tables = list(answering.retrieve(searcher, [(name, query)], k, threshold))
+    uids = {str(uid) for table in tables for uid in table["uid"].to_pylist()}
+    _refuse_others(folder, uids.__contains__)
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_others(folder, {str(uid) for table in tables for uid in table["uid"].to_pylist()})
     images, copied, without = Images(searcher.pool.store), 0, 0
     for table in tables:
         paths = searcher.rows(table["id"].to_numpy(), ["image_path"])["image_path"].to_pylist()
@@ -68,10 +75,10 @@ def copy_images(
     return CopiedImages(copied, without)
 
 
-def _refuse_others(folder: Path, uids: set[str]) -> None:
-    """Only what this copy would write, and did not end, may lie there."""
-    for path in folder.iterdir():
-        if path.stem not in uids and not path.name.startswith(f"{RESULTS}."):
+def _refuse_others(folder: Path, is_own: Callable[[str], bool]) -> None:
+    """Only what this copy would write, and did not end, may lie there; told by names of images."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if not is_own(path.stem) and not path.name.startswith(f"{RESULTS}."):
             raise ConfigurationError(
                 str(folder), path.name, "an empty folder, or none", "Name another folder."
             )

@@ -102,14 +102,15 @@ def test_a_pool_without_versions_says_so(run: Cli, made: Numbered) -> None:
 
 def test_an_index_is_built_by_the_words_of_peers(run: Cli, made: Numbered, tmp_path: Path) -> None:
     made.embed(0, 300)
+    output = tmp_path / "index"
     told = run(
-        "index", "build", f"{made.store.base}/embeddings", tmp_path, "--nb-cores", 1,
+        "index", "build", f"{made.store.base}/embeddings", output, "--nb-cores", 1,
         "--max-index-memory-usage", "16G", "--current_memory_available", "1.5GB",
         "--no-copy-metadata",
     )  # fmt: skip
     assert told.exit_code == 0
     assert told.stdout.splitlines()[0].startswith("image.index  300 vectors, ")
-    assert not (tmp_path / "metadata").exists()
+    assert not (output / "metadata").exists()
     (tmp_path / "one").mkdir()
     (tmp_path / "one/img_emb").symlink_to(f"{made.store.base}/embeddings/img_emb")
     told = run("index", "build", tmp_path / "one", tmp_path / "other")
