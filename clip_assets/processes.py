@@ -22,9 +22,6 @@ GRACE_S = 5.0
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
-_TOLD_WITHIN_S = 1.0
-# The main thread may see a signal before the thread that watches does.
-
 
 class _Watch:
     """A thread that sees the signals of this process, whatever the main thread is in.
@@ -132,7 +129,9 @@ def asked_to_end() -> bool:
 def exit_code() -> int:
     """What a process ends with that was interrupted, as shells count: 128 and the signal."""
     for watch in _watches:
-        watch.came.wait(_TOLD_WITHIN_S)
+        # The main thread may see a signal before the thread that watches does, and seconds before
+        # where another thread loads a library.
+        watch.came.wait(GRACE_S)
     return 128 + next((watch.first for watch in _watches), signal.SIGINT)
 
 
