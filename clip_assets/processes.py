@@ -130,7 +130,7 @@ def exit_code() -> int:
     """What a process ends with that was interrupted, as shells count: 128 and the signal."""
     for watch in _watches:
         # The main thread may see a signal before the thread that watches does, and seconds before
-        # where another thread loads a library.
+        # where another thread holds Python's lock.
         watch.came.wait(GRACE_S)
     return 128 + next((watch.first for watch in _watches), signal.SIGINT)
 

@@ -479,9 +479,10 @@ def test_finished_shards_are_embedded_without_being_fetched_again(
         assert copy_images(searcher, "thing", copied, 4) == (4, 0)
         with pytest.raises(ConfigurationError, match=r"results\.parquet, expected an empty folder"):
             copy_images(searcher, "thing", copied, 4)
-        (copied / "results.parquet").rename(
-            copied / "results.parquet.7.part"
-        )  # as a kill leaves it
+        # As a kill leaves it.
+        (copied / "results.parquet").rename(copied / "results.parquet.7.part")
+        with pytest.raises(ConfigurationError, match=r"[.]jpg, expected an empty folder"):
+            copy_images(searcher, "thing", copied, 1)  # images of more than this copy
         (copied / f"{hits[0].uid}.jpg").write_bytes(b"half")
         (copied / f"{hits[1].uid}.jpg").unlink()
         assert copy_images(searcher, "thing", copied, 4) == (4, 0)
